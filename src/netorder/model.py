@@ -34,13 +34,18 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One network with its one IPv4 subnet (both carry ``cloud_name``); ``gateway_ip`` is None when no router joins it."""
+    """One network with its one IPv4 subnet (both carry ``cloud_name``); ``gateway_ip`` is None when no router joins it.
+
+    ``allocation_pool`` (first, last address) is all that Neutron may hand out by itself, to its DHCP and metadata ports:
+    no planned address lies in it, so the two never meet.
+    """
 
     name: str
     cloud_name: str
     cidr: str
     gateway_ip: str | None
     dns_nameservers: tuple[str, ...]
+    allocation_pool: tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
