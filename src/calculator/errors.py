@@ -1,0 +1,20 @@
+"""What a client is told when there is no answer."""
+
+from __future__ import annotations
+
+__all__ = ["HttpError", "shown"]
+
+
+class HttpError(Exception):
+    """A refusal: HTTP ``status``, one ``line`` of ASCII (what, where, mend), and extra response ``headers``."""
+
+    def __init__(self, status: int, line: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(f"{status} {line}")
+        self.status = status
+        self.line = line
+        self.headers = headers
+
+
+def shown(text: str, limit: int = 60) -> str:
+    """Quote a client's text for an error or a log: ASCII, on one line, cut at ``limit`` characters."""
+    return ascii(text if len(text) <= limit else f"{text[:limit]}...")

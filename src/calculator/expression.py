@@ -1,0 +1,189 @@
+"""Infix expressions: ``+ - * /``, parentheses, decimals, spaces, a minus sign before any operand.
+
+Parsing and evaluation are loops over lists, so that nesting is bounded by memory and never by the stack. Values are
+text from end to end: what was written in the expression, or what a service answered, goes on to the next service as
+it is. (That also keeps a bare ``3.0`` as ``3.0``, as the original did.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from calculator import numerals
+from calculator.errors import HttpError, shown
+from calculator.operations import SYMBOLS
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+__all__ = ["Expression", "Operand", "Operation", "evaluate", "parse"]
+
+_SPACES = " \t\r\n"
+_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
+_NEGATION = "negation"
+
+# Calls under way at once for one expression: enough to hide a slow service, too few to crowd out other requests.
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """A number as written, or the result of the operation with that index; ``negative`` flips its sign."""
+
+    source: str | int
+    negative: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One call: ``name`` of the service and its operands. ``level`` 0 needs no other result, 1 those of level 0..."""
+
+    name: str
+    left: Operand
+    right: Operand
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """Operations in an order in which operands come before their use, and where the result is."""
+
+    operations: tuple[Operation, ...]
+    result: Operand
+
+
+class _Parser:
+    """The shunting-yard algorithm: one pass, two stacks."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.operations: list[Operation] = []
+        self.operands: list[Operand] = []
+        self.waiting: list[tuple[str, int]] = []  # operators and open parentheses, each with its place in the text
+
+    def parse(self) -> Expression:
+        at, operand_due, last = 0, True, ""
+        while at < len(self.text):
+            char = self.text[at]
+            if char in _SPACES:
+                at += 1
+                continue
+            step = 1
+            if operand_due:
+                step, operand_due = self._operand(at, last)
+            elif char in SYMBOLS:
+                self._reduce(_PRECEDENCE[char])
+                self.waiting.append((char, at))
+                operand_due = True
+            elif char == ")":
+                self._close(at)
+            else:
+                raise self._error(f"expected an operator or the end after {last}, found {self._word(at)}", at)
+            last = shown(self.text[at : at + step])
+            at += step
+        if operand_due:
+            if not last:
+                raise HttpError(400, "empty body: send an expression, such as: (5+3)*2")
+            raise self._error(f"expected a number or '(' after {last}, found the end", at)
+        self._reduce(0)
+        if self.waiting:
+            raise self._error("'(' is never closed", self.waiting[-1][1])
+        return Expression(tuple(self.operations), self.operands.pop())
+
+    def _operand(self, at: int, last: str) -> tuple[int, bool]:
+        """Take what begins an operand; return the characters taken and whether an operand is still due."""
+        char = self.text[at]
+        if char in "(-":
+            self.waiting.append((char if char == "(" else _NEGATION, at))
+            return 1, True
+        number = numerals.UNSIGNED.match(self.text, at)
+        if not number:
+            after = f" after {last}" if last else ""
+            raise self._error(f"expected a number or '('{after}, found {self._word(at)}", at)
+        self._complete(Operand(number.group()))
+        return len(number.group()), False
+
+    def _complete(self, operand: Operand) -> None:
+        """Apply the minus signs that stand directly before an operand."""
+        while self.waiting and self.waiting[-1][0] == _NEGATION:
+            self.waiting.pop()
+            operand = Operand(operand.source, not operand.negative)
+        self.operands.append(operand)
+
+    def _close(self, at: int) -> None:
+        self._reduce(0)
+        if not self.waiting:
+            raise self._error("')' closes nothing", at)
+        self.waiting.pop()
+        self._complete(self.operands.pop())
+
+    def _reduce(self, precedence: int) -> None:
+        """Turn waiting operators that bind at least as tightly into operations."""
+        while self.waiting and _PRECEDENCE.get(self.waiting[-1][0], -1) >= precedence:
+            symbol, _ = self.waiting.pop()
+            right, left = self.operands.pop(), self.operands.pop()
+            level = max(self._level(left), self._level(right)) + 1
+            self.operations.append(Operation(SYMBOLS[symbol], left, right, level))
+            self.operands.append(Operand(len(self.operations) - 1))
+
+    def _level(self, operand: Operand) -> int:
+        return self.operations[operand.source].level if isinstance(operand.source, int) else -1
+
+    def _word(self, at: int) -> str:
+        """Return the text at a place, up to the next space, operator or parenthesis."""
+        end = at + 1
+        while end < len(self.text) and self.text[end] not in f"{_SPACES}+-*/()":
+            end += 1
+        return shown(self.text[at:end], 20)
+
+    def _error(self, what: str, at: int) -> HttpError:
+        return HttpError(400, f"column {at + 1}: {what}")
+
+
+def parse(text: str) -> Expression:
+    """Return the operations that an expression asks for; HttpError 400 names the column and what was expected there."""
+    return _Parser(text).parse()
+
+
+async def evaluate(expression: Expression, call: Callable[[str, str, str], Awaitable[str]]) -> str:
+    """Return the result as text: one ``call(service, left, right)`` an operation, independent ones side by side."""
+    results: dict[int, str] = {}
+
+    def value(operand: Operand) -> str:
+        source = operand.source
+        return _negated(results[source] if isinstance(source, int) else source, negative=operand.negative)
+
+    async def run(index: int) -> None:
+        operation = expression.operations[index]
+        results[index] = await call(operation.name, value(operation.left), value(operation.right))
+
+    levels: dict[int, list[int]] = {}
+    for index, operation in enumerate(expression.operations):
+        levels.setdefault(operation.level, []).append(index)
+    for _, ready in sorted(levels.items()):
+        for first in range(0, len(ready), _AT_ONCE):
+            await _together([run(index) for index in ready[first : first + _AT_ONCE]])
+    result = value(expression.result)
+    # The text of minus zero, which is written 0, can only come from a sign in the expression: services write 0.
+    return "0" if result.startswith("-") and numerals.read(result) == 0 else result
+
+
+async def _together(calls: list[Coroutine[None, None, None]]) -> None:
+    """Wait for all; the first failure ends the others and is raised as it is."""
+    if len(calls) == 1:
+        await calls[0]
+        return
+    try:
+        async with asyncio.TaskGroup() as group:
+            for call in calls:
+                group.create_task(call)
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+def _negated(text: str, *, negative: bool) -> str:
+    if not negative or text == "NaN":
+        return text
+    return text[1:] if text.startswith("-") else f"-{text}"
