@@ -1,0 +1,145 @@
+"""Is the data shaped as the JSON Schema says? Its findings, in plain sentences."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from netorder.diagnostics import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jsonschema import ValidationError
+
+    from netorder.source import Path
+
+__all__ = ["Violation", "default", "text", "violations"]
+
+
+class Violation(NamedTuple):
+    """What is wrong at ``path``: with the key itself when ``of_key``, otherwise with its value."""
+
+    path: Path
+    of_key: bool
+    message: str
+
+
+def text() -> str:
+    """Return the JSON Schema of topology files."""
+    return resources.files("netorder").joinpath("topology.schema.json").read_text(encoding="utf-8")
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(text())
+    return schema
+
+
+def default(name: str) -> Any:  # noqa: ANN401 - a JSON value
+    """Return what the schema states as the default of ``image``, ``flavor``, ``user`` or ``dns_nameservers``."""
+    return _schema()["$defs"][name]["default"]
+
+
+def violations(data: Any) -> Iterator[Violation]:  # noqa: ANN401 - whatever the file holds
+    """Yield each place where ``data`` is not shaped as a topology."""
+    from jsonschema import Draft202012Validator  # noqa: PLC0415 - slow to import, needed here only
+
+    seen: set[tuple[Path, str]] = set()
+    for error in Draft202012Validator(_schema()).iter_errors(data):
+        for violation in _translate(error, "something else"):
+            # jsonschema reports each missing key apart; we name them together
+            if (violation.path, violation.message) not in seen:
+                seen.add((violation.path, violation.message))
+                yield violation
+
+
+def _translate(error: ValidationError, expected: str) -> Iterator[Violation]:
+    """Yield our sentences for one of jsonschema's errors; ``expected`` is what the schema around it asks for."""
+    schema = error.schema if isinstance(error.schema, dict) else {}
+    expected = schema.get("title", expected)
+    path: Path = tuple(error.absolute_path)
+    if "propertyNames" in error.absolute_schema_path:
+        yield Violation((*path, error.instance), True, f"`{error.instance}` is not {expected}")
+    elif error.validator == "anyOf":
+        yield from _translate_any_of(error, path, expected)
+    elif error.validator == "additionalProperties" and schema.get("additionalProperties") is False:
+        known = schema["properties"]
+        for key in error.instance:
+            if key not in known:
+                mend = did_you_mean(key, known) or f"; known here: {', '.join(known)}"
+                yield Violation((*path, key), True, f"unknown key `{key}` in {_what(path)}{mend}")
+    elif error.validator == "required":
+        for key in schema["required"]:
+            if key not in error.instance:
+                mend = f"add `{key}:` with {_title(schema['properties'][key])}"
+                yield Violation(path, True, f"{_what(path)} has no `{key}`; {mend}")
+    elif error.validator in ("minProperties", "minItems"):
+        yield Violation(path, False, f"`{path[-1]}` is empty; it is {expected}")
+    else:
+        yield Violation(path, False, _not_that(path, error.instance, expected, schema.get("enum", ())))
+
+
+def _translate_any_of(error: ValidationError, path: Path, expected: str) -> Iterator[Violation]:
+    """Of several shapes, speak of the one whose type the value has; where there is none, of all."""
+    branches: dict[Any, list[ValidationError]] = {}
+    for inner in error.context or ():
+        branches.setdefault(inner.relative_schema_path[0], []).append(inner)
+    of_its_type = [
+        inner
+        for inner in branches.values()
+        if not any(one.validator in ("type", "maxProperties") and not one.relative_path for one in inner)
+    ]
+    if len(of_its_type) == 1:
+        for inner in of_its_type[0]:
+            yield from _translate(inner, expected)
+    else:
+        yield Violation(path, False, _not_that(path, error.instance, expected, ()))
+
+
+def _not_that(path: Path, value: object, expected: str, known: tuple[str, ...]) -> str:
+    name = next((part for part in reversed(path) if isinstance(part, str)), None)
+    subject = f"`{name}` is" if name else "the file holds"
+    mend = did_you_mean(value, known) if isinstance(value, str) else ""
+    if value is None:
+        return f"{subject} empty; it must be {expected}" if name else f"the file is empty; it must hold {expected}"
+    return f"{subject} {shown(value)}, not {expected}{mend}"
+
+
+def shown(value: object) -> str:
+    """Return ``value`` as a person would name it in a sentence."""
+    match value:
+        case dict():
+            return "a mapping" if value else "an empty mapping"
+        case list():
+            return "a list" if value else "an empty list"
+        case bool():
+            return f"`{str(value).lower()}`"
+        case _:
+            return f"`{value}`"
+
+
+def _title(schema: dict[str, Any]) -> str:
+    """Return what ``schema`` asks for, through its ``$ref``."""
+    if "title" in schema:
+        return str(schema["title"])
+    return _title(_schema()["$defs"][schema["$ref"].rpartition("/")[2]])
+
+
+def _what(path: Path) -> str:
+    """Return the thing at ``path`` as people call it: ``host `sum```, ``a rule``, ``the topology``."""
+    match path:
+        case ():
+            return "the topology"
+        case ("networks" | "routers" | "hosts" as section, name):
+            return f"{section[:-1]} `{name}`"
+        case ("hosts", host, "service"):
+            return f"the service of host `{host}`"
+        case ("hosts", host, "routes", _):
+            return f"a route of host `{host}`"
+        case ("allow", _):
+            return "this rule"
+        case _:
+            return f"`{path[-1]}`"
