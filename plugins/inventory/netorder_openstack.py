@@ -1,0 +1,100 @@
+"""Inventory source: which of the planned hosts the cloud has, and at which address it says they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleParserError
+from ansible_collections.openstack.cloud.plugins.inventory import openstack as upstream
+
+DOCUMENTATION = """
+name: netorder_openstack
+short_description: the topology's servers in the cloud that OS_CLOUD or OS_* name
+description:
+  - C(openstack.cloud.openstack) with its choices made. It asks one cloud only, takes only the servers of the topology
+    (metadata C(netorder_topology)), names them as the topology does (metadata C(netorder_host)), and a cloud that does
+    not answer is an error, never an empty inventory.
+  - Planned hosts that the cloud does not have go to the group C(absent), servers of the topology that the plan does
+    not have to the group C(stray).
+  - Needs the source of the plugin netorder_plan before it.
+options:
+  plugin:
+    description: Marks the file as this plugin's.
+    required: true
+    choices: [netorder_openstack]
+"""
+
+
+class InventoryModule(upstream.InventoryModule):
+    """The upstream plugin for one cloud and one topology."""
+
+    NAME = "netorder_openstack"
+
+    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:  # noqa: ANN401, D102 - Ansible's
+        topology = inventory.groups["all"].get_vars().get("netorder_topology")
+        if topology is None:
+            raise AnsibleParserError(
+                "which topology? Name all of inventory/, or inventory/10-plan.yml before this file"
+            )
+        self._choices: dict[str, Any] = {"server_filters": {"name": f"^{topology}-"}, "compose": {}, "groups": {}}
+        self._topology = topology
+        cloud = "the cloud"
+        try:
+            cloud = upstream.openstack.config.OpenStackConfig().get_one().name
+            self._choices["only_clouds"] = [cloud]
+            super().parse(inventory, loader, path, cache)
+        except AnsibleParserError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong in the SDK, there is no answer
+            raise AnsibleParserError(
+                f"no answer from {cloud}: {type(error).__name__}: {error}. "
+                "Set OS_CLOUD (an entry of clouds.yaml) or the OS_* variables of an RC file, "
+                "and try: openstack --os-cloud NAME server list"
+            ) from None
+
+        planned = set(inventory.groups["netorder"].get_hosts())
+        for host in planned:
+            if "openstack" not in host.vars:
+                inventory.add_host(host.name, "absent")
+
+    def get_option(self, option: str, hostvars: Any = None) -> Any:  # noqa: ANN401 - Ansible's
+        """Return an option of the upstream plugin: they are settled here, not in the file."""
+        fixed = {
+            "all_projects": False,
+            "cache": False,
+            "clouds_yaml_path": None,  # the SDK itself honours OS_CLIENT_CONFIG_FILE
+            "expand_hostvars": False,
+            "fail_on_errors": True,
+            "inventory_hostname": "name",
+            "keyed_groups": [],
+            "legacy_groups": False,
+            "only_ipv4": True,
+            "private": False,
+            "show_all": True,
+            "strict": True,
+            "use_names": False,
+        }
+        choices = fixed | self._choices
+        return choices[option] if option in choices else super().get_option(option, hostvars)
+
+    def _fetch_servers(self, path: str, cache: bool) -> list[dict[str, Any]]:
+        servers: dict[str, dict[str, Any]] = {}
+        for server in super()._fetch_servers(path, cache):
+            metadata = server["metadata"] or {}
+            if metadata.get("netorder_topology") != self._topology:
+                continue
+            name = metadata["netorder_host"]
+            if name in servers:
+                raise AnsibleParserError(
+                    f"the cloud has two servers for host {name} of {self._topology}: {servers[name]['id']} and "
+                    f"{server['id']}. Delete one of them: openstack server delete ID"
+                )
+            servers[name] = {**server, "name": name}
+        return list(servers.values())
+
+    def _add_host(self, hostname: str, host_vars: dict[str, Any]) -> None:
+        if hostname not in self.inventory.hosts:
+            self.inventory.add_host(hostname, "stray")
+        for variable in ("openstack", "ansible_host"):
+            if variable in host_vars:
+                self.inventory.set_variable(hostname, variable, host_vars[variable])

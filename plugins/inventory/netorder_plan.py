@@ -1,0 +1,68 @@
+"""Inventory source: the hosts that the topology plans, whether or not the cloud has them yet."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin
+
+from netorder import inventory as planned
+from netorder.plan import plan
+from netorder.topology import TopologyError, load
+
+DOCUMENTATION = """
+name: netorder_plan
+short_description: hosts, groups and variables of a topology's plan
+description:
+  - The topology file is the extra variable C(topology), else the environment variable C(NETORDER_TOPOLOGY), else
+    the option I(topology).
+  - A relative path is looked for in the current directory, then in the directory above that of the inventory file.
+options:
+  plugin:
+    description: Marks the file as this plugin's.
+    required: true
+    choices: [netorder_plan]
+  topology:
+    description: The topology file when nothing else names one.
+    type: str
+    default: topologies/calculator.yml
+"""
+
+
+class InventoryModule(BaseInventoryPlugin):
+    """Load, check and plan the topology; hand its hosts to Ansible."""
+
+    NAME = "netorder_plan"
+
+    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:  # noqa: ANN401, D102 - Ansible's
+        super().parse(inventory, loader, path, cache)
+        self._read_config_data(path)
+        root = Path(path).resolve().parent.parent
+        name = str(self._vars.get("topology") or os.environ.get("NETORDER_TOPOLOGY") or self.get_option("topology"))
+        file = Path(name).resolve() if Path(name).exists() else root / name
+        try:
+            the_plan = plan(load(file))
+        except TopologyError as error:
+            # one line each, on its own: Ansible would fold them into a paragraph
+            for line in str(error).splitlines():
+                self.display.display(line, color="red", stderr=True)
+            raise AnsibleParserError(f"{file} is not a topology that can be built: see the lines above") from None
+
+        for group in planned.GROUPS:
+            inventory.add_group(group)
+        for variable, value in {
+            "topology": str(file),
+            "netorder_topology": the_plan.topology,
+            "netorder_root": str(root),
+            "netorder_dir": str(root / ".netorder" / the_plan.topology),
+        }.items():
+            inventory.set_variable("all", variable, value)
+        for host in the_plan.hosts:
+            for group in planned.groups(host):
+                inventory.add_host(host.name, inventory.add_group(group))
+            ssh_config = root / ".netorder" / the_plan.topology / "ssh_config"
+            for variable, value in planned.host_vars(the_plan, host, ssh_config).items():
+                inventory.set_variable(host.name, variable, value)

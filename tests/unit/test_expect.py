@@ -1,0 +1,199 @@
+"""Expectations follow from the plan: who reaches whom, and what shows that a route works."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from netorder.expect import Probe, Way, from_inside, from_outside, report, route_demonstration
+from netorder.model import Host, Network, Plan, Port, Route, Router, RouterInterface, Rule, SecurityGroup, Service
+
+OUT = Rule("egress", "IPv4", None, None, None, None)
+
+
+def tcp(port: int, remote: str | None = None) -> Rule:
+    return Rule("ingress", "IPv4", "tcp", port, port, remote)
+
+
+def host(name: str, network: str, address: str, **more: object) -> Host:
+    plain = {
+        "name": name,
+        "cloud_name": f"t-{name}",
+        "image": "i",
+        "flavor": "f",
+        "user": "u",
+        "port": Port(f"t-{name}", network, address, (f"t-{name}",)),
+        "floating_ip": False,
+        "routes": (),
+        "way_in": (),
+        "groups": (),
+        "service": None,
+    }
+    return Host(**(plain | more))  # type: ignore[arg-type]
+
+
+def network(name: str, cidr: str, gateway: str) -> Network:
+    return Network(name, f"t-{name}", cidr, gateway, (), (gateway, gateway))
+
+
+def router(name: str, *interfaces: tuple[str, str], external: bool = False, routes: tuple[Route, ...] = ()) -> Router:
+    ports = tuple(RouterInterface(net, address, f"{name}.{net}") for net, address in interfaces)
+    return Router(name, f"t-{name}", external, ports, routes)
+
+
+def group(name: str, *rules: Rule) -> SecurityGroup:
+    return SecurityGroup(name, f"t-{name}", (OUT, *rules))
+
+
+FRONT = host(
+    "front",
+    "net1",
+    "10.0.1.10",
+    floating_ip=True,
+    routes=(Route("10.0.2.0/24", "10.0.1.2"),),
+    service=Service("calculator", 50000, ()),
+)
+BACK = host("back", "net2", "10.0.2.10", way_in=("front",), service=Service("sum", 50001, ()))
+BYSTANDER = host("bystander", "net1", "10.0.1.11", way_in=("front",))
+PLAN = Plan(
+    "t",
+    None,
+    (network("net1", "10.0.1.0/24", "10.0.1.1"), network("net2", "10.0.2.0/24", "10.0.2.1")),
+    (
+        router("rt1", ("net1", "10.0.1.1"), external=True),
+        router("rt2", ("net1", "10.0.1.2"), ("net2", "10.0.2.1")),
+    ),
+    (
+        group("front", tcp(22), tcp(50000)),
+        group("back", tcp(22, "10.0.1.10/32"), tcp(50001, "10.0.1.10/32")),
+        group("bystander", tcp(22, "10.0.1.10/32")),
+    ),
+    (FRONT, BACK, BYSTANDER),
+)
+
+
+def test_a_service_answers_the_host_that_a_rule_names() -> None:
+    """The front host reaches SSH and the service of the host behind it, and its own service."""
+    assert from_inside(PLAN, FRONT) == (
+        Probe("front", "10.0.1.10", 50000, open=True),
+        Probe("back", "10.0.2.10", 22, open=True),
+        Probe("back", "10.0.2.10", 50001, open=True),
+        Probe("bystander", "10.0.1.11", 22, open=True),
+    )
+
+
+def test_a_service_does_not_answer_a_host_that_no_rule_names() -> None:
+    """The bystander on the same network as the front host reaches only what is open to all."""
+    assert from_inside(PLAN, BYSTANDER) == (
+        Probe("front", "10.0.1.10", 22, open=True),
+        Probe("front", "10.0.1.10", 50000, open=True),
+        Probe("back", "10.0.2.10", 22, open=False),
+        Probe("back", "10.0.2.10", 50001, open=False),
+    )
+
+
+def test_without_its_route_the_front_host_reaches_nothing_behind() -> None:
+    """Net1's gateway has no way to net2, so the rules alone open nothing."""
+    lost = dataclasses.replace(FRONT, routes=())
+    plan = dataclasses.replace(PLAN, hosts=(lost, BACK, BYSTANDER))
+    assert [probe for probe in from_inside(plan, lost) if probe.name == "back"] == [
+        Probe("back", "10.0.2.10", 22, open=False),
+        Probe("back", "10.0.2.10", 50001, open=False),
+    ]
+    assert Probe("front", "10.0.1.10", 50000, open=False) in from_inside(plan, BACK)
+
+
+def test_routers_that_send_a_packet_round_in_circles_do_not_deliver_it() -> None:
+    """Two routers that each name the other for a third network end in 'not reached', not in a hang."""
+    far = host("far", "net3", "10.0.3.10")
+    plan = dataclasses.replace(
+        PLAN,
+        networks=(*PLAN.networks, network("net3", "10.0.3.0/24", "10.0.3.1")),
+        routers=(
+            router("rt1", ("net1", "10.0.1.1"), external=True, routes=(Route("10.0.3.0/24", "10.0.1.2"),)),
+            router("rt2", ("net1", "10.0.1.2"), ("net2", "10.0.2.1"), routes=(Route("10.0.3.0/24", "10.0.1.1"),)),
+        ),
+        security_groups=(*PLAN.security_groups, group("far", tcp(22))),
+        hosts=(*PLAN.hosts, far),
+    )
+    assert Probe("far", "10.0.3.10", 22, open=False) in from_inside(plan, FRONT)
+
+
+def test_a_packet_crosses_several_routers() -> None:
+    """Extra routes on routers carry it on, there and back."""
+    far = host("far", "net3", "10.0.3.10")
+    plan = dataclasses.replace(
+        PLAN,
+        networks=(*PLAN.networks, network("net3", "10.0.3.0/24", "10.0.3.1")),
+        routers=(
+            router("rt1", ("net1", "10.0.1.1"), external=True),
+            router("rt2", ("net1", "10.0.1.2"), ("net2", "10.0.2.1"), routes=(Route("10.0.3.0/24", "10.0.2.2"),)),
+            router("rt3", ("net2", "10.0.2.2"), ("net3", "10.0.3.1"), routes=(Route("10.0.1.0/24", "10.0.2.1"),)),
+        ),
+        security_groups=(*PLAN.security_groups, group("far", tcp(22))),
+        hosts=(
+            dataclasses.replace(FRONT, routes=(*FRONT.routes, Route("10.0.3.0/24", "10.0.1.2"))),
+            BACK,
+            BYSTANDER,
+            far,
+        ),
+    )
+    assert Probe("far", "10.0.3.10", 22, open=True) in from_inside(plan, plan.hosts[0])
+
+
+def test_from_outside_only_what_is_open_to_the_world_answers() -> None:
+    """The services' ports and an unused one must not answer at the floating address."""
+    assert from_outside(PLAN, FRONT) == (
+        Probe("front", "10.0.1.10", 9, open=False),
+        Probe("front", "10.0.1.10", 22, open=True),
+        Probe("front", "10.0.1.10", 50000, open=True),
+        Probe("front", "10.0.1.10", 50001, open=False),
+    )
+    assert from_outside(PLAN, BACK) == ()
+
+
+@pytest.mark.parametrize("rule", [tcp(22, "192.0.2.0/24"), Rule("ingress", "IPv4", None, None, None, "192.0.2.0/24")])
+def test_what_is_open_to_some_prefix_outside_is_not_asked(rule: Rule) -> None:
+    """Whether we are in that prefix is unknown, so neither answer is wrong."""
+    plan = dataclasses.replace(PLAN, security_groups=(group("front", rule), *PLAN.security_groups[1:]))
+    assert 22 not in [probe.port for probe in from_outside(plan, FRONT)]
+
+
+def test_the_demonstration_asks_what_the_route_makes_reachable() -> None:
+    """By SSH's port, since no rule lets ping through here; hosts without routes have nothing to show."""
+    assert route_demonstration(PLAN, FRONT) == (Way("back", "10.0.2.10", 22),)
+    assert route_demonstration(PLAN, BACK) == ()
+
+
+def test_the_demonstration_pings_where_ping_is_let_through() -> None:
+    """An ICMP rule for the asker is enough."""
+    icmp = Rule("ingress", "IPv4", "icmp", None, None, "10.0.1.10/32")
+    plan = dataclasses.replace(PLAN, security_groups=(PLAN.security_groups[0], group("back", icmp)))
+    assert route_demonstration(plan, FRONT) == (Way("back", "10.0.2.10", None),)
+
+
+def test_the_report_shows_open_ports_and_spells_out_what_is_wrong() -> None:
+    """An unplanned answer is marked in the table and explained below it; a host that was not observed is named."""
+
+    def check(name: str, port: int, expected: str, found: str) -> dict[str, object]:
+        what = f"tcp {port} of {name}"
+        return {"what": what, "expected": expected, "found": found, "ok": expected == found, "name": name, "port": port}
+
+    unit = {"what": "unit x", "expected": "active", "found": "active", "ok": True}
+    findings = {
+        "a": [unit, check("b", 22, "open", "open"), check("b", 80, "no answer", "open")],
+        "b": [check("a", 22, "no answer", "no answer"), check("a", 22, "open", "open") | {"from": "outside"}],
+        "c": None,
+    }
+    assert report(findings).splitlines() == [
+        "TCP ports that answer (- none of those asked, ! not as planned):",
+        "from     a   b       c",
+        "outside  22",
+        "a            22 80!",
+        "b        -",
+        "",
+        "5 checks, 2 not as planned:",
+        "a: tcp 80 of b: planned no answer, found open",
+        "c: not observed (unreachable, or a task failed on it)",
+    ]

@@ -1,0 +1,241 @@
+"""The module static_routes against a made-up host: its files in a directory, its kernel a set of routes."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+MODULE = Path(__file__).parents[2] / "plugins/modules/static_routes.py"
+TO_NET2 = ("192.168.2.0/24", "192.168.1.9")
+TO_NET3 = ("192.168.3.0/24", "192.168.1.9")
+
+
+class _Guest:
+    """A host with eth0 on 192.168.1.0/24; ``table`` is the kernel's, as (destination, gateway, metric)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.table = {("0.0.0.0/0", "192.168.1.1", 1024), ("10.9.0.0/16", "192.168.1.7", 0)}
+        self.commands: list[str] = []
+        self.active = "systemd-networkd"
+
+    def run(self, *command: str, check: bool = True) -> str:  # noqa: ARG002 - the module's signature
+        line = " ".join(command)
+        self.commands.append(line)
+        if line == "ip -json -4 address show":
+            eth0 = {"ifname": "eth0", "ifindex": 2, "addr_info": [{"local": "192.168.1.5", "prefixlen": 24}]}
+            return json.dumps([{"ifname": "lo", "ifindex": 1, "addr_info": []}, {}, eth0])
+        if line == "ip -json -4 route show table main":
+            return json.dumps([{"dst": "192.168.1.0/24", "dev": "eth0"}, *map(self.shown, sorted(self.table))])
+        if command[:2] == ("ip", "route"):
+            verb, destination, _, gateway = command[2:6]
+            (self.table.add if verb == "replace" else self.table.remove)((destination, gateway, 0))
+        if command[:2] == ("systemctl", "is-active"):
+            return "active\n" if command[2] == self.active else "inactive\n"
+        return "eth0 connection\n" if command[0] == "nmcli" and "-g" in command else ""
+
+    @staticmethod
+    def shown(route: tuple[str, str, int]) -> dict[str, object]:
+        destination, gateway, metric = route
+        entry = {"dst": "default" if destination == "0.0.0.0/0" else destination, "gateway": gateway, "dev": "eth0"}
+        return entry | ({"metric": metric} if metric else {})
+
+    def edits(self) -> list[str]:
+        return [line for line in self.commands if "show" not in line and "is-active" not in line]
+
+
+@pytest.fixture
+def static_routes() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("static_routes", MODULE)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def guest(tmp_path: Path, static_routes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> _Guest:
+    """Give a host that systemd-networkd configures."""
+    it = _Guest(tmp_path)
+    monkeypatch.setattr(static_routes, "ETC", tmp_path / "etc")
+    monkeypatch.setattr(static_routes, "RUN", tmp_path / "run")
+    monkeypatch.setattr(static_routes, "run", it.run)
+    monkeypatch.setattr(static_routes.shutil, "which", lambda _: None)
+    links = tmp_path / "run/systemd/netif/links"
+    links.mkdir(parents=True)
+    (links / "2").write_text("ADMIN_STATE=configured\nNETWORK_FILE=/usr/lib/systemd/network/20-wired.network\n")
+    return it
+
+
+def drop_in(guest: _Guest) -> Path:
+    return guest.root / "etc/systemd/network/20-wired.network.d/60-netorder.conf"
+
+
+def test_a_new_route_is_in_force_and_written_down(static_routes: ModuleType, guest: _Guest) -> None:
+    """The drop-in lies beside the .network file in use, and networkd is told."""
+    result = static_routes.converge({TO_NET2}, [], check_mode=False)
+    assert (result["changed"], result["added"], result["backend"]) == (
+        True,
+        ["192.168.2.0/24 via 192.168.1.9"],
+        "systemd-networkd",
+    )
+    assert (*TO_NET2, 0) in guest.table
+    assert drop_in(guest).read_text().splitlines()[1:] == [
+        "",
+        "[Route]",
+        "Destination=192.168.2.0/24",
+        "Gateway=192.168.1.9",
+    ]
+    assert guest.edits() == ["networkctl reload", "ip route replace 192.168.2.0/24 via 192.168.1.9 proto static"]
+
+
+def test_a_second_run_changes_nothing(static_routes: ModuleType, guest: _Guest) -> None:
+    """Neither files nor kernel are touched, and nobody is asked anything."""
+    static_routes.converge({TO_NET2, TO_NET3}, [], check_mode=False)
+    guest.commands.clear()
+    probes = [{"name": "sum", "address": "192.168.2.20", "port": None}]
+    result = static_routes.converge({TO_NET2, TO_NET3}, probes, check_mode=False)
+    assert (result["changed"], result["in_line"], result["probes"], guest.edits()) == (False, True, [], [])
+
+
+def test_a_route_deleted_by_hand_comes_back_and_nothing_else_moves(static_routes: ModuleType, guest: _Guest) -> None:
+    """The files are right already, so networkd is left in peace."""
+    static_routes.converge({TO_NET2, TO_NET3}, [], check_mode=False)
+    guest.table.remove((*TO_NET2, 0))
+    guest.commands.clear()
+    assert static_routes.converge({TO_NET2, TO_NET3}, [], check_mode=False)["changed"]
+    assert guest.edits() == ["ip route replace 192.168.2.0/24 via 192.168.1.9 proto static"]
+
+
+def test_a_lost_file_is_written_again(static_routes: ModuleType, guest: _Guest) -> None:
+    """A route in force that the next boot would lose is not in line."""
+    static_routes.converge({TO_NET2}, [], check_mode=False)
+    drop_in(guest).unlink()
+    assert not static_routes.converge({TO_NET2}, [], check_mode=True)["in_line"]
+    static_routes.converge({TO_NET2}, [], check_mode=False)
+    assert drop_in(guest).exists()
+
+
+def test_a_route_that_left_the_plan_goes_and_others_stay(static_routes: ModuleType, guest: _Guest) -> None:
+    """Of the kernel's table only what was written earlier is removed; the last one takes the file along."""
+    static_routes.converge({TO_NET2, TO_NET3}, [], check_mode=False)
+    result = static_routes.converge({TO_NET3}, [], check_mode=False)
+    assert result["removed"] == ["192.168.2.0/24 via 192.168.1.9"]
+    assert static_routes.converge(set(), [], check_mode=False)["changed"]
+    assert guest.table == {("0.0.0.0/0", "192.168.1.1", 1024), ("10.9.0.0/16", "192.168.1.7", 0)}
+    assert not drop_in(guest).exists()
+    assert not static_routes.converge(set(), [], check_mode=False)["changed"]
+
+
+def test_check_mode_tells_and_does_nothing(static_routes: ModuleType, guest: _Guest) -> None:
+    """The diff says what is in force and what is written, before and after."""
+    result = static_routes.converge({TO_NET2}, [], check_mode=True)
+    assert (result["changed"], guest.edits(), drop_in(guest).exists()) == (True, [], False)
+    assert result["diff"]["before"] == ""
+    assert result["diff"]["after"] == "192.168.2.0/24 via 192.168.1.9 (in force, kept over reboots)\n"
+
+
+def test_a_route_of_dhcp_is_not_taken_for_ours(static_routes: ModuleType, guest: _Guest) -> None:
+    """It has a metric, so a lease that changes cannot take the planned route away."""
+    guest.table.add((*TO_NET2, 1024))
+    assert static_routes.converge({TO_NET2}, [], check_mode=False)["added"] == ["192.168.2.0/24 via 192.168.1.9"]
+    assert {(*TO_NET2, 1024), (*TO_NET2, 0)} < guest.table
+
+
+def test_netplan_gets_a_file_of_its_own(
+    static_routes: ModuleType, guest: _Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under netplan's name for the interface, readable by root only, and read back as the record."""
+    monkeypatch.setattr(static_routes.shutil, "which", lambda name: f"/usr/sbin/{name}")
+    (guest.root / "etc/netplan").mkdir(parents=True)
+    (guest.root / "etc/netplan/50-cloud-init.yaml").write_text("network: {}\n")
+    state = guest.root / "run/systemd/netif/links/2"
+    state.write_text("NETWORK_FILE=/run/systemd/network/10-netplan-uplink.network\n")
+    assert static_routes.converge({TO_NET2}, [], check_mode=False)["backend"] == "netplan"
+    file = guest.root / "etc/netplan/90-netorder.yaml"
+    assert json.loads(file.read_text().split("\n", 1)[1]) == {
+        "network": {
+            "version": 2,
+            "ethernets": {"uplink": {"routes": [{"to": "192.168.2.0/24", "via": "192.168.1.9"}]}},
+        }
+    }
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert guest.edits()[:2] == ["netplan generate", "networkctl reload"]
+    assert not static_routes.converge({TO_NET2}, [], check_mode=False)["changed"]
+    static_routes.converge(set(), [], check_mode=False)
+    assert (file.exists(), (*TO_NET2, 0) in guest.table) == (False, False)
+
+
+def test_networkmanager_keeps_the_routes_in_the_connection(static_routes: ModuleType, guest: _Guest) -> None:
+    """Only the difference is edited, and the interface stays up."""
+    (guest.root / "run/systemd/netif/links/2").unlink()
+    guest.active = "NetworkManager"
+    assert static_routes.converge({TO_NET2}, [], check_mode=False)["backend"] == "NetworkManager"
+    assert guest.edits()[-3:-1] == [
+        "nmcli connection modify eth0 connection +ipv4.routes 192.168.2.0/24 192.168.1.9",
+        "nmcli device reapply eth0",
+    ]
+    assert not static_routes.converge({TO_NET2}, [], check_mode=False)["changed"]
+    guest.commands.clear()
+    static_routes.converge({TO_NET3}, [], check_mode=False)
+    assert guest.edits()[0] == (
+        "nmcli connection modify eth0 connection"
+        " -ipv4.routes 192.168.2.0/24 192.168.1.9 +ipv4.routes 192.168.3.0/24 192.168.1.9"
+    )
+
+
+@pytest.mark.parametrize(
+    ("routes", "message"),
+    [
+        (
+            {("192.168.2.0/24", "10.0.0.1")},
+            r"^next hop 10\.0\.0\.1 of 192\.168\.2\.0/24 is on no network of this host \(192\.168\.1\.0/24\)$",
+        ),
+    ],
+)
+def test_a_next_hop_that_is_not_connected_is_refused(
+    static_routes: ModuleType, guest: _Guest, routes: set[tuple[str, str]], message: str
+) -> None:
+    """Before anything is written."""
+    with pytest.raises(static_routes.RoutesError, match=message):
+        static_routes.converge(routes, [], check_mode=False)
+    assert guest.edits() == []
+
+
+def test_a_host_without_a_known_network_configuration_is_refused(static_routes: ModuleType, guest: _Guest) -> None:
+    """Routes that the next boot loses are not what was asked for."""
+    (guest.root / "run/systemd/netif/links/2").unlink()
+    with pytest.raises(static_routes.RoutesError, match="routes would be lost at the next boot"):
+        static_routes.converge({TO_NET2}, [], check_mode=False)
+
+
+def test_probes_show_the_difference_that_a_route_makes(
+    static_routes: ModuleType, guest: _Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked once before and once after."""
+    monkeypatch.setattr(
+        static_routes,
+        "ask",
+        lambda _probe, _seconds: (
+            (True, "tcp 22 answers") if (*TO_NET2, 0) in guest.table else (False, "tcp 22: no answer")
+        ),
+    )
+    probes = [{"name": "sum", "address": "192.168.2.20", "port": 22}]
+    assert static_routes.converge({TO_NET2}, probes, check_mode=False)["probes"] == [
+        {
+            "name": "sum",
+            "address": "192.168.2.20",
+            "before": "tcp 22: no answer",
+            "after": "tcp 22 answers",
+            "reached_before": False,
+            "reached_after": True,
+        }
+    ]
