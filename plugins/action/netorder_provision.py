@@ -1,0 +1,45 @@
+"""Action netorder_provision: runs netorder's reconciler on the controller and shows its progress while it works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from netorder.cloud import CloudError
+from netorder.provision import provision
+from netorder.reconcile import HOSTKEY_TIMEOUT
+
+
+class ActionModule(ActionBase):
+    """A wrapper; options and answers are documented in plugins/modules/netorder_provision.py."""
+
+    _supports_check_mode = True
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Provision; what cannot be done fails the task in the user's words."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, options = self.validate_argument_spec(
+            {
+                "topology": {"type": "path", "required": True},
+                "files": {"type": "path", "required": True},
+                "ssh_key": {"type": "path"},
+                "cloud": {"type": "str"},
+                "hostkey_timeout": {"type": "float", "default": HOSTKEY_TIMEOUT},
+            }
+        )
+        try:
+            return result | provision(
+                Path(options["topology"]),
+                files=Path(options["files"]),
+                ssh_key=Path(options["ssh_key"]) if options["ssh_key"] else None,
+                cloud=options["cloud"],
+                check=self._task.check_mode,
+                hostkey_timeout=options["hostkey_timeout"],
+                progress=lambda line: self._display.display(f"  {line}"),
+            )
+        except CloudError as error:
+            raise AnsibleActionFail("\n".join(error.problems)) from None

@@ -1,0 +1,40 @@
+"""Action netorder_teardown: deletes what carries a topology's marker and shows its progress while it works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from netorder.cloud import CloudError
+from netorder.provision import take_away
+
+
+class ActionModule(ActionBase):
+    """A wrapper; options and answers are documented in plugins/modules/netorder_teardown.py."""
+
+    _supports_check_mode = True
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Tear down; what is left over fails the task in the user's words."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, options = self.validate_argument_spec(
+            {
+                "name": {"type": "str", "required": True},
+                "files": {"type": "path", "required": True},
+                "cloud": {"type": "str"},
+            }
+        )
+        try:
+            return result | take_away(
+                options["name"],
+                files=Path(options["files"]),
+                cloud=options["cloud"],
+                check=self._task.check_mode,
+                progress=lambda line: self._display.display(f"  {line}"),
+            )
+        except CloudError as error:
+            raise AnsibleActionFail("\n".join(error.problems)) from None

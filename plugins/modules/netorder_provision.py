@@ -1,0 +1,81 @@
+#!/usr/bin/python
+"""Documentation of the action netorder_provision, which runs on the controller (plugins/action/)."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: netorder_provision
+short_description: make the cloud as a topology says
+description:
+  - Lists what carries the topology's marker, compares it with the plan, and creates, changes and deletes what differs
+    over one session, in bulk and in threads. Waits until every host runs and its SSH host key is known.
+  - Then writes C(known_hosts) and C(ssh_config) into the topology's directory under I(files).
+  - Check mode asks everything and changes nothing; diff mode shows each difference.
+  - A run killed anywhere converges when run again.
+options:
+  topology:
+    description: The topology file.
+    type: path
+    required: true
+  files:
+    description: The directory for the SSH key and each topology's files.
+    type: path
+    required: true
+  ssh_key:
+    description: A private key to use; left out, C(id_ed25519) under I(files), made on first use.
+    type: path
+  cloud:
+    description: An entry of clouds.yaml; left out, what OS_CLOUD or the OS_* variables name.
+    type: str
+  hostkey_timeout:
+    description: Seconds to wait for the host keys once the hosts are active.
+    type: float
+    default: 600
+attributes:
+  check_mode: {support: full, description: Changes nothing.}
+  diff_mode: {support: full, description: Shows each difference.}
+author: netorder
+"""
+
+EXAMPLES = r"""
+- name: Make the cloud as planned
+  netorder_provision:
+    topology: topologies/calculator.yml
+    files: .netorder
+"""
+
+RETURN = r"""
+changes:
+  description: What differed, in order, each with kind, name, action, reason, before and after.
+  type: list
+  elements: dict
+  returned: success
+hosts:
+  description: By host name the server's id, address, floating_ip and hostkey; null where not there yet (check mode).
+  type: dict
+  returned: success
+timings:
+  description:
+    - By resource the seconds that its request took, or the bulk request it was part of.
+    - For servers also the seconds of waiting until they were active, and until the host key was known.
+  type: list
+  elements: dict
+  returned: success
+requests:
+  description: HTTP requests made, by phase and in total.
+  type: dict
+  returned: success
+api_seconds:
+  description: Time inside the cloud's APIs, summed over all requests.
+  type: float
+  returned: success
+seconds:
+  description: Time of the whole comparison and change.
+  type: float
+  returned: success
+written:
+  description: Files written on the controller.
+  type: list
+  elements: str
+  returned: success
+"""

@@ -1,0 +1,437 @@
+"""Make the changes: what goes first, then what comes, in bulk where Neutron takes it and in threads where not.
+
+Each step finds what an earlier, killed run left by marker and name, so stopping anywhere and running again converges.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+from openstack import utils
+from openstack.exceptions import NotFoundException
+from openstack.network.v2.network import Network as CloudNetwork
+from openstack.network.v2.port import Port as CloudPort
+from openstack.network.v2.security_group import SecurityGroup as CloudGroup
+from openstack.network.v2.subnet import Subnet as CloudSubnet
+
+from netorder.cloud import CloudError, keypair_name, marker
+from netorder.cloud.compare import METADATA, REVIVE, normal_rule
+from netorder.cloud.observe import list_servers, oldest_by_name
+from netorder.cloud.session import Job, in_the_users_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from netorder.cloud import Change
+    from netorder.cloud.observe import Observed
+    from netorder.cloud.preflight import Facts
+    from netorder.cloud.session import Cloud
+    from netorder.model import Host, Network, Plan, Port, Router, RouterInterface, SecurityGroup
+
+__all__ = ["Applier", "delete"]
+
+# A bulk request creates all or nothing; this many at once stays well within common request time-outs.
+BULK = 50
+# Deleting a server, its guest shut down, must not take longer than this (s).
+GONE_TIMEOUT = 300
+
+
+class Applier:
+    """Applies changes; ``floating`` (host name to address) is what the run made or found."""
+
+    def __init__(
+        self, cloud: Cloud, plan: Plan, seen: Observed, changes: Sequence[Change], *, facts: Facts, key: str
+    ) -> None:
+        self._cloud, self._conn, self._plan, self._facts, self._key = cloud, cloud.conn, plan, facts, key
+        self._changes = changes
+        self._seen = seen
+        self._mark = marker(plan.topology)
+        self._network_ids = {n.name: n.id for n in oldest_by_name(seen.networks)[0].values()}
+        self._subnet_ids = {
+            s.network_id: s.id for s in sorted(seen.subnets, key=lambda s: str(s.created_at), reverse=True)
+        }
+        self._groups = dict(oldest_by_name(seen.groups)[0])
+        self._router_ids = {r.name: r.id for r in oldest_by_name(seen.routers)[0].values()}
+        self._port_ids = {p.name: p.id for p in sorted(seen.ports, key=lambda p: bool(p.device_id))}
+        self._cloud_networks = {n.name: n.cloud_name for n in plan.networks}
+        self._cleared = False  # stale extra routes are removed with the first deletions, if there are any
+        self.floating: dict[str, str] = {}
+
+    def apply(self) -> None:
+        """Do it all, short of waiting for the servers."""
+        gone = [c for c in self._changes if c.action in {"delete", "replace"}]
+        if gone:
+            self._cleared = True
+            delete(self._cloud, self._plan.topology, gone, self._seen, self._stale_routes())
+        new = self._pick
+        self._cloud.run(
+            [
+                *self._keypair_job(),
+                *self._bulk(CloudNetwork, new("network", "create"), self._network_body, self._made_network),
+                *self._bulk(CloudGroup, new("security group", "create"), self._group_body, self._made_group),
+                *self._router_jobs(),
+                *self._network_updates(),
+            ]
+        )
+        self._cloud.run(
+            [
+                *self._bulk(CloudSubnet, new("subnet", "create"), self._subnet_body, self._made_subnet),
+                *self._rule_jobs(),
+                *self._subnet_updates(),
+            ]
+        )
+        ports = [*new("router interface", "create", "replace"), *new("port", "create", "replace")]
+        self._cloud.run([*self._bulk(CloudPort, ports, self._port_body, self._made_port), *self._port_updates()])
+        # Servers boot for long: ask for them first. They need their ports; floating IPs and routes need the interfaces.
+        self._cloud.run([*self._server_jobs(), *self._interface_jobs()])
+        self._cloud.run([*self._route_jobs(), *self._floating_jobs()])
+
+    def _pick(self, kind: str, *actions: str) -> list[Change]:
+        return [change for change in self._changes if change.kind == kind and change.action in actions]
+
+    # Bulk creation
+
+    def _bulk(
+        self,
+        resource: type[Any],
+        changes: list[Change],
+        body: Callable[[Any], dict[str, Any]],
+        made: Callable[[Any], None],
+    ) -> Iterable[Job]:
+        for start in range(0, len(changes), BULK):
+            part = changes[start : start + BULK]
+
+            def call(part: list[Change] = part) -> None:
+                bodies = [body(change.wanted) | self._tags(resource) for change in part]
+                for one in resource.bulk_create(self._conn.network, bodies):
+                    made(one)
+
+            yield Job(part[0].kind, tuple(change.name for change in part), "create", call)
+
+    def _tags(self, resource: type[Any]) -> dict[str, Any]:
+        """Tag at creation where the cloud can; elsewhere the description alone is the marker."""
+        can = "tag-ports-during-bulk-creation" if resource is CloudPort else "tag-creation"
+        return {"tags": [self._mark]} if {can, "tag-creation"} & self._facts.extensions else {}
+
+    def _network_body(self, network: Network) -> dict[str, Any]:
+        return {"name": network.cloud_name, "description": self._mark}
+
+    def _made_network(self, one: CloudNetwork) -> None:
+        self._network_ids[one.name] = one.id
+
+    def _subnet_body(self, network: Network) -> dict[str, Any]:
+        first, last = network.allocation_pool
+        return {
+            "name": network.cloud_name,
+            "description": self._mark,
+            "network_id": self._network_ids[network.cloud_name],
+            "ip_version": 4,
+            "cidr": network.cidr,
+            "gateway_ip": network.gateway_ip,
+            "dns_nameservers": list(network.dns_nameservers),
+            "allocation_pools": [{"start": first, "end": last}],
+            "enable_dhcp": True,
+        }
+
+    def _made_subnet(self, one: CloudSubnet) -> None:
+        self._subnet_ids[one.network_id] = one.id
+
+    def _group_body(self, group: SecurityGroup) -> dict[str, Any]:
+        return {"name": group.cloud_name, "description": self._mark}
+
+    def _made_group(self, one: CloudGroup) -> None:
+        self._groups[one.name] = one
+
+    def _port_body(self, wanted: Port | tuple[Router, RouterInterface]) -> dict[str, Any]:
+        if isinstance(wanted, tuple):
+            interface = wanted[1]
+            name, network, address, groups = interface.port_name, interface.network, interface.address, list[str]()
+        else:
+            name, network, address, groups = wanted.cloud_name, wanted.network, wanted.address, self._group_ids(wanted)
+        network_id = self._network_ids[self._cloud_networks[network]]
+        return {
+            "name": name,
+            "description": self._mark,
+            "network_id": network_id,
+            "fixed_ips": [{"subnet_id": self._subnet_ids[network_id], "ip_address": address}],
+            "security_groups": groups,
+        }
+
+    def _made_port(self, one: CloudPort) -> None:
+        self._port_ids[one.name] = one.id
+
+    def _group_ids(self, port: Port) -> list[str]:
+        names = {group.name: group.cloud_name for group in self._plan.security_groups}
+        return [str(self._groups[names.get(name, name)].id) for name in port.security_groups]
+
+    # One by one
+
+    def _keypair_job(self) -> Iterable[Job]:
+        for change in self._pick("key pair", "create"):
+            name = keypair_name(self._plan.topology)
+            body = {"name": name, "public_key": self._key}
+            yield Job("key pair", (change.name,), "create", _bound(self._conn.compute.create_keypair, **body))
+
+    def _network_updates(self) -> Iterable[Job]:
+        for change in self._pick("network", "update"):
+            call = self._conn.network.update_network
+            yield Job("network", (change.name,), "update", _bound(call, change.id, is_admin_state_up=True))
+
+    def _subnet_updates(self) -> Iterable[Job]:
+        for change in self._pick("subnet", "update"):
+            call = self._conn.network.update_subnet
+            fields = dict(change.after or {})
+            if "enable_dhcp" in fields:
+                fields["is_dhcp_enabled"] = fields.pop("enable_dhcp")
+            yield Job("subnet", (change.name,), "update", _bound(call, change.id, **fields))
+
+    def _port_updates(self) -> Iterable[Job]:
+        for change in self._pick("port", "update"):
+            port, after = cast("Port", change.wanted), change.after or {}
+            fields: dict[str, Any] = {}
+            if "security_groups" in after:
+                fields["security_groups"] = self._group_ids(port)
+            if "admin_state_up" in after:
+                fields["admin_state_up"] = True
+            yield Job("port", (change.name,), "update", _bound(self._conn.network.update_port, change.id, **fields))
+
+    def _rule_jobs(self) -> Iterable[Job]:
+        """Make each group's rules the planned ones; a new group comes with default rules, which count too."""
+        for change in self._pick("security group", "create", "update"):
+            group = cast("SecurityGroup", change.wanted)
+            found = self._groups[group.cloud_name]
+            has = {normal_rule(rule): rule["id"] for rule in found.security_group_rules or ()}
+            want = {normal_rule(rule): rule for rule in group.rules}
+            missing = [key for key in want if key not in has]
+            surplus = [rule_id for key, rule_id in has.items() if key not in want]
+            if not missing and not surplus:
+                continue
+
+            def call(group_id: str = found.id, missing: list[Any] = missing, surplus: list[str] = surplus) -> None:
+                bodies = [self._rule_body(group_id, rule) for rule in missing]
+                if bodies:  # Neutron takes rules in bulk for one group at a time
+                    list(self._conn.network.create_security_group_rules(bodies))
+                for rule_id in surplus:
+                    self._conn.network.delete_security_group_rule(rule_id)
+
+            yield Job("rule set", (change.name,), "update", call)
+
+    def _rule_body(self, group_id: str, rule: tuple[Any, ...]) -> dict[str, Any]:
+        direction, ethertype, protocol, low, high, remote = rule
+        return {
+            "security_group_id": group_id,
+            "direction": direction,
+            "ethertype": ethertype,
+            "protocol": protocol,
+            "port_range_min": low,
+            "port_range_max": high,
+            "remote_ip_prefix": remote,
+            "description": self._mark,
+        }
+
+    def _router_jobs(self) -> Iterable[Job]:
+        for change in self._pick("router", "create"):
+            router = cast("Router", change.wanted)
+
+            def create(router: Router = router) -> None:
+                body: dict[str, Any] = {"name": router.cloud_name, "description": self._mark}
+                if router.external:
+                    body["external_gateway_info"] = {"network_id": self._facts.external}
+                if "tag-creation" in self._facts.extensions:
+                    body["tags"] = [self._mark]
+                self._router_ids[router.cloud_name] = self._conn.network.create_router(**body).id
+
+            yield Job("router", (change.name,), "create", create)
+        for change in self._pick("router", "update"):
+            router, after = cast("Router", change.wanted), change.after or {}
+            fields: dict[str, Any] = {}
+            if "admin_state_up" in after:
+                fields["is_admin_state_up"] = True
+            if "external" in after:
+                fields["external_gateway_info"] = {"network_id": self._facts.external} if router.external else None
+            if fields:
+                call = self._conn.network.update_router
+                yield Job("router", (change.name,), "update", _bound(call, change.id, **fields))
+
+    def _interface_jobs(self) -> Iterable[Job]:
+        for change in self._pick("router interface", "create", "update", "replace"):
+            router, interface = cast("tuple[Router, RouterInterface]", change.wanted)
+
+            def attach(router: Router = router, interface: RouterInterface = interface) -> None:
+                self._conn.network.add_interface_to_router(  # type: ignore[no-untyped-call]
+                    self._router_ids[router.cloud_name], port=self._port_ids[interface.port_name]
+                )
+
+            yield Job("router interface", (change.name,), "create", attach)
+
+    def _stale_routes(self) -> dict[str, list[dict[str, str]]]:
+        """Return, by router id, the extra routes that are not planned; an interface they use cannot be detached."""
+        wanted = {r.cloud_name: {(x.destination, x.next_hop) for x in r.routes} for r in self._plan.routers}
+        return {
+            router.id: [
+                r for r in router.routes or () if (r["destination"], r["nexthop"]) not in wanted.get(router.name, set())
+            ]
+            for router in self._seen.routers
+        }
+
+    def _route_jobs(self) -> Iterable[Job]:
+        """Add what is missing and remove what is not planned, atomically: the list itself is never rewritten."""
+        seen = {router.id: router for router in self._seen.routers}
+        for change in self._pick("router", "create", "update"):
+            router = cast("Router", change.wanted)
+            router_id = self._router_ids[router.cloud_name]
+            found = seen.get(router_id)
+            has = {(r["destination"], r["nexthop"]) for r in (found.routes or ())} if found else set()
+            want = {(r.destination, r.next_hop) for r in router.routes}
+            stale = set() if self._cleared else has - want
+            for verb, routes in (("add_extraroutes", want - has), ("remove_extraroutes", stale)):
+                if routes:
+                    yield Job("route set", (change.name,), "update", self._routes_call(router_id, verb, routes))
+
+    def _routes_call(self, router_id: str, verb: str, routes: set[tuple[str, str]]) -> Callable[[], object]:
+        return lambda: change_routes(
+            self._cloud, router_id, verb, [{"destination": to, "nexthop": via} for to, via in sorted(routes)]
+        )
+
+    def _floating_jobs(self) -> Iterable[Job]:
+        for change in self._pick("floating IP", "create", "update"):
+            host = cast("Host", change.wanted)
+
+            def call(host: Host = host, change: Change = change) -> None:
+                port_id = self._port_ids[host.port.cloud_name]
+                if change.action == "update":
+                    ip = self._conn.network.update_ip(str(change.id), port_id=port_id)
+                else:
+                    tags = {"tags": [self._mark]} if "tag-creation" in self._facts.extensions else {}
+                    ip = self._conn.network.create_ip(
+                        floating_network_id=self._facts.external, port_id=port_id, description=self._mark, **tags
+                    )
+                self.floating[host.name] = str(ip.floating_ip_address)
+
+            yield Job("floating IP", (change.name,), change.action, call)
+
+    def _server_jobs(self) -> Iterable[Job]:
+        for change in self._pick("server", "create", "replace"):
+            host = cast("Host", change.wanted)
+            yield Job("server", (change.name,), "create", _bound(self._create_server, host))
+        for change in self._pick("server", "update"):
+            host = cast("Host", change.wanted)
+            status = (change.before or {}).get("status")
+            if status:
+                yield Job(
+                    "server",
+                    (change.name,),
+                    "update",
+                    _bound(getattr(self._conn.compute, REVIVE[str(status)]), change.id),
+                )
+            else:
+
+                def plug(host: Host = host, server: str = str(change.id)) -> None:
+                    self._conn.compute.create_server_interface(server, port_id=self._port_ids[host.port.cloud_name])
+
+                yield Job("server", (change.name,), "update", plug)
+
+    def _create_server(self, host: Host) -> None:
+        body: dict[str, Any] = {
+            "name": host.cloud_name,
+            "image_id": self._facts.images[host.image],
+            "flavor_id": self._facts.flavors[host.flavor],
+            "key_name": keypair_name(self._plan.topology),
+            "networks": [{"port": self._port_ids[host.port.cloud_name]}],
+            "metadata": {
+                METADATA["topology"]: self._plan.topology,
+                METADATA["host"]: host.name,
+                METADATA["image"]: host.image,
+            },
+            "tags": [self._mark],
+        }
+        if utils.supports_microversion(self._conn.compute, "2.90"):
+            body["hostname"] = host.name
+        self._conn.compute.create_server(**body)
+
+
+def _bound(call: Callable[..., object], *args: object, **fields: object) -> Callable[[], object]:
+    return lambda: call(*args, **fields)
+
+
+def change_routes(cloud: Cloud, router_id: str, verb: str, routes: list[dict[str, str]]) -> object:
+    """Add or remove extra routes (``verb``) of a router, leaving all others alone."""
+    network = cloud.conn.network
+    call = network.add_extra_routes_to_router if verb == "add_extraroutes" else network.remove_extra_routes_from_router
+    return call(router_id, {"router": {"routes": routes}})  # type: ignore[no-untyped-call]
+
+
+def _gone_is_well(call: Callable[[Any], object], change: Change) -> None:
+    """Delete; what has gone meanwhile (a killed teardown's last request, still at work) is deleted too."""
+    try:
+        call(change)
+    except NotFoundException:
+        return
+
+
+def delete(
+    cloud: Cloud,
+    topology: str,
+    changes: Sequence[Change],
+    seen: Observed,
+    stale_routes: dict[str, list[dict[str, str]]],
+) -> None:
+    """Delete what ``changes`` delete or replace, dependants first; a server is waited for, since it holds its port."""
+    conn = cloud.conn
+
+    def jobs(kind: str, call: Callable[[Any], object]) -> list[Job]:
+        return [Job(c.kind, (c.name,), "delete", _bound(_gone_is_well, call, c)) for c in changes if c.kind == kind]
+
+    held_by = {port.id: port.device_id for port in seen.ports}
+
+    def detach(change: Change) -> None:
+        port, router = str(change.id), held_by.get(str(change.id))
+        if router:
+            # The port goes with it.
+            conn.network.remove_interface_from_router(router, port=port)  # type: ignore[no-untyped-call]
+        else:
+            conn.network.delete_port(port)
+
+    cloud.run(
+        [
+            *jobs("floating IP", lambda c: conn.network.delete_ip(c.id)),
+            *jobs("server", lambda c: conn.compute.delete_server(c.id)),
+        ]
+    )
+    wait_gone(cloud, topology, {str(c.id) for c in changes if c.kind == "server"})
+    names = {router.id: router.name for router in seen.routers}
+    cloud.run(
+        Job("route set", (names[router],), "delete", _bound(change_routes, cloud, router, "remove_extraroutes", routes))
+        for router, routes in stale_routes.items()
+        if routes
+    )
+    cloud.run([*jobs("router interface", detach), *jobs("port", lambda c: conn.network.delete_port(c.id))])
+    cloud.run(jobs("router", lambda c: conn.network.delete_router(c.id)))
+    cloud.run(jobs("subnet", lambda c: conn.network.delete_subnet(c.id)))
+    cloud.run(
+        [
+            *jobs("network", lambda c: conn.network.delete_network(c.id)),
+            *jobs("security group", lambda c: conn.network.delete_security_group(c.id)),
+            *jobs("key pair", lambda c: conn.compute.delete_keypair(c.name)),
+        ]
+    )
+
+
+def wait_gone(cloud: Cloud, topology: str, ids: set[str]) -> None:
+    """Wait until none of the servers ``ids`` is listed any more."""
+    end, told = time.monotonic() + GONE_TIMEOUT, 0
+    while ids:
+        with in_the_users_words():
+            left = [server for server in list_servers(cloud, topology) if server.id in ids]
+        if not left:
+            return
+        names = ", ".join(sorted(server.name for server in left))
+        if time.monotonic() > end:
+            raise CloudError(
+                f"Still not deleted after {GONE_TIMEOUT} s: {names}. See `openstack server show`; then run again."
+            )
+        if len(left) != told:
+            told = len(left)
+            cloud.progress(f"waiting for {told} server(s) to be gone: {names}")
+        time.sleep(1)

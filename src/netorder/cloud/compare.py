@@ -1,0 +1,468 @@
+"""Plan against cloud: every difference as a Change, and everything that cannot be mended in place as a problem.
+
+Pure: no call to the cloud, no order of work; :mod:`netorder.cloud.apply` does exactly what is listed here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from netorder.cloud import Change, keypair_name
+from netorder.cloud.observe import is_router_port, oldest_by_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from openstack.network.v2.network import Network as CloudNetwork
+    from openstack.network.v2.port import Port as CloudPort
+
+    from netorder.cloud.observe import Observed
+    from netorder.model import Host, Network, Plan, Port, Router, Rule, SecurityGroup
+
+__all__ = ["METADATA", "Comparison", "compare", "diff_text", "normal_rule", "rule_text", "same_key"]
+
+# Server metadata that this project sets; the host key is added when the console log shows it.
+METADATA = {
+    "topology": "netorder_topology",
+    "host": "netorder_host",
+    "image": "netorder_image",
+    "hostkey": "netorder_hostkey",
+}
+# What to call on a server that is not ACTIVE but can be brought back.
+REVIVE = {"SHUTOFF": "start_server", "PAUSED": "unpause_server", "SUSPENDED": "resume_server"}
+# States that end by themselves.
+IN_MOTION = frozenset({"BUILD", "REBUILD", "REBOOT", "HARD_REBOOT", "MIGRATING"})
+
+
+class Comparison:
+    """Compares a plan with what the cloud has; ``changes`` and ``problems`` are the answer."""
+
+    def __init__(self, plan: Plan, seen: Observed, *, key: str | None, externals: Iterable[CloudNetwork] = ()) -> None:
+        self.plan = plan
+        self.seen = seen
+        self.changes: list[Change] = []
+        self.problems: list[str] = []
+        self._key = key
+        self._externals = {network.id: network.name for network in externals}
+        self._networks, self._surplus_networks = oldest_by_name(seen.networks)
+        self._routers, self._surplus_routers = oldest_by_name(seen.routers)
+        self._groups, self._surplus_groups = oldest_by_name(seen.groups)
+        self._servers, self._surplus_servers = oldest_by_name(seen.servers)
+        # Of two ports of one name, the one in use stays.
+        self._ports, self._surplus_ports = oldest_by_name(p for p in seen.ports if p.device_id)
+        spare, surplus = oldest_by_name(p for p in seen.ports if not p.device_id)
+        self._surplus_ports += surplus + [port for name, port in spare.items() if name in self._ports]
+        self._ports = spare | self._ports
+        self._group_names = {group.id: group.name for group in seen.groups}
+        self._network_names = {network.id: network.name for network in seen.networks}
+        self._cloud_names = {network.name: network.cloud_name for network in plan.networks}
+
+        self._compare_keypair()
+        for network in plan.networks:
+            self._compare_network(network)
+        for group in plan.security_groups:
+            self._compare_group(group)
+        for router in plan.routers:
+            self._compare_router(router)
+        for host in plan.hosts:
+            self._compare_port(host)
+        for host in plan.hosts:
+            self._compare_server(host)
+        self._compare_floating_ips()
+        self._remove()
+
+    def _add(
+        self,
+        kind: str,
+        name: str,
+        action: str,
+        reason: str,
+        *,
+        before: dict[str, object] | None = None,
+        after: dict[str, object] | None = None,
+        id: str | None = None,  # noqa: A002 (the cloud's word)
+        wanted: object = None,
+    ) -> None:
+        self.changes.append(Change(kind, name, action, reason, before, after, id, wanted))
+
+    def _update(
+        self,
+        kind: str,
+        name: str,
+        found: Mapping[str, object],
+        want: Mapping[str, object],
+        *,
+        id: str,  # noqa: A002 (the cloud's word)
+        wanted: object,
+    ) -> None:
+        """Add an update of the fields that differ, if any."""
+        keys = [key for key in want if found[key] != want[key]]
+        if keys:
+            before, after = {k: found[k] for k in keys}, {k: want[k] for k in keys}
+            self._add(
+                kind, name, "update", f"{', '.join(keys)} differ", before=before, after=after, id=id, wanted=wanted
+            )
+
+    # Key pair
+
+    def _compare_keypair(self) -> None:
+        name, found = keypair_name(self.plan.topology), self.seen.keypair
+        if not found:
+            self._add(
+                "key pair", name, "create", "missing", after={"public_key": self._key or "(made on the first run)"}
+            )
+        elif self._key and not same_key(self._key, found.public_key):
+            self.problems.append(
+                f"Key pair {name} in the cloud holds another public key than this controller's ({_tail(self._key)}), "
+                f"which the hosts would not let in. Set netorder_ssh_key to its private key, or tear down first."
+            )
+        elif not self._key:
+            self.problems.append(
+                f"Key pair {name} exists in the cloud, but this controller has no private key for it. Set "
+                f"netorder_ssh_key to the private key that the hosts were made with, or tear down first."
+            )
+
+    # Networks
+
+    def _compare_network(self, network: Network) -> None:
+        name, found = network.cloud_name, self._networks.get(network.cloud_name)
+        if not found:
+            self._add("network", name, "create", "missing", after={"admin_state_up": True}, wanted=network)
+        else:
+            up = {"admin_state_up": found.is_admin_state_up}
+            self._update("network", name, up, {"admin_state_up": True}, id=found.id, wanted=network)
+        mine = [s for s in self.seen.subnets if found and s.network_id == found.id]
+        subnets, surplus = oldest_by_name(mine)
+        for one in [*surplus, *(s for n, s in subnets.items() if n != name)]:
+            self._add("subnet", one.name, "delete", "not in the topology", before={"cidr": one.cidr}, id=one.id)
+        subnet, want = subnets.get(name), _subnet_fields(network)
+        if not subnet:
+            after = {"cidr": network.cidr, **want}
+            self._add("subnet", name, "create", "missing", after=after, wanted=network)
+        elif subnet.cidr != network.cidr:
+            self.problems.append(
+                f"Network {network.name}: its prefix is {subnet.cidr} in the cloud and {network.cidr} in the topology; "
+                f"it cannot change in place. Put {subnet.cidr} back, give the network a new name, or tear down first."
+            )
+        else:
+            has: dict[str, object] = {
+                "gateway_ip": subnet.gateway_ip,
+                "dns_nameservers": list(subnet.dns_nameservers or ()),
+                "allocation_pools": [{"start": p["start"], "end": p["end"]} for p in subnet.allocation_pools or ()],
+                "enable_dhcp": subnet.is_dhcp_enabled,
+            }
+            self._update("subnet", name, has, want, id=subnet.id, wanted=network)
+
+    # Security groups
+
+    def _compare_group(self, group: SecurityGroup) -> None:
+        found = self._groups.get(group.cloud_name)
+        want = sorted(rule_text(normal_rule(rule)) for rule in group.rules)
+        if not found:
+            self._add("security group", group.cloud_name, "create", "missing", after={"rules": want}, wanted=group)
+            return
+        has = sorted(rule_text(normal_rule(rule)) for rule in found.security_group_rules or ())
+        more = {"id": found.id, "wanted": group}
+        self._update("security group", group.cloud_name, {"rules": has}, {"rules": want}, **more)
+
+    # Routers
+
+    def _compare_router(self, router: Router) -> None:
+        found = self._routers.get(router.cloud_name)
+        routes = sorted(f"{route.destination} via {route.next_hop}" for route in router.routes)
+        want: dict[str, object] = {"admin_state_up": True, "external": router.external, "routes": routes}
+        if not found:
+            self._add("router", router.cloud_name, "create", "missing", after=want, wanted=router)
+        else:
+            gateway = (found.external_gateway_info or {}).get("network_id")
+            has: dict[str, object] = {
+                "admin_state_up": found.is_admin_state_up,
+                "external": bool(gateway),
+                "routes": sorted(f"{route['destination']} via {route['nexthop']}" for route in found.routes or ()),
+            }
+            self._update("router", router.cloud_name, has, want, id=found.id, wanted=router)
+            named = self.plan.external_network
+            leaves = self._externals.get(str(gateway), gateway)
+            if router.external and gateway and named and named not in {gateway, leaves}:
+                self.problems.append(
+                    f"Router {router.name} leaves through external network {leaves}, the topology says {named}. "
+                    f"Changing it would cost all floating IPs: put {leaves} back, or tear down first."
+                )
+        for interface in router.interfaces:
+            self._compare_interface(router, interface.port_name, interface.network, interface.address)
+
+    def _compare_interface(self, router: Router, name: str, network: str, address: str) -> None:
+        found, after = self._ports.get(name), {"network": network, "address": address}
+        wanted = (router, next(i for i in router.interfaces if i.port_name == name))
+        if not found:
+            self._add("router interface", name, "create", "missing", after=dict(after), wanted=wanted)
+            return
+        has: dict[str, object] = {"network": self._own_name(found.network_id), "address": _address(found)}
+        owner = self._routers.get(router.cloud_name)
+        if found.device_id and not (owner and found.device_id == owner.id):
+            self.problems.append(
+                f"Port {name} ({found.id}) is held by {found.device_id}, not by {router.cloud_name}: free it."
+            )
+        elif has != after and found.device_id:
+            self.problems.append(
+                f"Router {router.name}: its interface on {network} has {has['address']} on {has['network']}, the "
+                f"topology says {address}; it cannot change in place. Take {network} out of the "
+                f"router's networks, provision, put it back."
+            )
+        elif has != after:
+            more = {"before": has, "after": dict(after), "id": found.id, "wanted": wanted}
+            self._add("router interface", name, "replace", "on another network or address, and not attached", **more)
+        elif not found.device_id:
+            more = {"before": {"attached": False}, "after": {"attached": True}, "id": found.id, "wanted": wanted}
+            self._add("router interface", name, "update", "not attached to its router", **more)
+
+    # Hosts
+
+    def _compare_port(self, host: Host) -> None:
+        port, found = host.port, self._ports.get(host.port.cloud_name)
+        want: dict[str, object] = {
+            "network": port.network,
+            "address": port.address,
+            "security_groups": self._groups_of(port),
+        }
+        if not found:
+            self._add("port", port.cloud_name, "create", "missing", after=want, wanted=port)
+            return
+        has: dict[str, object] = {
+            "network": self._own_name(found.network_id),
+            "address": _address(found),
+            "security_groups": sorted(self._group_names.get(g, g) for g in found.security_group_ids or ()),
+        }
+        if (has["network"], has["address"]) != (port.network, port.address):
+            if found.device_id and not self._goes(found.device_id):
+                self.problems.append(
+                    f"Host {host.name}: it has {has['address']} on {has['network']}, the topology says "
+                    f"{port.address} on {port.network}; a running host does not move in place. "
+                    f"Delete server {host.cloud_name} and run again (its disk is lost)."
+                )
+            else:
+                more = {"before": has, "after": want, "id": found.id, "wanted": port}
+                self._add("port", port.cloud_name, "replace", "on another network or address, and not in use", **more)
+            return
+        has["admin_state_up"], want["admin_state_up"] = found.is_admin_state_up, True
+        self._update("port", port.cloud_name, has, want, id=found.id, wanted=port)
+
+    def _compare_server(self, host: Host) -> None:
+        name, found = host.cloud_name, self._servers.get(host.cloud_name)
+        after: dict[str, object] = {"image": host.image, "flavor": host.flavor, "port": host.port.cloud_name}
+        port = self._ports.get(host.port.cloud_name)
+        if not found:
+            if port and port.device_id and not self._goes(port.device_id):
+                self.problems.append(
+                    f"Host {host.name}: its port {port.name} is held by {port.device_id}, which is no server of this "
+                    f"topology (it lacks the tag netorder:{self.plan.topology}). Delete it or detach the port."
+                )
+            self._add("server", name, "create", "missing", after=after, wanted=host)
+            return
+        if found.status in {"ERROR", "DELETED"}:
+            fault = (found.fault or {}).get("message", "no reason given")
+            more = {"before": {"status": found.status}, "after": after, "id": found.id, "wanted": host}
+            self._add("server", name, "replace", f"is in {found.status}: {fault}", **more)
+            return
+        image = (found.metadata or {}).get(METADATA["image"], host.image)
+        flavor = found.flavor.original_name if found.flavor else host.flavor
+        for what, has, want in (("image", image, host.image), ("flavor", flavor, host.flavor)):
+            if has != want:
+                self.problems.append(
+                    f"Host {host.name}: its {what} is {has} in the cloud and {want} in the topology; it is not "
+                    f"changed in place. Put {has} back, or delete server {name} and run again (its disk is lost)."
+                )
+        more = {"id": found.id, "wanted": host}
+        if found.status in REVIVE:
+            status: dict[str, object] = {"status": found.status}
+            self._add("server", name, "update", "is not running", before=status, after={"status": "ACTIVE"}, **more)
+        elif found.status != "ACTIVE" and found.status not in IN_MOTION:
+            self.problems.append(
+                f"Host {host.name}: server {name} is in state {found.status}: finish or undo that first."
+            )
+        elif found.status == "ACTIVE" and not (port and port.device_id == found.id):
+            attached: dict[str, object] = {"port": host.port.cloud_name}
+            self._add(
+                "server", name, "update", "its port is not attached", before={"port": None}, after=attached, **more
+            )
+        if METADATA["hostkey"] not in (found.metadata or {}):
+            self._add("host key", name, "create", "not known yet", after={"hostkey": "(from the console log)"}, **more)
+
+    def _goes(self, device: str) -> bool:
+        """Tell whether the server with this id is about to be deleted."""
+        hosts = {host.cloud_name for host in self.plan.hosts}
+        surplus = {server.id for server in self._surplus_servers}
+        return device in surplus or any(
+            s.id == device and (s.name not in hosts or s.status == "ERROR") for s in self.seen.servers
+        )
+
+    # Floating IPs
+
+    def _compare_floating_ips(self) -> None:
+        # A replaced port takes its association with it; the address itself stays free for whoever lacks one.
+        lost = {change.id for change in self.changes if change.kind == "port" and change.action == "replace"}
+        by_port = {ip.port_id: ip for ip in reversed(self.seen.floating_ips) if ip.port_id and ip.port_id not in lost}
+        free = [ip for ip in self.seen.floating_ips if not ip.port_id or ip.port_id in lost]
+        kept = set()
+        for host in (h for h in self.plan.hosts if h.floating_ip):
+            port = self._ports.get(host.port.cloud_name)
+            ip = by_port.get(port.id) if port else None
+            if ip:
+                kept.add(ip.id)
+            elif free:
+                ip = free.pop(0)
+                kept.add(ip.id)
+                after: dict[str, object] = {"address": ip.floating_ip_address, "port": host.port.cloud_name}
+                more: dict[str, Any] = {"before": {**after, "port": None}, "after": after, "id": ip.id, "wanted": host}
+                self._add("floating IP", host.name, "update", "not associated", **more)
+            else:
+                after = {"port": host.port.cloud_name}
+                self._add("floating IP", host.name, "create", "missing", after=after, wanted=host)
+        for ip in self.seen.floating_ips:
+            if ip.id not in kept:
+                before: dict[str, object] = {"address": ip.floating_ip_address}
+                self._add(
+                    "floating IP", ip.floating_ip_address, "delete", "not in the topology", before=before, id=ip.id
+                )
+
+    # What is to go
+
+    def _remove(self) -> None:
+        plan = self.plan
+        self._delete("server", self._servers, {h.cloud_name for h in plan.hosts}, self._surplus_servers)
+        interfaces = {i.port_name for r in plan.routers for i in r.interfaces}
+        host_ports = {h.port.cloud_name for h in plan.hosts}
+        for kind, at_router in (("router interface", True), ("port", False)):
+            ports = {n: p for n, p in self._ports.items() if is_router_port(p) is at_router}
+            surplus = [p for p in self._surplus_ports if is_router_port(p) is at_router]
+            self._delete(kind, ports, interfaces | host_ports, surplus)
+        self._delete("router", self._routers, {r.cloud_name for r in plan.routers}, self._surplus_routers)
+        self._delete("network", self._networks, {n.cloud_name for n in plan.networks}, self._surplus_networks)
+        self._delete("security group", self._groups, {g.cloud_name for g in plan.security_groups}, self._surplus_groups)
+
+    def _delete(self, kind: str, found: Mapping[str, Any], wanted: set[str], surplus: Iterable[Any]) -> None:
+        for name, one in found.items():
+            if name not in wanted:
+                self._add(kind, name, "delete", "not in the topology", before={"id": one.id}, id=one.id, wanted=one)
+        for one in surplus:
+            self._add(
+                kind, one.name, "delete", "a second one of this name", before={"id": one.id}, id=one.id, wanted=one
+            )
+
+    # Names
+
+    def _own_name(self, network_id: str) -> str:
+        """Return the topology's name of a network of its own, or the id of a foreign one."""
+        name = self._network_names.get(network_id, network_id)
+        return next((own for own, cloud in self._cloud_names.items() if cloud == name), name)
+
+    def _groups_of(self, port: Port) -> list[str]:
+        names = {group.name: group.cloud_name for group in self.plan.security_groups}
+        return sorted(names.get(name, name) for name in port.security_groups)
+
+
+def compare(
+    plan: Plan, seen: Observed, *, key: str | None, externals: Iterable[CloudNetwork] = ()
+) -> tuple[list[Change], list[str]]:
+    """Return the changes that make the cloud as planned, and the problems that forbid them.
+
+    ``key`` is the controller's public key, None when it has none yet; ``externals`` is only needed where the plan
+    names the external network.
+    """
+    comparison = Comparison(plan, seen, key=key, externals=externals)
+    return comparison.changes, comparison.problems
+
+
+def _subnet_fields(network: Network) -> dict[str, object]:
+    first, last = network.allocation_pool
+    return {
+        "gateway_ip": network.gateway_ip,
+        "dns_nameservers": list(network.dns_nameservers),
+        "allocation_pools": [{"start": first, "end": last}],
+        "enable_dhcp": True,
+    }
+
+
+_PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp"}
+NormalRule = tuple[str, str, str | None, int | None, int | None, str | None]
+
+
+def normal_rule(rule: Rule | Mapping[str, Any]) -> NormalRule:
+    """Return a planned rule, or one as Neutron lists it, in one comparable form.
+
+    A remote group, which no plan has, stands where the prefix would: such a rule equals no planned one.
+    """
+    if isinstance(rule, dict):
+        get = rule.get
+        remote = get("remote_group_id") or get("remote_address_group_id") or get("remote_ip_prefix")
+        values = (
+            get("direction"),
+            get("ethertype"),
+            get("protocol"),
+            get("port_range_min"),
+            get("port_range_max"),
+            remote,
+        )
+    else:
+        values = (rule.direction, rule.ethertype, rule.protocol, rule.port_min, rule.port_max, rule.remote_cidr)  # type: ignore[union-attr]
+    direction, ethertype, protocol, low, high, remote = cast("NormalRule", values)
+    protocol = None if protocol in {None, "any"} else _PROTOCOLS.get(str(protocol), str(protocol).lower())
+    if remote in {"0.0.0.0/0", "::/0"}:
+        remote = None
+    return (direction, ethertype, protocol, low, high, remote)
+
+
+def rule_text(rule: NormalRule) -> str:
+    """Write a rule for people: ``ingress IPv4 tcp 50001 from 192.168.1.88/32``."""
+    direction, ethertype, protocol, low, high, remote = rule
+    if low is None:
+        ports = ""
+    elif low == high:
+        ports = f" {low}"
+    else:
+        ports = f" {low}-{high}"
+    way = "from" if direction == "ingress" else "to"
+    return f"{direction} {ethertype} {protocol or 'any protocol'}{ports} {way} {remote or 'anywhere'}"
+
+
+def same_key(one: str, other: str) -> bool:
+    """Tell whether two public keys are the same, whatever their comments."""
+    return one.split()[:2] == other.split()[:2]
+
+
+def _tail(key: str) -> str:
+    return "…" + key.split()[1][-12:]
+
+
+def _address(port: CloudPort) -> str:
+    return ", ".join(fixed["ip_address"] for fixed in port.fixed_ips or ())
+
+
+_SIGNS = {"create": "+", "update": "~", "replace": "±", "delete": "-"}
+
+
+def diff_text(changes: Iterable[Change]) -> str:
+    """Write changes for people: a line for each, what goes under it with ``-`` and what comes with ``+``."""
+    lines = []
+    for change in changes:
+        lines.append(f"{_SIGNS[change.action]} {change.action} {change.kind} {change.name}: {change.reason}")
+        before, after = change.before or {}, change.after or {}
+        for key in dict.fromkeys([*before, *after]):
+            old, new = before.get(key), after.get(key)
+            if isinstance(old, list) and isinstance(new, list):
+                lines += [f"-     {key}: {_plain(value)}" for value in old if value not in new]
+                lines += [f"+     {key}: {_plain(value)}" for value in new if value not in old]
+                continue
+            lines += [f"-     {key}: {_plain(v)}" for v in _each(old)] if key in before else []
+            lines += [f"+     {key}: {_plain(v)}" for v in _each(new)] if key in after else []
+    return "".join(line + "\n" for line in lines)
+
+
+def _each(value: object) -> list[object]:
+    return value if isinstance(value, list) and value else [value]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return "-".join(str(part) for part in value.values())
+    return {None: "none", True: "yes", False: "no"}.get(value, str(value)) if not isinstance(value, list) else "none"  # type: ignore[call-overload]

@@ -1,0 +1,132 @@
+"""What the cloud has of a topology: one list for each type, filtered by the marker on the server's side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from openstack.exceptions import NotFoundException
+
+from netorder.cloud import CloudError, keypair_name, marker
+from netorder.cloud.session import in_the_users_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from openstack.compute.v2.keypair import Keypair
+    from openstack.compute.v2.server import Server
+    from openstack.network.v2.floating_ip import FloatingIP
+    from openstack.network.v2.network import Network
+    from openstack.network.v2.port import Port
+    from openstack.network.v2.router import Router
+    from openstack.network.v2.security_group import SecurityGroup
+    from openstack.network.v2.subnet import Subnet
+
+    from netorder.cloud.session import Cloud
+
+__all__ = ["Observed", "external_networks", "is_router_port", "list_servers", "observe", "oldest_by_name"]
+
+# Tags at creation (2.52); everything else used here is older, except the optional host name (2.90).
+MIN_COMPUTE = (2, 52)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The resources that carry a topology's marker; its key pair goes by name."""
+
+    networks: tuple[Network, ...] = ()
+    subnets: tuple[Subnet, ...] = ()
+    routers: tuple[Router, ...] = ()
+    ports: tuple[Port, ...] = ()
+    groups: tuple[SecurityGroup, ...] = ()
+    floating_ips: tuple[FloatingIP, ...] = ()
+    servers: tuple[Server, ...] = ()
+    keypair: Keypair | None = None
+
+    def leftovers(self) -> list[str]:
+        """Name every resource, for the end of a teardown."""
+        kinds: tuple[tuple[str, Iterable[Any]], ...] = (
+            ("floating IP", self.floating_ips),
+            ("server", self.servers),
+            ("router", self.routers),
+            ("port", self.ports),
+            ("subnet", self.subnets),
+            ("network", self.networks),
+            ("security group", self.groups),
+            ("key pair", (self.keypair,) if self.keypair else ()),
+        )
+        return [f"{kind} {one.name} ({one.id})" for kind, them in kinds for one in them]
+
+
+def observe(cloud: Cloud, topology: str) -> Observed:
+    """List what carries the topology's marker in the credentials' own project, each type once, all at the same time."""
+    conn, mark = cloud.conn, marker(topology)
+    # An administrator sees every project: without project_id another project's topology of this name would match.
+    ours = {"description": mark, "project_id": cloud.project}
+    net = conn.network
+
+    def keypair() -> tuple[Any, ...]:
+        try:
+            return (conn.compute.get_keypair(keypair_name(topology)),)
+        except NotFoundException:
+            return ()
+
+    def listed(call: Callable[..., Iterable[Any]]) -> Callable[[], tuple[Any, ...]]:
+        return lambda: tuple(call(**ours))
+
+    with in_the_users_words():
+        _check_compute(cloud)
+        answers: list[tuple[Any, ...]] = cloud.gather(
+            [
+                listed(net.networks),
+                listed(net.subnets),
+                listed(net.routers),
+                listed(net.ports),
+                listed(net.security_groups),
+                listed(net.ips),
+                partial(list_servers, cloud, topology),
+                keypair,
+            ]
+        )
+    keypairs = answers.pop()
+    return Observed(*answers, keypair=keypairs[0] if keypairs else None)  # type: ignore[misc,arg-type]
+
+
+def list_servers(cloud: Cloud, topology: str) -> tuple[Server, ...]:
+    """List the topology's servers, with status, fault, flavor and metadata."""
+    return tuple(cloud.conn.compute.servers(details=True, tags=marker(topology)))
+
+
+def external_networks(cloud: Cloud) -> tuple[Network, ...]:
+    """List the external networks that the project sees."""
+    with in_the_users_words():
+        return tuple(cloud.conn.network.networks(is_router_external=True))
+
+
+def is_router_port(port: Port) -> bool:
+    """Tell whether a router holds this port (plain, distributed or highly available interface)."""
+    return str(port.device_owner or "").startswith(("network:router_interface", "network:ha_router_replicated"))
+
+
+def oldest_by_name(resources: Iterable[Any]) -> tuple[dict[str, Any], list[Any]]:
+    """Return the resources by name, and the surplus ones of names that occur twice (a create whose answer was lost).
+
+    The oldest stays: whatever is wired, is wired to it.
+    """
+    kept: dict[str, Any] = {}
+    surplus = []
+    for one in sorted(resources, key=lambda r: (str(r.created_at or ""), str(r.id))):
+        if one.name in kept:
+            surplus.append(one)
+        else:
+            kept[one.name] = one
+    return kept, surplus
+
+
+def _check_compute(cloud: Cloud) -> None:
+    data = cloud.conn.compute.get_endpoint_data()
+    newest = data.max_microversion if data else None
+    if newest is None or tuple(newest) < MIN_COMPUTE:
+        shown = ".".join(map(str, newest)) if newest else "none"
+        raise CloudError(f"This cloud's compute API is too old: microversion {shown}, needed 2.52 (OpenStack Pike).")

@@ -1,0 +1,223 @@
+"""Before the first change: does the cloud have what the changes need? All problems at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from openstack import exceptions as sdk
+
+from netorder.cloud.observe import external_networks
+from netorder.cloud.session import in_the_users_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from openstack.compute.v2.flavor import Flavor
+    from openstack.compute.v2.limits import AbsoluteLimits
+    from openstack.image.v2.image import Image
+    from openstack.network.v2.network import Network as CloudNetwork
+
+    from netorder.cloud import Change
+    from netorder.cloud.session import Cloud
+    from netorder.model import Host, Plan
+
+__all__ = ["Facts", "preflight", "quota_problems"]
+
+GIB = 1024**3
+# Neutron's quota names for the kinds of change.
+NEUTRON_QUOTAS = {
+    "network": "network",
+    "subnet": "subnet",
+    "router": "router",
+    "port": "port",
+    "router interface": "port",
+    "security group": "security_group",
+    "floating IP": "floatingip",
+}
+
+
+@dataclass(slots=True)
+class Facts:
+    """What the changes need to know of the cloud: ids by name; ``external`` is the external network's id."""
+
+    external: str | None = None
+    images: dict[str, str] = field(default_factory=dict)
+    flavors: dict[str, str] = field(default_factory=dict)
+    extensions: frozenset[str] = frozenset()
+
+
+def preflight(cloud: Cloud, plan: Plan, changes: Sequence[Change]) -> tuple[Facts, list[str]]:
+    """Ask only for what ``changes`` need; return the facts and every problem."""
+    questions = _Questions(cloud, plan, changes)
+    with in_the_users_words():
+        cloud.gather(questions.needed())
+    return questions.facts, questions.judge()
+
+
+class _Questions:
+    """The questions to the cloud, asked in threads, and the judgement of its answers."""
+
+    def __init__(self, cloud: Cloud, plan: Plan, changes: Sequence[Change]) -> None:
+        self.cloud = cloud
+        self.plan = plan
+        self.facts = Facts()
+        self._changes = changes
+        self._booted = [c for c in changes if c.kind == "server" and c.action in {"create", "replace"}]
+        self._hosts = [cast("Host", c.wanted) for c in self._booted]
+        self._needed = Counter(
+            NEUTRON_QUOTAS[c.kind] for c in changes if c.kind in NEUTRON_QUOTAS and c.action == "create"
+        )
+        self._externals: list[CloudNetwork] = []
+        self._images: dict[str, list[Image]] = {}
+        self._flavors: dict[str, Flavor] = {}
+        self._limits: AbsoluteLimits | None = None
+        self._quota: dict[str, dict[str, Any]] = {}
+
+    def needed(self) -> list[Callable[[], None]]:
+        """Return the questions that the changes raise."""
+        calls: list[Callable[[], None]] = []
+        if self._hosts:
+            _ = self.cloud.conn.image  # its version discovery is not for several threads at once
+            calls += [partial(self._ask_image, name) for name in sorted({host.image for host in self._hosts})]
+            calls += [self._ask_flavors, self._ask_limits]
+        if self._leaves():
+            calls.append(self._ask_externals)
+        if self._needed or any(change.kind == "router" for change in self._changes):
+            calls.append(self._ask_extensions)
+        if self._needed:
+            calls.append(self._ask_quota)
+        return calls
+
+    def _leaves(self) -> bool:
+        """Tell whether a change needs the external network."""
+        routing = {c.kind for c in self._changes if c.action in {"create", "update"}}
+        external = any(router.external for router in self.plan.routers)
+        return bool(routing & {"router", "floating IP"}) and external
+
+    def _ask_image(self, name: str) -> None:
+        self._images[name] = cast("list[Image]", list(self.cloud.conn.image.images(name=name)))
+
+    def _ask_flavors(self) -> None:
+        for flavor in self.cloud.conn.compute.flavors():
+            self._flavors[flavor.name] = flavor
+
+    def _ask_limits(self) -> None:
+        self._limits = self.cloud.conn.compute.get_limits().absolute
+
+    def _ask_externals(self) -> None:
+        self._externals += external_networks(self.cloud)
+
+    def _ask_extensions(self) -> None:
+        self.facts.extensions = frozenset(extension.alias for extension in self.cloud.conn.network.extensions())
+
+    def _ask_quota(self) -> None:
+        answer = self.cloud.conn.network.get(f"/quotas/{self.cloud.project}/details.json")
+        if answer.status_code in {403, 404}:
+            return  # quota_details is an optional extension; without it Neutron tells at the create itself
+        sdk.raise_from_response(answer)
+        self._quota = answer.json()["quota"]
+
+    def judge(self) -> list[str]:
+        """Fill in the facts; return every problem."""
+        problems = self._external_problems() if self._leaves() else []
+        problems += _image_problems(self._hosts, self._images, self.facts)
+        problems += _flavor_problems(self._hosts, self._flavors, self._images, self.facts)
+        if self._limits and all(host.flavor in self._flavors for host in self._hosts):
+            problems += self._compute_quota(self._limits)
+        problems += quota_problems(
+            {
+                f"{name.replace('_', ' ')}s": (count, int(has["limit"]), int(has["used"]) + int(has["reserved"]))
+                for name, count in self._needed.items()
+                if (has := self._quota.get(name))
+            }
+        )
+        extensions = self.facts.extensions
+        if extensions and any(r.routes for r in self.plan.routers) and "extraroute-atomic" not in extensions:
+            problems.append("This cloud lacks the network extension extraroute-atomic, which this topology needs.")
+        return problems
+
+    def _external_problems(self) -> list[str]:
+        named = self.plan.external_network
+        choices = ", ".join(sorted(network.name for network in self._externals)) or "none"
+        matching = [network for network in self._externals if named in {None, network.name, network.id}]
+        if len(matching) == 1:
+            self.facts.external = matching[0].id
+            return []
+        if not self._externals:
+            return [
+                "This project sees no external network, so no router can leave the cloud. Ask the cloud's operator."
+            ]
+        if not matching:
+            return [f"External network {named} does not exist here. The choices: {choices}."]
+        return [f"More than one external network fits: name one in the topology, or its id. The choices: {choices}."]
+
+    def _compute_quota(self, limits: AbsoluteLimits) -> list[str]:
+        """Compare with what is free; a replaced server gives back what it takes, so only the new ones count."""
+        new = [self._flavors[cast("Host", c.wanted).flavor] for c in self._booted if c.action == "create"]
+        return quota_problems(
+            {
+                "instances": (len(new), limits.instances, limits.instances_used),
+                "cores": (sum(f.vcpus for f in new), limits.total_cores, limits.total_cores_used),
+                "MiB of RAM": (sum(f.ram for f in new), limits.total_ram, limits.total_ram_used),
+            }
+        )
+
+
+def _image_problems(hosts: Iterable[Host], images: dict[str, list[Image]], facts: Facts) -> list[str]:
+    problems = []
+    for name, found in sorted(images.items()):
+        users = ", ".join(host.name for host in hosts if host.image == name)
+        if len(found) == 1 and found[0].status == "active":
+            facts.images[name] = found[0].id
+        elif not found:
+            problems.append(
+                f"Image {name} (hosts: {users}) does not exist in this cloud. `openstack image list` shows what does."
+            )
+        elif len(found) > 1:
+            ids = ", ".join(image.id for image in found)
+            problems.append(
+                f"Image {name} (hosts: {users}): {len(found)} images have this name ({ids}). Rename all but one."
+            )
+        else:
+            problems.append(
+                f"Image {name} (hosts: {users}) is {found[0].status}, not active: upload it again or activate it."
+            )
+    return problems
+
+
+def _flavor_problems(
+    hosts: Iterable[Host], flavors: dict[str, Flavor], images: dict[str, list[Image]], facts: Facts
+) -> list[str]:
+    problems = []
+    for name, image_name in sorted({(host.flavor, host.image) for host in hosts}):
+        flavor = flavors.get(name)
+        if not flavor:
+            choices = ", ".join(sorted({f.name for f in flavors.values()})) or "none"
+            problems.append(f"Flavor {name} does not exist in this cloud. The choices: {choices}.")
+            continue
+        facts.flavors[name] = flavor.id
+        for image in images[image_name][:1]:
+            # A flavor with disk 0 takes the image's own size.
+            need = max(image.min_disk or 0, -(-(image.size or 0) // GIB))
+            if flavor.disk and flavor.disk < need:
+                problems.append(
+                    f"Flavor {name} has a disk of {flavor.disk} GiB, image {image_name} needs {need}. Take a larger."
+                )
+            if flavor.ram < (image.min_ram or 0):
+                problems.append(
+                    f"Flavor {name} has {flavor.ram} MiB, image {image_name} needs {image.min_ram}. Take a larger."
+                )
+    return list(dict.fromkeys(problems))
+
+
+def quota_problems(needs: dict[str, tuple[int, int, int]]) -> list[str]:
+    """Return a problem for each of ``needs`` (needed, limit, used) that does not fit; limit -1 is none."""
+    return [
+        f"Quota: {needed} {what} needed, {max(limit - used, 0)} free ({used} of {limit} used). "
+        "Free some, or ask the cloud's operator for more."
+        for what, (needed, limit, used) in needs.items()
+        if limit >= 0 and needed > limit - used
+    ]

@@ -1,0 +1,186 @@
+"""One login, one session: connect, count requests, run calls in threads, say what went wrong in the user's words."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+import openstack
+import requests
+from keystoneauth1 import exceptions as ksa
+from openstack import exceptions as sdk
+
+from netorder.cloud import CloudError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from openstack.connection import Connection
+
+__all__ = ["Cloud", "Timing", "connect", "explain", "in_the_users_words"]
+
+T = TypeVar("T")
+# More threads than this only queue inside the API services; the session's connection pool holds ten.
+THREADS = 8
+# A request that hangs longer than this (s) is a fault. Bulk creation on a slow one-node cloud takes some ten seconds.
+REQUEST_TIMEOUT = 180
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long one resource took (s): its own request, or the bulk request that it was part of."""
+
+    kind: str
+    name: str
+    action: str
+    seconds: float
+
+
+@dataclass(slots=True)
+class Cloud:
+    """A connection, its request count by phase, and its threads. ``progress`` is only called from the main thread."""
+
+    conn: Connection
+    progress: Callable[[str], None]
+    calls: Counter[str] = field(default_factory=Counter)
+    api_seconds: float = 0.0
+    phase: str = "connect"
+    timings: list[Timing] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        session = self.conn.session.session  # the requests.Session inside keystoneauth's
+        session.hooks["response"].append(self._count)
+
+    def _count(self, response: requests.Response, *_args: object, **_kwargs: object) -> None:
+        self.calls[self.phase] += 1
+        self.api_seconds += response.elapsed.total_seconds()
+
+    @property
+    def project(self) -> str:
+        """The id of the project the credentials are for."""
+        project: str | None = self.conn.current_project_id
+        if project is None:
+            raise CloudError("The credentials name no project: set project_name in clouds.yaml, or OS_PROJECT_NAME.")
+        return project
+
+    def gather(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Run ``calls`` in threads; return their results in order. The first failure is raised."""
+        with ThreadPoolExecutor(THREADS) as pool:
+            return [future.result() for future in [pool.submit(call) for call in calls]]
+
+    def run(self, jobs: Iterable[Job]) -> None:
+        """Run ``jobs`` in threads, tell of each that is done, note its time; all failures are raised together."""
+        problems: list[str] = []
+        pool = ThreadPoolExecutor(THREADS)
+        try:
+            pending: dict[Future[float], Job] = {pool.submit(job.timed): job for job in jobs}
+            while pending:
+                done, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    job = pending.pop(future)
+                    error = future.exception()
+                    if error is not None:
+                        problems.append(f"{job.what}: {explain(error)}")
+                        continue
+                    seconds = future.result()
+                    self.progress(f"{job.what}: {job.done} ({seconds:.1f} s)")
+                    self.timings += [Timing(job.kind, name, job.action, round(seconds, 3)) for name in job.names]
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        if problems:
+            raise CloudError(*problems)
+
+
+_DONE = {"create": "created", "delete": "deleted", "update": "updated", "replace": "replaced"}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One call to the cloud, about the resources ``names`` of one ``kind``."""
+
+    kind: str
+    names: tuple[str, ...]
+    action: str
+    call: Callable[[], object]
+
+    @property
+    def what(self) -> str:
+        """Name the resources, briefly where they are many."""
+        if len(self.names) == 1:
+            return f"{self.kind} {self.names[0]}"
+        shown = 6
+        more = f" and {len(self.names) - shown} more" if len(self.names) > shown else ""
+        return f"{len(self.names)} {self.kind}s ({', '.join(self.names[:shown])}{more})"
+
+    @property
+    def done(self) -> str:
+        """Name the deed in the past tense."""
+        return _DONE[self.action]
+
+    def timed(self) -> float:
+        """Make the call; return how long it took (s)."""
+        start = time.monotonic()
+        self.call()
+        return time.monotonic() - start
+
+
+def connect(progress: Callable[[str], None], name: str | None = None) -> Cloud:
+    """Log in to cloud ``name`` of clouds.yaml, or the one that OS_CLOUD or the OS_* variables name."""
+    with in_the_users_words():
+        conn = openstack.connect(cloud=name, app_name="netorder")
+        if conn.session.timeout is None:
+            conn.session.timeout = REQUEST_TIMEOUT
+        cloud = Cloud(conn, progress)
+        conn.authorize()
+        # Touch the proxies here: their version discovery is not to be done by several threads at once.
+        _ = conn.network, conn.compute
+        return cloud
+
+
+@contextmanager
+def in_the_users_words() -> Iterator[None]:
+    """Turn what SDK, keystoneauth and requests raise into a CloudError."""
+    try:
+        yield
+    except (sdk.SDKException, ksa.ClientException, requests.RequestException) as error:
+        raise CloudError(explain(error)) from error
+
+
+def explain(error: BaseException) -> str:  # noqa: PLR0911 (one line for each kind of error)
+    """Return one line: what failed, and the mend where there is one."""
+    match error:
+        case CloudError():
+            return "; ".join(error.problems)
+        case ksa.Unauthorized() | sdk.HttpException(status_code=401):
+            return (
+                "The cloud refused the credentials: user, password or token is wrong or has expired. "
+                "Correct the entry of clouds.yaml that OS_CLOUD names, or the OS_* variables."
+            )
+        case sdk.ConfigException() | ksa.AuthPluginException() | ksa.MissingAuthMethods():
+            return (
+                f"No usable cloud: {_line(error)}. Set OS_CLOUD to an entry of clouds.yaml, or the OS_* variables of a "
+                "downloaded RC file (`make cloud-up` starts a local cloud)."
+            )
+        case ksa.SSLError():
+            return f"The cloud's certificate was refused: {_line(error)}. Name its authority: cacert in clouds.yaml."
+        case ksa.ConnectTimeout():
+            return f"The cloud did not answer in time: {_line(error)}. Run again; what was made will be found."
+        case ksa.ConnectionError() | requests.RequestException() if not isinstance(error, sdk.HttpException):
+            return f"Nothing answers: {_line(error)}. Is the cloud up, and auth_url (OS_AUTH_URL) right?"
+        case ksa.EndpointNotFound() | ksa.DiscoveryFailure() | sdk.ServiceDiscoveryException() | sdk.NotSupported():
+            return f"The cloud's catalog has no such service: {_line(error)}. Check region_name (OS_REGION_NAME)."
+        case sdk.HttpException():
+            details = " ".join((error.details or error.message or "").split())
+            return f"{details} (HTTP {error.status_code} to {error.method} {error.url!s})"
+        case ksa.HttpError():
+            return f"{_line(error)} ({error.method} {error.url})"
+        case _:
+            return f"{type(error).__name__}: {_line(error)}"
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".")

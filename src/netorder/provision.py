@@ -1,0 +1,69 @@
+"""What the Ansible actions netorder_provision and netorder_teardown do, files on the controller included."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from netorder import access
+from netorder.cloud import CloudError
+from netorder.cloud.session import connect
+from netorder.cloud.teardown import teardown
+from netorder.diagnostics import TopologyError
+from netorder.plan import plan
+from netorder.reconcile import HOSTKEY_TIMEOUT, reconcile, result_of
+from netorder.topology import load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from netorder.cloud import Progress
+
+__all__ = ["provision", "take_away"]
+
+
+def provision(
+    topology: Path,
+    *,
+    files: Path,
+    progress: Progress,
+    ssh_key: Path | None = None,
+    cloud: str | None = None,
+    check: bool = False,
+    hostkey_timeout: float = HOSTKEY_TIMEOUT,
+) -> dict[str, Any]:
+    """Make the cloud as the topology file says, and write the way in under ``files``; return the Ansible result.
+
+    Raises CloudError, whose text is for the user.
+    """
+    try:
+        wanted = plan(load(topology))
+    except TopologyError as error:
+        raise CloudError(*map(str, error.diagnostics)) from error
+    files = files.expanduser().absolute()
+    key = ssh_key.expanduser().absolute() if ssh_key else files / "id_ed25519"
+    if ssh_key and not key.exists():
+        raise CloudError(f"SSH key {key} does not exist: set netorder_ssh_key to a private key, or leave it out.")
+    session = connect(progress, cloud)
+    public = access.public_key(key, make=not check)
+    result = reconcile(session, wanted, key=public, check=check, hostkey_timeout=hostkey_timeout)
+    answer = result.as_dict()
+    answer["written"] = []
+    if not check:
+        written = access.write(wanted, result.hosts, directory=files / wanted.topology, key=key)
+        answer["written"] = [str(path) for path in written]
+        answer["changed"] = result.changed or bool(written)
+    return answer
+
+
+def take_away(
+    topology: str, *, files: Path, progress: Progress, cloud: str | None = None, check: bool = False
+) -> dict[str, Any]:
+    """Delete all that carries the marker of the topology of this name, and its files; return the Ansible result."""
+    start = time.monotonic()
+    session = connect(progress, cloud)
+    changes = teardown(session, topology, check=check)
+    answer = result_of(session, changes, {}, start).as_dict()
+    answer["removed"] = [] if check else [str(p) for p in access.remove(files.expanduser().absolute() / topology)]
+    answer["changed"] = bool(changes or answer["removed"])
+    return answer

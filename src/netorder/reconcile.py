@@ -1,0 +1,134 @@
+"""Make the cloud what the plan says: one session, each type listed once, only the differences changed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from netorder.cloud import Change, CloudError
+from netorder.cloud.apply import Applier
+from netorder.cloud.compare import METADATA, compare, diff_text
+from netorder.cloud.observe import external_networks, observe
+from netorder.cloud.preflight import preflight
+from netorder.cloud.settle import settle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from openstack.compute.v2.server import Server
+
+    from netorder.cloud.observe import Observed
+    from netorder.cloud.session import Cloud
+    from netorder.model import Plan
+
+__all__ = ["HOSTKEY_TIMEOUT", "HostFacts", "Result", "reconcile", "result_of"]
+
+# Guests under emulation, five at a time on two cores, take up to 200 s to print their keys.
+HOSTKEY_TIMEOUT = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """A host as the cloud has it: None where it is not there yet (check mode)."""
+
+    id: str | None
+    address: str
+    floating_ip: str | None
+    hostkey: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run did, or in check mode would do."""
+
+    changes: tuple[Change, ...]
+    hosts: dict[str, HostFacts] = field(default_factory=dict)
+    timings: tuple[dict[str, object], ...] = ()
+    requests: dict[str, int] = field(default_factory=dict)
+    api_seconds: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything differed."""
+        return bool(self.changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what an Ansible module returns."""
+        answer: dict[str, Any] = {
+            "changed": self.changed,
+            "changes": [change.as_dict() for change in self.changes],
+            "hosts": {name: asdict(host) for name, host in self.hosts.items()},
+            "timings": list(self.timings),
+            "requests": self.requests,
+            "api_seconds": self.api_seconds,
+            "seconds": self.seconds,
+        }
+        if self.changes:
+            answer["diff"] = {"prepared": diff_text(self.changes)}
+        return answer
+
+
+def reconcile(
+    cloud: Cloud, plan: Plan, *, key: str | None, check: bool, hostkey_timeout: float = HOSTKEY_TIMEOUT
+) -> Result:
+    """Compare, check that the cloud can give what is missing, change, wait for the hosts; CloudError when it cannot be.
+
+    ``key`` is the user's public key (None only in check mode: it is made on the first run).
+    """
+    start = time.monotonic()
+    cloud.phase = "list"
+    seen = observe(cloud, plan.topology)
+    named = plan.external_network and any(router.external for router in plan.routers) and seen.routers
+    changes, problems = compare(plan, seen, key=key, externals=external_networks(cloud) if named else ())
+    servers: Sequence[Server] = seen.servers
+    floating: dict[str, str] = {}
+    if changes:
+        cloud.phase = "preflight"
+        facts, more = preflight(cloud, plan, changes)
+        problems += more
+    if problems:
+        raise CloudError(*problems)
+    if changes and not check:
+        if key is None:
+            raise CloudError("No SSH key for the hosts: name one with netorder_ssh_key.")
+        cloud.phase = "change"
+        applier = Applier(cloud, plan, seen, changes, facts=facts, key=key)
+        applier.apply()
+        floating = applier.floating
+    if not check and (changes or any(server.status != "ACTIVE" for server in servers)):
+        cloud.phase = "wait"
+        servers = settle(cloud, plan, timeout=hostkey_timeout)
+    return result_of(cloud, changes, _host_facts(plan, seen, servers, floating), start)
+
+
+def result_of(cloud: Cloud, changes: Sequence[Change], hosts: dict[str, HostFacts], start: float) -> Result:
+    """Put the session's counts and times beside the changes."""
+    return Result(
+        tuple(changes),
+        hosts,
+        tuple(asdict(timing) for timing in cloud.timings),
+        {**cloud.calls, "total": cloud.calls.total()},
+        round(cloud.api_seconds, 3),
+        round(time.monotonic() - start, 3),
+    )
+
+
+def _host_facts(
+    plan: Plan, seen: Observed, servers: Sequence[Server], floating: dict[str, str]
+) -> dict[str, HostFacts]:
+    ports = {port.id: port.name for port in seen.ports}
+    known = {ports.get(ip.port_id): ip.floating_ip_address for ip in seen.floating_ips if ip.port_id}
+    by_name = {server.name: server for server in servers}
+    facts = {}
+    for host in plan.hosts:
+        server = by_name.get(host.cloud_name)
+        address = floating.get(host.name) or known.get(host.port.cloud_name)
+        facts[host.name] = HostFacts(
+            server.id if server else None,
+            host.port.address,
+            address if host.floating_ip else None,
+            (server.metadata or {}).get(METADATA["hostkey"]) if server else None,
+        )
+    return facts
