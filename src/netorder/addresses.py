@@ -20,7 +20,7 @@ LONGEST_PREFIX = 28  # 14 usable addresses: 3 low, 8 for hosts, 3 for Neutron
 
 
 def _share(usable: int, most: int) -> int:
-    """Return the size of a reserved part: an eighth, at least 3 (two DHCP agents and a metadata port, for Neutron)."""
+    """Return the size of a reserved part: an eighth, at least 3 (for Neutron: two DHCP agents and metadata)."""
     return max(3, min(most, usable // 8))
 
 
@@ -38,7 +38,7 @@ class Layout:
 
     @property
     def pool(self) -> tuple[IPv4Address, IPv4Address]:
-        """First and last address of Neutron's allocation pool: the subnet's top, or below the gateway if that is there."""
+        """First and last address of Neutron's allocation pool: the subnet's top, or just below a gateway there."""
         usable = self.cidr.num_addresses - 2
         last = self.cidr.broadcast_address - 1
         size = _share(usable, 8)
@@ -66,8 +66,8 @@ class Layout:
 def draw(name: str, part: range, taken: Container[IPv4Address]) -> IPv4Address | None:
     """Return the address that ``name`` draws from ``part``: its hash's, or the next free one; None when all are taken.
 
-    The hash makes the address a matter of the name alone: adding a host moves another one only if the new one is declared
-    before it and draws the same address.
+    The hash makes the address a matter of the name alone: a new host moves another one only if it is declared before it
+    and draws the same address.
     """
     start = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
     for step in range(len(part)):

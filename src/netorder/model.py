@@ -34,7 +34,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One network with its one IPv4 subnet (both carry ``cloud_name``); ``gateway_ip`` is None when no router joins it.
+    """One network with its one IPv4 subnet (both carry ``cloud_name``); ``gateway_ip`` is None if no router joins it.
 
     ``allocation_pool`` (first, last address) is all that Neutron may hand out by itself, to its DHCP and metadata ports:
     no planned address lies in it, so the two never meet.
@@ -105,7 +105,7 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """An application service on a host: its TCP ``port``, and the URLs of the services it calls, as (name, url) pairs."""
+    """An application service on a host: its TCP ``port``, and the services it calls, as (name, url) pairs."""
 
     name: str
     port: int

@@ -1,29 +1,18 @@
-"""From a checked topology to its plan; the plan as data and as text to read."""
+"""From a checked topology to its plan; the plan as plain data and back."""
 
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
-from netorder.model import (
-    Host,
-    Network,
-    Plan,
-    Port,
-    Route,
-    Router,
-    RouterInterface,
-    Rule,
-    SecurityGroup,
-    Service,
-)
+from netorder.model import Host, Network, Plan, Port, Route, Router, RouterInterface, Rule, SecurityGroup, Service
 from netorder.routes import ways_in
-from netorder.topology import ANYWHERE, PEERS, SSH, Match
+from netorder.spec import ANYWHERE, PEERS, SSH, HostSpec, Match, RouterSpec, Topology
 
 if TYPE_CHECKING:
-    from netorder.routes import Graph
-    from netorder.topology import HostSpec, Topology
+    from collections.abc import Iterator
 
 __all__ = ["from_dict", "plan", "to_dict"]
 
@@ -35,144 +24,149 @@ EGRESS = (
 
 def plan(topology: Topology) -> Plan:
     """Derive everything that follows from ``topology``."""
-    graph = topology.graph()
-    ways = ways_in(graph, {host.name: host.network for host in topology.hosts}, topology.entries)
-    return Plan(
-        topology=topology.name,
-        external_network=topology.external_network,
-        networks=tuple(
-            Network(
-                name=network.name,
-                cloud_name=f"{topology.name}-{network.name}",
-                cidr=str(network.cidr),
-                gateway_ip=str(network.gateway) if network.gateway else None,
-                dns_nameservers=network.dns_nameservers,
-                allocation_pool=(str(network.allocation_pool[0]), str(network.allocation_pool[1])),
-            )
-            for network in topology.networks
-        ),
-        routers=_routers(topology, graph, ways),
-        security_groups=tuple(_security_group(topology, host, ways) for host in topology.hosts),
-        hosts=tuple(_host(topology, graph, host, ways) for host in topology.hosts),
-    )
+    return _Planner(topology).plan()
 
 
-def _addresses(topology: Topology) -> dict[tuple[str, str], str]:
-    """Return each router's address on each of its networks."""
-    return {
-        (router.name, network): str(address) for router in topology.routers for network, address in router.interfaces
-    }
+class _Planner:
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        self._graph = topology.graph()
+        self._cidrs = {network.name: network.cidr for network in topology.networks}
+        self._hosts = {host.name: host for host in topology.hosts}
+        self._routers = {
+            (router.name, network): str(address)
+            for router in topology.routers
+            for network, address in router.interfaces
+        }
+        self._ways = ways_in(self._graph, {host.name: host.network for host in topology.hosts}, topology.entries)
+        self._bastions = {way[-1] for way in self._ways.values() if way}
 
+    def plan(self) -> Plan:
+        return Plan(
+            topology=self._topology.name,
+            external_network=self._topology.external_network,
+            networks=tuple(
+                Network(
+                    name=network.name,
+                    cloud_name=self._cloud_name(network.name),
+                    cidr=str(network.cidr),
+                    gateway_ip=str(network.gateway) if network.gateway else None,
+                    dns_nameservers=network.dns_nameservers,
+                    allocation_pool=(str(network.allocation_pool[0]), str(network.allocation_pool[1])),
+                )
+                for network in self._topology.networks
+            ),
+            routers=tuple(self._router(router) for router in self._topology.routers),
+            security_groups=tuple(self._security_group(host) for host in self._topology.hosts),
+            hosts=tuple(self._host(host) for host in self._topology.hosts),
+        )
 
-def _routers(topology: Topology, graph: Graph, ways: dict[str, tuple[str, ...] | None]) -> tuple[Router, ...]:
-    addresses = _addresses(topology)
-    cidrs = {network.name: network.cidr for network in topology.networks}
-    routes: dict[str, set[tuple[IPv4Network, str]]] = {router.name: set() for router in topology.routers}
-    for start, destination in _transits(topology, graph, ways):
-        for router, hop in graph.onward(start, destination):
-            routes[router].add((cidrs[destination], addresses[hop.router, hop.network]))
-    return tuple(
-        Router(
+    def _cloud_name(self, name: str) -> str:
+        return f"{self._topology.name}-{name}"
+
+    def _router(self, router: RouterSpec) -> Router:
+        return Router(
             name=router.name,
-            cloud_name=f"{topology.name}-{router.name}",
+            cloud_name=self._cloud_name(router.name),
             external=router.external,
             interfaces=tuple(
                 # a dot, which no name holds, so that no two ports are called the same
-                RouterInterface(network, str(address), f"{topology.name}-{router.name}.{network}")
+                RouterInterface(network, str(address), f"{self._cloud_name(router.name)}.{network}")
                 for network, address in router.interfaces
             ),
-            routes=tuple(Route(str(cidr), next_hop) for cidr, next_hop in sorted(routes[router.name])),
+            routes=tuple(Route(str(cidr), next_hop) for cidr, next_hop in sorted(self._transit_routes[router.name])),
         )
-        for router in topology.routers
-    )
+
+    @cached_property
+    def _transit_routes(self) -> dict[str, set[tuple[IPv4Network, str]]]:
+        """The (destination, next hop) pairs that each router needs to pass on what comes to it."""
+        routes: dict[str, set[tuple[IPv4Network, str]]] = {router.name: set() for router in self._topology.routers}
+        done: set[tuple[str, str]] = set()
+        for router, destination in self._transits():
+            here = router
+            # where another way has passed, the rest of this one is known
+            while (here, destination) not in done and (hop := self._graph.next_hop(here, destination)):
+                done.add((here, destination))
+                routes[here].add((self._cidrs[destination], self._routers[hop.router, hop.network]))
+                here = hop.router
+        return routes
+
+    def _transits(self) -> Iterator[tuple[str, str]]:
+        """Yield first router and destination network of all traffic that routers must carry.
+
+        These are the ways from every network to every other, and the answers to SSH of the hosts behind others: static
+        routes are what SSH brings them, so until then they answer by their default gateway.
+        """
+        for source in self._graph.networks:
+            for destination in self._graph.networks:
+                first = self._graph.first_hop(source, destination)
+                if source != destination and first:
+                    yield first, destination
+        for host, way in self._ways.items():
+            source = self._hosts[host].network
+            if way and self._hosts[way[-1]].network != source:
+                yield self._graph.gateways[source], self._hosts[way[-1]].network
+
+    def _host(self, host: HostSpec) -> Host:
+        derived = ["netorder"]
+        if host.service:
+            derived += ["services", f"service_{host.service.name}"]
+        if host.name in self._bastions:
+            derived.append("bastions")
+        name = self._cloud_name(host.name)
+        return Host(
+            name=host.name,
+            cloud_name=name,
+            image=host.image,
+            flavor=host.flavor,
+            user=host.user,
+            port=Port(name, host.network, str(host.address), (host.name,)),
+            floating_ip=host.floating_ip,
+            routes=self._host_routes(host),
+            way_in=self._ways[host.name],
+            groups=(*derived, *host.groups),
+            service=self._service(host),
+        )
+
+    def _host_routes(self, host: HostSpec) -> tuple[Route, ...]:
+        """Return the declared routes, and those to all networks that another router than the gateway is nearer to."""
+        routes = [(cidr, str(next_hop)) for cidr, next_hop in host.routes]
+        for name, cidr in self._cidrs.items():
+            first = self._graph.first_hop(host.network, name)
+            if name != host.network and first and first != self._graph.gateways[host.network]:
+                routes.append((cidr, self._routers[first, host.network]))
+        return tuple(Route(str(cidr), next_hop) for cidr, next_hop in sorted(routes))
+
+    def _service(self, host: HostSpec) -> Service | None:
+        if host.service is None:
+            return None
+        first = {other.service.name: other for other in reversed(self._topology.hosts) if other.service}
+        peers = tuple((name, _url(first[name])) for name in PEERS.get(host.service.name, ()))
+        return Service(host.service.name, host.service.port, peers)
+
+    def _security_group(self, host: HostSpec) -> SecurityGroup:
+        ingress: set[Rule] = set()
+        for rule in self._topology.rules:
+            if host.name not in rule.targets:
+                continue
+            matches = set(rule.matches)
+            if rule.service and host.service:
+                matches.add(Match("tcp", host.service.port, host.service.port))
+            others = [cidr for cidr in rule.sources if cidr != IPv4Network(host.address)]
+            ingress |= {_ingress(match, cidr) for match in matches for cidr in others}
+        if way := self._ways[host.name]:
+            ingress.add(_ingress(Match("tcp", SSH, SSH), IPv4Network(self._hosts[way[-1]].address)))
+        return SecurityGroup(host.name, self._cloud_name(host.name), (*EGRESS, *sorted(ingress, key=_by_port)))
 
 
-def _transits(topology: Topology, graph: Graph, ways: dict[str, tuple[str, ...] | None]) -> set[tuple[str, str]]:
-    """Return the (first router, destination network) pairs of all traffic that routers must carry.
-
-    These are the ways from every network to every other, and the answers of hosts to those that SSH comes through: a host
-    that has no static route yet, for that is what SSH brings, answers by its default gateway.
-    """
-    transits = {
-        (first, destination)
-        for source in graph.networks
-        for destination in graph.networks
-        if source != destination and (first := graph.first_hop(source, destination))
-    }
-    network_of = {host.name: host.network for host in topology.hosts}
-    for host, way in ways.items():
-        gateway = graph.gateways.get(network_of[host])
-        if way and gateway and network_of[way[-1]] != network_of[host]:
-            transits.add((gateway, network_of[way[-1]]))
-    return transits
-
-
-def _host(topology: Topology, graph: Graph, host: HostSpec, ways: dict[str, tuple[str, ...] | None]) -> Host:
-    name = f"{topology.name}-{host.name}"
-    is_bastion = any(host.name in (way or ()) for way in ways.values())
-    groups = ["netorder"]
-    if host.service:
-        groups += ["services", f"service_{host.service.name}"]
-    if is_bastion:
-        groups.append("bastions")
-    return Host(
-        name=host.name,
-        cloud_name=name,
-        image=host.image,
-        flavor=host.flavor,
-        user=host.user,
-        port=Port(name, host.network, str(host.address), (host.name,)),
-        floating_ip=host.floating_ip,
-        routes=_host_routes(topology, graph, host),
-        way_in=ways[host.name],
-        groups=(*groups, *host.groups),
-        service=_service(topology, host),
-    )
-
-
-def _host_routes(topology: Topology, graph: Graph, host: HostSpec) -> tuple[Route, ...]:
-    """Return the routes to all networks that are best reached by another router than the default gateway."""
-    addresses = _addresses(topology)
-    routes = list(host.routes)
-    for network in topology.networks:
-        if network.name == host.network:
-            continue
-        first = graph.first_hop(host.network, network.name)
-        if first and first != graph.gateways.get(host.network):
-            routes.append((network.cidr, addresses[first, host.network]))
-    return tuple(Route(str(cidr), str(next_hop)) for cidr, next_hop in sorted(routes, key=lambda route: route[0]))
-
-
-def _service(topology: Topology, host: HostSpec) -> Service | None:
-    if host.service is None:
-        return None
-    peers = []
-    for name in PEERS.get(host.service.name, ()):
-        callee = next(other for other in topology.hosts if other.service and other.service.name == name)
-        assert callee.service is not None  # noqa: S101 - for the type checker: chosen by its service
-        peers.append((name, f"http://{callee.address}:{callee.service.port}"))
-    return Service(host.service.name, host.service.port, tuple(peers))
-
-
-def _security_group(topology: Topology, host: HostSpec, ways: dict[str, tuple[str, ...] | None]) -> SecurityGroup:
-    own = IPv4Network(host.address)
-    ingress: set[Rule] = set()
-    for rule in topology.rules:
-        if host.name not in rule.targets:
-            continue
-        matches = list(rule.matches)
-        if rule.service and host.service:
-            matches.append(Match("tcp", host.service.port, host.service.port))
-        ingress |= {_ingress(match, cidr) for match in matches for cidr in rule.sources if cidr != own}
-    if way := ways[host.name]:
-        bastion = next(other for other in topology.hosts if other.name == way[-1])
-        ingress.add(_ingress(Match("tcp", SSH, SSH), IPv4Network(bastion.address)))
-    name = f"{topology.name}-{host.name}"
-    return SecurityGroup(host.name, name, (*EGRESS, *sorted(ingress, key=_by_port)))
+def _url(host: HostSpec) -> str:
+    port = host.service.port if host.service else 0
+    return f"http://{host.address}:{port}"
 
 
 def _ingress(match: Match, cidr: IPv4Network) -> Rule:
-    return Rule("ingress", "IPv4", match.protocol, match.first, match.last, None if cidr == ANYWHERE else str(cidr))
+    remote = None if cidr == ANYWHERE else str(cidr)
+    return Rule("ingress", "IPv4", match.protocol, match.first or None, match.last or None, remote)
 
 
 def _by_port(rule: Rule) -> tuple[str, int, int, IPv4Network]:
@@ -181,17 +175,16 @@ def _by_port(rule: Rule) -> tuple[str, int, int, IPv4Network]:
 
 
 def to_dict(plan: Plan) -> dict[str, Any]:
-    """Return the plan as plain data: mappings, lists, texts, numbers. ``json.dumps`` of it is the same every time."""
-    data: dict[str, Any] = dataclasses.asdict(plan, dict_factory=dict)
-    return _listed(data)  # type: ignore[no-any-return]
+    """Return the plan as plain data, as JSON has it; ``json.dumps`` of it is the same every time."""
+    data: dict[str, Any] = _plain(dataclasses.asdict(plan))
+    return data
 
 
-def _listed(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    """Return ``value`` with lists for tuples, as JSON would give it back."""
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value, dict):
-        return {key: _listed(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_listed(item) for item in value]
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
     return value
 
 
@@ -200,19 +193,10 @@ def from_dict(data: dict[str, Any]) -> Plan:
     return Plan(
         topology=data["topology"],
         external_network=data["external_network"],
-        networks=tuple(
-            Network(
-                **network
-                | {
-                    "dns_nameservers": tuple(network["dns_nameservers"]),
-                    "allocation_pool": tuple(network["allocation_pool"]),
-                }
-            )
-            for network in data["networks"]
-        ),
+        networks=tuple(Network(**_tupled(network)) for network in data["networks"]),
         routers=tuple(
             Router(
-                **router
+                **_tupled(router)
                 | {
                     "interfaces": tuple(RouterInterface(**interface) for interface in router["interfaces"]),
                     "routes": tuple(Route(**route) for route in router["routes"]),
@@ -221,22 +205,26 @@ def from_dict(data: dict[str, Any]) -> Plan:
             for router in data["routers"]
         ),
         security_groups=tuple(
-            SecurityGroup(**group | {"rules": tuple(Rule(**rule) for rule in group["rules"])})
+            SecurityGroup(group["name"], group["cloud_name"], tuple(Rule(**rule) for rule in group["rules"]))
             for group in data["security_groups"]
         ),
-        hosts=tuple(_host_from_dict(host) for host in data["hosts"]),
+        hosts=tuple(
+            Host(
+                **_tupled(host)
+                | {
+                    "port": Port(**_tupled(host["port"])),
+                    "routes": tuple(Route(**route) for route in host["routes"]),
+                    "service": Service(**_tupled(host["service"])) if host["service"] else None,
+                }
+            )
+            for host in data["hosts"]
+        ),
     )
 
 
-def _host_from_dict(data: dict[str, Any]) -> Host:
-    port, service = data["port"], data["service"]
-    return Host(
-        **data
-        | {
-            "port": Port(**port | {"security_groups": tuple(port["security_groups"])}),
-            "routes": tuple(Route(**route) for route in data["routes"]),
-            "way_in": None if data["way_in"] is None else tuple(data["way_in"]),
-            "groups": tuple(data["groups"]),
-            "service": service and Service(**service | {"peers": tuple(map(tuple, service["peers"]))}),
-        }
-    )
+def _tupled(value: dict[str, Any]) -> dict[str, Any]:
+    """Return ``value`` with tuples for its lists, and for the lists in these."""
+    return {
+        key: tuple(tuple(part) if isinstance(part, list) else part for part in item) if isinstance(item, list) else item
+        for key, item in value.items()
+    }

@@ -1,8 +1,8 @@
 """Shortest paths between networks that routers join: who is the default gateway, and what comes next on the way.
 
-The graph is bipartite: a network knows the routers on it, a router knows its networks. The length of a way is the number of
-routers on it. Ties go to the router that is declared first, so that the same topology always gives the same ways; each
-step is one router nearer to its destination, so no way loops.
+The graph is bipartite: a network knows its routers, a router its networks. A way is as long as it has routers. Ties go
+to the router that is declared first, so that the same topology always gives the same ways; each step is one router
+nearer to its destination, so no way loops.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Hop:
 
 @dataclass(frozen=True)
 class Graph:
-    """``routers`` gives each router's networks, in order of declaration; ``gateways`` each network's default gateway."""
+    """``routers`` gives each router's networks, as declared; ``gateways`` gives each network's default gateway."""
 
     networks: Sequence[str]
     routers: Mapping[str, Collection[str]]
@@ -125,9 +125,9 @@ def nearest_to_outside(
 def ways_in(graph: Graph, hosts: Mapping[str, str], entries: Collection[str]) -> dict[str, tuple[str, ...] | None]:
     """Return for each host (name to network) the hosts to go through to reach it from outside, outermost first.
 
-    ``entries`` are the hosts that let SSH in from outside. Any other is reached through the entry that is fewest hops away,
-    the first declared of several; None when there is no such entry. One step is always enough: wherever a second one
-    could go, the first can go too.
+    ``entries`` are the hosts that let SSH in from outside. Any other is reached through the entry that is fewest hops
+    away, the first declared of several; None when there is no such entry. One step is always enough: wherever a second
+    one could go, the first can go too.
     """
     ways: dict[str, tuple[str, ...] | None] = {}
     for name, network in hosts.items():

@@ -58,28 +58,29 @@ def violations(data: Any) -> Iterator[Violation]:  # noqa: ANN401 - whatever the
 
 def _translate(error: ValidationError, expected: str) -> Iterator[Violation]:
     """Yield our sentences for one of jsonschema's errors; ``expected`` is what the schema around it asks for."""
-    schema = error.schema if isinstance(error.schema, dict) else {}
+    schema: Any = error.schema
+    instance: Any = error.instance
     expected = schema.get("title", expected)
     path: Path = tuple(error.absolute_path)
     if "propertyNames" in error.absolute_schema_path:
-        yield Violation((*path, error.instance), True, f"`{error.instance}` is not {expected}")
+        yield Violation((*path, instance), True, f"`{instance}` is not {expected}")
     elif error.validator == "anyOf":
         yield from _translate_any_of(error, path, expected)
     elif error.validator == "additionalProperties" and schema.get("additionalProperties") is False:
         known = schema["properties"]
-        for key in error.instance:
+        for key in instance:
             if key not in known:
                 mend = did_you_mean(key, known) or f"; known here: {', '.join(known)}"
                 yield Violation((*path, key), True, f"unknown key `{key}` in {_what(path)}{mend}")
     elif error.validator == "required":
         for key in schema["required"]:
-            if key not in error.instance:
+            if key not in instance:
                 mend = f"add `{key}:` with {_title(schema['properties'][key])}"
                 yield Violation(path, True, f"{_what(path)} has no `{key}`; {mend}")
     elif error.validator in ("minProperties", "minItems"):
         yield Violation(path, False, f"`{path[-1]}` is empty; it is {expected}")
     else:
-        yield Violation(path, False, _not_that(path, error.instance, expected, schema.get("enum", ())))
+        yield Violation(path, False, _not_that(path, instance, expected, schema.get("enum", ())))
 
 
 def _translate_any_of(error: ValidationError, path: Path, expected: str) -> Iterator[Violation]:

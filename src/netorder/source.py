@@ -1,7 +1,7 @@
 """YAML text to plain data, with the place of every key and value.
 
-YAML is read as YAML 1.2 does: only ``true`` and ``false`` are booleans and only decimal digits are numbers, so a host may be
-called ``no`` and a port is never octal. Keys are text. Anchors and aliases work, within bounds; tags do not.
+YAML is read as YAML 1.2 does: only ``true`` and ``false`` are booleans and only decimal digits are numbers, so a host
+may be called ``no`` and a port is never octal. Keys are text. Anchors and aliases work, within bounds; tags do not.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Node | None, index: int) -> Node | None:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            mark = self.peek_event().start_mark
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise SourceError(_place(mark), f"nested more than {MAX_DEPTH} deep; a topology never is")
         node: Node | None = super().compose_node(parent, index)
         self.depth -= 1

@@ -1,0 +1,144 @@
+"""The plan as text for people: who is where, how one gets there, what is open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from netorder.model import Host, Plan, Rule
+
+__all__ = ["render"]
+
+
+def render(plan: Plan) -> str:
+    """Return the plan as text, ending with a newline."""
+    names = _names(plan)
+    sections = (
+        ("Networks", _networks(plan, names)),
+        ("Routers", _routers(plan)),
+        ("Hosts", _hosts(plan)),
+        ("Static routes", _routes(plan, names)),
+        ("Services", _services(plan, names)),
+        ("Open to others (nothing else comes in)", _rules(plan, names)),
+    )
+    parts = [f"{plan.topology}: {_summary(plan)}\n"]
+    for title, rows in sections:
+        if table := _table(rows):
+            parts.append(f"{title}\n{table}")
+    return "\n".join(parts)
+
+
+def _summary(plan: Plan) -> str:
+    counts = [
+        _count(len(plan.networks), "network"),
+        _count(len(plan.routers), "router"),
+        _count(len(plan.hosts), "host"),
+    ]
+    if floating := sum(host.floating_ip for host in plan.hosts):
+        counts.append(_count(floating, "floating address", "floating addresses"))
+    outside = plan.external_network or "the cloud's only external network"
+    return ", ".join(counts) + (f"; outside is {outside}" if any(router.external for router in plan.routers) else "")
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def _table(rows: Iterable[Sequence[str]]) -> str:
+    """Return the rows with their columns aligned, indented, each line without trailing spaces."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "".join(line.rstrip() + "\n" for line in lines)
+
+
+def _names(plan: Plan) -> dict[str, str]:
+    """Return whose each address and prefix is."""
+    names = {network.cidr: network.name for network in plan.networks}
+    names |= {interface.address: router.name for router in plan.routers for interface in router.interfaces}
+    names |= {host.port.address: host.name for host in plan.hosts}
+    return names
+
+
+def _networks(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
+    for network in plan.networks:
+        gateway = "no router, so no way out of it"
+        if network.gateway_ip:
+            gateway = f"gateway {network.gateway_ip} ({names[network.gateway_ip]})"
+        yield network.name, network.cidr, gateway
+
+
+def _routers(plan: Plan) -> Iterator[Sequence[str]]:
+    for router in plan.routers:
+        joins = ["outside"] if router.external else []
+        joins += [f"{interface.network} ({interface.address})" for interface in router.interfaces]
+        yield router.name, "joins " + ", ".join(joins)
+
+
+def _hosts(plan: Plan) -> Iterator[Sequence[str]]:
+    for host in plan.hosts:
+        yield host.name, host.port.address, host.port.network, f"{host.image}, {host.flavor}", _way_in(host)
+
+
+def _way_in(host: Host) -> str:
+    if host.way_in is None:
+        way = "SSH does not reach it"
+    elif host.way_in:
+        way = "SSH through " + ", then ".join(host.way_in)
+    else:
+        way = "SSH from outside"
+    return "floating address, " + way if host.floating_ip else way
+
+
+def _routes(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
+    owners = [(host.name, host.routes) for host in plan.hosts] + [
+        (router.name, router.routes) for router in plan.routers
+    ]
+    for owner, routes in owners:
+        for index, route in enumerate(routes):
+            to = _named(route.destination, names)
+            yield "" if index else owner, f"to {to}", f"via {_named(route.next_hop, names)}"
+
+
+def _named(place: str, names: dict[str, str]) -> str:
+    return f"{place} ({names[place]})" if place in names else place
+
+
+def _services(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
+    for host in plan.hosts:
+        if host.service:
+            url = f"http://{host.port.address}:{host.service.port}"
+            hosts = (names[url.removeprefix("http://").partition(":")[0]] for _, url in host.service.peers)
+            calls = ", ".join(hosts)
+            yield host.service.name, url, f"on {host.name}" + (f", calls {calls}" if calls else "")
+
+
+def _rules(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
+    for group in plan.security_groups:
+        ingress: dict[str, list[str]] = {}
+        for rule in group.rules:
+            if rule.direction == "ingress":
+                ingress.setdefault(_match(rule), []).append(_source(rule, names))
+        for index, (match, sources) in enumerate(ingress.items()):
+            yield "" if index else group.name, match, "from " + ", ".join(sources)
+        if not ingress:
+            yield group.name, "nothing", ""
+
+
+def _match(rule: Rule) -> str:
+    match rule.port_min:
+        case None:
+            return str(rule.protocol)
+        case rule.port_max:
+            return f"{rule.protocol} {rule.port_min}"
+        case _:
+            return f"{rule.protocol} {rule.port_min}-{rule.port_max}"
+
+
+def _source(rule: Rule, names: dict[str, str]) -> str:
+    if rule.remote_cidr is None:
+        return "anywhere"
+    place = rule.remote_cidr.removesuffix("/32")
+    return names.get(place, place)
