@@ -1,0 +1,282 @@
+"""The guest image: Debian trixie without cloud-init, and a kernel with everything built in, cached by content.
+
+Most machines that run the local cloud emulate their guests (no KVM), where Debian's own kernel, initrd and cloud-init
+take minutes to boot five of them. ``guest/kernel.config`` is the kernel, ``guest/rootfs/`` is laid over Debian's files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localcloud import CloudError
+from localcloud.rootfs import KEYRING, SUITE, mirrors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Log = Callable[[str], None]
+
+HERE = Path(__file__).parent / "guest"
+MIN_RAM_MB = 192
+MIN_DISK_GB = 1
+
+# The kernel command line, for Glance's os_command_line. The clock is the host's TSC: the emulated HPET and PM timer
+# cost an exit for each reading.
+CMDLINE = "root=/dev/vda rw console=ttyS0 net.ifnames=0 dummy.numdummies=0 quiet tsc=reliable no_timer_check"
+
+# --- The kernel: built in a Debian tree of its own, so that the host needs no compiler.
+KERNEL_SOURCE = "linux-source-6.12"
+KERNEL_TOOLS = ["bc", "bison", "flex", "gcc", "libc6-dev", "libelf-dev", "lz4", "make", "perl", "xz-utils"]
+# Large parts of the source that no x86 guest compiles; Kconfig and Makefiles stay, since they are read.
+KERNEL_UNUSED = [
+    "*/Documentation/devicetree/*", "*/arch/[a-w]*/*.[chS]", "*.dts", "*.dtsi", "*/drivers/gpu/*.[ch]",
+    "*/drivers/media/*.[ch]", "*/drivers/net/wireless/*.[ch]", "*/drivers/staging/*.[ch]", "*/sound/*/*.[ch]",
+    "*/tools/testing/*",
+]  # fmt: skip
+KERNEL_BUILD = """set -e
+cd /build
+export KBUILD_BUILD_TIMESTAMP=@0 KBUILD_BUILD_USER=netorder KBUILD_BUILD_HOST=netorder
+make -s KCONFIG_ALLCONFIG=kernel.config allnoconfig
+make -s -j"$(nproc)" bzImage
+"""
+
+# --- The root file system
+PACKAGES = [
+    "e2fsprogs", "iproute2", "iputils-ping", "kmod", "netbase", "openssh-server", "openssh-sftp-server", "procps",
+    "python3", "python3-apt", "sudo", "systemd-sysv", "udev",
+]  # fmt: skip
+ENABLED = [
+    "ssh.service", "systemd-networkd.service", "netorder-guest-init.service", "netorder-guest-late.service",
+    "netorder-guest-dhcp.service", "netorder-guest-resolv.path", "netorder-guest-power.service",
+]  # fmt: skip
+# Units that a guest of this image has no use for: without KVM each costs a boot between 50 ms and 2 s.
+MASKED = """
+apt-daily.service apt-daily.timer apt-daily-upgrade.service apt-daily-upgrade.timer dpkg-db-backup.timer
+e2scrub_all.timer e2scrub_reap.service fstrim.timer getty@tty1.service getty-static.service ldconfig.service
+serial-getty@.service systemd-ask-password-console.path systemd-ask-password-wall.path systemd-battery-check.service
+systemd-binfmt.service systemd-boot-random-seed.service systemd-firstboot.service systemd-hibernate-clear.service
+systemd-hwdb-update.service systemd-journal-catalog-update.service systemd-journal-flush.service
+systemd-logind.service systemd-machine-id-commit.service systemd-modules-load.service
+systemd-networkd-persistent-storage.service systemd-networkd-wait-online.service systemd-pcrextend.socket
+systemd-pcrlock.socket systemd-pcrmachine.service systemd-pcrphase.service systemd-pcrphase-sysinit.service
+systemd-pstore.service systemd-random-seed.service systemd-repart.service systemd-rfkill.service
+systemd-rfkill.socket systemd-sysext.socket systemd-timesyncd.service systemd-tpm2-setup.service
+systemd-tpm2-setup-early.service systemd-update-done.service systemd-update-utmp.service
+systemd-user-sessions.service sshd-keygen.service ssh.socket
+dev-hugepages.mount sys-fs-fuse-connections.mount sys-kernel-config.mount sys-kernel-debug.mount
+sys-kernel-tracing.mount proc-sys-fs-binfmt_misc.automount proc-sys-fs-binfmt_misc.mount
+kmod-static-nodes.service modprobe@.service remote-fs.target remote-cryptsetup.target
+""".split()
+# Generators run one by one before anything starts; only the one for fstab has a use here.
+MASKED_GENERATORS = """
+systemd-bless-boot-generator systemd-cryptsetup-generator systemd-debug-generator systemd-getty-generator
+systemd-gpt-auto-generator systemd-hibernate-resume-generator systemd-integritysetup-generator
+systemd-rc-local-generator systemd-run-generator systemd-ssh-generator systemd-system-update-generator
+systemd-sysv-generator systemd-tpm2-generator systemd-veritysetup-generator
+""".split()
+FINISH = """set -e
+cp -a --no-preserve=ownership "$OVERLAY/." "$1/"
+chmod 440 "$1/etc/sudoers.d/netorder"
+chroot "$1" useradd --create-home --shell /bin/bash --password '*' debian
+chroot "$1" usermod --lock root
+chroot "$1" systemctl --quiet mask $MASKED
+chroot "$1" systemctl --quiet enable $ENABLED
+mkdir -p "$1/etc/systemd/system-generators"
+for generator in $MASKED_GENERATORS; do
+  ln -s /dev/null "$1/etc/systemd/system-generators/$generator"
+done
+rm -f "$1"/etc/ssh/ssh_host_*_key* "$1/etc/resolv.conf" "$1/etc/fstab"
+: >"$1/etc/machine-id"
+: >"$1/etc/resolv.conf"
+rm -f "$1/var/lib/dbus/machine-id"
+echo localhost >"$1/etc/hostname"
+chroot "$1" depmod -b / "$KERNEL_RELEASE"
+rm -rf "$1/var/log"/* "$1/var/cache/ldconfig"/* "$1/tmp"/*
+"""
+
+
+@dataclass(frozen=True)
+class GuestImage:
+    """What Glance is given, and how libvirt boots it."""
+
+    kernel: Path
+    initrd: Path | None
+    disk: Path  # raw, sparse; one ext4 without partitions, which grows to its disk at boot
+    rootfs: Path  # the same files as a tar archive, for system containers
+    cmdline: str
+    digest: str
+
+
+def _digest(*parts: str | Path) -> str:
+    """Return a short hash over strings and the contents, names and modes of all files in directories."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str):
+            digest.update(part.encode() + b"\0")
+            continue
+        for file in sorted(path for path in [part, *part.rglob("*")] if path.is_file()):
+            mode = file.stat().st_mode & 0o111
+            digest.update(f"{file.relative_to(HERE)} {mode:o}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def _making(target: Path) -> Iterator[Path]:
+    """Give a directory that becomes ``target`` when all went well and that does not stay otherwise."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{target.name}.making-", dir=target.parent) as making:
+        result = Path(making, "result")
+        result.mkdir()
+        yield result
+        result.rename(target)
+
+
+def _run(command: list[str], output: Path, what: str, env: dict[str, str] | None = None) -> None:
+    """Run a command with its output in a file; on failure say what failed, with the end of that file."""
+    with output.open("a") as sink:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, env=os.environ | (env or {}), check=False
+        )  # fmt: skip
+    if done.returncode != 0:
+        tail = "\n".join(output.read_text(errors="replace").splitlines()[-15:])
+        raise CloudError(f"{what} failed (status {done.returncode}); the end of its output:\n{tail}")
+
+
+def _debian(target: Path, packages: list[str], output: Path, *options: str, env: dict[str, str] | None = None) -> None:
+    """Make a Debian tree (or a tar archive, by the name's end) with these packages and no Recommends."""
+    if shutil.which("mmdebstrap") is None:
+        raise CloudError("mmdebstrap is not installed; mend: apt-get install mmdebstrap")
+    _run(
+        [
+            "mmdebstrap", "--mode=root", "--variant=apt", f"--keyring={KEYRING}", f"--include={','.join(packages)}",
+            '--aptopt=Apt::Install-Recommends "false"', '--aptopt=Acquire::Languages "none"',
+            "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
+            "--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=force-unsafe-io",
+            *options, SUITE, str(target), *mirrors(),
+        ],
+        output, f"mmdebstrap of {target.name}", env,
+    )  # fmt: skip
+
+
+def _wanted(config: str) -> dict[str, str]:
+    """Return a kernel configuration as {option: value}; an option that is not set has the value "n"."""
+    found = dict(re.findall(r"^(CONFIG_\w+)=(.*)$", config, re.MULTILINE))
+    return dict.fromkeys(re.findall(r"^# (CONFIG_\w+) is not set$", config, re.MULTILINE), "n") | found
+
+
+def build_kernel(cache: Path, log: Log) -> Path:
+    """Return a directory with the kernel: ``vmlinuz``, ``config``, ``release`` and ``modules.builtin*``."""
+    wanted = HERE / "kernel.config"
+    digest = _digest(SUITE, KERNEL_SOURCE, *KERNEL_TOOLS, *KERNEL_UNUSED, KERNEL_BUILD, wanted)
+    target = cache / f"guest-kernel-{digest}"
+    if target.is_dir():
+        return target
+    log(f"building the guest kernel from Debian's {KERNEL_SOURCE} (some minutes, once)")
+    with _making(target) as result:
+        output, tree = result / "build.log", result.parent / "tree"
+        source = tree / "build"
+        _debian(tree, [KERNEL_SOURCE, *KERNEL_TOOLS], output)
+        source.mkdir()
+        archive = tree / f"usr/src/{KERNEL_SOURCE}.tar.xz"
+        excludes = [f"--exclude={pattern}" for pattern in KERNEL_UNUSED]
+        _run(["tar", "-C", str(source), "-xJf", str(archive), "--strip-components=1", *excludes], output, "tar")
+        shutil.copy(wanted, source / "kernel.config")
+        _run(["chroot", str(tree), "sh", "-c", KERNEL_BUILD], output, "the kernel build")
+        have = _wanted((source / ".config").read_text())
+        for option, value in _wanted(wanted.read_text()).items():
+            if have.get(option, "n") != value:
+                raise CloudError(f"{wanted}: {option}={value} did not hold (it is {have.get(option, 'n')}); "
+                                 "mend: add what it depends on, or take it out")  # fmt: skip
+        shutil.copy(source / "arch/x86/boot/bzImage", result / "vmlinuz")
+        shutil.copy(source / ".config", result / "config")
+        shutil.copy(source / "include/config/kernel.release", result / "release")
+        for name in ("modules.builtin", "modules.builtin.modinfo"):
+            shutil.copy(source / name, result / name)
+    return target
+
+
+def _disk(rootfs: Path, disk: Path, scratch: Path, output: Path) -> None:
+    """Make a raw ext4 image of the tar archive ``rootfs``, with a little room; it grows at the first boot."""
+    tree = scratch / "tree"
+    tree.mkdir()
+    _run(["tar", "-C", str(tree), "--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf", str(rootfs)], output, "tar")
+    used = int(subprocess.run(["du", "-sm", str(tree)], check=True, capture_output=True, text=True).stdout.split()[0])
+    with disk.open("wb") as file:
+        file.truncate((used * 5 // 4 + 48) << 20)
+    _run(
+        [
+            "mkfs.ext4", "-q", "-d", str(tree), "-L", "netorder-root", "-m", "0", "-J", "size=8",
+            "-U", "6e65746f-7264-4572-8067-756573740000",
+            "-E", "hash_seed=6e65746f-7264-4572-8067-756573740001,lazy_itable_init=0,lazy_journal_init=0", str(disk),
+        ],
+        output, "mkfs.ext4", {"E2FSPROGS_FAKE_TIME": "1"},
+    )  # fmt: skip
+
+
+def build(cache: Path, log: Log) -> GuestImage:
+    """Return the guest image, made now unless ``cache`` has it; some minutes the first time, seconds of work later."""
+    kernel = build_kernel(cache, log)
+    digest = _digest(
+        kernel.name, SUITE, *PACKAGES, *ENABLED, *MASKED, *MASKED_GENERATORS, FINISH, CMDLINE, HERE / "rootfs"
+    )
+    target = cache / f"guest-{digest}"
+    if not target.is_dir():
+        log(f"making the guest's root file system: Debian {SUITE}, {len(PACKAGES)} packages and what they need")
+        with _making(target) as result:
+            output = result / "build.log"
+            release = (kernel / "release").read_text().strip()
+            overlay = result.parent / "overlay"
+            shutil.copytree(HERE / "rootfs", overlay)
+            modules = overlay / "usr/lib/modules" / release
+            modules.mkdir(parents=True)
+            for file in kernel.glob("modules.builtin*"):
+                shutil.copy(file, modules)
+            (modules / "modules.order").touch()
+            finish = result.parent / "finish"
+            finish.write_text("#!/bin/sh\n" + FINISH)
+            finish.chmod(0o755)
+            env = {
+                "OVERLAY": str(overlay),
+                "KERNEL_RELEASE": release,
+                "ENABLED": " ".join(ENABLED),
+                "MASKED": " ".join(MASKED),
+                "MASKED_GENERATORS": " ".join(MASKED_GENERATORS),
+                "SOURCE_DATE_EPOCH": "1",
+            }
+            _debian(result / "rootfs.tar", PACKAGES, output, f"--customize-hook={finish}", env=env)
+            _disk(result / "rootfs.tar", result / "disk.raw", result.parent, output)
+            os.link(kernel / "vmlinuz", result / "vmlinuz")
+    return GuestImage(
+        kernel=target / "vmlinuz",
+        initrd=None,
+        disk=target / "disk.raw",
+        rootfs=target / "rootfs.tar",
+        cmdline=CMDLINE,
+        digest=digest,
+    )
+
+
+def main() -> None:
+    """Build the image alone and print its parts."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--cache", type=Path, required=True, help="directory that keeps what was built")
+    try:
+        image = build(parser.parse_args().cache.resolve(), lambda line: print(line, flush=True))
+    except CloudError as error:
+        raise SystemExit(f"error: {error}") from error
+    for name, value in vars(image).items():
+        print(f"{name}: {value}")
+
+
+if __name__ == "__main__":
+    main()
