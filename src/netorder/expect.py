@@ -144,11 +144,11 @@ def _passes(plan: Plan, source: Host, target: Host, protocol: str, port: int | N
 
 
 def _rules(plan: Plan, host: Host, direction: str) -> list[Rule]:
+    groups = {group.name: group for group in plan.security_groups}
     return [
         rule
-        for group in plan.security_groups
-        if group.cloud_name in host.port.security_groups
-        for rule in group.rules
+        for name in host.port.security_groups
+        for rule in groups[name].rules
         if rule.direction == direction and rule.ethertype == "IPv4"
     ]
 
