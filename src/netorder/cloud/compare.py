@@ -259,10 +259,11 @@ class Comparison:
                 )
             self._add("server", name, "create", "missing", after=after, wanted=host)
             return
-        if found.status in {"ERROR", "DELETED"}:
+        if found.status == "ERROR" or found.task_state == "deleting":
             fault = (found.fault or {}).get("message", "no reason given")
+            reason = f"is in ERROR: {fault}" if found.status == "ERROR" else "is being deleted"
             more = {"before": {"status": found.status}, "after": after, "id": found.id, "wanted": host}
-            self._add("server", name, "replace", f"is in {found.status}: {fault}", **more)
+            self._add("server", name, "replace", reason, **more)
             return
         image = (found.metadata or {}).get(METADATA["image"], host.image)
         flavor = found.flavor.original_name if found.flavor else host.flavor
@@ -293,7 +294,8 @@ class Comparison:
         hosts = {host.cloud_name for host in self.plan.hosts}
         surplus = {server.id for server in self._surplus_servers}
         return device in surplus or any(
-            s.id == device and (s.name not in hosts or s.status == "ERROR") for s in self.seen.servers
+            s.id == device and (s.name not in hosts or s.status == "ERROR" or s.task_state == "deleting")
+            for s in self.seen.servers
         )
 
     # Floating IPs

@@ -1,0 +1,378 @@
+"""Plan against cloud, on listings made of the SDK's own resource objects."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from openstack.compute.v2.keypair import Keypair
+from openstack.compute.v2.server import Server
+from openstack.network.v2.floating_ip import FloatingIP
+from openstack.network.v2.network import Network
+from openstack.network.v2.port import Port
+from openstack.network.v2.router import Router
+from openstack.network.v2.security_group import SecurityGroup
+from openstack.network.v2.subnet import Subnet
+
+from netorder.cloud import Change
+from netorder.cloud.compare import compare, diff_text, normal_rule, rule_text
+from netorder.cloud.observe import Observed
+from netorder.cloud.preflight import quota_problems
+from netorder.cloud.teardown import deletions
+from netorder.plan import plan
+from netorder.topology import load
+
+if TYPE_CHECKING:
+    from netorder import model
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIF1nHeOHx2eB4lRZb0d5Gmf3tZ7yXl1M8mR5yZrGQxTn me@here"
+HOSTKEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEu2sS0vXn3h1Jk5s7q9f2bC4dE6gH8iJ0kL2mN4oP6q"
+PLAN = plan(load(Path(__file__).parents[2] / "topologies/calculator.yml"))
+INTERFACE = PLAN.routers[1].interfaces[0].port_name
+
+
+def as_built(wanted: model.Plan = PLAN) -> Observed:
+    """Return what the cloud lists when all is as planned; ids are ``<type>:<name>``."""
+    networks = {n.name: n for n in wanted.networks}
+
+    def port(name: str, network: str, address: str, **more: object) -> Port:
+        fixed = [{"subnet_id": f"subnet:{network}", "ip_address": address}]
+        return Port.existing(
+            id=f"port:{name}",
+            name=name,
+            network_id=f"network:{network}",
+            fixed_ips=fixed,
+            admin_state_up=True,
+            **more,
+        )
+
+    interfaces = [
+        port(
+            i.port_name,
+            i.network,
+            i.address,
+            device_id=f"router:{r.name}",
+            device_owner="network:router_interface",
+            security_groups=[],
+        )
+        for r in wanted.routers
+        for i in r.interfaces
+    ]
+    host_ports = [
+        port(
+            h.port.cloud_name,
+            h.port.network,
+            h.port.address,
+            device_id=f"server:{h.name}",
+            device_owner="compute:nova",
+            security_groups=[f"group:{g.name}" for g in wanted.security_groups if g.name in h.port.security_groups],
+        )
+        for h in wanted.hosts
+    ]
+    return Observed(
+        networks=tuple(
+            Network.existing(id=f"network:{n.name}", name=n.cloud_name, admin_state_up=True) for n in networks.values()
+        ),
+        subnets=tuple(
+            Subnet.existing(
+                id=f"subnet:{n.name}",
+                name=n.cloud_name,
+                network_id=f"network:{n.name}",
+                cidr=n.cidr,
+                gateway_ip=n.gateway_ip,
+                dns_nameservers=list(n.dns_nameservers),
+                enable_dhcp=True,
+                allocation_pools=[{"start": n.allocation_pool[0], "end": n.allocation_pool[1]}],
+            )
+            for n in networks.values()
+        ),
+        routers=tuple(
+            Router.existing(
+                id=f"router:{r.name}",
+                name=r.cloud_name,
+                admin_state_up=True,
+                external_gateway_info={"network_id": "network:public"} if r.external else None,
+                routes=[{"destination": x.destination, "nexthop": x.next_hop} for x in r.routes],
+            )
+            for r in wanted.routers
+        ),
+        ports=(*interfaces, *host_ports),
+        groups=tuple(
+            SecurityGroup.existing(
+                id=f"group:{g.name}", name=g.cloud_name, security_group_rules=[as_neutron(rule) for rule in g.rules]
+            )
+            for g in wanted.security_groups
+        ),
+        floating_ips=tuple(
+            FloatingIP.existing(
+                id=f"ip:{h.name}", floating_ip_address="172.24.4.150", port_id=f"port:{h.port.cloud_name}"
+            )
+            for h in wanted.hosts
+            if h.floating_ip
+        ),
+        servers=tuple(
+            Server.existing(
+                id=f"server:{h.name}",
+                name=h.cloud_name,
+                status="ACTIVE",
+                flavor={"original_name": h.flavor},
+                metadata={
+                    "netorder_topology": wanted.topology,
+                    "netorder_host": h.name,
+                    "netorder_image": h.image,
+                    "netorder_hostkey": HOSTKEY,
+                },
+            )
+            for h in wanted.hosts
+        ),
+        keypair=Keypair.existing(name=f"{wanted.topology}-key", public_key=KEY),
+    )
+
+
+def as_neutron(rule: model.Rule) -> dict[str, object]:
+    """Return a rule as Neutron lists it."""
+    return {
+        "id": "rule:1",
+        "direction": rule.direction,
+        "ethertype": rule.ethertype,
+        "protocol": rule.protocol,
+        "port_range_min": rule.port_min,
+        "port_range_max": rule.port_max,
+        "remote_ip_prefix": rule.remote_cidr,
+        "remote_group_id": None,
+    }
+
+
+def brief(seen: Observed, wanted: model.Plan = PLAN, key: str | None = KEY) -> list[tuple[str, str, str]]:
+    """Return the changes as (action, kind, name); problems there must be none."""
+    changes, problems = compare(wanted, seen, key=key)
+    assert problems == []
+    return [(change.action, change.kind, change.name) for change in changes]
+
+
+def without(items: tuple[object, ...], name: str) -> tuple[object, ...]:
+    return tuple(item for item in items if item.name != name)
+
+
+def altered(items: tuple[object, ...], name: str, **attributes: object) -> tuple[object, ...]:
+    """Return ``items`` with some attributes of one of them changed."""
+    for item in items:
+        if item.name == name:
+            item._update(**attributes)
+    return items
+
+
+def only_problem(seen: Observed, wanted: model.Plan = PLAN, key: str | None = KEY) -> str:
+    _, problems = compare(wanted, seen, key=key)
+    assert len(problems) == 1
+    return problems[0]
+
+
+def changed_plan(**fields: object) -> model.Plan:
+    return replace(PLAN, **fields)
+
+
+def test_nothing_differs_from_what_was_built():
+    assert brief(as_built()) == []
+
+
+def test_from_nothing_everything_is_created_once():
+    made = brief(Observed())
+    assert {action for action, _, _ in made} == {"create"}
+    assert len(made) == len(set(made))
+    count = {kind: sum(k == kind for _, k, _ in made) for _, kind, _ in made}
+    assert count == {
+        "key pair": 1,
+        "network": 2,
+        "subnet": 2,
+        "security group": 5,
+        "router": 2,
+        "router interface": 3,
+        "port": 5,
+        "server": 5,
+        "floating IP": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "expected"),
+    [
+        ("servers", "calculator-sum", [("create", "server", "calculator-sum")]),
+        ("networks", "calculator-net2", None),
+        ("subnets", "calculator-net2", [("create", "subnet", "calculator-net2")]),
+        ("routers", "calculator-rt1", None),
+        (
+            "ports",
+            "calculator-sum",
+            [("create", "port", "calculator-sum"), ("update", "server", "calculator-sum")],
+        ),
+        ("floating_ips", "172.24.4.150", [("create", "floating IP", "calculator")]),
+    ],
+)
+def test_what_was_deleted_by_hand_and_only_that_is_made_again(kind, name, expected):
+    built = as_built()
+    seen = replace(built, **{kind: without(getattr(built, kind), name)})
+    if kind == "servers":  # Nova frees the port of a server that it deletes
+        seen = replace(seen, ports=altered(built.ports, name, device_id="", device_owner=""))
+    if expected is None:  # the cloud refuses to delete it while its ports are there
+        assert any(change.name == name and change.action == "create" for change in compare(PLAN, seen, key=KEY)[0])
+    else:
+        assert brief(seen) == expected
+
+
+def test_interface_left_unattached_by_a_killed_run_is_attached():
+    built = as_built()
+    seen = replace(built, ports=altered(built.ports, INTERFACE, device_id="", device_owner=""))
+    assert brief(seen) == [("update", "router interface", INTERFACE)]
+
+
+def test_floating_ip_left_unassociated_is_used_again():
+    built = as_built()
+    seen = replace(built, floating_ips=altered(built.floating_ips, "172.24.4.150", port_id=None))
+    assert brief(seen) == [("update", "floating IP", "calculator")]
+
+
+def test_router_left_without_gateway_gets_it():
+    built = as_built()
+    seen = replace(built, routers=altered(built.routers, "calculator-rt1", external_gateway_info=None))
+    assert brief(seen) == [("update", "router", "calculator-rt1")]
+
+
+def test_server_on_its_way_out_is_made_again_once_it_has_gone():
+    built = as_built()
+    seen = replace(built, servers=altered(built.servers, "calculator-sum", task_state="deleting"))
+    assert brief(seen) == [("replace", "server", "calculator-sum")]
+
+
+def test_server_in_error_is_replaced_and_its_port_kept():
+    built = as_built()
+    fault = {"message": "No valid host was found."}
+    seen = replace(built, servers=altered(built.servers, "calculator-sum", status="ERROR", fault=fault))
+    changes, _ = compare(PLAN, seen, key=KEY)
+    assert [(c.action, c.kind, c.name) for c in changes] == [("replace", "server", "calculator-sum")]
+    assert changes[0].reason == "is in ERROR: No valid host was found."
+
+
+def test_stopped_server_is_started():
+    built = as_built()
+    seen = replace(built, servers=altered(built.servers, "calculator-sum", status="SHUTOFF"))
+    assert brief(seen) == [("update", "server", "calculator-sum")]
+
+
+def test_server_still_building_is_waited_for_not_changed():
+    built = as_built()
+    ports = altered(built.ports, "calculator-sum", device_id="")
+    seen = replace(built, ports=ports, servers=altered(built.servers, "calculator-sum", status="BUILD"))
+    assert brief(seen) == []
+
+
+def test_unknown_host_key_is_learned():
+    built = as_built()
+    seen = replace(built, servers=altered(built.servers, "calculator-sum", metadata={"netorder_image": "debian-13"}))
+    assert brief(seen) == [("create", "host key", "calculator-sum")]
+
+
+def test_host_removed_from_the_topology_goes_with_port_group_and_floating_ip():
+    hosts = tuple(h for h in PLAN.hosts if h.name != "calculator")
+    groups = tuple(g for g in PLAN.security_groups if g.name != "calculator")
+    assert brief(as_built(), changed_plan(hosts=hosts, security_groups=groups)) == [
+        ("delete", "floating IP", "172.24.4.150"),
+        ("delete", "server", "calculator-calculator"),
+        ("delete", "port", "calculator-calculator"),
+        ("delete", "security group", "calculator-calculator"),
+    ]
+
+
+def test_rule_opened_by_hand_is_closed_and_shown():
+    built = as_built()
+    rule = {**as_neutron(PLAN.security_groups[0].rules[0]), "direction": "ingress", "remote_group_id": "group:x"}
+    group = built.groups[0]
+    altered(built.groups, group.name, security_group_rules=[*group.security_group_rules, rule])
+    changes, _ = compare(PLAN, built, key=KEY)
+    assert [(c.action, c.kind) for c in changes] == [("update", "security group")]
+    assert diff_text(changes).splitlines()[1:] == ["-     rules: ingress IPv4 any protocol from group:x"]
+
+
+def test_second_resource_of_a_name_is_deleted_and_the_older_kept():
+    built = as_built()
+    younger = Network.existing(id="n2", name="calculator-net1", admin_state_up=True, created_at="2030-01-01T00:00:00Z")
+    assert brief(replace(built, networks=(younger, *built.networks))) == [("delete", "network", "calculator-net1")]
+
+
+def test_of_two_ports_of_a_name_the_one_in_use_stays():
+    built = as_built()
+    spare = Port.existing(id="spare", name="calculator-sum", created_at="2000-01-01T00:00:00Z", device_id="")
+    changes, _ = compare(PLAN, replace(built, ports=(spare, *built.ports)), key=KEY)
+    assert [(c.action, c.kind, c.id) for c in changes] == [("delete", "port", "spare")]
+
+
+def test_address_of_a_port_nobody_uses_is_replaced():
+    built = as_built()
+    fixed = [{"ip_address": "192.168.2.9"}]
+    ports = altered(built.ports, "calculator-sum", fixed_ips=fixed, device_id="")
+    seen = replace(built, ports=ports, servers=without(built.servers, "calculator-sum"))
+    assert brief(seen) == [("replace", "port", "calculator-sum"), ("create", "server", "calculator-sum")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "attributes", "cause", "mend"),
+    [
+        ("subnets", "calculator-net1", {"cidr": "10.9.0.0/24"}, "10.9.0.0/24 in the cloud", "give the network a new"),
+        ("ports", "calculator-sum", {"fixed_ips": [{"ip_address": "192.168.2.9"}]}, "192.168.2.9", "Delete server"),
+        ("servers", "calculator-sum", {"flavor": {"original_name": "tiny"}}, "flavor is tiny", "Put tiny back"),
+        ("servers", "calculator-sum", {"metadata": {"netorder_image": "old", "netorder_hostkey": ""}}, "is old", "Put"),
+        ("servers", "calculator-sum", {"status": "VERIFY_RESIZE"}, "VERIFY_RESIZE", "finish or undo"),
+        ("ports", INTERFACE, {"fixed_ips": [{"ip_address": "192.168.1.77"}]}, "192.168.1.77", "Take net1 out"),
+    ],
+)  # fmt: skip
+def test_what_cannot_change_in_place_is_refused_with_cause_and_mend(kind, name, attributes, cause, mend):
+    built = as_built()
+    problem = only_problem(replace(built, **{kind: altered(getattr(built, kind), name, **attributes)}))
+    assert cause in problem
+    assert mend in problem
+
+
+def test_another_controllers_key_is_refused():
+    assert "another public key" in only_problem(as_built(), key=KEY.replace("F1nH", "F1nX"))
+
+
+def test_key_comment_does_not_matter():
+    assert brief(as_built(), key=KEY.replace("me@here", "you@there")) == []
+
+
+def test_no_key_here_but_one_in_the_cloud_is_refused():
+    assert "no private key" in only_problem(as_built(), key=None)
+
+
+@pytest.mark.parametrize(
+    ("listed", "text"),
+    [
+        ({"protocol": "6", "port_range_min": 22, "port_range_max": 22}, "ingress IPv4 tcp 22 from anywhere"),
+        ({"protocol": "tcp", "port_range_min": 1, "port_range_max": 9}, "ingress IPv4 tcp 1-9 from anywhere"),
+        ({"remote_ip_prefix": "0.0.0.0/0"}, "ingress IPv4 any protocol from anywhere"),
+        ({"protocol": "ICMP", "remote_ip_prefix": "10.0.0.0/8"}, "ingress IPv4 icmp from 10.0.0.0/8"),
+    ],
+)
+def test_rules_are_compared_by_meaning(listed, text):
+    assert rule_text(normal_rule({"direction": "ingress", "ethertype": "IPv4", **listed})) == text
+
+
+def test_diff_shows_old_and_new():
+    change = Change("subnet", "lab-net1", "update", "enable_dhcp differ", {"enable_dhcp": False}, {"enable_dhcp": True})
+    assert diff_text([change]) == (
+        "~ update subnet lab-net1: enable_dhcp differ\n-     enable_dhcp: no\n+     enable_dhcp: yes\n"
+    )
+
+
+def test_teardown_deletes_every_resource_once_dependants_first():
+    gone = deletions(as_built())
+    order = "floating IP, server, router interface, port, router, network, security group, key pair"
+    assert ", ".join(dict.fromkeys(change.kind for change in gone)) == order
+    assert len(gone) == len(as_built().leftovers()) - len(PLAN.networks)  # a subnet goes with its network
+
+
+def test_quota_counts_what_is_free_and_minus_one_is_no_limit():
+    assert quota_problems({"ports": (5, 10, 5), "routers": (2, -1, 99)}) == []
+    assert quota_problems({"ports": (6, 10, 5)})[0].startswith("Quota: 6 ports needed, 5 free (5 of 10 used).")
