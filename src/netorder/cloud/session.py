@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -50,14 +51,16 @@ class Cloud:
     api_seconds: float = 0.0
     phase: str = "connect"
     timings: list[Timing] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         session = self.conn.session.session  # the requests.Session inside keystoneauth's
         session.hooks["response"].append(self._count)
 
     def _count(self, response: requests.Response, *_args: object, **_kwargs: object) -> None:
-        self.calls[self.phase] += 1
-        self.api_seconds += response.elapsed.total_seconds()
+        with self._lock:
+            self.calls[self.phase] += 1
+            self.api_seconds += response.elapsed.total_seconds()
 
     @property
     def project(self) -> str:
