@@ -28,7 +28,9 @@ class Allow:
     def __init__(self, reader: Reader, checker: Checker) -> None:
         self._reader = reader
         self._checker = checker
-        self.rules = tuple(self._rule(path) for path, rule in reader.items("allow") if isinstance(rule, dict))
+        is_list = isinstance(reader.get("allow"), list)
+        rules = reader.items("allow") if is_list else ()
+        self.rules = tuple(self._rule(path) for path, rule in rules if isinstance(rule, dict))
 
     def _rule(self, path: Path) -> RuleSpec:
         reader = self._reader

@@ -154,6 +154,8 @@ class Checker:
         networks = self._reader.mapping("networks")
         if name in networks:
             return True
+        if not isinstance(self._reader.get("networks"), dict):
+            return False  # none are known, which is reported as such
         if name not in OUTSIDE and name != self._reader.text("external_network"):
             mend = did_you_mean(name, networks) or "; declare it under `networks:`"
             message = f"{user}: there is no network `{name}`{mend}"
@@ -255,13 +257,16 @@ class Checker:
             self._joined[name] = its
             if not networks:
                 self._reader.error(path, f"router `{name}` joins nothing; name its networks, or remove it")
-            elif len(networks) == 1 and its and not self._reader.true("routers", name, "external"):
+            elif len(networks) == 1 and its and not self._external(name):
                 message = f"router `{name}` joins `{next(iter(its))}` to nothing; add a network or `external: true`"
                 self._reader.warning(("routers", name), message, of_key=True)
 
+    def _external(self, router: str) -> bool:
+        return self._reader.true("routers", router, "external") or self._reader.refused("routers", router, "external")
+
     def _settle_gateways(self) -> None:
         """Choose each network's gateway router and its address: the joined router that is nearest to the outside."""
-        external = {name for name in self._joined if self._reader.true("routers", name, "external")}
+        external = {name for name in self._joined if self._external(name)}
         nearest = nearest_to_outside(self._reader.mapping("networks"), self._joined, external)
         for name, layout in self._layouts.items():
             routers = nearest[name]
@@ -342,7 +347,7 @@ class Checker:
             return
         if router is None:
             reason = f"no router joins network `{network}`"
-        elif self._reader.true("routers", router, "external"):
+        elif self._external(router):
             return
         else:
             reason = f"router `{router}`, the gateway of `{network}`, is not external"

@@ -36,7 +36,7 @@ class Route:
 class Network:
     """One network with its one IPv4 subnet (both carry ``cloud_name``); ``gateway_ip`` is None if no router joins it.
 
-    ``allocation_pool`` (first, last address) is all that Neutron may hand out by itself, to its DHCP and metadata ports:
+    ``allocation_pool`` (first, last address) is all that Neutron may hand out itself, to its DHCP and metadata ports:
     no planned address lies in it, so the two never meet.
     """
 

@@ -74,11 +74,12 @@ def _translate(error: ValidationError, expected: str) -> Iterator[Violation]:
                 yield Violation((*path, key), True, f"unknown key `{key}` in {_what(path)}{mend}")
     elif error.validator == "required":
         for key in schema["required"]:
-            if key not in instance:
-                mend = f"add `{key}:` with {_title(schema['properties'][key])}"
-                yield Violation(path, True, f"{_what(path)} has no `{key}`; {mend}")
+            if key in instance or did_you_mean(key, instance.keys() - schema["properties"].keys()):
+                continue  # there, or there but misspelt, which is reported as such
+            mend = f"add `{key}:` with {_title(schema['properties'][key])}"
+            yield Violation(path, True, f"{_what(path)} has no `{key}`; {mend}")
     elif error.validator in ("minProperties", "minItems"):
-        yield Violation(path, False, f"`{path[-1]}` is empty; it is {expected}")
+        yield Violation(path, False, f"`{path[-1]}` is empty; it must be {expected}")
     else:
         yield Violation(path, False, _not_that(path, instance, expected, schema.get("enum", ())))
 

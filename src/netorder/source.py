@@ -132,6 +132,10 @@ def _in_plain_words(error: yaml.MarkedYAMLError) -> str:
     return f"not YAML: {error.problem or error.context}"
 
 
+def _no_tag(node: Node) -> str:
+    return f"a tag, `{node.tag}`; a topology has none: remove it"
+
+
 def _place(mark: Any) -> Place:  # noqa: ANN401 - PyYAML's marks are untyped
     return Place(mark.line + 1, mark.column + 1)
 
@@ -157,6 +161,8 @@ class _Builder:
             raise SourceError(place, "an anchor whose value holds an alias of itself; write it out")
         if isinstance(node, ScalarNode):
             return self._scalar(node, place)
+        if not node.tag.endswith((":seq", ":map")):
+            self._document.problems.append((place, _no_tag(node)))
         self._open.add(id(node))
         try:
             if isinstance(node, SequenceNode):
@@ -195,5 +201,5 @@ class _Builder:
         if kind == "float":
             return float(text)
         if kind != "str":
-            self._document.problems.append((place, f"a tag, `{node.tag}`; a topology has none: remove it"))
+            self._document.problems.append((place, _no_tag(node)))
         return text
