@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import h11
 
 from calculator import numerals
-from calculator.errors import HttpError, shown
+from calculator.errors import HttpError, shown, words
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -93,7 +93,10 @@ class Peer:
 
     def __init__(self, name: str, url: str, timeout: float) -> None:
         """``timeout``: seconds for one call. ValueError when the URL is not that of an HTTP service."""
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            parts = urlsplit("")
         if parts.scheme != "http" or not parts.hostname:
             raise ValueError(f"{shown(url)} is not a URL such as http://192.168.2.20:50001")
         if parts.username is not None or parts.query or parts.fragment or not url.isascii() or not url.isprintable():
@@ -135,7 +138,7 @@ class Peer:
             except OSError as error:
                 raise HttpError(503, f"{self._place} cannot be reached: {_reason(error)}") from None
             except h11.RemoteProtocolError as error:
-                raise HttpError(502, f"{self._place} did not answer in HTTP: {shown(str(error), 120)}") from None
+                raise HttpError(502, f"{self._place} did not answer in HTTP: {words(error)}") from None
         text = answer.decode("ascii", "replace").strip(" \t\r\n")
         if status != 200:  # noqa: PLR2004  the one status that carries a number
             raise HttpError(502, f"{self._place} answered with status {status}: {shown(text, 120)}")

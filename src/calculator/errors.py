@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["HttpError", "shown"]
+__all__ = ["HttpError", "shown", "words"]
 
 
 class HttpError(Exception):
@@ -18,3 +18,8 @@ class HttpError(Exception):
 def shown(text: str, limit: int = 60) -> str:
     """Quote a client's text for an error or a log: ASCII, on one line, cut at ``limit`` characters."""
     return ascii(text if len(text) <= limit else f"{text[:limit]}...")
+
+
+def words(error: Exception) -> str:
+    """Return what h11 says of a peer's fault, without the dump of bytes that it sometimes adds after a colon."""
+    return str(error).partition(":")[0]

@@ -132,9 +132,10 @@ class _Parser:
         return self.operations[operand.source].level if isinstance(operand.source, int) else -1
 
     def _word(self, at: int) -> str:
-        """Return the text at a place, up to the next space, operator or parenthesis."""
+        """Return the operator, parenthesis or word at a place."""
+        apart = f"{_SPACES}+-*/()"
         end = at + 1
-        while end < len(self.text) and self.text[end] not in f"{_SPACES}+-*/()":
+        while self.text[at] not in apart and end < len(self.text) and self.text[end] not in apart:
             end += 1
         return shown(self.text[at:end], 20)
 

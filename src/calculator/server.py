@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import h11
 
-from calculator.errors import HttpError, shown
+from calculator.errors import HttpError, shown, words
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -183,7 +183,7 @@ class _Client:
                 if b"\n" not in self._http.trailing_data[0]:
                     raise _target_too_long() from None
                 raise _head_too_long() from None
-            raise HttpError(status, f"not a correct HTTP request: {shown(str(error), 120)}") from None
+            raise HttpError(status, f"not a correct HTTP request: {words(error)}") from None
 
     def _check(self, head: h11.Request) -> None:
         """Refuse what can be refused before the body is read."""
@@ -225,15 +225,13 @@ class _Client:
         ]
         if not self._complete or self._server.stopping:
             headers.append(("Connection", "close"))
-        self._write(h11.Response(status_code=status, reason=HTTPStatus(status).phrase, headers=headers))
-        if method != "HEAD":
-            self._write(h11.Data(data=content))
-        self._write(h11.EndOfMessage())
+        head = h11.Response(status_code=status, reason=HTTPStatus(status).phrase, headers=headers)
+        self._write(head, *([h11.Data(data=content)] if method != "HEAD" else []), h11.EndOfMessage())
         async with asyncio.timeout(self._limits.request_seconds):
             await self._writer.drain()
 
-    def _write(self, event: h11.Event) -> None:
-        self._writer.write(self._http.send(event) or b"")
+    def _write(self, *events: h11.Event) -> None:
+        self._writer.write(b"".join(self._http.send(event) or b"" for event in events))
 
     async def _let_go(self) -> None:
         """Close so that the client can still read the last answer: end our side, then read until it ends its own."""

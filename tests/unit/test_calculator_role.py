@@ -1,0 +1,69 @@
+"""The role's data: the argument spec and the defaults agree, and the unit is what systemd accepts."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROLE = Path(__file__).parents[2] / "roles" / "calculator"
+PEERS = {name: f"http://192.168.2.{20 + at}:{50001 + at}" for at, name in enumerate(("sum", "sub", "mul", "div"))}
+
+
+def load(path):
+    return yaml.safe_load((ROLE / path).read_text())
+
+
+def test_spec_and_defaults_agree():
+    """Every variable has a default and a description, and the defaults are the same."""
+    defaults, options = load("defaults/main.yml"), load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+    assert list(options) == list(defaults)
+    assert {name: option["default"] for name, option in options.items() if "default" in option} == {
+        name: defaults[name] for name, option in options.items() if "default" in option
+    }
+
+
+@pytest.fixture(scope="module", params=[("sum", {}), ("calculator", PEERS)], ids=lambda param: param[0])
+def unit(request, tmp_path_factory):
+    """Yield the unit's path, rendered by Ansible itself."""
+    service, peers = request.param
+    path = tmp_path_factory.mktemp("unit") / f"netorder-{service}.service"
+    variables = load("defaults/main.yml") | {"calculator_service": service, "calculator_peers": peers}
+    arguments = f"src={ROLE}/templates/calculator.service.j2 dest={path}"
+    inputs = path.with_suffix(".yml")
+    inputs.write_text(yaml.safe_dump(variables | load("vars/main.yml") | {"role_path": str(ROLE)}))
+    command = [Path(sys.executable).with_name("ansible"), "localhost", "-i", "localhost,", "-c", "local"]
+    command += ["-m", "ansible.builtin.template"]
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(path.parent), "LC_ALL": "C.UTF-8"}
+    subprocess.run(
+        [*command, "-a", arguments, "-e", f"@{inputs}"],
+        check=True,
+        capture_output=True,
+        env=environment,
+        cwd=path.parent,
+    )
+    return path
+
+
+def test_command_line(unit):
+    """The service starts isolated, with the plan's port and peers."""
+    port = {"netorder-sum": 50001, "netorder-calculator": 50000}[unit.stem]
+    service = unit.stem.removeprefix("netorder-")
+    expected = (
+        f"ExecStart=/usr/bin/python3 -I /usr/local/lib/netorder-calculator.pyz {service} --host 0.0.0.0 --port {port}"
+    )
+    if service == "calculator":
+        expected += "".join(f' --{name} "{url}"' for name, url in sorted(PEERS.items()))
+    assert [line for line in unit.read_text().splitlines() if line.startswith("ExecStart=")] == [expected]
+
+
+def test_systemd_accepts_the_unit(unit):
+    """Nothing in it is unknown to systemd."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert [line for line in done.stderr.splitlines() if unit.name in line] == []
