@@ -1,0 +1,376 @@
+"""Reading and checking topology files: what the golden tests do not show."""
+
+from __future__ import annotations
+
+import json
+import re
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from netorder import schema, source, spec
+from netorder.addresses import Layout, draw
+from netorder.diagnostics import Diagnostic
+from netorder.plan import plan, to_dict
+from netorder.topology import TopologyError, load, parse
+
+ROOT = Path(__file__).parents[2]
+CALCULATOR = (ROOT / "topologies/calculator.yml").read_text(encoding="utf-8")
+GOOD = sorted([*ROOT.glob("topologies/*.yml"), *ROOT.glob("tests/golden/good/*.yml")])
+BAD = sorted(ROOT.glob("tests/golden/bad/*.yml"))
+
+
+def messages(text: str) -> list[str]:
+    """Return what is said of `text`: errors, or else warnings."""
+    try:
+        return [str(one) for one in parse(text, "f").warnings]
+    except TopologyError as error:
+        return [str(one) for one in error.diagnostics]
+
+
+def outcome(text: str) -> tuple[dict | None, tuple[Diagnostic, ...]]:
+    """Return the plan of `text` or None, and what is said of it."""
+    try:
+        topology = parse(text)
+    except TopologyError as error:
+        return None, error.diagnostics
+    return to_dict(plan(topology)), topology.warnings
+
+
+def addresses(text: str) -> dict[str, str]:
+    return {host.name: str(host.address) for host in parse(text).hosts}
+
+
+# The file
+
+
+def test_a_file_that_is_not_there():
+    with pytest.raises(TopologyError, match=r"^no/such\.yml: error: cannot be read: No such file or directory; "):
+        load("no/such.yml")
+
+
+def test_a_directory(tmp_path: Path):
+    with pytest.raises(TopologyError, match="cannot be read: Is a directory"):
+        load(tmp_path)
+
+
+def test_a_file_that_is_too_large(tmp_path: Path):
+    path = tmp_path / "large.yml"
+    path.write_text("#" * 4_000_001)
+    with pytest.raises(TopologyError, match="larger than 4 MB"):
+        load(path)
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_fine(tmp_path: Path):
+    path = tmp_path / "windows.yml"
+    path.write_bytes(b"\xef\xbb\xbf" + CALCULATOR.replace("\n", "\r\n").encode())
+    assert plan(load(path)) == plan(parse(CALCULATOR))
+
+
+def test_diagnostics_come_by_place():
+    """Sorted by line and column, errors and warnings together, none twice."""
+    for path in BAD:
+        with pytest.raises(TopologyError) as caught:
+            load(path)
+        places = [(one.line, one.column) for one in caught.value.diagnostics]
+        assert places == sorted(places)
+        assert len(set(caught.value.diagnostics)) == len(caught.value.diagnostics)
+
+
+def test_a_place_is_that_of_the_value():
+    text = CALCULATOR.replace("192.168.2.0/24", "192.168.2.0/29")
+    line = next(number for number, one in enumerate(text.splitlines(), 1) if "/29" in one)
+    assert messages(text)[0].startswith(f"f:{line}:16: error: `192.168.2.0/29` has 6 usable addresses")
+
+
+@pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
+def test_no_error_is_in_the_words_of_a_library(path: Path):
+    with pytest.raises(TopologyError) as caught:
+        load(path)
+    raw = r"is not valid under|does not match|is not of type|was unexpected|required property|\bblock end\b|<.*>"
+    for diagnostic in caught.value.diagnostics:
+        assert not re.search(raw, diagnostic.message)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_any_edit_gives_a_plan_or_errors(data: st.DataObject):
+    """However the file is mangled, there is a plan or there are errors with places; never another exception."""
+    lines = CALCULATOR.splitlines()
+    snippets = st.sampled_from(
+        [
+            "",
+            "  ",
+            "\t",
+            ":",
+            "- ",
+            "{",
+            "}",
+            "[",
+            "]",
+            "'",
+            '"',
+            "&a ",
+            "*a",
+            "!t ",
+            "? ",
+            "| ",
+            "---",
+            "#",
+            "null",
+            "true",
+            "0",
+            "-1",
+            "99999",
+            "1.5",
+            "192.168.1.1",
+            "192.168.2.0/24",
+            "net1",
+            "net2",
+            "sum",
+            "external",
+            "é",
+            "\x00",
+            "...",
+        ]
+    )
+    for _ in range(data.draw(st.integers(1, 4))):
+        number = data.draw(st.integers(0, len(lines) - 1))
+        first = data.draw(st.integers(0, len(lines[number])))
+        last = data.draw(st.integers(first, len(lines[number])))
+        lines[number] = lines[number][:first] + data.draw(snippets) + lines[number][last:]
+    its_plan, diagnostics = outcome("\n".join(lines))
+    assert all(one.line >= 1 and one.column >= 1 and one.message for one in diagnostics)
+    assert (its_plan is None) == any(one.severity == "error" for one in diagnostics)
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 70000)
+    | st.sampled_from(
+        ["net1", "sum", "10.0.0.0/24", "10.0.0.1", "anywhere", "external", "80-90", "calculator", "", "é"]
+    ),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "net1",
+                    "sum",
+                    "cidr",
+                    "gateway",
+                    "networks",
+                    "network",
+                    "address",
+                    "service",
+                    "name",
+                    "port",
+                    "groups",
+                    "routes",
+                    "to",
+                    "via",
+                    "from",
+                    "tcp",
+                    "udp",
+                    "icmp",
+                    "external",
+                    "floating_ip",
+                    "dns_nameservers",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from(["topology", "networks", "routers", "hosts", "allow", "defaults"]), VALUES))
+def test_any_data_gives_a_plan_or_errors(data: object):
+    """Whatever the values are, there is a plan or there are errors; JSON is YAML, so this is any document."""
+    its_plan, diagnostics = outcome(json.dumps(data))
+    assert (its_plan is None) == any(one.severity == "error" for one in diagnostics)
+
+
+# YAML
+
+
+@settings(max_examples=200, deadline=None)
+@given(VALUES)
+def test_yaml_gives_back_what_json_wrote(data: object):
+    """The reader agrees with JSON on every document, and knows the place of each value in it."""
+    document = source.read(json.dumps(data))
+    assert document.data == data
+    assert not document.problems
+
+    def paths(value: object, path: source.Path = ()) -> set[source.Path]:
+        items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        return {path}.union(*(paths(item, (*path, key)) for key, item in items))
+
+    assert set(document.values) == paths(data)
+
+
+def test_yaml_is_read_as_yaml_1_2():
+    """Only `true` and `false` are booleans, only digits are numbers; a date, a time and `yes` are texts."""
+    read = source.read(
+        "{a: yes, b: on, c: True, d: 010, e: 1_000, f: 12:30, g: 2024-01-01, h: ~, i: '1', j: 1e3, k: 0x1}"
+    ).data
+    expected = {"a": "yes", "b": "on", "c": True, "d": 10, "e": "1_000", "f": "12:30", "g": "2024-01-01", "h": None}
+    assert read == expected | {"i": "1", "j": 1000.0, "k": "0x1"}
+
+
+def test_yaml_agrees_with_pyyaml_on_the_shipped_files():
+    for path in GOOD:
+        if path.stem != "yaml":  # which is there for what they disagree on
+            text = path.read_text(encoding="utf-8")
+            assert source.read(text).data == yaml.safe_load(text)
+
+
+# The schema
+
+
+def test_the_schema_is_a_schema():
+    Draft202012Validator.check_schema(json.loads(schema.text()))
+
+
+def test_the_schema_says_what_everything_is_for():
+    """Every key that a user writes has a description, every value a title to name it in errors."""
+    whole = json.loads(schema.text())
+
+    def resolved(part: dict) -> dict:
+        return whole["$defs"][part["$ref"].rpartition("/")[2]] | part if "$ref" in part else part
+
+    def walk(part: object) -> None:
+        if isinstance(part, dict):
+            for name, its in part.get("properties", {}).items():
+                if name not in ("name", "port"):  # of a service: their titles say it
+                    assert resolved(its).get("description"), name
+                assert resolved(its).get("title"), name
+            for inner in part.values():
+                walk(inner)
+        elif isinstance(part, list):
+            for inner in part:
+                walk(inner)
+
+    walk(whole)
+
+
+def test_the_schema_knows_the_services():
+    assert schema.default("image") == "debian-13"
+    assert json.loads(schema.text())["$defs"]["service"]["enum"] == list(spec.PORTS)
+
+
+@pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
+def test_editors_accept_what_the_loader_accepts(path: Path):
+    """The JSON Schema alone, as an editor uses it, finds no fault with a good topology."""
+    validator = Draft202012Validator(json.loads(schema.text()))
+    assert not list(validator.iter_errors(source.read(path.read_text(encoding="utf-8")).data))
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("topologies/*.yml")), ids=lambda path: path.stem)
+def test_shipped_files_name_their_schema(path: Path):
+    """The first line tells editors where the schema is, and it is there."""
+    first = path.read_text(encoding="utf-8").partition("\n")[0]
+    named = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
+    assert named
+    assert (path.parent / named[1]).is_file()
+
+
+# Addresses
+
+
+def test_a_new_host_moves_nobody():
+    """Hosts that come later, on any network, leave all addresses as they were."""
+    before = addresses(CALCULATOR)
+    more = "".join(f"  extra{number}: {{network: net{1 + number % 2}}}\n" for number in range(100))
+    after = addresses(CALCULATOR.replace("\nallow:", f"{more}\nallow:"))
+    assert before.items() <= after.items()
+    assert len(after) == len(before) + 100
+
+
+def test_a_host_that_goes_moves_nobody():
+    before = addresses(CALCULATOR)
+    text = re.sub(r"\n  sum: .*", "", CALCULATOR).replace("[sum, sub", "[sub").replace(", service: calculator", "")
+    after = addresses(text)
+    assert after == {name: address for name, address in before.items() if name != "sum"}
+
+
+def test_a_host_first_in_the_file_moves_nobody_else():
+    """Not even one declared before the others, unless both draw the same address."""
+    before = addresses(CALCULATOR)
+    after = addresses(CALCULATOR.replace("hosts:\n", "hosts:\n  extra: {network: net2}\n"))
+    assert before.items() <= after.items()
+
+
+def test_two_that_draw_the_same_get_different_ones():
+    part = range(10, 14)
+    first = draw("a", part, set())
+    assert first is not None
+    second = draw("a", part, {first})
+    assert second not in (None, first)
+    assert draw("a", part, {IPv4Address(number) for number in part}) is None
+
+
+@given(st.integers(8, 28), st.integers(0, 2**24), st.data())
+def test_the_parts_of_a_subnet(length: int, offset: int, data: st.DataObject):
+    """Whatever the prefix and the gateway: parts apart, inside the subnet, at least three addresses for Neutron."""
+    cidr = IPv4Network(
+        (int(IPv4Address("10.0.0.0")) + (offset >> 32 - length << 32 - length) % 2**24, length), strict=False
+    )
+    usable = range(int(cidr.network_address) + 1, int(cidr.broadcast_address))
+    near_the_top = st.integers(max(usable.start, usable.stop - 12), usable.stop - 1)
+    gateway = IPv4Address(data.draw(near_the_top | st.integers(usable.start, usable.stop - 1)))
+    layout = Layout(cidr, gateway)
+    first, last = map(int, layout.pool)
+    assert usable.start == layout.routers.start < layout.routers.stop == layout.hosts.start
+    assert layout.hosts.start < layout.hosts.stop == first < last < usable.stop
+    assert last - first + 1 >= 3
+    assert not layout.in_pool(gateway)
+
+
+# Rules about what is not wrong, but odd
+
+
+@pytest.mark.parametrize("path", [ROOT / "topologies/calculator.yml"], ids=["calculator"])
+def test_the_default_topology_draws_no_warning(path: Path):
+    assert load(path).warnings == ()
+
+
+def test_public_ranges_are_only_a_warning():
+    warnings = load(ROOT / "topologies/insa-lab.yml").warnings
+    assert [(one.line, one.severity) for one in warnings] == [(7, "warning"), (8, "warning")]
+    assert "is a public range" in warnings[0].message
+
+
+def test_a_floating_address_without_ssh_is_a_warning():
+    """Without a rule for SSH nothing can be configured, and the warning says which rule is missing."""
+    said = messages(CALCULATOR.replace("[22, 50000]", "50000"))
+    assert len(said) == 5
+    assert "`- {from: anywhere, to: calculator, tcp: 22}`" in said[0]
+
+
+def test_ssh_from_inside_only_is_no_way_in():
+    """A rule for SSH whose sources are all inside the topology lets nobody in from outside."""
+    said = messages(CALCULATOR.replace("from: anywhere", "from: [net1, sum, 192.168.2.0/25]"))
+    assert "host `calculator` cannot be configured" in said[0]
+
+
+def test_a_service_that_no_rule_lets_the_calculator_reach_is_a_warning():
+    said = messages(CALCULATOR.replace("[sum, sub, mul, div]", "[sum, sub, mul]"))
+    assert len(said) == 1
+    assert "`calculator` calls `div`, and no rule lets it in" in said[0]
+
+
+def test_calling_by_a_wider_rule_is_enough():
+    """Rules by network, by group and by a range of ports count as well."""
+    for rule in ("{from: net1, to: services, tcp: 50000-50010}", "{from: 192.168.0.0/16, to: net2, service: true}"):
+        text = re.sub(r"  - \{from: calculator.*", f"  - {rule}", CALCULATOR)
+        assert messages(text) == []
