@@ -1,0 +1,138 @@
+"""Fills the fresh cloud: accounts and catalog, then what a user needs to begin. Each part can be run again.
+
+Runs inside the cloud's root file system, where Debian's openstacksdk is; ``services`` calls it once a part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import openstack
+
+SHARED = Path("/localcloud/shared")
+VALUES: dict[str, str] = json.loads((SHARED / "parameters.json").read_text())
+
+SERVICES = {
+    "placement": ("placement", 8778, ""),
+    "nova": ("compute", 8774, "/v2.1"),
+    "neutron": ("network", 9696, ""),
+    "glance": ("image", 9292, ""),
+}
+# Flavors: name, vCPUs, RAM in MiB, disk in GB. Resident memory of an emulated guest is well above its RAM.
+FLAVORS = (("small", 1, 256, 2), ("small2", 1, 512, 4), ("medium", 2, 1024, 8))
+QUOTA = 100_000  # the local cloud is one's own: its limits are the machine's
+
+
+def connect() -> openstack.connection.Connection:
+    """Return a session of the administrator."""
+    return openstack.connect(
+        auth_url=f"http://{VALUES['ip']}:5000/v3", username="admin", password=VALUES["admin_password"],
+        project_name="admin", user_domain_id="default", project_domain_id="default", region_name="RegionOne",
+    )  # fmt: skip
+
+
+def catalog(cloud: Any) -> None:
+    """Make the service project, the services' accounts with their roles, and their endpoints."""
+    identity = cloud.identity
+    roles = {role.name: role for role in identity.roles()}
+    for name in ("service", "member", "admin"):
+        roles[name] = roles.get(name) or identity.create_role(name=name)
+    project = identity.find_project("service") or identity.create_project(name="service", domain_id="default")
+
+    def add(name: str) -> None:
+        kind, port, path = SERVICES[name]
+        user = identity.find_user(name) or identity.create_user(
+            name=name, password=VALUES["secret"], domain_id="default", default_project_id=project.id
+        )
+        for role in ("service", "admin"):
+            identity.assign_project_role_to_user(project, user, roles[role])
+        service = identity.find_service(name) or identity.create_service(name=name, type=kind)
+        if not any(identity.endpoints(service_id=service.id)):
+            identity.create_endpoint(
+                service_id=service.id, interface="public", region_id="RegionOne",
+                url=f"http://{VALUES['ip']}:{port}{path}",
+            )  # fmt: skip
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, SERVICES))
+
+
+def project(cloud: Any) -> None:
+    """Make an ordinary project and user, the flavors, and the external network with its pool of floating IPs."""
+    identity = cloud.identity
+    mine = identity.find_project(VALUES["project"]) or identity.create_project(
+        name=VALUES["project"], domain_id="default"
+    )
+    user = identity.find_user(VALUES["user"])
+    if user is None:
+        user = identity.create_user(
+            name=VALUES["user"], password=VALUES["user_password"], domain_id="default", default_project_id=mine.id
+        )
+    identity.assign_project_role_to_user(mine, user, identity.find_role("member"))
+    present = {flavor.name for flavor in cloud.compute.flavors()}
+    for name, cores, memory, disk in FLAVORS:
+        if name not in present:
+            cloud.compute.create_flavor(name=name, vcpus=cores, ram=memory, disk=disk)
+    compute = dict.fromkeys(("instances", "cores", "ram", "key_pairs", "server_groups", "metadata_items"), QUOTA)
+    cloud.compute.put(f"/os-quota-sets/{mine.id}", json={"quota_set": compute}).raise_for_status()
+    names = "network subnet port router floatingip security_group security_group_rule".split()
+    cloud.network.put(f"/quotas/{mine.id}", json={"quota": dict.fromkeys(names, QUOTA)}).raise_for_status()
+    external = cloud.network.find_network("public") or cloud.network.create_network(
+        name="public", is_router_external=True, provider_network_type="flat", provider_physical_network="public"
+    )
+    prefix = VALUES["gateway"].rsplit(".", 1)[0]
+    if cloud.network.find_subnet("public", network_id=external.id) is None:
+        cloud.network.create_subnet(
+            name="public", network_id=external.id, ip_version=4, cidr=f"{prefix}.0/24", gateway_ip=f"{prefix}.1",
+            enable_dhcp=False, allocation_pools=[{"start": f"{prefix}.100", "end": f"{prefix}.200"}],
+        )  # fmt: skip
+
+
+def image(cloud: Any) -> None:
+    """Upload the guest image; one of the same content stays, another content takes its name over."""
+    guest = json.loads((SHARED / "guest" / "guest.json").read_text())
+    present = {image.name: image for image in cloud.image.images() if image.status == "active"}
+    known = present.get("debian-13")
+    if known and known.properties.get("localcloud_digest") == guest["digest"]:
+        return
+
+    def upload(name: str, file: str, form: str, **properties: str) -> Any:
+        path = SHARED / "guest" / file
+        checksum = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        made = cloud.image.create_image(
+            name, filename=str(path), md5=checksum, disk_format=form, container_format=form if form != "raw" else "bare",
+            visibility="public", wait=True, use_import=False, validate_checksum=False, **properties,
+        )
+        return made.id
+
+    properties = {"localcloud_digest": guest["digest"], **guest["properties"]}
+    if guest.get("kernel"):
+        properties["kernel_id"] = upload("debian-13-kernel", guest["kernel"], "aki")
+        properties["os_command_line"] = guest["cmdline"]
+    if guest.get("initrd"):
+        properties["ramdisk_id"] = upload("debian-13-initrd", guest["initrd"], "ari")
+    for old in (known, *(present.get(f"debian-13-{part}") for part in ("kernel", "initrd"))):
+        if old:
+            cloud.image.delete_image(old)
+    form = guest.get("format", "raw")
+    path = SHARED / "guest" / guest["disk"]
+    cloud.image.create_image(
+        "debian-13", filename=str(path), disk_format=form, container_format="bare", visibility="public", wait=True,
+        min_disk=guest["min_disk"], min_ram=guest["min_ram"], validate_checksum=False, **properties,
+    )  # fmt: skip
+
+
+def enable_compute(cloud: Any) -> None:
+    """Enable every compute service."""
+    for service in cloud.compute.services(binary="nova-compute"):
+        cloud.compute.enable_service(service, service.host, service.binary)
+
+
+if __name__ == "__main__":
+    parts = {"catalog": catalog, "project": project, "image": image, "enable-compute": enable_compute}
+    parts[sys.argv[1]](connect())

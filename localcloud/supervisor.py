@@ -1,0 +1,185 @@
+"""Starts the cloud's steps as early as what they need is there, keeps its processes alive, says how far it is.
+
+A step is a task (runs once a start) or a process (runs in the foreground, is started again when it ends). What it has to
+say goes to ``shared/status.json`` (read by ``host``) and ``shared/log/<step>.log``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import signal
+import subprocess
+import threading
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+SHARED = Path("/localcloud/shared")
+RESPAWN_PAUSE = 1.0  # seconds
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: ``run`` (task) or ``argv`` (process, started as ``user`` and waited for until ``ready``)."""
+
+    name: str
+    after: tuple[str, ...] = ()
+    run: Callable[[], None] | None = None
+    argv: tuple[str, ...] = ()
+    ready: Callable[[], bool] | None = None
+    user: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    prepare: Callable[[], None] | None = None
+    on_respawn: Callable[[], None] | None = None
+
+
+class Supervisor:
+    """Runs steps in threads, one each; the first failure of a task is the failure of the start."""
+
+    def __init__(self, steps: list[Step], patience: float = 300) -> None:
+        self.steps = {step.name: step for step in steps}
+        self.done = {step.name: threading.Event() for step in steps}
+        self.patience = patience
+        self.stopping = threading.Event()
+        self.failed = ""
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.lock = threading.Lock()
+        self.began = time.monotonic()
+        self.status: dict[str, dict[str, object]] = {
+            step.name: {"kind": "process" if step.argv else "task", "state": "waiting"} for step in steps
+        }
+
+    def report(self, name: str, **what: object) -> None:
+        """Record what became of a step and write the whole status, whole or not at all."""
+        with self.lock:
+            self.status[name].update(what)
+            ready = all(event.is_set() for event in self.done.values())
+            body = {
+                "ready": ready and not self.failed,
+                "failed": self.failed,
+                "seconds": round(time.monotonic() - self.began, 2),
+                "steps": self.status,
+            }
+            new = SHARED / "status.json.new"
+            new.write_text(json.dumps(body))
+            new.replace(SHARED / "status.json")
+
+    def fail(self, name: str, why: str) -> None:
+        """Record the first failure."""
+        if not self.failed and not self.stopping.is_set():
+            self.failed = f"{name}: {why}"
+        self.report(name, state="failed", why=why)
+
+    def spawn(self, step: Step) -> subprocess.Popen[bytes]:
+        """Start the process of ``step``, its output to its log."""
+        with (SHARED / "log" / f"{step.name}.log").open("ab") as log:
+            process = subprocess.Popen(
+                step.argv,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                env={**os.environ, **step.env}, start_new_session=True,
+                user=step.user, group=pwd.getpwnam(step.user).pw_gid if step.user else None,
+                extra_groups=[] if step.user else None,
+                cwd=pwd.getpwnam(step.user).pw_dir if step.user == "rabbitmq" else "/",
+            )  # fmt: skip
+        self.processes[step.name] = process
+        return process
+
+    def drive(self, step: Step) -> None:
+        """The thread of one step: wait for what it needs, run it, and for a process: keep it running."""
+        try:
+            for need in step.after:
+                while not self.done[need].wait(0.5):
+                    if self.stopping.is_set() or self.failed:
+                        return
+            started = time.monotonic()
+            self.report(step.name, state="starting", began=round(started - self.began, 2))
+            if step.prepare:
+                step.prepare()
+            if step.run:
+                step.run()
+                self.done[step.name].set()
+                self.report(step.name, state="done", took=round(time.monotonic() - started, 2))
+                return
+            process = self.spawn(step)
+            while step.ready and not step.ready():
+                if process.poll() is not None:
+                    raise RuntimeError(f"ended with status {process.returncode} before it was ready")
+                if time.monotonic() - started > self.patience:
+                    raise RuntimeError(f"not ready after {self.patience:.0f} s")
+                if self.stopping.wait(0.05):
+                    return
+            self.done[step.name].set()
+            self.report(step.name, state="running", pid=process.pid, took=round(time.monotonic() - started, 2))
+            self.keep(step, process)
+        except Exception as error:  # the thread's last resort: whatever it was must reach the user
+            with (SHARED / "log" / f"{step.name}.log").open("a") as log:
+                traceback.print_exc(file=log)
+            self.fail(step.name, str(error))
+
+    def keep(self, step: Step, process: subprocess.Popen[bytes]) -> None:
+        """Start the process again each time it ends, until the cloud stops."""
+        restarts = 0
+        while True:
+            status = process.wait()
+            if self.stopping.is_set():
+                return
+            restarts += 1
+            self.report(step.name, state="restarting", restarts=restarts, last_status=status)
+            if self.stopping.wait(RESPAWN_PAUSE):
+                return
+            if step.prepare:
+                step.prepare()
+            process = self.spawn(step)
+            self.report(step.name, state="running", pid=process.pid)
+            if step.on_respawn:
+                step.on_respawn()
+
+    def stop(self, order: list[str], grace: float = 5) -> None:
+        """End the processes: those of ``order`` first, one after another, then all others at once."""
+        self.stopping.set()
+        rest = [name for name in self.processes if name not in order]
+        for group in [*([name] for name in order), rest]:
+            live = [self.processes[name] for name in group if name in self.processes]
+            for process in live:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGTERM)
+            limit = time.monotonic() + grace
+            for process in live:
+                try:
+                    process.wait(max(0.0, limit - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+
+    def start(self) -> None:
+        """Start every step's thread."""
+        (SHARED / "log").mkdir(exist_ok=True)
+        for step in self.steps.values():
+            threading.Thread(target=self.drive, args=(step,), daemon=True, name=step.name).start()
+
+
+def main() -> None:
+    """PID 1's child: start the cloud, stay until told to stop, stop in order."""
+    from localcloud import services  # noqa: PLC0415 - only inside the root file system does it find what it imports
+
+    supervisor = Supervisor(services.steps())
+    asked = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: asked.set())
+    supervisor.start()
+    watch = threading.Thread(target=services.watch_taps, args=(supervisor.stopping,), daemon=True)
+    watch.start()
+    asked.wait()
+    supervisor.stopping.set()
+    services.stop_guests(supervisor)
+    supervisor.stop(services.STOP_ORDER)
+
+
+if __name__ == "__main__":
+    main()
