@@ -28,7 +28,9 @@ def host_vars(plan: Plan, host: Host, ssh_config: Path) -> dict[str, Any]:
     """Return the variables of ``host``, plain values. ``ansible_host`` is not among them: the cloud reports it."""
     return {
         "ansible_user": host.user,
-        "ansible_ssh_common_args": f"-F {shlex.quote(str(ssh_config))}",
+        # not ansible_ssh_common_args: Ansible's own ssh_args share connections by address alone, and private addresses
+        # repeat from topology to topology; ssh_config has a socket for each incarnation of each host
+        "ansible_ssh_args": f"-F {shlex.quote(str(ssh_config))}",
         "netorder_address": host.port.address,
         "netorder_network": host.port.network,
         "netorder_floating_ip": host.floating_ip,

@@ -1,0 +1,86 @@
+"""A running topology: that of NETORDER_TOPOLOGY, reached with the SSH configuration that provisioning wrote.
+
+``pytest tests/infra/state`` only looks; ``pytest tests/infra/repair`` breaks things and mends them with Ansible.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import testinfra
+
+from netorder.plan import plan
+from netorder.topology import load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from netorder.model import Host, Plan
+
+ROOT = Path(__file__).parents[2]
+TOPOLOGY = Path(os.environ.get("NETORDER_TOPOLOGY") or ROOT / "topologies/calculator.yml").resolve()
+PLAN = plan(load(TOPOLOGY))
+SSH_CONFIG = ROOT / ".netorder" / PLAN.topology / "ssh_config"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for each host, where a test asks for one."""
+    chosen = {
+        "planned": PLAN.hosts,
+        "serving": [host for host in PLAN.hosts if host.service],
+        "routed": [host for host in PLAN.hosts if host.routes],
+        "floating": [host for host in PLAN.hosts if host.floating_ip],
+    }
+    for name in chosen.keys() & set(metafunc.fixturenames):
+        metafunc.parametrize(name, chosen[name], ids=[host.name for host in chosen[name]])
+
+
+@pytest.fixture(scope="session")
+def the_plan() -> Plan:
+    """Give the plan of the topology under test."""
+    return PLAN
+
+
+@pytest.fixture(scope="session")
+def on() -> Callable[[Host | str], testinfra.host.Host]:
+    """Give a function from a planned host, or its name, to a testinfra host; commands run as root there."""
+    hosts: dict[str, testinfra.host.Host] = {}
+
+    def connect(host: Host | str) -> testinfra.host.Host:
+        name = host if isinstance(host, str) else host.name
+        return hosts.setdefault(name, testinfra.get_host(f"ssh://{name}", ssh_config=str(SSH_CONFIG), sudo=True))
+
+    return connect
+
+
+@pytest.fixture(scope="session")
+def address_outside() -> Callable[[Host], str]:
+    """Give a function from a host to the address at which it is reached from outside."""
+
+    def look_up(host: Host) -> str:
+        settings = subprocess.run(
+            ["ssh", "-G", "-F", SSH_CONFIG, host.name], capture_output=True, text=True, check=True
+        ).stdout
+        return next(line.split()[1] for line in settings.splitlines() if line.startswith("hostname "))
+
+    return look_up
+
+
+@pytest.fixture(scope="session")
+def calculate(address_outside: Callable[[Host], str]) -> Callable[[str], str]:
+    """Give a function that asks the calculator from outside and returns its answer without the line end."""
+    host = next(host for host in PLAN.hosts if host.floating_ip and host.service and host.service.name == "calculator")
+    assert host.service
+    url = f"http://{address_outside(host)}:{host.service.port}/"
+
+    def ask(expression: str) -> str:
+        request = urllib.request.Request(url, data=expression.encode(), method="POST")
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return answer.read().decode().rstrip("\r\n")
+
+    return ask

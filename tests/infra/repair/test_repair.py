@@ -1,0 +1,173 @@
+"""What one run mends after a hand, a kill -9 or a reboot; and that it touches nothing else.
+
+The tests run in this order, each on what the one before it left: a topology in which everything is as planned.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import openstack
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import testinfra
+
+    from netorder.model import Host, Plan
+
+    On = Callable[[Host | str], testinfra.host.Host]
+
+ROOT = Path(__file__).parents[3]
+PLAYBOOK_SECONDS = 900
+BOOT_SECONDS = 300
+
+pytestmark = pytest.mark.usefixtures("as_planned_afterwards")
+
+
+def environment() -> dict[str, str]:
+    """Return ours, with the repository's own ansible.cfg: molecule sets one that it wrote."""
+    ours = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    if topology := os.environ.get("NETORDER_TOPOLOGY"):
+        ours["NETORDER_TOPOLOGY"] = str(Path(topology).resolve())
+    return ours
+
+
+def changes(*arguments: str) -> set[tuple[str, str]]:
+    """Run a playbook that must succeed; return what it changed, as (task, host)."""
+    done = subprocess.run(
+        ["ansible-playbook", *arguments],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PLAYBOOK_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found, task = set(), ""
+    for line in done.stdout.splitlines():
+        if match := re.match(r"TASK \[(.*)\] \*", line):
+            task = match[1]
+        elif match := re.match(r"changed: \[([^\] ]+)", line):
+            found.add((task, match[1]))
+    return found
+
+
+@pytest.fixture(scope="session")
+def cloud() -> openstack.connection.Connection:
+    """Give a session of our own with the cloud."""
+    return openstack.connect()
+
+
+@pytest.fixture
+def as_planned_afterwards(calculate: Callable[[str], str]) -> Iterator[None]:
+    """After each test the calculator answers, so all of its services do."""
+    yield
+    assert calculate("(5+3)*2") == "result = 16"
+
+
+def names(cloud: openstack.connection.Connection, topology: str) -> Counter[tuple[str, str]]:
+    """Count what the cloud has of this topology, by type and name."""
+    mark = f"{topology}-"
+    listed = {
+        "server": cloud.compute.servers(),
+        "port": cloud.network.ports(),
+        "network": cloud.network.networks(),
+        "subnet": cloud.network.subnets(),
+        "router": cloud.network.routers(),
+        "security group": cloud.network.security_groups(),
+    }
+    found = Counter((kind, item.name) for kind, items in listed.items() for item in items if item.name.startswith(mark))
+    marked = f"netorder:{topology}"
+    floating = [ip for ip in cloud.network.ips() if ip.description == marked]
+    found["floating address", "all"] = len(floating)
+    return found
+
+
+def test_nothing_to_do_changes_nothing() -> None:
+    """The base for all that follows."""
+    assert changes("site.yml") == set()
+
+
+def test_a_route_deleted_by_hand_comes_back(on: On) -> None:
+    """On that host and nowhere else, although the services are out of reach until then."""
+    on("calculator").check_output("ip route del 192.168.2.0/24")
+    assert changes("site.yml") == {("static_routes : Keep the static routes", "calculator")}
+
+
+def test_a_service_stopped_by_hand_runs_again(on: On) -> None:
+    """Its host is the only one that changes."""
+    on("sum").check_output("systemctl stop netorder-sum")
+    assert {host for _, host in changes("site.yml")} == {"sum"}
+    assert on("sum").service("netorder-sum").is_running
+
+
+def test_a_host_deleted_by_hand_is_made_again(cloud: openstack.connection.Connection, the_plan: Plan) -> None:
+    """With its address and its service; the others are left alone."""
+    before = names(cloud, the_plan.topology)
+    server = cloud.compute.find_server(f"{the_plan.topology}-mul", ignore_missing=False)
+    cloud.compute.delete_server(server)
+    cloud.compute.wait_for_delete(server, wait=120)
+    assert {host for _, host in changes("site.yml")} == {"localhost", "mul"}
+    assert names(cloud, the_plan.topology) == before
+    assert changes("site.yml") == set()
+
+
+def test_a_killed_run_converges_without_duplicates(cloud: openstack.connection.Connection, the_plan: Plan) -> None:
+    """SIGKILL as soon as the cloud has been asked for the server: what is half made is finished, not made twice."""
+    before = names(cloud, the_plan.topology)
+    name = f"{the_plan.topology}-div"
+    server = cloud.compute.find_server(name, ignore_missing=False)
+    cloud.compute.delete_server(server)
+    cloud.compute.wait_for_delete(server, wait=120)
+    port = cloud.network.find_port(name)
+    if port is not None:
+        cloud.network.delete_port(port)
+
+    run = subprocess.Popen(
+        ["ansible-playbook", "playbooks/provision.yml"],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not any(cloud.compute.servers(name=f"^{name}$")):
+        assert run.poll() is None, "provisioning ended before it asked for the server"
+        assert time.monotonic() < deadline, "provisioning did not ask for the server"
+        time.sleep(0.2)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+
+    changes("site.yml")
+    assert names(cloud, the_plan.topology) == before
+    assert changes("site.yml") == set()
+
+
+def test_a_reboot_keeps_routes_and_services(on: On) -> None:
+    """Nothing runs in between: what comes back came back by itself."""
+    guests = [on("calculator"), on("sum")]
+    boots = [guest.check_output("cat /proc/sys/kernel/random/boot_id") for guest in guests]
+    # the host behind first: its way leads through the other
+    for guest in reversed(guests):
+        guest.run("systemd-run --on-active=1 systemctl reboot")
+    deadline = time.monotonic() + BOOT_SECONDS
+    for guest, boot in zip(guests, boots, strict=True):
+        while (now := guest.run("cat /proc/sys/kernel/random/boot_id")).rc != 0 or now.stdout.strip() == boot.strip():
+            assert time.monotonic() < deadline, f"not back after {BOOT_SECONDS} s: {now.stderr}"
+            time.sleep(3)
+    for guest in guests:
+        assert guest.run("systemctl is-system-running --wait").stdout.strip() in {"running", "degraded"}
+    assert "via" in on("calculator").check_output("ip route show 192.168.2.0/24")
+    assert on("sum").service("netorder-sum").is_running
+    assert changes("site.yml") == set()

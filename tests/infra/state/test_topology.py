@@ -1,0 +1,114 @@
+"""What the plan says is so, seen from the hosts and from outside."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import socket
+from typing import TYPE_CHECKING
+
+from netorder.expect import from_inside, from_outside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import testinfra
+
+    from netorder.model import Host, Plan
+
+    On = Callable[[Host | str], testinfra.host.Host]
+
+# On the host: try all connections at once, print those that were accepted. Guests have Python, and need have no nc.
+CONNECT = """
+import concurrent.futures, json, socket, sys
+def accepts(target):
+    try:
+        socket.create_connection(target, 4).close()
+    except OSError:
+        return False
+    return True
+targets = [tuple(target) for target in json.loads(sys.argv[1])]
+with concurrent.futures.ThreadPoolExecutor(len(targets)) as pool:
+    print(json.dumps([target for target, ok in zip(targets, pool.map(accepts, targets)) if ok]))
+"""
+
+
+def accepting(host: testinfra.host.Host, targets: list[tuple[str, int]]) -> set[tuple[str, int]]:
+    """Return the targets that accept a connection from ``host``."""
+    result = host.check_output(f"python3 -c {shlex.quote(CONNECT)} {shlex.quote(json.dumps(targets))}")
+    return {(address, port) for address, port in json.loads(result)}
+
+
+def test_the_host_has_its_name_and_its_planned_address(planned: Host, on: On) -> None:
+    """The address that the plan gave, not one that DHCP chose."""
+    guest = on(planned)
+    addresses = json.loads(guest.check_output("ip -json -4 address show scope global"))
+    found = [entry["local"] for link in addresses for entry in link.get("addr_info", [])]
+    assert (guest.check_output("hostname"), found) == (planned.name, [planned.port.address])
+
+
+def test_the_routes_are_in_force(routed: Host, on: On) -> None:
+    """Asked of the kernel: which router takes a packet for the other network."""
+    for route in routed.routes:
+        target = route.destination.split("/")[0].rsplit(".", 1)[0] + ".1"
+        answer = json.loads(on(routed).check_output(f"ip -json route get {target}"))
+        assert answer[0]["gateway"] == route.next_hop
+
+
+def test_the_routes_are_written_down(routed: Host, on: On) -> None:
+    """In a drop-in that networkd can read and only root can change."""
+    guest = on(routed)
+    path = guest.check_output("ls /etc/systemd/network/*.network.d/60-netorder.conf")
+    file = guest.file(path)
+    wanted = [f"Destination={route.destination}\nGateway={route.next_hop}" for route in routed.routes]
+    assert (file.user, file.mode, [text in file.content_string for text in wanted]) == (
+        "root",
+        0o644,
+        [True] * len(wanted),
+    )
+
+
+def test_the_service_runs_now_and_at_boot(serving: Host, on: On) -> None:
+    """Listening on its port, under an account that is not root's."""
+    assert serving.service
+    guest = on(serving)
+    unit = guest.service(f"netorder-{serving.service.name}")
+    assert (unit.is_running, unit.is_enabled) == (True, True)
+    assert guest.socket(f"tcp://0.0.0.0:{serving.service.port}").is_listening
+    user = guest.check_output(f"ps -o user= -p $(systemctl show -p MainPID --value netorder-{serving.service.name})")
+    assert user.strip() not in {"root", ""}
+
+
+def test_a_host_reaches_what_it_may_and_nothing_else(planned: Host, the_plan: Plan, on: On) -> None:
+    """Every SSH and service port of every host, from every host: among them the services, from a host of Net1."""
+    probes = from_inside(the_plan, planned)
+    found = accepting(on(planned), [(probe.address, probe.port) for probe in probes])
+    assert found == {(probe.address, probe.port) for probe in probes if probe.open}
+
+
+def test_the_services_do_not_answer_the_neighbour(the_plan: Plan, on: On) -> None:
+    """It has a route to them, so it is the security groups that keep it out."""
+    neighbours = [host for host in the_plan.hosts if host.routes and host.service is None]
+    services = [(host.port.address, host.service.port) for host in the_plan.hosts if host.service]
+    behind = [(address, port) for address, port in services if port != 50000]  # 50000 is open to all
+    for neighbour in neighbours:
+        assert accepting(on(neighbour), behind) == set()
+
+
+def test_from_outside_only_what_is_declared_is_open(
+    floating: Host, the_plan: Plan, address_outside: Callable[[Host], str]
+) -> None:
+    """The services' ports are not open at the floating address, nor is one that nobody declared."""
+    found = set()
+    for probe in from_outside(the_plan, floating):
+        with socket.socket() as connection:
+            connection.settimeout(4)
+            if connection.connect_ex((address_outside(floating), probe.port)) == 0:
+                found.add(probe.port)
+    assert found == {probe.port for probe in from_outside(the_plan, floating) if probe.open}
+
+
+def test_the_calculator_answers_from_outside(calculate: Callable[[str], str]) -> None:
+    """All four services are called."""
+    assert calculate("(5+3)*2") == "result = 16"
+    assert calculate("(7-1)/4+2*3") == "result = 7.5"
