@@ -6,6 +6,7 @@ import json
 import re
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -15,9 +16,11 @@ from jsonschema import Draft202012Validator
 
 from netorder import schema, source, spec
 from netorder.addresses import Layout, draw
-from netorder.diagnostics import Diagnostic
 from netorder.plan import plan, to_dict
 from netorder.topology import TopologyError, load, parse
+
+if TYPE_CHECKING:
+    from netorder.diagnostics import Diagnostic
 
 ROOT = Path(__file__).parents[2]
 CALCULATOR = (ROOT / "topologies/calculator.yml").read_text(encoding="utf-8")
