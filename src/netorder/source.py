@@ -85,12 +85,22 @@ _WORDS: tuple[tuple[str, str], ...] = (
         "a `:` where none can be; check the indentation, and quote a text that holds `: `",
     ),
     (r"could not find expected ':'", "a key without its `:`; write `key: value`"),
-    (r"while scanning a quoted scalar", "a quote that is never closed"),
-    (r"while parsing a flow sequence", "a list that began with `[` before this place lacks a `,` or its `]`"),
-    (r"while parsing a flow mapping", "a mapping that began with `{` before this place lacks a `,` or its `}`"),
-    (r"found undefined alias", "an alias (`*name`) of an anchor (`&name`) that is not in the file above it"),
+    (r"while scanning a quoted scalar", "a quote that is never closed; close it"),
+    (r"while parsing a flow sequence", "the list that began with `[` on line {line} lacks a `,` or its `]`"),
+    (r"while parsing a flow mapping", "the mapping that began with `{` on line {line} lacks a `,` or its `}`"),
+    (r"found undefined alias", "an alias (`*name`) of no anchor (`&name`) above it; write the value out"),
     (r"duplicate anchor", "an anchor (`&name`) that is already in the file; anchors need different names"),
     (r"expected a single document", "a second document; a topology file holds one: split the file at `---`"),
+    (r"while scanning an? (alias|anchor)", "a name is missing after `&` or `*`; put a text that begins so in quotes"),
+    (
+        r"while scanning a (block scalar|directive)",
+        "`|`, `>` or `%` begins something else in YAML; put the value in quotes",
+    ),
+    (r"found ':'", "a `:` without a key before it; write `key: value`"),
+    (r"found ','", "a `,` without a value before it; remove it, or add the value"),
+    (r"found '[]}]'", "a closing bracket that does not match what is open; check the brackets"),
+    (r"sequence entries are not allowed", "a list item (`- `) where none can be; begin it on a line of its own"),
+    (r"'<document start>'", "this does not continue what stands above it; check the indentation"),
     (r"while parsing a block|did not find expected", "this does not fit the lines above; check the indentation"),
     (r"that cannot start any token", "a character that cannot begin a value; put the value in quotes"),
 )
@@ -126,10 +136,11 @@ def read(text: str) -> Document:
 
 def _in_plain_words(error: yaml.MarkedYAMLError) -> str:
     words = f"{error.context}, {error.problem}"
+    began = error.context_mark.line + 1 if error.context_mark else 1
     for pattern, message in _WORDS:
         if re.search(pattern, words):
-            return message
-    return f"not YAML: {error.problem or error.context}"
+            return message.replace("{line}", str(began))
+    return "YAML cannot be read from here on; check brackets, quotes and indentation"
 
 
 def _no_tag(node: Node) -> str:
