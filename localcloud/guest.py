@@ -73,9 +73,13 @@ systemd-pstore.service systemd-random-seed.service systemd-repart.service system
 systemd-rfkill.socket systemd-sysext.socket systemd-timesyncd.service systemd-tpm2-setup.service
 systemd-tpm2-setup-early.service systemd-update-done.service systemd-update-utmp.service
 systemd-user-sessions.service sshd-keygen.service ssh.socket
-dev-hugepages.mount sys-fs-fuse-connections.mount sys-kernel-config.mount sys-kernel-debug.mount
+dev-hugepages.mount dev-mqueue.mount sys-fs-fuse-connections.mount sys-kernel-config.mount sys-kernel-debug.mount
 sys-kernel-tracing.mount proc-sys-fs-binfmt_misc.automount proc-sys-fs-binfmt_misc.mount
 kmod-static-nodes.service modprobe@.service remote-fs.target remote-cryptsetup.target
+run-lock.mount tmp.mount systemd-network-generator.service systemd-remount-fs.service systemd-sysusers.service
+systemd-tmpfiles-clean.timer systemd-tmpfiles-setup-dev.service systemd-tmpfiles-setup-dev-early.service
+systemd-udev-load-credentials.service systemd-creds.socket systemd-hostnamed.socket systemd-initctl.socket
+getty.target
 """.split()
 # Generators run one by one before anything starts; only the one for fstab has a use here.
 MASKED_GENERATORS = """
@@ -89,8 +93,11 @@ cp -a --no-preserve=ownership "$OVERLAY/." "$1/"
 chmod 440 "$1/etc/sudoers.d/netorder"
 chroot "$1" useradd --create-home --shell /bin/bash --password '*' debian
 chroot "$1" usermod --lock root
+chroot "$1" install -d -m 700 -o debian -g debian /home/debian/.ssh
+chroot "$1" install -m 600 -o debian -g debian /dev/null /home/debian/.ssh/authorized_keys
 chroot "$1" systemctl --quiet mask $MASKED
 chroot "$1" systemctl --quiet enable $ENABLED
+chroot "$1" systemctl --quiet set-default multi-user.target
 mkdir -p "$1/etc/systemd/system-generators"
 for generator in $MASKED_GENERATORS; do
   ln -s /dev/null "$1/etc/systemd/system-generators/$generator"
@@ -101,7 +108,9 @@ rm -f "$1"/etc/ssh/ssh_host_*_key* "$1/etc/resolv.conf" "$1/etc/fstab"
 rm -f "$1/var/lib/dbus/machine-id"
 echo localhost >"$1/etc/hostname"
 chroot "$1" depmod -b / "$KERNEL_RELEASE"
-rm -rf "$1/var/log"/* "$1/var/cache/ldconfig"/* "$1/tmp"/*
+rm -rf "$1/var/log"/* "$1/var/cache/ldconfig"/* "$1/var/cache/apt"/* "$1/var/lib/apt/lists"/* "$1/tmp"/*
+# Names of hardware that no guest has, 23 MB of them.
+rm -rf "$1/usr/lib/udev/hwdb.bin" "$1/usr/lib/udev/hwdb.d"
 """
 
 
