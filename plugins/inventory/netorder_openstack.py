@@ -48,8 +48,7 @@ class InventoryModule(upstream.InventoryModule):
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in the SDK, there is no answer
             raise AnsibleParserError(
                 f"no answer from {cloud}: {type(error).__name__}: {error}. "
-                "Set OS_CLOUD (an entry of clouds.yaml) or the OS_* variables of an RC file, "
-                "and try: openstack --os-cloud NAME server list"
+                "Is the cloud up? Does OS_CLOUD name an entry of your clouds.yaml, or is an RC file (OS_*) sourced?"
             ) from None
 
         planned = set(inventory.groups["netorder"].get_hosts())
