@@ -80,14 +80,14 @@ run-lock.mount tmp.mount systemd-network-generator.service systemd-remount-fs.se
 systemd-tmpfiles-clean.timer systemd-tmpfiles-setup-dev.service systemd-tmpfiles-setup-dev-early.service
 systemd-udev-load-credentials.service systemd-creds.socket systemd-hostnamed.socket systemd-initctl.socket
 getty.target
-""".split()
+"""
 # Generators run one by one before anything starts; only the one for fstab has a use here.
 MASKED_GENERATORS = """
 systemd-bless-boot-generator systemd-cryptsetup-generator systemd-debug-generator systemd-getty-generator
 systemd-gpt-auto-generator systemd-hibernate-resume-generator systemd-integritysetup-generator
 systemd-rc-local-generator systemd-run-generator systemd-ssh-generator systemd-system-update-generator
 systemd-sysv-generator systemd-tpm2-generator systemd-veritysetup-generator
-""".split()
+"""
 FINISH = """set -e
 cp -a --no-preserve=ownership "$OVERLAY/." "$1/"
 chmod 440 "$1/etc/sudoers.d/netorder"
@@ -154,8 +154,13 @@ def _run(command: list[str], output: Path, what: str, env: dict[str, str] | None
     """Run a command with its output in a file; on failure say what failed, with the end of that file."""
     with output.open("a") as sink:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, env=os.environ | (env or {}), check=False
-        )  # fmt: skip
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            env=os.environ | (env or {}),
+            check=False,
+        )
     if done.returncode != 0:
         tail = "\n".join(output.read_text(errors="replace").splitlines()[-15:])
         raise CloudError(f"{what} failed (status {done.returncode}); the end of its output:\n{tail}")
@@ -218,7 +223,8 @@ def _disk(rootfs: Path, disk: Path, scratch: Path, output: Path) -> None:
     """Make a raw ext4 image of the tar archive ``rootfs``, with a little room; it grows at the first boot."""
     tree = scratch / "tree"
     tree.mkdir()
-    _run(["tar", "-C", str(tree), "--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf", str(rootfs)], output, "tar")
+    unpack = ["tar", "-C", str(tree), "--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf", str(rootfs)]
+    _run(unpack, output, "tar")
     used = int(subprocess.run(["du", "-sm", str(tree)], check=True, capture_output=True, text=True).stdout.split()[0])
     with disk.open("wb") as file:
         file.truncate((used * 5 // 4 + 48) << 20)
@@ -236,7 +242,7 @@ def build(cache: Path, log: Log) -> GuestImage:
     """Return the guest image, made now unless ``cache`` has it; some minutes the first time, seconds of work later."""
     kernel = build_kernel(cache, log)
     digest = _digest(
-        kernel.name, SUITE, *PACKAGES, *ENABLED, *MASKED, *MASKED_GENERATORS, FINISH, CMDLINE, HERE / "rootfs"
+        kernel.name, SUITE, *PACKAGES, *ENABLED, MASKED, MASKED_GENERATORS, FINISH, CMDLINE, HERE / "rootfs"
     )
     target = cache / f"guest-{digest}"
     if not target.is_dir():
@@ -258,8 +264,8 @@ def build(cache: Path, log: Log) -> GuestImage:
                 "OVERLAY": str(overlay),
                 "KERNEL_RELEASE": release,
                 "ENABLED": " ".join(ENABLED),
-                "MASKED": " ".join(MASKED),
-                "MASKED_GENERATORS": " ".join(MASKED_GENERATORS),
+                "MASKED": MASKED,
+                "MASKED_GENERATORS": MASKED_GENERATORS,
                 "SOURCE_DATE_EPOCH": "1",
             }
             _debian(result / "rootfs.tar", PACKAGES, output, f"--customize-hook={finish}", env=env)

@@ -31,10 +31,6 @@ CLONE = {"mnt": 0x00020000, "cgroup": 0x02000000, "uts": 0x04000000, "ipc": 0x08
 MEMORY_NEEDED, DISK_NEEDED = 6 * 2**30, 8 * 2**30  # bytes: five guests and their services; both caches and the state
 GUEST_KINDS = ("vm", "container")
 
-# A boot sector that writes to qemu's isa-debug-exit port: qemu ends with status 2*0x10+1 if the guest's code really ran.
-TRIAL_SECTOR = bytes([0xB0, 0x10, 0xE6, 0xF4, 0xEB, 0xFE]).ljust(510, b"\0") + b"\x55\xaa"
-TRIAL_STATUS = 33
-
 
 @dataclasses.dataclass(frozen=True)
 class Cloud:
@@ -167,24 +163,33 @@ def preflight(cloud: Cloud) -> None:
         raise CloudError("the local cloud cannot start here:\n" + "\n".join(f"  - {one}" for one in problems))
 
 
-def kvm_works(root: Path) -> bool:
-    """Tell whether a guest really runs on KVM: /dev/kvm may be there and yet run nothing."""
-    if not Path("/dev/kvm").exists():
+def kvm_works(cloud: Cloud, root: Path) -> bool:
+    """Tell whether the guest's kernel really starts on KVM: /dev/kvm may be there, even run a boot sector, and no more.
+
+    The answer holds for this boot of the host and this kernel: it is remembered, since a no takes the whole time-out.
+    """
+    kernel = next((cloud.shared / "guest").glob("vmlinuz*"), None)
+    if not Path("/dev/kvm").exists() or kernel is None:
         return False
-    sector = root / "var/tmp/trial-sector"
-    sector.write_bytes(TRIAL_SECTOR)
-    command = ("qemu-system-x86_64 -accel kvm -m 16 -display none -nodefaults -no-reboot"
-               " -drive file=/var/tmp/trial-sector,format=raw,if=ide -device isa-debug-exit,iobase=0xf4").split()  # fmt: skip
-    try:
-        done = subprocess.run(
-            ["unshare", "--mount", "sh", "-c", f'mount --rbind /dev "{root}/dev" && exec chroot "{root}" "$@"', "sh", *command],
-            capture_output=True, timeout=10, check=False,
-        )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return False
-    finally:
-        sector.unlink()
-    return done.returncode == TRIAL_STATUS
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    verdict = cloud.cache / f"kvm-{boot}-{hashlib.sha256(kernel.read_bytes()).hexdigest()[:16]}"
+    if not verdict.exists():
+        trial = root / "var/tmp/trial-kernel"
+        shutil.copyfile(kernel, trial)
+        command = ("qemu-system-x86_64 -accel kvm -cpu host -m 128 -nodefaults -display none -serial stdio -no-reboot"
+                   " -kernel /var/tmp/trial-kernel").split()  # fmt: skip
+        script = f'mount --rbind /dev "{root}/dev" && exec chroot "{root}" "$@"'
+        try:
+            said = subprocess.run(
+                ["unshare", "--mount", "sh", "-c", script, "sh", *command, "-append", "console=ttyS0 panic=-1"],
+                stdin=subprocess.DEVNULL, capture_output=True, timeout=5, check=False,
+            ).stdout  # fmt: skip
+        except subprocess.TimeoutExpired as expired:
+            said = expired.stdout or b""
+        finally:
+            trial.unlink()
+        verdict.write_text("yes" if b"Linux version" in said else "no")
+    return verdict.read_text() == "yes"
 
 
 # --- start, stop -----------------------------------------------------------------------------------------------------
@@ -268,7 +273,7 @@ def prepare_guest(cloud: Cloud, log: Callable[[str], None]) -> None:
         return
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
-    described = {"digest": made.digest, "cmdline": made.cmdline, "min_ram": 192, "min_disk": 1,
+    described = {"digest": made.digest, "cmdline": made.cmdline, "min_ram": guest.MIN_RAM_MB, "min_disk": guest.MIN_DISK_GB,
                  "properties": {"hw_rng_model": "virtio"}}  # fmt: skip
     for part in ("kernel", "initrd", "disk"):
         source = getattr(made, part)
@@ -314,7 +319,7 @@ def up(cloud: Cloud, guests: str, log: Callable[[str], None], patience: float = 
         cloud.shared.chmod(0o700)
         prepare_guest(cloud, log)
         log(f"guest image ready ({time.monotonic() - began:.0f} s)")
-        virt_type = "lxc" if guests == "container" else "kvm" if kvm_works(lower) else "qemu"
+        virt_type = "lxc" if guests == "container" else "kvm" if kvm_works(cloud, lower) else "qemu"
         log({"kvm": "guests: virtual machines on KVM", "qemu": "guests: virtual machines, emulated (no KVM runs here)",
              "lxc": "guests: system containers"}[virt_type])  # fmt: skip
         values = new_parameters(cloud, net, guests, virt_type)

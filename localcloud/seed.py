@@ -32,7 +32,7 @@ def connect() -> openstack.connection.Connection:
     """Return a session of the administrator."""
     return openstack.connect(
         auth_url=f"http://{VALUES['ip']}:5000/v3", username="admin", password=VALUES["admin_password"],
-        project_name="admin", user_domain_id="default", project_domain_id="default", region_name="RegionOne",
+        project_name="admin", user_domain_id="default", project_domain_id="default", region_name="RegionOne", api_timeout=60,
     )  # fmt: skip
 
 

@@ -285,10 +285,14 @@ def seed(part: str) -> Callable[[], None]:
 # --- the table -------------------------------------------------------------------------------------------------------
 
 
-def uwsgi(name: str, port: int, application: str, threads: int = 4, **options: str) -> tuple[str, ...]:
-    """Write the settings of one API under uwsgi (one process, connections closed after each answer); return its command."""
+# nova and neutron patch themselves with eventlet, whose greenlets break under a second thread: processes for them.
+GREEN = {"processes": "2", "threads": "1"}
+
+
+def uwsgi(name: str, port: int, application: str, **options: str) -> tuple[str, ...]:
+    """Write the settings of one API under uwsgi (connections closed after each answer); return its command."""
     settings = {
-        "plugins": "python3", "http-socket": f"{parameters()['ip']}:{port}", "processes": "1", "threads": str(threads),
+        "plugins": "python3", "http-socket": f"{parameters()['ip']}:{port}", "processes": "1", "threads": "4",
         "enable-threads": "true", "lazy-apps": "true", "need-app": "true", "buffer-size": "65535",
         "http-keepalive": "false", "add-header": "Connection: close", "die-on-term": "true", "no-orphans": "true",
         "listen": "100", "start-time": "%t", "disable-logging": "true", "procname": f"uwsgi-{name}", **options,
@@ -384,14 +388,14 @@ def steps() -> list[Step]:
                         **{"socket-timeout": "300", "chunked-input-timeout": "300",
                            "chunked-input-limit": "67108864"}), ready=answers(9292)),
         Step("neutron", after=("catalog", "migrate-neutron", "rabbitmq", "ovn-northd"),
-             argv=uwsgi("neutron", 9696, "neutron.wsgi.api:application"), ready=answers(9696),
+             argv=uwsgi("neutron", 9696, "neutron.wsgi.api:application", **GREEN), ready=answers(9696),
              env={"OS_NEUTRON_CONFIG_DIR": "/etc/neutron",
                   "OS_NEUTRON_CONFIG_FILES": "neutron.conf;plugins/ml2/ml2_conf.ini"}),
         Step("neutron-maintenance", after=("neutron",),
              argv=("neutron-ovn-maintenance-worker", "--config-file", "/etc/neutron/neutron.conf",
                    "--config-file", "/etc/neutron/plugins/ml2/ml2_conf.ini")),
         Step("nova-api", after=("catalog", "cells", "rabbitmq"),
-             argv=uwsgi("nova", 8774, "nova.wsgi.osapi_compute:application"), ready=answers(8774)),
+             argv=uwsgi("nova", 8774, "nova.wsgi.osapi_compute:application", **GREEN), ready=answers(8774)),
         Step("nova-conductor", after=("catalog", "cells", "rabbitmq"), argv=python("nova.cmd.conductor")),
         Step("nova-scheduler", after=("catalog", "cells", "rabbitmq", "placement"), argv=python("nova.cmd.scheduler")),
         Step("nova-compute", after=("nova-conductor", "libvirtd", "placement", "ovn-controller", "keystone"),
@@ -404,7 +408,7 @@ def steps() -> list[Step]:
     if values["metadata"] == "true":
         table += [
             Step("nova-metadata", after=("catalog", "cells", "rabbitmq"),
-                 argv=uwsgi("nova-metadata", 8775, "nova.wsgi.metadata:application"), ready=answers(8775)),
+                 argv=uwsgi("nova-metadata", 8775, "nova.wsgi.metadata:application", **GREEN), ready=answers(8775)),
             Step("neutron-metadata-agent", after=("neutron", "ovn-controller"),
                  argv=("neutron-ovn-metadata-agent", "--config-file", "/etc/neutron/neutron.conf",
                        "--config-file", "/etc/neutron/neutron_ovn_metadata_agent.ini")),
