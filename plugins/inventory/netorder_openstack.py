@@ -51,8 +51,7 @@ class InventoryModule(upstream.InventoryModule):
                 "Is the cloud up? Does OS_CLOUD name an entry of your clouds.yaml, or is an RC file (OS_*) sourced?"
             ) from None
 
-        planned = set(inventory.groups["netorder"].get_hosts())
-        for host in planned:
+        for host in inventory.groups["netorder"].get_hosts():
             if "openstack" not in host.vars:
                 inventory.add_host(host.name, "absent")
 
