@@ -1,0 +1,89 @@
+# `make demo` and `make test` do all the set-up they need; `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.made-from-$(shell cat requirements.lock pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
+LOCALCLOUD := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=LOCALCLOUD_DIR$(,)LOCALCLOUD_NAME$(,)LOCALCLOUD_GUESTS) $(PYTHON) -m localcloud
+, := ,
+
+# The cloud: the one that OS_CLOUD or OS_* names, else the local one, which is then started when it is needed.
+ifeq ($(OS_CLOUD)$(OS_AUTH_URL),)
+LOCAL := yes
+export OS_CLOUD := netorder-local$(if $(filter-out default,$(LOCALCLOUD_NAME)),-$(LOCALCLOUD_NAME))
+export OS_CLIENT_CONFIG_FILE := $(abspath $(or $(LOCALCLOUD_DIR),.localcloud))/clouds.yaml
+endif
+export PATH := $(abspath $(BIN)):$(PATH)
+# one topology for all of a target's commands: make demo TOPOLOGY=topologies/insa-lab.yml
+export NETORDER_TOPOLOGY := $(abspath $(or $(TOPOLOGY),topologies/calculator.yml))
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: setup cloud ## the topology on a real OpenStack, up to the calculator's answer
+	@scripts/demo
+
+.PHONY: test
+test: setup lint unit cloud molecule ## every test, on the real cloud too
+
+.PHONY: setup
+setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
+
+$(STAMP): requirements.lock pyproject.toml scripts/setup
+	@scripts/setup $(VENV) $(PYTHON)
+	@touch $@
+
+.PHONY: lint
+lint: setup ## ruff, mypy, yamllint, ansible-lint
+	ruff check .
+	ruff format --check .
+	mypy src
+	mypy localcloud
+	yamllint --strict .
+	ansible-lint --offline
+
+.PHONY: unit
+unit: setup ## pure functions, golden files, the services on loopback
+	pytest -q -n 2 tests/unit tests/golden
+
+.PHONY: molecule
+molecule: setup cloud ## create, converge, idempotence, verify, repair, destroy: on the cloud
+	NETORDER_TOPOLOGY= molecule test
+
+.PHONY: verify
+verify: setup cloud ## compare what runs with the plan; changes nothing
+	ansible-playbook playbooks/verify.yml
+
+.PHONY: teardown
+teardown: setup ## take the topology away again: make teardown CONFIRM=calculator
+	ansible-playbook playbooks/teardown.yml -e confirm=$(CONFIRM)
+
+.PHONY: cloud
+ifdef LOCAL
+cloud: cloud-up
+else
+cloud:
+	@echo "the cloud: $${OS_CLOUD:-$$OS_AUTH_URL}"
+endif
+
+.PHONY: cloud-up cloud-down cloud-status cloud-clean
+cloud-up: setup ## start the local cloud (a real one-node OpenStack, in .localcloud)
+	@$(LOCALCLOUD) up
+
+cloud-down: ## stop the local cloud; its state stays
+	@$(LOCALCLOUD) down
+
+cloud-status: ## what of the local cloud runs, what does not and why
+	@$(LOCALCLOUD) status
+
+cloud-clean: ## stop the local cloud and remove all of it
+	@$(LOCALCLOUD) clean
+
+.PHONY: clean
+clean: ## remove what was made here, the local cloud excepted
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build
