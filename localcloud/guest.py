@@ -89,6 +89,7 @@ systemd-rc-local-generator systemd-run-generator systemd-ssh-generator systemd-s
 systemd-sysv-generator systemd-tpm2-generator systemd-veritysetup-generator
 """
 FINISH = """set -e
+chmod -R u=rwX,go=rX "$OVERLAY"
 cp -a --no-preserve=ownership "$OVERLAY/." "$1/"
 chmod 440 "$1/etc/sudoers.d/netorder"
 chroot "$1" useradd --create-home --shell /bin/bash --password '*' debian
