@@ -17,13 +17,13 @@ def show_status(cloud: host.Cloud) -> int:
         print(f"{cloud.entry}: down" + ("" if cloud.home.exists() else ", no state"))
         return 3
     report = host.status(cloud)
-    bad = [name for name, step in report["steps"].items() if step["state"] not in ("done", "running")]  # type: ignore[attr-defined]
-    for name, step in report["steps"].items():  # type: ignore[attr-defined]
+    bad = [name for name, step in report["steps"].items() if step["state"] not in ("done", "running")]
+    for name, step in report["steps"].items():
         again = f", started again {step['restarts']} times" if step.get("restarts") else ""
         if step["kind"] == "process" or name in bad:
             print(f"  {name:24} {step['state']}{again}")
     for name in bad:
-        print(f"\n{name}: {report['steps'][name].get('why', '')}\n{host.log_tail(cloud, name)}")  # type: ignore[index]
+        print(f"\n{name}: {report['steps'][name].get('why', '')}\n{host.log_tail(cloud, name)}")
     print(f"{cloud.entry}: {'up' if not bad else 'not well'}")
     return 1 if bad else 0
 

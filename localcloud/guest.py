@@ -52,8 +52,8 @@ make -s -j"$(nproc)" bzImage
 
 # --- The root file system
 PACKAGES = [
-    "e2fsprogs", "iproute2", "iputils-ping", "kmod", "netbase", "openssh-server", "openssh-sftp-server", "procps",
-    "python3", "python3-apt", "sudo", "systemd-sysv", "udev",
+    "e2fsprogs", "iproute2", "iputils-ping", "kmod", "linux-sysctl-defaults", "netbase", "openssh-server",
+    "openssh-sftp-server", "procps", "python3", "python3-apt", "sudo", "systemd-sysv", "udev",
 ]  # fmt: skip
 ENABLED = [
     "ssh.service", "systemd-networkd.service", "netorder-guest-init.service", "netorder-guest-late.service",
@@ -231,7 +231,7 @@ def _disk(rootfs: Path, disk: Path, scratch: Path, output: Path) -> None:
         file.truncate((used * 5 // 4 + 48) << 20)
     _run(
         [
-            "mkfs.ext4", "-q", "-d", str(tree), "-L", "netorder-root", "-m", "0", "-J", "size=8",
+            "mkfs.ext4", "-q", "-d", str(tree), "-L", "netorder-root", "-m", "0", "-b", "4096", "-J", "size=8",
             "-U", "6e65746f-7264-4572-8067-756573740000",
             "-E", "hash_seed=6e65746f-7264-4572-8067-756573740001,lazy_itable_init=0,lazy_journal_init=0", str(disk),
         ],

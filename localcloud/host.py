@@ -18,7 +18,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from localcloud import CloudError, guest, rootfs
 
@@ -65,11 +65,12 @@ class Cloud:
         return "netorder-local" if self.name == "default" else f"netorder-local-{self.name}"
 
     def parameters(self) -> dict[str, str]:
-        """What was decided when the state was made."""
-        return json.loads((self.shared / "parameters.json").read_text())
+        """Return what was decided when the state was made."""
+        known: dict[str, str] = json.loads((self.shared / "parameters.json").read_text())
+        return known
 
     def pid(self) -> int | None:
-        """The process id of the cloud's PID 1, or None if it does not run (the start time guards against reuse)."""
+        """Return the process id of the cloud's PID 1, None if it does not run (the start time guards against reuse)."""
         try:
             pid, started = (self.home / "pid").read_text().split()
             return int(pid) if started_at(int(pid)) == started else None
@@ -108,11 +109,11 @@ def locked(cloud: Cloud) -> Iterator[None]:
 
 def routes() -> list[tuple[ipaddress.IPv4Network, str]]:
     """Return the host's IPv4 routes but the default one, with their devices."""
-    found = []
-    for route in json.loads(run("ip", "-4", "-json", "route", "show", "table", "all") or "[]"):
-        if route["dst"] != "default" and route.get("type") not in ("broadcast", "local"):
-            found.append((ipaddress.ip_network(route["dst"]), route.get("dev", "?")))
-    return found
+    return [
+        (ipaddress.IPv4Network(route["dst"]), route.get("dev", "?"))
+        for route in json.loads(run("ip", "-4", "-json", "route", "show", "table", "all") or "[]")
+        if route["dst"] != "default" and route.get("type") not in ("broadcast", "local")
+    ]
 
 
 def pick_net(cloud: Cloud) -> dict[str, str]:
@@ -143,7 +144,7 @@ def preflight(cloud: Cloud) -> None:
     """Refuse, with every reason at once and before anything is changed, what cannot work."""
     problems = []
     if os.geteuid() != 0:
-        raise CloudError("the local cloud needs root (namespaces, mounts, a veth); mend: run the same command with sudo")
+        raise CloudError("the local cloud needs root (namespaces, mounts, a veth); mend: run it with sudo")
     memory = re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())
     free = int(memory[1]) * 1024 if memory else 0
     if free < MEMORY_NEEDED:
@@ -174,10 +175,10 @@ def kvm_works(cloud: Cloud, root: Path) -> bool:
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     verdict = cloud.cache / f"kvm-{boot}-{hashlib.sha256(kernel.read_bytes()).hexdigest()[:16]}"
     if not verdict.exists():
-        trial = root / "var/tmp/trial-kernel"
+        trial = root / "boot/trial-kernel"
         shutil.copyfile(kernel, trial)
         command = ("qemu-system-x86_64 -accel kvm -cpu host -m 128 -nodefaults -display none -serial stdio -no-reboot"
-                   " -kernel /var/tmp/trial-kernel").split()  # fmt: skip
+                   " -kernel /boot/trial-kernel").split()  # fmt: skip
         script = f'mount --rbind /dev "{root}/dev" && exec chroot "{root}" "$@"'
         try:
             said = subprocess.run(
@@ -214,7 +215,8 @@ def spawn(cloud: Cloud, lower: Path) -> int:
             for number, to in ((null, 0), (log, 1), (log, 2)):
                 os.dup2(number, to)
             os.closerange(3, 1024)
-            os.execv(sys.executable, [sys.executable, "-B", str(CODE / "init.py"), str(cloud.home), str(lower)])
+            first_process = [sys.executable, "-B", str(CODE / "init.py"), str(cloud.home), str(lower)]
+            os.execv(sys.executable, first_process)  # noqa: S606 - no shell is wanted
         os.write(writer, str(first).encode())
         os._exit(0)
     os.close(writer)
@@ -273,8 +275,10 @@ def prepare_guest(cloud: Cloud, log: Callable[[str], None]) -> None:
         return
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
-    described = {"digest": made.digest, "cmdline": made.cmdline, "min_ram": guest.MIN_RAM_MB, "min_disk": guest.MIN_DISK_GB,
-                 "properties": {"hw_rng_model": "virtio"}}  # fmt: skip
+    described = {
+        "digest": made.digest, "cmdline": made.cmdline, "min_ram": guest.MIN_RAM_MB, "min_disk": guest.MIN_DISK_GB,
+        "properties": {"hw_rng_model": "virtio"},
+    }  # fmt: skip
     for part in ("kernel", "initrd", "disk"):
         source = getattr(made, part)
         if source is not None:
@@ -291,8 +295,10 @@ def new_parameters(cloud: Cloud, net: dict[str, str], guests: str, virt_type: st
     except FileNotFoundError:
         known = {name: secrets.token_hex(16) for name in ("secret", "admin_password", "user_password")}
     if known.get("guests", guests) != guests:
-        raise CloudError(f"this cloud's state is for guests of the kind {known['guests']}, not {guests}; mend: make"
-                         f" cloud-clean, or LOCALCLOUD_GUESTS={known['guests']}, or another LOCALCLOUD_NAME")  # fmt: skip
+        raise CloudError(
+            f"this cloud's state is for guests of the kind {known['guests']}, not {guests};"
+            f" mend: make cloud-clean, or LOCALCLOUD_GUESTS={known['guests']}, or another LOCALCLOUD_NAME"
+        )
     return {
         **known, **net, "hostname": "localcloud", "user": "netorder", "project": "netorder", "guests": guests,
         "virt_type": virt_type, "cpu_mode": "host-passthrough" if virt_type == "kvm" else "none",
@@ -337,12 +343,13 @@ def up(cloud: Cloud, guests: str, log: Callable[[str], None], patience: float = 
         log(f"the cloud is up after {time.monotonic() - began:.0f} s: OS_CLOUD={cloud.entry}")
 
 
-def status(cloud: Cloud) -> dict[str, object]:
+def status(cloud: Cloud) -> dict[str, Any]:
     """Return what the supervisor last reported, {} before its first report."""
     try:
-        return json.loads((cloud.shared / "status.json").read_text())
+        report: dict[str, Any] = json.loads((cloud.shared / "status.json").read_text())
     except FileNotFoundError:
         return {}
+    return report
 
 
 def log_tail(cloud: Cloud, name: str, lines: int = 12) -> str:
@@ -356,7 +363,7 @@ def wait_ready(cloud: Cloud, log: Callable[[str], None], patience: float) -> Non
     limit, shown = time.monotonic() + patience, set()
     while True:
         report = status(cloud)
-        for name, step in dict(report.get("steps", {})).items():  # type: ignore[call-overload]
+        for name, step in report.get("steps", {}).items():
             if name not in shown and step["state"] in ("done", "running"):
                 shown.add(name)
                 log(f"  {name} ({step.get('took', 0):.1f} s)")
@@ -369,7 +376,7 @@ def wait_ready(cloud: Cloud, log: Callable[[str], None], patience: float) -> Non
         if cloud.pid() is None:
             raise CloudError(f"the cloud's first process ended; the end of its log:\n{log_tail(cloud, 'init')}")
         if time.monotonic() > limit:
-            waiting = [name for name, step in dict(report.get("steps", {})).items()  # type: ignore[call-overload]
+            waiting = [name for name, step in report.get("steps", {}).items()
                        if step["state"] not in ("done", "running")]  # fmt: skip
             raise CloudError(f"the cloud is not ready after {patience:.0f} s; not done: {', '.join(waiting)}")
         time.sleep(0.1)

@@ -1,7 +1,7 @@
 """The first process of the cloud: enters its root file system, starts the supervisor, reaps what is orphaned.
 
-Run by ``host.start`` as PID 1 of new mount, pid, network, uts, ipc and cgroup namespaces, with the directory of the cloud
-as its only argument. Ending it ends every process of the cloud: the kernel sees to that.
+Run by ``host.spawn`` as PID 1 of new mount, pid, network, uts, ipc and cgroup namespaces; its arguments are the
+directory of the cloud and its root file system. Ending it ends every process of the cloud: the kernel sees to that.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ DEVICES = "null zero full random urandom tty kvm net/tun fuse loop-control".spli
 
 
 def mount(*arguments: str) -> None:
-    """Run mount(8); an error ends the start with mount's own words."""
+    """Call mount; an error ends the start with its own words."""
     subprocess.run(["mount", *arguments], check=True)
 
 
@@ -64,7 +64,8 @@ def main() -> None:
     }  # fmt: skip
     child = os.fork()
     if child == 0:
-        os.execve("/usr/bin/python3", ["python3", "-B", "-m", "localcloud.supervisor"], environment)
+        supervisor = ["python3", "-B", "-m", "localcloud.supervisor"]
+        os.execve("/usr/bin/python3", supervisor, environment)  # noqa: S606 - no shell is wanted
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: os.kill(child, received))
     while True:

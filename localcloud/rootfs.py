@@ -1,4 +1,4 @@
-"""The cloud's root file system: Debian trixie with OpenStack in it, made by one mmdebstrap run, cached by its content."""
+"""The cloud's root file system: Debian trixie with OpenStack, made by one mmdebstrap run, cached by its content."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ Runs inside the cloud's root file system, where Debian's openstacksdk is; ``serv
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -28,11 +27,12 @@ FLAVORS = (("small", 1, 256, 2), ("small2", 1, 512, 4), ("medium", 2, 1024, 8))
 QUOTA = 100_000  # the local cloud is one's own: its limits are the machine's
 
 
-def connect() -> openstack.connection.Connection:
+def connect() -> Any:
     """Return a session of the administrator."""
     return openstack.connect(
         auth_url=f"http://{VALUES['ip']}:5000/v3", username="admin", password=VALUES["admin_password"],
-        project_name="admin", user_domain_id="default", project_domain_id="default", region_name="RegionOne", api_timeout=60,
+        project_name="admin", user_domain_id="default", project_domain_id="default", region_name="RegionOne",
+        api_timeout=60,
     )  # fmt: skip
 
 
@@ -101,14 +101,20 @@ def image(cloud: Any) -> None:
     if known and known.properties.get("localcloud_digest") == guest["digest"]:
         return
 
-    def upload(name: str, file: str, form: str, **properties: str) -> Any:
+    def upload(name: str, file: str, form: str, **properties: str) -> str:
         path = SHARED / "guest" / file
-        checksum = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
         made = cloud.image.create_image(
-            name, filename=str(path), md5=checksum, disk_format=form, container_format=form if form != "raw" else "bare",
-            visibility="public", wait=True, use_import=False, validate_checksum=False, **properties,
+            name,
+            filename=str(path),
+            disk_format=form,
+            container_format=form,
+            visibility="public",
+            wait=True,
+            use_import=False,
+            validate_checksum=False,
+            **properties,
         )
-        return made.id
+        return str(made.id)
 
     properties = {"localcloud_digest": guest["digest"], **guest["properties"]}
     if guest.get("kernel"):

@@ -11,6 +11,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,14 +23,12 @@ if TYPE_CHECKING:
 
 CODE = Path("/localcloud/localcloud")
 SERVICE_USERS = ("nova", "neutron", "glance", "placement")
+NEUTRON_FILES = "--config-file /etc/neutron/neutron.conf --config-file /etc/neutron/plugins/ml2/ml2_conf.ini"
 DATABASES = {
     "keystone": ["keystone-manage db_sync"],
     "glance": ["glance-manage db_sync"],
     "placement": ["placement-manage db sync"],
-    "neutron": [
-        "neutron-db-manage --config-file /etc/neutron/neutron.conf"
-        " --config-file /etc/neutron/plugins/ml2/ml2_conf.ini upgrade heads"
-    ],
+    "neutron": [f"neutron-db-manage {NEUTRON_FILES} upgrade heads"],
     "nova_api": ["nova-manage api_db sync"],
     "nova": ["nova-manage db sync --local_cell"],
 }
@@ -39,13 +38,16 @@ STOP_ORDER = ["nova-compute"]
 
 def parameters() -> dict[str, str]:
     """Return what ``host`` decided about this cloud: addresses, secrets, kind of guests."""
-    return json.loads((SHARED / "parameters.json").read_text())
+    values: dict[str, str] = json.loads((SHARED / "parameters.json").read_text())
+    return values
 
 
-def run(command: str | list[str], **options: object) -> str:
+def run(command: str | list[str], environment: dict[str, str] | None = None) -> str:
     """Run a command and return what it printed; its failure carries its last lines."""
     words = command.split() if isinstance(command, str) else command
-    done = subprocess.run(words, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        words, capture_output=True, text=True, check=False, env=environment
+    )
     if done.returncode != 0:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
         raise RuntimeError(f"{' '.join(words)[:120]}: status {done.returncode}\n{tail}")
@@ -92,7 +94,7 @@ def answers(port: int) -> Callable[[], bool]:
         try:
             urllib.request.urlopen(url, timeout=5).close()
         except urllib.error.HTTPError as error:
-            return error.code < 500
+            return error.code < HTTPStatus.INTERNAL_SERVER_ERROR
         except OSError:
             return False
         return True
@@ -113,7 +115,7 @@ def configure() -> None:
             f"username={user}\npassword={values['secret']}\nregion_name=RegionOne"
         )
     values["token_check"] = (
-        "memcached_servers=127.0.0.1:11211\nservice_token_roles_required=true\nservice_token_roles=service"
+        "memcached_servers=127.0.0.1:11211\nservice_token_roles_required=true\nservice_token_roles=service"  # noqa: S105 - settings, no secret
     )
     values["db"] = f"mysql+pymysql://os:{values['secret']}@localhost"
     for template in sorted((CODE / "config").rglob("*")):
@@ -201,7 +203,8 @@ def mysql_directory() -> None:
     if done.exists():
         return
     shutil.rmtree("/var/lib/mysql", ignore_errors=True)
-    run("mariadb-install-db --user=mysql --datadir=/var/lib/mysql --skip-test-db --auth-root-authentication-method=socket")
+    options = "--user=mysql --datadir=/var/lib/mysql --skip-test-db --auth-root-authentication-method=socket"
+    run(f"mariadb-install-db {options}")
     done.touch()
 
 
@@ -264,7 +267,7 @@ def bootstrap() -> None:
     url = f"http://{values['ip']}:5000/v3"
     run(["keystone-manage", "bootstrap", "--bootstrap-region-id", "RegionOne",
          "--bootstrap-public-url", url, "--bootstrap-internal-url", url, "--bootstrap-admin-url", url],
-        env={**os.environ, "OS_BOOTSTRAP_PASSWORD": values["admin_password"]})  # fmt: skip
+        environment={**os.environ, "OS_BOOTSTRAP_PASSWORD": values["admin_password"]})  # fmt: skip
 
 
 def discover() -> None:
@@ -300,14 +303,17 @@ def uwsgi(name: str, port: int, application: str, **options: str) -> tuple[str, 
     where = "wsgi-file" if application.startswith("/") else "module"
     ini = Path("/run/uwsgi", f"{name}.ini")  # a file, since the command line knows no option of a plugin
     ini.parent.mkdir(exist_ok=True)
-    ini.write_text("\n".join(["[uwsgi]", *(f"{key}={value}" for key, value in settings.items()), f"{where}={application}"]))
+    ini.write_text(
+        "\n".join(["[uwsgi]", *(f"{key}={value}" for key, value in {**settings, where: application}.items())])
+    )
     return ("uwsgi", "--ini", str(ini))
 
 
 def python(module: str, *arguments: str) -> tuple[str, ...]:
     """Return the command line of a service's ``main`` under its usual name."""
     program = module.rsplit(".", 1)[-1]
-    return ("python3", "-c", f"import sys; sys.argv[0] = 'nova-{program}'; from {module} import main; main()", *arguments)
+    code = f"import sys; sys.argv[0] = 'nova-{program}'; from {module} import main; main()"
+    return ("python3", "-c", code, *arguments)
 
 
 def rabbit() -> Step:
@@ -369,7 +375,8 @@ def steps() -> list[Step]:
         Step("ovn-controller", after=("ovn-northd", "bridge"),
              argv=("ovn-controller", "unix:/run/openvswitch/db.sock", "--unixctl=/run/ovn/ovn-controller.ctl"),
              ready=unix_listens("/run/ovn/ovn-controller.ctl")),
-        Step("virtlogd", after=("configuration",), argv=("virtlogd",), ready=unix_listens("/run/libvirt/virtlogd-sock")),
+        Step("virtlogd", after=("configuration",), argv=("virtlogd",),
+             ready=unix_listens("/run/libvirt/virtlogd-sock")),
         Step("libvirtd", after=("virtlogd", "network"), argv=("libvirtd",),
              ready=unix_listens("/run/libvirt/libvirt-sock"), on_respawn=enable_compute),
         # tables
@@ -377,8 +384,8 @@ def steps() -> list[Step]:
         Step("cells", after=("migrate-nova", "migrate-nova_api"), run=once("cells", cells)),
         # identity, and what everyone must find in its catalog
         Step("bootstrap", after=("migrate-keystone",), run=once("bootstrap", bootstrap)),
-        Step("keystone", after=("bootstrap", "memcached"), argv=uwsgi("keystone", 5000, "keystone.wsgi.api:application"),
-             user="keystone", ready=answers(5000)),
+        Step("keystone", after=("bootstrap", "memcached"),
+             argv=uwsgi("keystone", 5000, "keystone.wsgi.api:application"), user="keystone", ready=answers(5000)),
         Step("catalog", after=("keystone",), run=once("catalog", seed("catalog"))),
         # the services
         Step("placement", after=("catalog", "migrate-placement"),
@@ -392,8 +399,7 @@ def steps() -> list[Step]:
              env={"OS_NEUTRON_CONFIG_DIR": "/etc/neutron",
                   "OS_NEUTRON_CONFIG_FILES": "neutron.conf;plugins/ml2/ml2_conf.ini"}),
         Step("neutron-maintenance", after=("neutron",),
-             argv=("neutron-ovn-maintenance-worker", "--config-file", "/etc/neutron/neutron.conf",
-                   "--config-file", "/etc/neutron/plugins/ml2/ml2_conf.ini")),
+             argv=("neutron-ovn-maintenance-worker", *NEUTRON_FILES.split())),
         Step("nova-api", after=("catalog", "cells", "rabbitmq"),
              argv=uwsgi("nova", 8774, "nova.wsgi.osapi_compute:application", **GREEN), ready=answers(8774)),
         Step("nova-conductor", after=("catalog", "cells", "rabbitmq"), argv=python("nova.cmd.conductor")),

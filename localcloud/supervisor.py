@@ -1,7 +1,7 @@
-"""Starts the cloud's steps as early as what they need is there, keeps its processes alive, says how far it is.
+"""Starts the cloud's steps as soon as what they need is there, keeps its processes alive, says how far it is.
 
-A step is a task (runs once a start) or a process (runs in the foreground, is started again when it ends). What it has to
-say goes to ``shared/status.json`` (read by ``host``) and ``shared/log/<step>.log``.
+A step is a task (runs once a start) or a process (runs in the foreground, is started again when it ends). What it has
+to say goes to ``shared/status.json`` (read by ``host``) and ``shared/log/<step>.log``.
 """
 
 from __future__ import annotations
@@ -92,36 +92,45 @@ class Supervisor:
         return process
 
     def drive(self, step: Step) -> None:
-        """The thread of one step: wait for what it needs, run it, and for a process: keep it running."""
+        """Run one step, in its own thread; whatever goes wrong must reach the user."""
         try:
-            for need in step.after:
-                while not self.done[need].wait(0.5):
-                    if self.stopping.is_set() or self.failed:
-                        return
-            started = time.monotonic()
-            self.report(step.name, state="starting", began=round(started - self.began, 2))
-            if step.prepare:
-                step.prepare()
-            if step.run:
-                step.run()
-                self.done[step.name].set()
-                self.report(step.name, state="done", took=round(time.monotonic() - started, 2))
-                return
-            process = self.spawn(step)
-            while step.ready and not step.ready():
-                if process.poll() is not None:
-                    raise RuntimeError(f"ended with status {process.returncode} before it was ready")
-                if time.monotonic() - started > self.patience:
-                    raise RuntimeError(f"not ready after {self.patience:.0f} s")
-                if self.stopping.wait(0.05):
-                    return
-            self.done[step.name].set()
-            self.report(step.name, state="running", pid=process.pid, took=round(time.monotonic() - started, 2))
-            self.keep(step, process)
-        except Exception as error:  # the thread's last resort: whatever it was must reach the user
+            if self.await_needs(step):
+                self.run(step)
+        except Exception as error:  # noqa: BLE001 - the thread's last resort
             with (SHARED / "log" / f"{step.name}.log").open("a") as log:
                 traceback.print_exc(file=log)
             self.fail(step.name, str(error))
+
+    def await_needs(self, step: Step) -> bool:
+        """Wait for what ``step`` needs; False when the start is over before that."""
+        for need in step.after:
+            while not self.done[need].wait(0.5):
+                if self.stopping.is_set() or self.failed:
+                    return False
+        return True
+
+    def run(self, step: Step) -> None:
+        """Run a task to its end; start a process, wait until it is ready, and keep it running."""
+        started = time.monotonic()
+        self.report(step.name, state="starting", began=round(started - self.began, 2))
+        if step.prepare:
+            step.prepare()
+        if step.run:
+            step.run()
+            self.done[step.name].set()
+            self.report(step.name, state="done", took=round(time.monotonic() - started, 2))
+            return
+        process = self.spawn(step)
+        while step.ready and not step.ready():
+            if process.poll() is not None:
+                raise RuntimeError(f"ended with status {process.returncode} before it was ready")
+            if time.monotonic() - started > self.patience:
+                raise RuntimeError(f"not ready after {self.patience:.0f} s")
+            if self.stopping.wait(0.05):
+                return
+        self.done[step.name].set()
+        self.report(step.name, state="running", pid=process.pid, took=round(time.monotonic() - started, 2))
+        self.keep(step, process)
 
     def keep(self, step: Step, process: subprocess.Popen[bytes]) -> None:
         """Start the process again each time it ends, until the cloud stops."""
