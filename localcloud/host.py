@@ -79,8 +79,9 @@ class Cloud:
 
 
 def started_at(pid: int) -> str:
-    """Return a process's start time in clock ticks since boot, field 22 of proc(5)'s stat."""
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    """Return a process's start time in clock ticks since boot (proc(5), field 22), "" for one that has ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return "" if fields[0] == "Z" else fields[19]
 
 
 def run(*words: str) -> str:
@@ -390,8 +391,6 @@ def halt(cloud: Cloud, patience: float = 40) -> None:
         signal.pidfd_send_signal(handle, signal.SIGTERM)
         limit = time.monotonic() + patience
         while cloud.pid() is not None and time.monotonic() < limit:
-            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                break
             time.sleep(0.05)
         if cloud.pid() is not None:
             signal.pidfd_send_signal(handle, signal.SIGKILL)

@@ -1,0 +1,132 @@
+"""The local cloud's life: beside another one, through a kill -9, to nothing left. Needs root; starts a cloud of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE = Path(os.environ.get("LOCALCLOUD_DIR") or ROOT / ".localcloud").resolve()
+NAME = "life"
+HOME = BASE / NAME
+
+
+def localcloud(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "localcloud", *words],
+        cwd=ROOT, env={**os.environ, "LOCALCLOUD_NAME": NAME, **environment},
+        capture_output=True, text=True, check=False, timeout=900,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cloud():
+    """A second cloud of this checkout, from an empty state."""
+    assert not HOME.exists(), f"{HOME} is there already: LOCALCLOUD_NAME={NAME} make cloud-clean"
+    up = localcloud("up")
+    yield up
+    localcloud("clean")
+
+
+def first_process() -> int:
+    return int((HOME / "pid").read_text().split()[0])
+
+
+def api_versions() -> int:
+    parameters = json.loads((HOME / "shared/parameters.json").read_text())
+    with urllib.request.urlopen(f"http://{parameters['ip']}:8774/", timeout=20) as answer:
+        return len(json.load(answer)["versions"])
+
+
+def namespaces_of(pid: int) -> set[str]:
+    return {os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("net", "mnt", "pid")}
+
+
+def living_in(namespaces: set[str]) -> list[int]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if namespaces & namespaces_of(int(entry.name)):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_starts_beside_another(cloud):
+    """It chooses addresses that nothing else on the host uses, and its APIs answer."""
+    assert cloud.returncode == 0, cloud.stderr
+    assert api_versions() > 0
+
+
+def test_a_second_up_finds_it_up(cloud):
+    assert cloud.returncode == 0
+    before = first_process()
+    again = localcloud("up")
+    assert again.returncode == 0
+    assert "up already" in again.stdout
+    assert first_process() == before
+
+
+def test_other_guests_are_refused(cloud):
+    assert cloud.returncode == 0
+    refused = localcloud("up", LOCALCLOUD_GUESTS="nothing")
+    assert refused.returncode == 1
+    assert "LOCALCLOUD_GUESTS=nothing: must be one of" in refused.stderr
+
+
+def test_a_killed_service_comes_back(cloud):
+    """The supervisor starts a process again that was ended by force."""
+    assert cloud.returncode == 0
+    steps = json.loads((HOME / "shared/status.json").read_text())["steps"]
+    inside = steps["placement"]["pid"]
+    subprocess.run(["nsenter", f"--target={first_process()}", "--pid", "--mount", "kill", "-9", str(inside)], check=True)
+    done = subprocess.run(
+        ["timeout", "60", "sh", "-c", f"until grep -q '\"restarts\": 1' {HOME}/shared/status.json; do sleep 0.2; done"],
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "started again 1 times" in localcloud("status").stdout
+
+
+def test_starts_again_after_kill_9(cloud):
+    """Its first process killed, everything of it ends; the next start has all its state."""
+    assert cloud.returncode == 0
+    before = namespaces_of(first_process())
+    os.kill(first_process(), signal.SIGKILL)
+    gone = subprocess.run(
+        ["timeout", "20", "sh", "-c", f"while grep -qs '^State:.[^Z]' /proc/{first_process()}/status; do sleep 0.1; done"],
+        check=False,
+    )
+    assert gone.returncode == 0
+    assert localcloud("status").returncode == 3
+    again = localcloud("up")
+    assert again.returncode == 0, again.stderr
+    assert api_versions() > 0
+    assert not living_in(before)
+
+
+def test_clean_leaves_nothing(cloud):
+    """No process, namespace, mount, link, loop device or file of it is left."""
+    assert cloud.returncode == 0
+    inside = namespaces_of(first_process())
+    assert living_in(inside)
+    cleaned = localcloud("clean")
+    assert cleaned.returncode == 0, cleaned.stderr
+    assert not HOME.exists()
+    assert not living_in(inside)
+    assert str(HOME) not in Path("/proc/self/mountinfo").read_text()
+    assert str(HOME) not in subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True).stdout
+    routes = subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout
+    links = subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True).stdout
+    assert cleaned.stdout
+    for net in ("6", "8"):  # this cloud's prefix was the first that the default cloud did not have
+        if f"172.24.{net}.0/24" in routes:
+            assert "lcloud-" in links
