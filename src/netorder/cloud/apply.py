@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 
 from openstack import utils
-from openstack.exceptions import NotFoundException
+from openstack.exceptions import NotFoundException, PreconditionFailedException
 from openstack.network.v2.network import Network as CloudNetwork
 from openstack.network.v2.port import Port as CloudPort
 from openstack.network.v2.security_group import SecurityGroup as CloudGroup
@@ -35,6 +35,8 @@ __all__ = ["Applier", "delete"]
 BULK = 50
 # Deleting a server, its guest shut down, must not take longer than this (s).
 GONE_TIMEOUT = 300
+# So often may somebody else change a router between our reading and our writing its routes.
+ROUTE_ATTEMPTS = 5
 
 
 class Applier:
@@ -68,21 +70,33 @@ class Applier:
         self._cloud.run(
             [
                 *self._keypair_job(),
-                *self._bulk(CloudNetwork, new("network", "create"), self._network_body, self._made_network),
-                *self._bulk(CloudGroup, new("security group", "create"), self._group_body, self._made_group),
+                *self._bulk(
+                    "network", CloudNetwork, new("network", "create"), body=self._network_body, made=self._made_network
+                ),
+                *self._bulk(
+                    "security group",
+                    CloudGroup,
+                    new("security group", "create"),
+                    body=self._group_body,
+                    made=self._made_group,
+                ),
                 *self._router_jobs(),
                 *self._network_updates(),
             ]
         )
         self._cloud.run(
             [
-                *self._bulk(CloudSubnet, new("subnet", "create"), self._subnet_body, self._made_subnet),
+                *self._bulk(
+                    "subnet", CloudSubnet, new("subnet", "create"), body=self._subnet_body, made=self._made_subnet
+                ),
                 *self._rule_jobs(),
                 *self._subnet_updates(),
             ]
         )
         ports = [*new("router interface", "create", "replace"), *new("port", "create", "replace")]
-        self._cloud.run([*self._bulk(CloudPort, ports, self._port_body, self._made_port), *self._port_updates()])
+        self._cloud.run(
+            [*self._bulk("port", CloudPort, ports, body=self._port_body, made=self._made_port), *self._port_updates()]
+        )
         # Servers boot for long: ask for them first. They need their ports; floating IPs and routes need the interfaces.
         self._cloud.run([*self._server_jobs(), *self._interface_jobs()])
         self._cloud.run([*self._route_jobs(), *self._floating_jobs()])
@@ -94,8 +108,10 @@ class Applier:
 
     def _bulk(
         self,
+        kind: str,
         resource: type[Any],
         changes: list[Change],
+        *,
         body: Callable[[Any], dict[str, Any]],
         made: Callable[[Any], None],
     ) -> Iterable[Job]:
@@ -103,16 +119,11 @@ class Applier:
             part = changes[start : start + BULK]
 
             def call(part: list[Change] = part) -> None:
-                bodies = [body(change.wanted) | self._tags(resource) for change in part]
+                bodies = [body(change.wanted) for change in part]
                 for one in resource.bulk_create(self._conn.network, bodies):
                     made(one)
 
-            yield Job(part[0].kind, tuple(change.name for change in part), "create", call)
-
-    def _tags(self, resource: type[Any]) -> dict[str, Any]:
-        """Tag at creation where the cloud can; elsewhere the description alone is the marker."""
-        can = "tag-ports-during-bulk-creation" if resource is CloudPort else "tag-creation"
-        return {"tags": [self._mark]} if {can, "tag-creation"} & self._facts.extensions else {}
+            yield Job(kind, tuple(change.name for change in part), "create", call)
 
     def _network_body(self, network: Network) -> dict[str, Any]:
         return {"name": network.cloud_name, "description": self._mark}
@@ -238,8 +249,6 @@ class Applier:
                 body: dict[str, Any] = {"name": router.cloud_name, "description": self._mark}
                 if router.external:
                     body["external_gateway_info"] = {"network_id": self._facts.external}
-                if "tag-creation" in self._facts.extensions:
-                    body["tags"] = [self._mark]
                 self._router_ids[router.cloud_name] = self._conn.network.create_router(**body).id
 
             yield Job("router", (change.name,), "create", create)
@@ -285,7 +294,7 @@ class Applier:
             has = {(r["destination"], r["nexthop"]) for r in (found.routes or ())} if found else set()
             want = {(r.destination, r.next_hop) for r in router.routes}
             stale = set() if self._cleared else has - want
-            for verb, routes in (("add_extraroutes", want - has), ("remove_extraroutes", stale)):
+            for verb, routes in (("add", want - has), ("remove", stale)):
                 if routes:
                     yield Job("route set", (change.name,), "update", self._routes_call(router_id, verb, routes))
 
@@ -303,9 +312,8 @@ class Applier:
                 if change.action == "update":
                     ip = self._conn.network.update_ip(str(change.id), port_id=port_id)
                 else:
-                    tags = {"tags": [self._mark]} if "tag-creation" in self._facts.extensions else {}
                     ip = self._conn.network.create_ip(
-                        floating_network_id=self._facts.external, port_id=port_id, description=self._mark, **tags
+                        floating_network_id=self._facts.external, port_id=port_id, description=self._mark
                     )
                 self.floating[host.name] = str(ip.floating_ip_address)
 
@@ -355,11 +363,28 @@ def _bound(call: Callable[..., object], *args: object, **fields: object) -> Call
     return lambda: call(*args, **fields)
 
 
-def change_routes(cloud: Cloud, router_id: str, verb: str, routes: list[dict[str, str]]) -> object:
-    """Add or remove extra routes (``verb``) of a router, leaving all others alone."""
+def change_routes(cloud: Cloud, router_id: str, verb: str, routes: list[dict[str, str]]) -> None:
+    """Add or remove extra routes (``verb`` add or remove) of a router, leaving all others as they are.
+
+    By extraroute-atomic; clouds without it (ML2/OVN of 2025.1) answer 404, and get the list back on condition that
+    nobody has changed the router since it was read (revision-if-match).
+    """
     network = cloud.conn.network
-    call = network.add_extra_routes_to_router if verb == "add_extraroutes" else network.remove_extra_routes_from_router
-    return call(router_id, {"router": {"routes": routes}})  # type: ignore[no-untyped-call]
+    atomic = network.add_extra_routes_to_router if verb == "add" else network.remove_extra_routes_from_router
+    try:
+        atomic(router_id, {"router": {"routes": routes}})  # type: ignore[no-untyped-call]
+    except NotFoundException:
+        for attempt in range(ROUTE_ATTEMPTS):
+            router = network.get_router(router_id)
+            others = [route for route in router.routes or () if route not in routes]
+            wanted = others + routes if verb == "add" else others
+            try:
+                network.update_router(router_id, if_revision=router.revision_number, routes=wanted)
+            except PreconditionFailedException:
+                if attempt + 1 == ROUTE_ATTEMPTS:
+                    raise
+            else:
+                return
 
 
 def _gone_is_well(call: Callable[[Any], object], change: Change) -> None:
@@ -402,7 +427,7 @@ def delete(
     wait_gone(cloud, topology, {str(c.id) for c in changes if c.kind == "server"})
     names = {router.id: router.name for router in seen.routers}
     cloud.run(
-        Job("route set", (names[router],), "delete", _bound(change_routes, cloud, router, "remove_extraroutes", routes))
+        Job("route set", (names[router],), "delete", _bound(change_routes, cloud, router, "remove", routes))
         for router, routes in stale_routes.items()
         if routes
     )

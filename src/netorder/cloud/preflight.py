@@ -46,7 +46,6 @@ class Facts:
     external: str | None = None
     images: dict[str, str] = field(default_factory=dict)
     flavors: dict[str, str] = field(default_factory=dict)
-    extensions: frozenset[str] = frozenset()
 
 
 def preflight(cloud: Cloud, plan: Plan, changes: Sequence[Change]) -> tuple[Facts, list[str]]:
@@ -85,8 +84,6 @@ class _Questions:
             calls += [self._ask_flavors, self._ask_limits]
         if self._leaves():
             calls.append(self._ask_externals)
-        if self._needed or any(change.kind == "router" for change in self._changes):
-            calls.append(self._ask_extensions)
         if self._needed:
             calls.append(self._ask_quota)
         return calls
@@ -110,9 +107,6 @@ class _Questions:
     def _ask_externals(self) -> None:
         self._externals += external_networks(self.cloud)
 
-    def _ask_extensions(self) -> None:
-        self.facts.extensions = frozenset(extension.alias for extension in self.cloud.conn.network.extensions())
-
     def _ask_quota(self) -> None:
         answer = self.cloud.conn.network.get(f"/quotas/{self.cloud.project}/details.json")
         if answer.status_code in {403, 404}:
@@ -134,9 +128,6 @@ class _Questions:
                 if (has := self._quota.get(name))
             }
         )
-        extensions = self.facts.extensions
-        if extensions and any(r.routes for r in self.plan.routers) and "extraroute-atomic" not in extensions:
-            problems.append("This cloud lacks the network extension extraroute-atomic, which this topology needs.")
         return problems
 
     def _external_problems(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -28,7 +29,10 @@ T = TypeVar("T")
 # More threads than this only queue inside the API services; the session's connection pool holds ten.
 THREADS = 8
 # A request that hangs longer than this (s) is a fault. Bulk creation on a slow one-node cloud takes some ten seconds.
-REQUEST_TIMEOUT = 180
+REQUEST_TIMEOUT = 90
+# They warn on stderr, with no handler set, of what is raised and explained anyway.
+for _name in ("keystoneauth", "openstack"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +144,21 @@ def connect(progress: Callable[[str], None], name: str | None = None) -> Cloud:
         cloud = Cloud(conn, progress)
         conn.authorize()
         # Touch the proxies here: their version discovery is not to be done by several threads at once.
-        _ = conn.network, conn.compute
+        for proxy in (conn.network, conn.compute):
+            proxy.request = _retry_reads_only(proxy.request)  # type: ignore[method-assign]
+        conn.cache_enabled = False  # a cached list, as clouds.yaml may ask for, is not what the cloud has
         return cloud
+
+
+def _retry_reads_only(request: Callable[..., requests.Response]) -> Callable[..., requests.Response]:
+    """Wrap an SDK proxy's ``request``: left alone, it sends a create again when its answer is late, and makes two."""
+
+    def send(url: str, method: str, **more: object) -> requests.Response:
+        body = more.get("json")
+        reads = method == "GET" or (isinstance(body, dict) and "os-getConsoleOutput" in body)
+        return request(url, method, connect_retries=1 if reads else 0, **more)
+
+    return send
 
 
 @contextmanager
