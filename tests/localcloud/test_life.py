@@ -1,4 +1,4 @@
-"""The local cloud's life: beside another one, through a kill -9, to nothing left. Needs root; starts a cloud of its own."""
+"""The local cloud's life: beside another one, through a kill -9, to nothing left. Needs root; makes its own cloud."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
+from localcloud import host
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = Path(os.environ.get("LOCALCLOUD_DIR") or ROOT / ".localcloud").resolve()
@@ -28,11 +30,15 @@ def localcloud(*words: str, **environment: str) -> subprocess.CompletedProcess[s
 
 @pytest.fixture(scope="module")
 def cloud():
-    """A second cloud of this checkout, from an empty state."""
+    """Start a second cloud of this checkout, from an empty state."""
     assert not HOME.exists(), f"{HOME} is there already: LOCALCLOUD_NAME={NAME} make cloud-clean"
     up = localcloud("up")
     yield up
     localcloud("clean")
+
+
+def output(*words: str) -> str:
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
 def first_process() -> int:
@@ -46,7 +52,7 @@ def api_versions() -> int:
 
 
 def namespaces_of(pid: int) -> set[str]:
-    return {os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("net", "mnt", "pid")}
+    return {str(Path(f"/proc/{pid}/ns/{kind}").readlink()) for kind in ("net", "mnt", "pid")}
 
 
 def living_in(namespaces: set[str]) -> list[int]:
@@ -87,7 +93,9 @@ def test_a_killed_service_comes_back(cloud):
     assert cloud.returncode == 0
     steps = json.loads((HOME / "shared/status.json").read_text())["steps"]
     inside = steps["placement"]["pid"]
-    subprocess.run(["nsenter", f"--target={first_process()}", "--pid", "--mount", "kill", "-9", str(inside)], check=True)
+    subprocess.run(
+        ["nsenter", f"--target={first_process()}", "--pid", "--mount", "kill", "-9", str(inside)], check=True
+    )
     done = subprocess.run(
         ["timeout", "60", "sh", "-c", f"until grep -q '\"restarts\": 1' {HOME}/shared/status.json; do sleep 0.2; done"],
         check=False,
@@ -102,7 +110,13 @@ def test_starts_again_after_kill_9(cloud):
     before = namespaces_of(first_process())
     os.kill(first_process(), signal.SIGKILL)
     gone = subprocess.run(
-        ["timeout", "20", "sh", "-c", f"while grep -qs '^State:.[^Z]' /proc/{first_process()}/status; do sleep 0.1; done"],
+        [
+            "timeout",
+            "20",
+            "sh",
+            "-c",
+            f"while grep -qs '^State:.[^Z]' /proc/{first_process()}/status; do sleep 0.1; done",
+        ],
         check=False,
     )
     assert gone.returncode == 0
@@ -116,17 +130,17 @@ def test_starts_again_after_kill_9(cloud):
 def test_clean_leaves_nothing(cloud):
     """No process, namespace, mount, link, loop device or file of it is left."""
     assert cloud.returncode == 0
+    mine = host.Cloud(BASE, NAME)
+    prefix = mine.parameters()["gateway"].rsplit(".", 1)[0]
     inside = namespaces_of(first_process())
     assert living_in(inside)
+    assert mine.link in output("ip", "-br", "link")
+    assert f"{prefix}.0/24" in output("ip", "route")
     cleaned = localcloud("clean")
     assert cleaned.returncode == 0, cleaned.stderr
     assert not HOME.exists()
     assert not living_in(inside)
     assert str(HOME) not in Path("/proc/self/mountinfo").read_text()
-    assert str(HOME) not in subprocess.run(["losetup", "-a"], capture_output=True, text=True, check=True).stdout
-    routes = subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout
-    links = subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True).stdout
-    assert cleaned.stdout
-    for net in ("6", "8"):  # this cloud's prefix was the first that the default cloud did not have
-        if f"172.24.{net}.0/24" in routes:
-            assert "lcloud-" in links
+    assert str(HOME) not in output("losetup", "-a")
+    assert mine.link not in output("ip", "-br", "link")
+    assert f"{prefix}.0/24" not in output("ip", "route")
