@@ -172,7 +172,7 @@ class _Waiting:
             tail = "".join(f"\n    {line.rstrip()}" for line in lines) or " (nothing)"
             problems.append(
                 f"Host {host}: no ed25519 host key on its console after {timeout:.0f} s. The image must print "
-                f"cloud-init's SSH HOST KEY block; a slow guest needs a longer netorder_hostkey_timeout; "
-                f"one that is stuck is made again by deleting server {clouds[host]} and running again. Its console ends with:{tail}"
+                f"cloud-init's SSH HOST KEY block; a slow guest needs a longer netorder_hostkey_timeout, "
+                f"a stuck one is made anew: delete server {clouds[host]} and run again. Its console ends with:{tail}"
             )
         return problems
