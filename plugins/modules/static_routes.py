@@ -159,6 +159,15 @@ def network_file(index: int) -> str | None:
     return next((Path(line[13:]).name for line in lines if line.startswith("NETWORK_FILE=")), None)
 
 
+def reload_networkd() -> None:
+    """Make networkd read its files: it would bring back what it knows at the next loss of carrier."""
+    if (RUN / "dbus/system_bus_socket").exists():
+        run("networkctl", "reload")
+    else:
+        # an image without D-Bus; addresses and routes stay while networkd is away
+        run("systemctl", "restart", "systemd-networkd")
+
+
 class _Networkd:
     """systemd-networkd: a drop-in beside the .network file that each interface uses. The drop-ins are the record."""
 
@@ -188,8 +197,7 @@ class _Networkd:
 
     def apply(self, before: Texts, after: Texts) -> None:
         replace(before, after)
-        # networkd must know: else the next loss of carrier brings back what it read at boot
-        run("networkctl", "reload")
+        reload_networkd()
 
 
 class _Netplan:
@@ -232,7 +240,7 @@ class _Netplan:
         replace(before, after)
         run("netplan", "generate")
         if run("systemctl", "is-active", "systemd-networkd", check=False).strip() == "active":
-            run("networkctl", "reload")
+            reload_networkd()
         else:
             run("nmcli", "connection", "reload")
 

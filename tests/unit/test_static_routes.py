@@ -69,6 +69,9 @@ def guest(tmp_path: Path, static_routes: ModuleType, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(static_routes, "RUN", tmp_path / "run")
     monkeypatch.setattr(static_routes, "run", it.run)
     monkeypatch.setattr(static_routes.shutil, "which", lambda _: None)
+    bus = tmp_path / "run/dbus/system_bus_socket"
+    bus.parent.mkdir(parents=True)
+    bus.touch()
     links = tmp_path / "run/systemd/netif/links"
     links.mkdir(parents=True)
     (links / "2").write_text("ADMIN_STATE=configured\nNETWORK_FILE=/usr/lib/systemd/network/20-wired.network\n")
@@ -95,6 +98,13 @@ def test_a_new_route_is_in_force_and_written_down(static_routes: ModuleType, gue
         "Gateway=192.168.1.9",
     ]
     assert guest.edits() == ["networkctl reload", "ip route replace 192.168.2.0/24 via 192.168.1.9 proto static"]
+
+
+def test_without_d_bus_networkd_is_restarted(static_routes: ModuleType, guest: _Guest) -> None:
+    """Small images have none, and networkctl needs it."""
+    (guest.root / "run/dbus/system_bus_socket").unlink()
+    static_routes.converge({TO_NET2}, [], check_mode=False)
+    assert guest.edits()[0] == "systemctl restart systemd-networkd"
 
 
 def test_a_second_run_changes_nothing(static_routes: ModuleType, guest: _Guest) -> None:
