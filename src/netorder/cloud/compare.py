@@ -42,6 +42,9 @@ class Comparison:
         self.seen = seen
         self.changes: list[Change] = []
         self.problems: list[str] = []
+        self._refused: set[str] = (
+            set()
+        )  # networks whose prefix differs: what follows from it is not a problem of its own
         self._key = key
         self._externals = {network.id: network.name for network in externals}
         self._networks, self._surplus_networks = oldest_by_name(seen.networks)
@@ -140,6 +143,7 @@ class Comparison:
             after = {"cidr": network.cidr, **want}
             self._add("subnet", name, "create", "missing", after=after, wanted=network)
         elif subnet.cidr != network.cidr:
+            self._refused.add(network.name)
             self.problems.append(
                 f"Network {network.name}: its prefix is {subnet.cidr} in the cloud and {network.cidr} in the topology; "
                 f"it cannot change in place. Put {subnet.cidr} back, give the network a new name, or tear down first."
@@ -203,6 +207,8 @@ class Comparison:
             self.problems.append(
                 f"Port {name} ({found.id}) is held by {found.device_id}, not by {router.cloud_name}: free it."
             )
+        elif network in self._refused:
+            return
         elif has != after and found.device_id:
             self.problems.append(
                 f"Router {router.name}: its interface on {network} has {has['address']} on {has['network']}, the "
@@ -234,6 +240,8 @@ class Comparison:
             "security_groups": sorted(self._group_names.get(g, g) for g in found.security_group_ids or ()),
         }
         if (has["network"], has["address"]) != (port.network, port.address):
+            if port.network in self._refused:
+                return
             if found.device_id and not self._goes(found.device_id):
                 self.problems.append(
                     f"Host {host.name}: it has {has['address']} on {has['network']}, the topology says "
