@@ -316,8 +316,9 @@ def up(cloud: Cloud, guests: str, log: Callable[[str], None], patience: float = 
     net = pick_net(cloud)
     with locked(cloud):
         if cloud.pid() is not None:
+            if not status(cloud).get("ready"):
+                wait_ready(cloud, log, patience)
             log(f"the cloud is up already: OS_CLOUD={cloud.entry}")
-            wait_ready(cloud, log, patience)
             return
         began = time.monotonic()
         lower = rootfs.build(cloud.cache, log)
