@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
@@ -106,6 +107,7 @@ RUN = Path("/run")
 HEADER = "# Written by netorder, role static_routes: changes made here are overwritten.\n"
 BEFORE_SECONDS = 3
 AFTER_SECONDS = 10
+SETTLE_SECONDS = 10
 
 
 class RoutesError(Exception):
@@ -364,6 +366,25 @@ def listing(kept: set[Route], in_force: set[Route]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def missing(routes: set[Route]) -> set[Route]:
+    """Return what is not in force after a while: networkd drops a route that is not its own, then adds its own.
+
+    Whoever adds another in between leaves two.
+    """
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        left = routes - kernel()
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.3)
+
+
+def put_in_force(routes: set[Route]) -> None:
+    """Put routes into the kernel's table."""
+    for destination, next_hop in sorted(routes):
+        run("ip", "route", "replace", destination, "via", next_hop, "proto", "static")
+
+
 def converge(routes: set[Route], probes: list[dict[str, Any]], *, check_mode: bool) -> dict[str, Any]:
     """Compare with what is, change it unless in check mode, and return the module's result."""
     links = connected()
@@ -395,17 +416,15 @@ def converge(routes: set[Route], probes: list[dict[str, Any]], *, check_mode: bo
 
     asked = probes if add else []
     answers_before = ask_all(asked, BEFORE_SECONDS)
+    for destination, next_hop in sorted((had - routes) & in_force):
+        run("ip", "route", "del", destination, "via", next_hop)
+    put_in_force(add)
     if before != after:
         manager.apply(before, after)
-    in_force = kernel()
-    for destination, next_hop in sorted((had - routes) & in_force):
-        # gone already where the network's own tool was quicker: that is what was wanted
-        run("ip", "route", "del", destination, "via", next_hop, check=False)
-    for destination, next_hop in sorted(routes - in_force):
-        run("ip", "route", "replace", destination, "via", next_hop, "proto", "static")
+        put_in_force(missing(routes))
     left = (kernel() & had) - routes
     if left:
-        raise RoutesError(f"the kernel keeps {', '.join(words(left))}")
+        raise RoutesError(f"the kernel keeps {', '.join(words(left))}, although deleted: who puts it back?")
     answers_after = ask_all(asked, AFTER_SECONDS)
     result["probes"] = [
         {
