@@ -7,6 +7,7 @@ everywhere: entries are sorted, dated 1980, and stored, since compressed bytes d
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import sys
 import zipfile
@@ -48,14 +49,15 @@ def build() -> bytes:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the artefact unless it is there already; says ``built`` or ``unchanged``."""
+    """Write the artefact unless it is there; print ``built`` or ``unchanged``, its path and its digest (12 digits)."""
     parser = argparse.ArgumentParser(prog="calculator.build", description="Build the calculator's zipapp.")
     parser.add_argument("out", type=Path, metavar="OUT.pyz", help="the file to write")
     out: Path = parser.parse_args(arguments).out
     try:
         content = build()
+        digest = hashlib.sha256(content).hexdigest()[:12]
         if out.is_file() and out.read_bytes() == content:
-            print(f"unchanged {out}")
+            print(f"unchanged {out} {digest}")
             return 0
         out.parent.mkdir(parents=True, exist_ok=True)
         # Written aside and renamed: whoever reads it meets the old or the new one, never a part.
@@ -66,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, RuntimeError) as error:
         print(f"calculator.build: {error}", file=sys.stderr)
         return 1
-    print(f"built {out} ({len(content)} bytes)")
+    print(f"built {out} {digest}")
     return 0
 
 

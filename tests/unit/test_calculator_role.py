@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 ROLE = Path(__file__).parents[2] / "roles" / "calculator"
+BUILT = {"stdout": "built calculator.pyz 0123456789ab"}
 PEERS = {name: f"http://192.168.2.{20 + at}:{50001 + at}" for at, name in enumerate(("sum", "sub", "mul", "div"))}
 
 
@@ -35,7 +36,9 @@ def unit(request, tmp_path_factory):
     variables = load("defaults/main.yml") | {"calculator_service": service, "calculator_peers": peers}
     arguments = f"src={ROLE}/templates/calculator.service.j2 dest={path}"
     inputs = path.with_suffix(".yml")
-    inputs.write_text(yaml.safe_dump(variables | load("vars/main.yml") | {"role_path": str(ROLE)}))
+    inputs.write_text(
+        yaml.safe_dump(variables | load("vars/main.yml") | {"role_path": str(ROLE), "__calculator_built": BUILT})
+    )
     command = [Path(sys.executable).with_name("ansible"), "localhost", "-i", "localhost,", "-c", "local"]
     command += ["-m", "ansible.builtin.template"]
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(path.parent), "LC_ALL": "C.UTF-8"}
@@ -53,9 +56,8 @@ def test_command_line(unit):
     """The service starts isolated, with the plan's port and peers."""
     port = {"netorder-sum": 50001, "netorder-calculator": 50000}[unit.stem]
     service = unit.stem.removeprefix("netorder-")
-    expected = (
-        f"ExecStart=/usr/bin/python3 -I /usr/local/lib/netorder-calculator.pyz {service} --host 0.0.0.0 --port {port}"
-    )
+    artefact = "/usr/local/lib/netorder-calculator-0123456789ab.pyz"
+    expected = f"ExecStart=/usr/bin/python3 -I {artefact} {service} --host 0.0.0.0 --port {port}"
     if service == "calculator":
         expected += "".join(f' --{name} "{url}"' for name, url in sorted(PEERS.items()))
     assert [line for line in unit.read_text().splitlines() if line.startswith("ExecStart=")] == [expected]
