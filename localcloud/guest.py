@@ -52,7 +52,7 @@ make -s -j"$(nproc)" bzImage
 
 # --- The root file system
 PACKAGES = [
-    "e2fsprogs", "iproute2", "iputils-ping", "kmod", "linux-sysctl-defaults", "netbase", "openssh-server",
+    "dbus", "e2fsprogs", "iproute2", "iputils-ping", "kmod", "netbase", "openssh-server",
     "openssh-sftp-server", "procps", "python3", "python3-apt", "sudo", "systemd-sysv", "udev",
 ]  # fmt: skip
 ENABLED = [
