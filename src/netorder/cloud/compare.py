@@ -463,6 +463,9 @@ def diff_text(changes: Iterable[Change]) -> str:
                 lines += [f"-     {key}: {_plain(value)}" for value in old if value not in new]
                 lines += [f"+     {key}: {_plain(value)}" for value in new if value not in old]
                 continue
+            if key in before and key in after and old == new:
+                lines.append(f"      {key}: {_plain(old)}")
+                continue
             lines += [f"-     {key}: {_plain(v)}" for v in _each(old)] if key in before else []
             lines += [f"+     {key}: {_plain(v)}" for v in _each(new)] if key in after else []
     return "".join(line + "\n" for line in lines)

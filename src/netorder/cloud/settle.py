@@ -135,22 +135,28 @@ class _Waiting:
 
     def until_known(self, deadline: float, timeout: float) -> None:
         """Read consoles until each server's host key is in its metadata."""
+        total = len(self._names)
         while unknown := [s for s in self._mine() if METADATA["hostkey"] not in (s.metadata or {})]:
+            stopped = [s for s in unknown if s.status != "ACTIVE" and s.status not in IN_MOTION]
+            if stopped:
+                names = ", ".join(f"{s.name} ({s.status})" for s in stopped)
+                raise CloudError(
+                    f"No longer running while its boot was waited for: {names}. See its console, then run again."
+                )
             with in_the_users_words():
                 found = self.cloud.gather([partial(self._learn, server) for server in unknown])
             for server, key in zip(unknown, found, strict=True):
                 if key:
-                    server.metadata[METADATA["hostkey"]] = key
                     self._note(server, "host key known")
             left = [self._names[s.name] for s, key in zip(unknown, found, strict=True) if not key]
-            total = len(self._names)
-            if not left:
-                self._tell(f"host keys: all {total} known", always=True)
-                return
-            if time.monotonic() > deadline:
+            if left and time.monotonic() > deadline:
                 raise CloudError(*self._unheard(left, timeout))
-            self._tell(f"host keys: {total - len(left)} of {total} known, {', '.join(left)} still booting")
-            time.sleep(CONSOLE_POLL)
+            if left:
+                self._tell(f"host keys: {total - len(left)} of {total} known, {', '.join(left)} still booting")
+                time.sleep(CONSOLE_POLL)
+            with in_the_users_words():
+                self.servers = list_servers(self.cloud, self.plan.topology)
+        self._tell(f"host keys: all {total} known", always=True)
 
     def _learn(self, server: Server) -> str | None:
         compute = self.cloud.conn.compute
