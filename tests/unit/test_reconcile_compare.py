@@ -359,10 +359,13 @@ def test_rules_are_compared_by_meaning(listed, text):
     assert rule_text(normal_rule({"direction": "ingress", "ethertype": "IPv4", **listed})) == text
 
 
-def test_diff_shows_old_and_new():
-    change = Change("subnet", "lab-net1", "update", "enable_dhcp differ", {"enable_dhcp": False}, {"enable_dhcp": True})
-    assert diff_text([change]) == (
-        "~ update subnet lab-net1: enable_dhcp differ\n-     enable_dhcp: no\n+     enable_dhcp: yes\n"
+def test_diff_shows_old_and_new_and_what_stays():
+    before, after = {"cidr": "10.0.0.0/24", "enable_dhcp": False}, {"cidr": "10.0.0.0/24", "enable_dhcp": True}
+    assert diff_text([Change("subnet", "lab-net1", "update", "enable_dhcp differ", before, after)]) == (
+        "~ update subnet lab-net1: enable_dhcp differ\n"
+        "      cidr: 10.0.0.0/24\n"
+        "-     enable_dhcp: no\n"
+        "+     enable_dhcp: yes\n"
     )
 
 

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 __all__ = ["deletions", "teardown"]
 
+HELD = (
+    "What is not the topology's is never deleted, and may hold it (a port on its network, a server with its security "
+    "group): remove that, then tear down again."
+)
+
 
 def deletions(seen: Observed) -> list[Change]:
     """Return a deletion for each resource; a subnet goes with its network."""
@@ -42,12 +47,12 @@ def teardown(cloud: Cloud, topology: str, *, check: bool) -> list[Change]:
         return changes
     cloud.phase = "delete"
     routes = {router.id: list(router.routes or ()) for router in seen.routers}
-    delete(cloud, topology, changes, seen, routes)
+    try:
+        delete(cloud, topology, changes, seen, routes)
+    except CloudError as error:
+        raise CloudError(*error.problems, f"Not all of {topology} is deleted. {HELD}") from error
     cloud.phase = "list again"
     left = observe(cloud, topology).leftovers()
     if left:
-        raise CloudError(
-            f"Still there after the teardown of {topology}: {'; '.join(left)}. Something of yours may hold it "
-            "(a port on its network, an instance with its security group): remove that, then tear down again."
-        )
+        raise CloudError(f"Still there after the teardown of {topology}: {'; '.join(left)}. {HELD}")
     return changes
