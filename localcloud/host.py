@@ -194,10 +194,47 @@ def kvm_works(cloud: Cloud, root: Path) -> bool:
     return verdict.read_text() == "yes"
 
 
+# --- control groups and loop devices: only containers need them ------------------------------------------------------
+
+
+def cgroup_mounts() -> list[Path]:
+    """Return where the host's control group hierarchies are mounted, of either version."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    found = [line.split(" - ")[0].split()[4] for line in lines if line.split(" - ")[1].split()[0].startswith("cgroup")]
+    return [Path(path) for path in found if path.startswith("/sys/fs/cgroup")]
+
+
+def join_cgroups(name: str) -> None:
+    """Move this process into a group of its own in every hierarchy: the root of the cgroup namespace to come."""
+    for hierarchy in cgroup_mounts():
+        group = hierarchy / name
+        group.mkdir(exist_ok=True)
+        for setting in ("cpuset.cpus", "cpuset.mems"):  # a new group of version 1 has none, and takes no process
+            if (group / setting).exists() and not (group / setting).read_text().strip():
+                (group / setting).write_text((hierarchy / setting).read_text())
+        (group / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def remove_cgroups(name: str) -> None:
+    """Remove the cloud's groups, the innermost first; they are empty once its processes have ended."""
+    for hierarchy in cgroup_mounts():
+        for group, _, _ in os.walk(hierarchy / name, topdown=False):
+            Path(group).rmdir()
+
+
+def detach_loops(cloud: Cloud) -> None:
+    """Detach the loop devices of the containers' disks: they outlive the namespaces that made them."""
+    disks = {str(disk.stat().st_ino) for disk in cloud.home.glob("upper/var/lib/nova/instances/*/disk")}
+    for line in run("losetup", "--list", "--noheadings", "--output", "NAME,BACK-INO,BACK-FILE").splitlines():
+        name, inode, file = [*line.split(), "", ""][:3]
+        if inode in disks and file.startswith("/var/lib/nova/instances/"):
+            run("losetup", "--detach", name)
+
+
 # --- start, stop -----------------------------------------------------------------------------------------------------
 
 
-def spawn(cloud: Cloud, lower: Path) -> int:
+def spawn(cloud: Cloud, lower: Path, guests: str) -> int:
     """Start PID 1 in new namespaces; return its process id on the host."""
     libc = ctypes.CDLL(None, use_errno=True)
     reader, writer = os.pipe()
@@ -205,6 +242,8 @@ def spawn(cloud: Cloud, lower: Path) -> int:
     if middle == 0:  # the child that leaves the host's namespaces; its own child is PID 1
         os.close(reader)
         os.setsid()
+        if guests == "container":
+            join_cgroups(cloud.link)
         if libc.unshare(sum(CLONE.values())) != 0:
             os.write(writer, f"E unshare: {os.strerror(ctypes.get_errno())}".encode())
             os._exit(1)
@@ -216,7 +255,7 @@ def spawn(cloud: Cloud, lower: Path) -> int:
             for number, to in ((null, 0), (log, 1), (log, 2)):
                 os.dup2(number, to)
             os.closerange(3, 1024)
-            first_process = [sys.executable, "-B", str(CODE / "init.py"), str(cloud.home), str(lower)]
+            first_process = [sys.executable, "-B", str(CODE / "init.py"), str(cloud.home), str(lower), guests]
             os.execv(sys.executable, first_process)  # noqa: S606 - no shell is wanted
         os.write(writer, str(first).encode())
         os._exit(0)
@@ -267,7 +306,7 @@ def write_clouds_yaml(cloud: Cloud, values: dict[str, str]) -> Path:
     return path
 
 
-def prepare_guest(cloud: Cloud, log: Callable[[str], None]) -> None:
+def prepare_guest(cloud: Cloud, guests: str, log: Callable[[str], None]) -> None:
     """Put the guest image where the cloud's seed finds it."""
     made = guest.build(cloud.cache, log)
     target = cloud.shared / "guest"
@@ -280,7 +319,7 @@ def prepare_guest(cloud: Cloud, log: Callable[[str], None]) -> None:
         "digest": made.digest, "cmdline": made.cmdline, "min_ram": guest.MIN_RAM_MB, "min_disk": guest.MIN_DISK_GB,
         "properties": {"hw_rng_model": "virtio"},
     }  # fmt: skip
-    for part in ("kernel", "initrd", "disk"):
+    for part in ("disk",) if guests == "container" else ("kernel", "initrd", "disk"):
         source = getattr(made, part)
         if source is not None:
             run("cp", "--sparse=always", str(source), str(target / source.name))
@@ -305,6 +344,8 @@ def new_parameters(cloud: Cloud, net: dict[str, str], guests: str, virt_type: st
         "virt_type": virt_type, "cpu_mode": "host-passthrough" if virt_type == "kvm" else "none",
         "metadata": "true" if guests == "container" else "false",
         "libvirt_uri": "lxc:///system" if guests == "container" else "qemu:///system",
+        "images_type": "raw" if guests == "container" else "qcow2",
+        "config_drive": "false" if guests == "container" else "true",
     }  # fmt: skip
 
 
@@ -325,7 +366,7 @@ def up(cloud: Cloud, guests: str, log: Callable[[str], None], patience: float = 
         log(f"root file system ready ({time.monotonic() - began:.0f} s)")
         (cloud.shared / "log").mkdir(parents=True, exist_ok=True)
         cloud.shared.chmod(0o700)
-        prepare_guest(cloud, log)
+        prepare_guest(cloud, guests, log)
         log(f"guest image ready ({time.monotonic() - began:.0f} s)")
         virt_type = "lxc" if guests == "container" else "kvm" if kvm_works(cloud, lower) else "qemu"
         log({"kvm": "guests: virtual machines on KVM", "qemu": "guests: virtual machines, emulated (no KVM runs here)",
@@ -333,7 +374,8 @@ def up(cloud: Cloud, guests: str, log: Callable[[str], None], patience: float = 
         values = new_parameters(cloud, net, guests, virt_type)
         write_private(cloud.shared / "parameters.json", json.dumps(values))
         (cloud.shared / "status.json").unlink(missing_ok=True)
-        pid = spawn(cloud, lower)
+        halt(cloud)  # what a killed one left
+        pid = spawn(cloud, lower, guests)
         write_private(cloud.home / "pid", f"{pid} {started_at(pid)}\n")
         try:
             join_network(cloud, pid, values)
@@ -398,6 +440,8 @@ def halt(cloud: Cloud, patience: float = 40) -> None:
             time.sleep(0.2)
         os.close(handle)
     (cloud.home / "pid").unlink(missing_ok=True)
+    detach_loops(cloud)
+    remove_cgroups(cloud.link)
     if cloud.link in run("ip", "-br", "link"):
         run("ip", "link", "del", cloud.link)
 

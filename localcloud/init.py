@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 DEVICES = "null zero full random urandom tty kvm net/tun fuse loop-control".split()
+
+LOOPS = 64  # a container's disk is a loop device
 
 
 def mount(*arguments: str) -> None:
@@ -20,7 +23,24 @@ def mount(*arguments: str) -> None:
     subprocess.run(["mount", *arguments], check=True)
 
 
-def enter(home: Path, lower: Path) -> None:
+def mount_cgroups(target: Path) -> None:
+    """Mount every control group hierarchy anew: in this cgroup namespace each shows only what is the cloud's."""
+    hierarchies = [line.split(":", 2)[:2] for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    if hierarchies == [["0", ""]]:
+        mount("-t", "cgroup2", "cgroup2", str(target))
+        return
+    mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", str(target))
+    for _, controllers in hierarchies:
+        directory = target / (controllers.removeprefix("name=") or "unified")
+        directory.mkdir()
+        if controllers:
+            options = f"none,{controllers}" if controllers.startswith("name=") else controllers
+            mount("-t", "cgroup", "-o", options, "cgroup", str(directory))
+        else:
+            mount("-t", "cgroup2", "cgroup2", str(directory))
+
+
+def enter(home: Path, lower: Path, guests: str) -> None:
     """Mount the root file system (``lower`` under the state of ``home``) with /proc, /sys, /dev, /run, and chroot."""
     root, code = home / "root", Path(__file__).resolve().parent
     for name in ("root", "upper", "work", "shared"):
@@ -30,13 +50,14 @@ def enter(home: Path, lower: Path) -> None:
     mount("-t", "overlay", "-o", layers, "overlay", str(root))
     mount("-t", "proc", "proc", str(root / "proc"))
     mount("-t", "sysfs", "sysfs", str(root / "sys"))
-    if Path("/sys/fs/cgroup").is_dir():
-        mount("--rbind", "/sys/fs/cgroup", str(root / "sys/fs/cgroup"))
+    if guests == "container":
+        mount_cgroups(root / "sys/fs/cgroup")
     mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", str(root / "run"))
     mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", str(root / "dev"))
     (root / "dev/net").mkdir()
-    loops = [device.name for device in Path("/dev").glob("loop[0-9]*")]
-    for name in [*DEVICES, *loops]:
+    for number in range(LOOPS if guests == "container" else 0):
+        os.mknod(root / f"dev/loop{number}", 0o600 | stat.S_IFBLK, os.makedev(7, number))
+    for name in DEVICES:
         device = Path("/dev", name)
         if device.exists():
             (root / "dev" / name).touch()
@@ -56,8 +77,8 @@ def enter(home: Path, lower: Path) -> None:
 
 def main() -> None:
     """Enter, start the supervisor as a child, and stay as the reaper until it ends."""
-    home, lower = Path(sys.argv[1]), Path(sys.argv[2])
-    enter(home, lower)
+    home, lower, guests = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    enter(home, lower, guests)
     environment = {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/root", "LANG": "C.UTF-8", "PYTHONPATH": "/localcloud",
