@@ -90,7 +90,8 @@ systemd-sysv-generator systemd-tpm2-generator systemd-veritysetup-generator
 """
 FINISH = """set -e
 chmod -R u=rwX,go=rX "$OVERLAY"
-cp -a --no-preserve=ownership "$OVERLAY/." "$1/"
+# a file takes the place of a link (init), it is not written through it
+cp -a --no-preserve=ownership --remove-destination "$OVERLAY/." "$1/"
 chmod 440 "$1/etc/sudoers.d/netorder"
 chroot "$1" useradd --create-home --shell /bin/bash --password '*' debian
 chroot "$1" usermod --lock root

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from netorder.cloud import Change, CloudError
 from netorder.cloud.apply import Applier
 from netorder.cloud.compare import METADATA, compare, diff_text
-from netorder.cloud.observe import external_networks, observe
+from netorder.cloud.observe import external_networks, let_finish, observe
 from netorder.cloud.preflight import preflight
 from netorder.cloud.settle import settle
 
@@ -81,7 +81,11 @@ def reconcile(
     cloud.phase = "list"
     seen = observe(cloud, plan.topology)
     named = plan.external_network and any(router.external for router in plan.routers) and seen.routers
-    changes, problems = compare(plan, seen, key=key, externals=external_networks(cloud) if named else ())
+    externals = external_networks(cloud) if named else ()
+    changes, problems = compare(plan, seen, key=key, externals=externals)
+    if changes and not check:
+        seen = let_finish(cloud, plan.topology, seen)
+        changes, problems = compare(plan, seen, key=key, externals=externals)
     servers: Sequence[Server] = seen.servers
     floating: dict[str, str] = {}
     if changes:

@@ -301,6 +301,13 @@ def test_second_resource_of_a_name_is_deleted_and_the_older_kept():
     assert brief(replace(built, networks=(younger, *built.networks))) == [("delete", "network", "calculator-net1")]
 
 
+def test_the_one_in_use_stays_even_if_it_is_younger():
+    built = as_built()
+    older = Router.existing(id="r0", name="calculator-rt2", admin_state_up=True, created_at="2000-01-01T00:00:00Z")
+    changes, _ = compare(PLAN, replace(built, routers=(older, *built.routers)), key=KEY)
+    assert [(c.action, c.kind, c.id) for c in changes] == [("delete", "router", "r0")]
+
+
 def test_of_two_ports_of_a_name_the_one_in_use_stays():
     built = as_built()
     spare = Port.existing(id="spare", name="calculator-sum", created_at="2000-01-01T00:00:00Z", device_id="")

@@ -17,7 +17,7 @@ from openstack.network.v2.subnet import Subnet as CloudSubnet
 
 from netorder.cloud import CloudError, keypair_name, marker
 from netorder.cloud.compare import METADATA, REVIVE, normal_rule
-from netorder.cloud.observe import list_servers, oldest_by_name
+from netorder.cloud.observe import Chosen, list_servers
 from netorder.cloud.session import Job, in_the_users_words
 
 if TYPE_CHECKING:
@@ -49,13 +49,13 @@ class Applier:
         self._changes = changes
         self._seen = seen
         self._mark = marker(plan.topology)
-        self._network_ids = {n.name: n.id for n in oldest_by_name(seen.networks)[0].values()}
-        self._subnet_ids = {
-            s.network_id: s.id for s in sorted(seen.subnets, key=lambda s: str(s.created_at), reverse=True)
-        }
-        self._groups = dict(oldest_by_name(seen.groups)[0])
-        self._router_ids = {r.name: r.id for r in oldest_by_name(seen.routers)[0].values()}
-        self._port_ids = {p.name: p.id for p in sorted(seen.ports, key=lambda p: bool(p.device_id))}
+        has = Chosen(seen)
+        subnets = [has.by_name(s for s in seen.subnets if s.network_id == n.id)[0] for n in has.networks.values()]
+        self._network_ids = {name: network.id for name, network in has.networks.items()}
+        self._subnet_ids = {s.network_id: s.id for by_name in subnets for s in by_name.values()}
+        self._groups = has.groups
+        self._router_ids = {name: router.id for name, router in has.routers.items()}
+        self._port_ids = {name: port.id for name, port in has.ports.items()}
         self._cloud_networks = {n.name: n.cloud_name for n in plan.networks}
         self._cleared = False  # stale extra routes are removed with the first deletions, if there are any
         self.floating: dict[str, str] = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from netorder.cloud import Change, keypair_name
-from netorder.cloud.observe import is_router_port, oldest_by_name
+from netorder.cloud.observe import Chosen, is_router_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -47,15 +47,7 @@ class Comparison:
         )  # networks whose prefix differs: what follows from it is not a problem of its own
         self._key = key
         self._externals = {network.id: network.name for network in externals}
-        self._networks, self._surplus_networks = oldest_by_name(seen.networks)
-        self._routers, self._surplus_routers = oldest_by_name(seen.routers)
-        self._groups, self._surplus_groups = oldest_by_name(seen.groups)
-        self._servers, self._surplus_servers = oldest_by_name(seen.servers)
-        # Of two ports of one name, the one in use stays.
-        self._ports, self._surplus_ports = oldest_by_name(p for p in seen.ports if p.device_id)
-        spare, surplus = oldest_by_name(p for p in seen.ports if not p.device_id)
-        self._surplus_ports += surplus + [port for name, port in spare.items() if name in self._ports]
-        self._ports = spare | self._ports
+        self._has = Chosen(seen)
         self._group_names = {group.id: group.name for group in seen.groups}
         self._network_names = {network.id: network.name for network in seen.networks}
         self._cloud_names = {network.name: network.cloud_name for network in plan.networks}
@@ -128,14 +120,14 @@ class Comparison:
     # Networks
 
     def _compare_network(self, network: Network) -> None:
-        name, found = network.cloud_name, self._networks.get(network.cloud_name)
+        name, found = network.cloud_name, self._has.networks.get(network.cloud_name)
         if not found:
             self._add("network", name, "create", "missing", after={"admin_state_up": True}, wanted=network)
         else:
             up = {"admin_state_up": found.is_admin_state_up}
             self._update("network", name, up, {"admin_state_up": True}, id=found.id, wanted=network)
         mine = [s for s in self.seen.subnets if found and s.network_id == found.id]
-        subnets, surplus = oldest_by_name(mine)
+        subnets, surplus = self._has.by_name(mine)
         for one in [*surplus, *(s for n, s in subnets.items() if n != name)]:
             self._add("subnet", one.name, "delete", "not in the topology", before={"cidr": one.cidr}, id=one.id)
         subnet, want = subnets.get(name), _subnet_fields(network)
@@ -160,7 +152,7 @@ class Comparison:
     # Security groups
 
     def _compare_group(self, group: SecurityGroup) -> None:
-        found = self._groups.get(group.cloud_name)
+        found = self._has.groups.get(group.cloud_name)
         want = sorted(rule_text(normal_rule(rule)) for rule in group.rules)
         if not found:
             self._add("security group", group.cloud_name, "create", "missing", after={"rules": want}, wanted=group)
@@ -172,7 +164,7 @@ class Comparison:
     # Routers
 
     def _compare_router(self, router: Router) -> None:
-        found = self._routers.get(router.cloud_name)
+        found = self._has.routers.get(router.cloud_name)
         routes = sorted(f"{route.destination} via {route.next_hop}" for route in router.routes)
         want: dict[str, object] = {"admin_state_up": True, "external": router.external, "routes": routes}
         if not found:
@@ -196,13 +188,13 @@ class Comparison:
             self._compare_interface(router, interface.port_name, interface.network, interface.address)
 
     def _compare_interface(self, router: Router, name: str, network: str, address: str) -> None:
-        found, after = self._ports.get(name), {"network": network, "address": address}
+        found, after = self._has.ports.get(name), {"network": network, "address": address}
         wanted = (router, next(i for i in router.interfaces if i.port_name == name))
         if not found:
             self._add("router interface", name, "create", "missing", after=dict(after), wanted=wanted)
             return
         has: dict[str, object] = {"network": self._own_name(found.network_id), "address": _address(found)}
-        owner = self._routers.get(router.cloud_name)
+        owner = self._has.routers.get(router.cloud_name)
         if found.device_id and not (owner and found.device_id == owner.id):
             self.problems.append(
                 f"Port {name} ({found.id}) is held by {found.device_id}, not by {router.cloud_name}: free it."
@@ -225,7 +217,7 @@ class Comparison:
     # Hosts
 
     def _compare_port(self, host: Host) -> None:
-        port, found = host.port, self._ports.get(host.port.cloud_name)
+        port, found = host.port, self._has.ports.get(host.port.cloud_name)
         want: dict[str, object] = {
             "network": port.network,
             "address": port.address,
@@ -256,9 +248,9 @@ class Comparison:
         self._update("port", port.cloud_name, has, want, id=found.id, wanted=port)
 
     def _compare_server(self, host: Host) -> None:
-        name, found = host.cloud_name, self._servers.get(host.cloud_name)
+        name, found = host.cloud_name, self._has.servers.get(host.cloud_name)
         after: dict[str, object] = {"image": host.image, "flavor": host.flavor, "port": host.port.cloud_name}
-        port = self._ports.get(host.port.cloud_name)
+        port = self._has.ports.get(host.port.cloud_name)
         if not found:
             if port and port.device_id and not self._goes(port.device_id):
                 self.problems.append(
@@ -300,7 +292,7 @@ class Comparison:
     def _goes(self, device: str) -> bool:
         """Tell whether the server with this id is about to be deleted."""
         hosts = {host.cloud_name for host in self.plan.hosts}
-        surplus = {server.id for server in self._surplus_servers}
+        surplus = {server.id for server in self._has.surplus_servers}
         return device in surplus or any(
             s.id == device and (s.name not in hosts or s.status == "ERROR" or s.task_state == "deleting")
             for s in self.seen.servers
@@ -315,7 +307,7 @@ class Comparison:
         free = [ip for ip in self.seen.floating_ips if not ip.port_id or ip.port_id in lost]
         kept = set()
         for host in (h for h in self.plan.hosts if h.floating_ip):
-            port = self._ports.get(host.port.cloud_name)
+            port = self._has.ports.get(host.port.cloud_name)
             ip = by_port.get(port.id) if port else None
             if ip:
                 kept.add(ip.id)
@@ -339,16 +331,18 @@ class Comparison:
 
     def _remove(self) -> None:
         plan = self.plan
-        self._delete("server", self._servers, {h.cloud_name for h in plan.hosts}, self._surplus_servers)
+        self._delete("server", self._has.servers, {h.cloud_name for h in plan.hosts}, self._has.surplus_servers)
         interfaces = {i.port_name for r in plan.routers for i in r.interfaces}
         host_ports = {h.port.cloud_name for h in plan.hosts}
         for kind, at_router in (("router interface", True), ("port", False)):
-            ports = {n: p for n, p in self._ports.items() if is_router_port(p) is at_router}
-            surplus = [p for p in self._surplus_ports if is_router_port(p) is at_router]
+            ports = {n: p for n, p in self._has.ports.items() if is_router_port(p) is at_router}
+            surplus = [p for p in self._has.surplus_ports if is_router_port(p) is at_router]
             self._delete(kind, ports, interfaces | host_ports, surplus)
-        self._delete("router", self._routers, {r.cloud_name for r in plan.routers}, self._surplus_routers)
-        self._delete("network", self._networks, {n.cloud_name for n in plan.networks}, self._surplus_networks)
-        self._delete("security group", self._groups, {g.cloud_name for g in plan.security_groups}, self._surplus_groups)
+        self._delete("router", self._has.routers, {r.cloud_name for r in plan.routers}, self._has.surplus_routers)
+        self._delete("network", self._has.networks, {n.cloud_name for n in plan.networks}, self._has.surplus_networks)
+        self._delete(
+            "security group", self._has.groups, {g.cloud_name for g in plan.security_groups}, self._has.surplus_groups
+        )
 
     def _delete(self, kind: str, found: Mapping[str, Any], wanted: set[str], surplus: Iterable[Any]) -> None:
         for name, one in found.items():

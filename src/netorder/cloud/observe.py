@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
 
     from netorder.cloud.session import Cloud
 
-__all__ = ["Observed", "external_networks", "is_router_port", "list_servers", "observe", "oldest_by_name"]
+__all__ = ["Chosen", "Observed", "external_networks", "is_router_port", "let_finish", "list_servers", "observe"]
 
 # Tags at creation (2.52); everything else used here is older, except the optional host name (2.90).
 MIN_COMPUTE = (2, 52)
+# A request that a killed run sent is done after this (s): a server took 6 s at its slowest, on a busy one-node cloud.
+IN_FLIGHT = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,20 @@ class Observed:
     floating_ips: tuple[FloatingIP, ...] = ()
     servers: tuple[Server, ...] = ()
     keypair: Keypair | None = None
+
+    def youngest(self) -> datetime | None:
+        """Return when the newest resource was made, None when there is none."""
+        everything = (
+            self.networks,
+            self.subnets,
+            self.routers,
+            self.ports,
+            self.groups,
+            self.floating_ips,
+            self.servers,
+        )
+        times = [one.created_at for kind in everything for one in kind if one.created_at]
+        return max((datetime.fromisoformat(time) for time in times), default=None)
 
     def leftovers(self) -> list[str]:
         """Name every resource, for the end of a teardown."""
@@ -93,6 +111,23 @@ def observe(cloud: Cloud, topology: str) -> Observed:
     return Observed(*answers, keypair=keypairs[0] if keypairs else None)  # type: ignore[misc,arg-type]
 
 
+def let_finish(cloud: Cloud, topology: str, seen: Observed) -> Observed:
+    """Wait while the topology's newest resource is only moments old; return what there is then.
+
+    The requests of a run that was killed go on inside the cloud. To create beside them makes second networks, and second
+    servers that break each other on their one port; to delete beside them leaves some behind.
+    """
+    end = time.monotonic() + 4 * IN_FLIGHT
+    while (newest := seen.youngest()) and time.monotonic() < end:
+        age = (datetime.now(UTC) - newest.replace(tzinfo=newest.tzinfo or UTC)).total_seconds()
+        if not 0 <= age < IN_FLIGHT:  # below zero the clocks differ: nothing can be told
+            break
+        cloud.progress(f"something was made {age:.0f} s ago: waiting for what a stopped run may still have under way")
+        time.sleep(IN_FLIGHT - age)
+        seen = observe(cloud, topology)
+    return seen
+
+
 def list_servers(cloud: Cloud, topology: str) -> tuple[Server, ...]:
     """List the topology's servers, with status, fault, flavor and metadata."""
     return tuple(cloud.conn.compute.servers(details=True, tags=marker(topology)))
@@ -109,19 +144,34 @@ def is_router_port(port: Port) -> bool:
     return str(port.device_owner or "").startswith(("network:router_interface", "network:ha_router_replicated"))
 
 
-def oldest_by_name(resources: Iterable[Any]) -> tuple[dict[str, Any], list[Any]]:
-    """Return the resources by name, and the surplus ones of names that occur twice (a create whose answer was lost).
+class Chosen:
+    """The resources by name, and the ``surplus`` ones where a name occurs twice (a killed run's last create came late).
 
-    The oldest stays: whatever is wired, is wired to it.
+    The one in use stays, then the oldest: that is what everything else is wired to.
     """
-    kept: dict[str, Any] = {}
-    surplus = []
-    for one in sorted(resources, key=lambda r: (str(r.created_at or ""), str(r.id))):
-        if one.name in kept:
-            surplus.append(one)
-        else:
-            kept[one.name] = one
-    return kept, surplus
+
+    def __init__(self, seen: Observed) -> None:
+        used = {port.network_id for port in seen.ports} | {port.device_id for port in seen.ports}
+        used |= {fixed.get("subnet_id") for port in seen.ports for fixed in port.fixed_ips or ()}
+        used |= {group for port in seen.ports for group in port.security_group_ids or ()}
+        used |= {port.id for port in seen.ports if port.device_id}
+        self._used = used
+        self.networks, self.surplus_networks = self.by_name(seen.networks)
+        self.routers, self.surplus_routers = self.by_name(seen.routers)
+        self.groups, self.surplus_groups = self.by_name(seen.groups)
+        self.servers, self.surplus_servers = self.by_name(seen.servers)
+        self.ports, self.surplus_ports = self.by_name(seen.ports)
+
+    def by_name(self, resources: Iterable[Any]) -> tuple[dict[str, Any], list[Any]]:
+        """Return one resource for each name, and the others."""
+        kept: dict[str, Any] = {}
+        surplus = []
+        for one in sorted(resources, key=lambda r: (r.id not in self._used, str(r.created_at or ""), str(r.id))):
+            if one.name in kept:
+                surplus.append(one)
+            else:
+                kept[one.name] = one
+        return kept, surplus
 
 
 def _check_compute(cloud: Cloud) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netorder.cloud import Change, CloudError
 from netorder.cloud.apply import delete
-from netorder.cloud.observe import Observed, is_router_port, observe
+from netorder.cloud.observe import Observed, is_router_port, let_finish, observe
 
 if TYPE_CHECKING:
     from netorder.cloud.session import Cloud
@@ -45,6 +45,8 @@ def teardown(cloud: Cloud, topology: str, *, check: bool) -> list[Change]:
     changes = deletions(seen)
     if check or not changes:
         return changes
+    seen = let_finish(cloud, topology, seen)
+    changes = deletions(seen)
     cloud.phase = "delete"
     routes = {router.id: list(router.routes or ()) for router in seen.routers}
     try:
