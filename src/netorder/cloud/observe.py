@@ -114,8 +114,8 @@ def observe(cloud: Cloud, topology: str) -> Observed:
 def let_finish(cloud: Cloud, topology: str, seen: Observed) -> Observed:
     """Wait while the topology's newest resource is only moments old; return what there is then.
 
-    The requests of a run that was killed go on inside the cloud. To create beside them makes second networks, and second
-    servers that break each other on their one port; to delete beside them leaves some behind.
+    The requests of a run that was killed go on inside the cloud. To create beside them makes second networks, and
+    second servers that break each other on their one port; to delete beside them leaves some behind.
     """
     end = time.monotonic() + 4 * IN_FLIGHT
     while (newest := seen.youngest()) and time.monotonic() < end:
