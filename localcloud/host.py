@@ -215,10 +215,13 @@ def join_cgroups(name: str) -> None:
         (group / "cgroup.procs").write_text(str(os.getpid()))
 
 
-def remove_cgroups(name: str) -> None:
-    """Remove the cloud's groups, the innermost first; they are empty once its processes have ended."""
+def remove_cgroups(name: str, patience: float = 10) -> None:
+    """Remove the cloud's groups, the innermost first, once the last of its processes has ended."""
+    limit = time.monotonic() + patience
     for hierarchy in cgroup_mounts():
         for group, _, _ in os.walk(hierarchy / name, topdown=False):
+            while Path(group, "cgroup.procs").read_text() and time.monotonic() < limit:
+                time.sleep(0.05)
             Path(group).rmdir()
 
 
