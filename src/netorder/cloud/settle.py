@@ -34,6 +34,7 @@ __all__ = ["host_key", "settle"]
 # From request to ACTIVE (s): generous, the image's first download to the hypervisor is in it.
 ACTIVE_TIMEOUT = 600
 STATUS_POLL = 1.5
+STATUS_POLL_MOST = 5.0
 # Consoles cost the hypervisor more than a list costs the API.
 CONSOLE_POLL = 5.0
 # Tell of the waiting at least this often (s), so that silence means trouble.
@@ -71,6 +72,7 @@ def settle(cloud: Cloud, plan: Plan, *, timeout: float) -> tuple[Server, ...]:
     waiting = _Waiting(cloud, plan)
     start = time.monotonic()
     waiting.until_active(start)
+    cloud.phase = "host keys"
     waiting.until_known(time.monotonic() + timeout, timeout)
     return waiting.servers
 
@@ -98,6 +100,7 @@ class _Waiting:
     def until_active(self, start: float) -> None:
         """Poll until no server is on its way any more; failures are reported together, in Nova's words."""
         active: set[str] = set()
+        pause = STATUS_POLL
         while True:
             with in_the_users_words():
                 self.servers = list_servers(self.cloud, self.plan.topology)
@@ -116,7 +119,8 @@ class _Waiting:
                     f"Not running after {ACTIVE_TIMEOUT} s: {', '.join(moving)}. See `openstack server show`."
                 )
             self._tell(f"servers: {len(active)} of {len(self._names)} active, waiting for {', '.join(moving)}")
-            time.sleep(STATUS_POLL)
+            time.sleep(pause)
+            pause = min(pause * 1.4, STATUS_POLL_MOST)
         failed = [s for s in mine if s.status == "ERROR"]
         missing = sorted(set(self._names) - {s.name for s in mine})
         problems = [
@@ -147,6 +151,7 @@ class _Waiting:
                 found = self.cloud.gather([partial(self._learn, server) for server in unknown])
             for server, key in zip(unknown, found, strict=True):
                 if key:
+                    server.metadata[METADATA["hostkey"]] = key
                     self._note(server, "host key known")
             left = [self._names[s.name] for s, key in zip(unknown, found, strict=True) if not key]
             if left and time.monotonic() > deadline:
@@ -154,8 +159,8 @@ class _Waiting:
             if left:
                 self._tell(f"host keys: {total - len(left)} of {total} known, {', '.join(left)} still booting")
                 time.sleep(CONSOLE_POLL)
-            with in_the_users_words():
-                self.servers = list_servers(self.cloud, self.plan.topology)
+                with in_the_users_words():
+                    self.servers = list_servers(self.cloud, self.plan.topology)
         self._tell(f"host keys: all {total} known", always=True)
 
     def _learn(self, server: Server) -> str | None:
