@@ -55,6 +55,7 @@ class InventoryModule(BaseInventoryPlugin):
             inventory.add_group(group)
         for variable, value in {
             "topology": str(file),
+            "netorder_topology_file": str(file),  # absolute even where the extra variable is not
             "netorder_topology": the_plan.topology,
             "netorder_root": str(root),
             "netorder_dir": str(root / ".netorder" / the_plan.topology),
