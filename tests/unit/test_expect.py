@@ -169,7 +169,7 @@ def test_the_demonstration_asks_what_the_route_makes_reachable() -> None:
 def test_the_demonstration_pings_where_ping_is_let_through() -> None:
     """An ICMP rule for the asker is enough."""
     icmp = Rule("ingress", "IPv4", "icmp", None, None, "10.0.1.10/32")
-    plan = dataclasses.replace(PLAN, security_groups=(PLAN.security_groups[0], group("back", icmp), PLAN.security_groups[2]))
+    plan = dataclasses.replace(PLAN, security_groups=(group("front"), group("back", icmp), group("bystander")))
     assert route_demonstration(plan, FRONT) == (Way("back", "10.0.2.10", None),)
 
 
