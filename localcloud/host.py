@@ -313,8 +313,8 @@ def write_clouds_yaml(cloud: Cloud, values: dict[str, str]) -> Path:
 def tsc_khz() -> int:
     """Measure the frequency of the processor's time-stamp counter, in kHz.
 
-    An emulated guest reads the host's counter, but measures its frequency against an emulated timer while others have the
-    processor: on a busy host it was ten times off, and so was the guest's clock. So the guest is told.
+    An emulated guest reads the host's counter, but measures its frequency against an emulated timer while others have
+    the processor: on a busy host it was ten times off, and so was the guest's clock. So the guest is told.
     """
     page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     page.write(bytes.fromhex("0f31 48c1e220 4809d0 c3"))  # rdtsc; shl rdx,32; or rax,rdx; ret
