@@ -45,7 +45,8 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint
 	mypy src
 	mypy localcloud
 	yamllint --strict .
-	ansible-lint --offline
+	# without the cloud half of the inventory, which needs a cloud
+	ANSIBLE_INVENTORY=$(CURDIR)/inventory/10-plan.yml ansible-lint --offline
 
 .PHONY: unit
 unit: setup ## pure functions, golden files, the services on loopback
