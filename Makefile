@@ -29,7 +29,7 @@ demo: setup cloud ## the topology on a real OpenStack, up to the calculator's an
 	@scripts/demo
 
 .PHONY: test
-test: setup lint unit cloud molecule ## every test, on the real cloud too
+test: setup lint unit $(if $(LOCAL),life) molecule ## every test, on the real cloud too
 
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
@@ -51,6 +51,10 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint
 .PHONY: unit
 unit: setup ## pure functions, golden files, the services on loopback
 	pytest -q -n 2 tests/unit tests/golden
+
+.PHONY: life
+life: setup cloud ## the local cloud itself: beside another, through a kill -9, to nothing left
+	pytest -q tests/localcloud
 
 .PHONY: molecule
 molecule: setup cloud ## create, converge, idempotence, verify, repair, destroy: on the cloud

@@ -307,6 +307,8 @@ def write_clouds_yaml(cloud: Cloud, values: dict[str, str]) -> Path:
         "region_name": "RegionOne", "identity_api_version": 3,
     }  # fmt: skip
     write_private(path, json.dumps({"clouds": clouds}, indent=2) + "\n")
+    if "SUDO_UID" in os.environ:  # it is for the user who called sudo
+        os.chown(path, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
     return path
 
 
