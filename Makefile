@@ -58,7 +58,7 @@ life: setup cloud ## the local cloud itself: beside another, through a kill -9, 
 
 .PHONY: molecule
 molecule: setup cloud ## create, converge, idempotence, verify, repair, destroy: on the cloud
-	NETORDER_TOPOLOGY= molecule test
+	NETORDER_TOPOLOGY= MOLECULE_COMMAND_BORDERS=false molecule test
 
 .PHONY: verify
 verify: setup cloud ## compare what runs with the plan; changes nothing
