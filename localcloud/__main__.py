@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -46,8 +47,15 @@ def main() -> int:
     for name, text in commands.items():
         chosen.add_parser(name, help=text, description=text)
     command = parser.parse_args().command
+    name = os.environ.get("LOCALCLOUD_NAME") or "default"
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", name) or name == "cache":
+        print(
+            f"localcloud: LOCALCLOUD_NAME={name}: must be of lower-case letters, digits and -, not cache",
+            file=sys.stderr,
+        )
+        return 1
     base = Path(os.environ.get("LOCALCLOUD_DIR") or ".localcloud").resolve()
-    cloud = host.Cloud(base, os.environ.get("LOCALCLOUD_NAME") or "default")
+    cloud = host.Cloud(base, name)
     began = time.monotonic()
 
     def log(text: str) -> None:
