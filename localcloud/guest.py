@@ -203,9 +203,9 @@ def build_kernel(cache: Path, log: Log) -> Path:
         source = tree / "build"
         _debian(tree, [KERNEL_SOURCE, *KERNEL_TOOLS], output)
         source.mkdir()
-        archive = tree / f"usr/src/{KERNEL_SOURCE}.tar.xz"
         excludes = [f"--exclude={pattern}" for pattern in KERNEL_UNUSED]
-        _run(["tar", "-C", str(source), "-xJf", str(archive), "--strip-components=1", *excludes], output, "tar")
+        unpack = ["tar", "-C", "/build", "-xJf", f"/usr/src/{KERNEL_SOURCE}.tar.xz", "--strip-components=1", *excludes]
+        _run(["chroot", str(tree), *unpack], output, "tar")  # the host may have no xz
         shutil.copy(wanted, source / "kernel.config")
         _run(["chroot", str(tree), "sh", "-c", KERNEL_BUILD], output, "the kernel build")
         have = _wanted((source / ".config").read_text())
