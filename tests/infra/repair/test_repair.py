@@ -35,7 +35,12 @@ pytestmark = pytest.mark.usefixtures("as_planned_afterwards")
 
 def environment() -> dict[str, str]:
     """Return ours, with the repository's own ansible.cfg: molecule sets one that it wrote."""
-    ours = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    ours = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_FORCE_COLOR": "0",
+        "ANSIBLE_NOCOLOR": "1",
+    }
     if topology := os.environ.get("NETORDER_TOPOLOGY"):
         ours["NETORDER_TOPOLOGY"] = str(Path(topology).resolve())
     return ours
@@ -53,12 +58,16 @@ def changes(*arguments: str) -> set[tuple[str, str]]:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    found, task = set(), ""
+    found, lines, task = set(), 0, ""
     for line in done.stdout.splitlines():
         if match := re.match(r"TASK \[(.*)\] \*", line):
             task = match[1]
         elif match := re.match(r"changed: \[([^\] ]+)", line):
             found.add((task, match[1]))
+            lines += 1
+    # the run's own count guards against output that is not read right
+    assert lines == sum(map(int, re.findall(r" changed=(\d+) ", done.stdout))), done.stdout
+    assert "PLAY RECAP" in done.stdout
     return found
 
 
