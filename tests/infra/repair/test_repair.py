@@ -142,7 +142,10 @@ def test_a_host_deleted_by_hand_is_made_again_even_by_a_killed_run(
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
 
-    assert {host for _, host in changes("site.yml")} == {"localhost", "div"}
+    changed = {host for _, host in changes("site.yml")}
+    # localhost: unless the killed run had made its last request, which the cloud then finished
+    assert "div" in changed
+    assert changed <= {"localhost", "div"}
     assert names(cloud, the_plan.topology) == before
 
 
