@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-$(shell cat requirements.lock pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
-LOCALCLOUD := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=LOCALCLOUD_DIR$(,)LOCALCLOUD_NAME$(,)LOCALCLOUD_GUESTS) $(PYTHON) -m localcloud
+LOCALCLOUD := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=LOCALCLOUD_DIR$(,)LOCALCLOUD_NAME$(,)LOCALCLOUD_GUESTS$(,)LOCALCLOUD_MIRROR) $(PYTHON) -m localcloud
 , := ,
 
 # The cloud: the one that OS_CLOUD or OS_* names, else the local one, which is then started when it is needed.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
@@ -50,17 +51,16 @@ chroot "$1" dpkg-query -W >"$1/etc/localcloud.packages"
 
 
 def mirrors() -> list[str]:
-    """Return apt source lines for SUITE from the mirrors that the host itself uses, else from Debian's own."""
-    main = security = ""
-    listed = [*Path("/etc/apt/sources.list.d").glob("*"), Path("/etc/apt/sources.list")]
-    for file in listed:
-        if not file.is_file():
-            continue
-        for word in file.read_text(errors="replace").split():
-            if word.startswith(("http://", "https://")) and word.rstrip("/").endswith("/debian"):
-                main = word.rstrip("/")
-            elif word.startswith(("http://", "https://")) and word.rstrip("/").endswith("/debian-security"):
-                security = word.rstrip("/")
+    """Return apt source lines for SUITE, from the Debian mirror that LOCALCLOUD_MIRROR or the host's apt names."""
+    words = os.environ.get("LOCALCLOUD_MIRROR", "").split()
+    if not words:
+        files = [*Path("/etc/apt/sources.list.d").glob("*"), Path("/etc/apt/sources.list")]
+        words = [word for file in files if file.is_file() for word in file.read_text(errors="replace").split()]
+    urls = [word.rstrip("/") for word in words if word.startswith(("http://", "https://"))]
+    main = next((url for url in urls if url.endswith("/debian")), None)
+    if main is None:
+        raise CloudError("no Debian mirror among apt's sources; mend: LOCALCLOUD_MIRROR=http://.../debian")
+    security = next((url for url in urls if url.endswith("/debian-security")), f"{main}-security")
     return [
         f"deb {main} {SUITE} main",
         f"deb {main} {SUITE}-updates main",
