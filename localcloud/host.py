@@ -74,6 +74,7 @@ class Cloud:
         """Return the process id of the cloud's PID 1, None if it does not run (the start time guards against reuse)."""
         try:
             pid, started = (self.home / "pid").read_text().split()
+            Path(f"/proc/{pid}/ns/pid").readlink()  # fails as soon as it is ending, before it is a zombie
             return int(pid) if started_at(int(pid)) == started else None
         except (OSError, ValueError):
             return None
