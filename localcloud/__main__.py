@@ -1,75 +1,114 @@
-"""``python3 -m localcloud up|down|status|clean``: a real one-node OpenStack in one directory."""
+"""``python3 -m localcloud``: a real one-node OpenStack in one directory."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import re
+import shlex
 import sys
 import time
 from pathlib import Path
 
-from localcloud import CloudError, host
+from localcloud import CloudError, life, machine
+from localcloud.cloud import Cloud
+
+EPILOG = """environment:
+  LOCALCLOUD_DIR          where everything is (default .localcloud)
+  LOCALCLOUD_NAME         which cloud of several beside each other (default: default)
+  LOCALCLOUD_GUESTS       vm, container, or fake: hundreds of hosts that are only in Nova's books (default vm)
+  LOCALCLOUD_API_WORKERS  processes of nova's and of neutron's API (default 2)
+  LOCALCLOUD_MIRROR       the Debian mirror to take packages from (default: that of apt's sources)
+"""
 
 
-def show_status(cloud: host.Cloud) -> int:
-    """Print what runs and what does not, with the end of the log of what does not; 0 if all is well."""
-    if cloud.pid() is None:
-        print(f"{cloud.entry}: down" + ("" if cloud.home.exists() else ", no state"))
-        return 3
-    report = host.status(cloud)
-    bad = [name for name, step in report["steps"].items() if step["state"] not in ("done", "running")]
-    for name, step in report["steps"].items():
-        again = f", started again {step['restarts']} times" if step.get("restarts") else ""
-        if step["kind"] == "process" or name in bad:
-            print(f"  {name:24} {step['state']}{again}")
-    for name in bad:
-        print(f"\n{name}: {report['steps'][name].get('why', '')}\n{host.log_tail(cloud, name)}")
-    print(f"{cloud.entry}: {'up' if not bad else 'not well'}")
-    return 1 if bad else 0
+def parse() -> argparse.Namespace:
+    """Return the command line, taken apart."""
+    parser = argparse.ArgumentParser(
+        prog="localcloud", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=text, description=text)
+
+    add("up", "start it, from nothing or from its state")
+    add("down", "stop it, keep its state")
+    add("status", "say what runs, what does not and why; exit status 0: up, 1: not well, 3: down")
+    add("clean", "stop it and remove everything")
+    shell = add("shell", "a shell inside the cloud, or one command there, as the cloud's administrator")
+    shell.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="e.g. openstack hypervisor list")
+    logs = add("logs", "the end of a step's log; without STEP, the names of all")
+    logs.add_argument("step", nargs="?", metavar="STEP")
+    logs.add_argument("-n", "--lines", type=int, default=50, help="how many lines (default 50)")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on with what is added")
+    return parser.parse_args()
+
+
+def named_cloud() -> Cloud:
+    """Return the cloud that the environment names."""
+    name = os.environ.get("LOCALCLOUD_NAME") or "default"
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", name) or name == "cache":
+        raise CloudError(f"LOCALCLOUD_NAME={name}: must be of lower-case letters, digits and -, not cache")
+    return Cloud(Path(os.environ.get("LOCALCLOUD_DIR") or ".localcloud").resolve(), name)
+
+
+def shell(cloud: Cloud, words: list[str]) -> int:
+    """Run a command, or bash, inside the cloud in place of this process."""
+    pid = cloud.pid()
+    if pid is None:
+        raise CloudError(f"{cloud.entry} is down; mend: make cloud-up")
+    values = cloud.parameters()
+    environment = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8",
+        "TERM": os.environ.get("TERM", "dumb"), "PS1": f"{cloud.entry}# ",
+        "OS_AUTH_URL": f"http://{values['ip']}:5000/v3", "OS_USERNAME": "admin", "OS_PROJECT_NAME": "admin",
+        "OS_PASSWORD": values["admin_password"], "OS_USER_DOMAIN_ID": "default", "OS_PROJECT_DOMAIN_ID": "default",
+        "OS_REGION_NAME": "RegionOne", "OS_IDENTITY_API_VERSION": "3",
+    }  # fmt: skip
+    command = words or ["bash", "--norc"]
+    sys.stdout.flush()
+    os.execvpe(machine.entering(pid)[0], [*machine.entering(pid), *command], environment)  # noqa: S606
+
+
+def logs(cloud: Cloud, step: str | None, lines: int, follow: bool) -> int:
+    """Show the end of one log, or which there are."""
+    present = sorted(path.stem for path in (cloud.shared / "log").glob("*.log"))
+    if step is None:
+        print("\n".join(present))
+        return 0
+    if step not in present:
+        raise CloudError(f"there is no log of {shlex.quote(step)}; there are: {', '.join(present) or 'none'}")
+    if follow:
+        os.execvp("tail", ["tail", "-n", str(lines), "-F", str(cloud.log_file(step))])  # noqa: S606
+    print(cloud.log_tail(step, lines))
+    return 0
 
 
 def main() -> int:
     """Run one command; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="localcloud",
-        description=__doc__,
-        epilog="Environment: LOCALCLOUD_DIR (default .localcloud), LOCALCLOUD_NAME (default default),"
-        " LOCALCLOUD_GUESTS (vm or container, default vm).",
-    )
-    commands = {
-        "up": "start it, from nothing or from its state",
-        "down": "stop it, keep its state",
-        "status": "say what runs, what does not and why",
-        "clean": "stop it and remove everything",
-    }
-    chosen = parser.add_subparsers(dest="command", required=True)
-    for name, text in commands.items():
-        chosen.add_parser(name, help=text, description=text)
-    command = parser.parse_args().command
-    name = os.environ.get("LOCALCLOUD_NAME") or "default"
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", name) or name == "cache":
-        print(
-            f"localcloud: LOCALCLOUD_NAME={name}: must be of lower-case letters, digits and -, not cache",
-            file=sys.stderr,
-        )
-        return 1
-    base = Path(os.environ.get("LOCALCLOUD_DIR") or ".localcloud").resolve()
-    cloud = host.Cloud(base, name)
+    arguments = parse()
     began = time.monotonic()
 
     def log(text: str) -> None:
         print(f"[{time.monotonic() - began:6.1f} s] {text}", flush=True)
 
     try:
-        if command == "up":
-            host.up(cloud, os.environ.get("LOCALCLOUD_GUESTS") or "vm", log)
-        elif command == "down":
-            host.down(cloud, log)
-        elif command == "clean":
-            host.clean(cloud, log)
-        else:
-            return show_status(cloud)
+        cloud = named_cloud()
+        match arguments.command:
+            case "up":
+                guests = os.environ.get("LOCALCLOUD_GUESTS") or "vm"
+                life.up(cloud, guests, os.environ.get("LOCALCLOUD_API_WORKERS") or "2", log)
+            case "down":
+                life.down(cloud, log)
+            case "clean":
+                life.clean(cloud, log)
+            case "status":
+                return life.status(cloud)
+            case "shell":
+                return shell(cloud, arguments.words)
+            case "logs":
+                return logs(cloud, arguments.step, arguments.lines, arguments.follow)
     except CloudError as error:
         print(f"localcloud: {error}", file=sys.stderr)
         return 1

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from localcloud import host
+from localcloud.cloud import Cloud
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = Path(os.environ.get("LOCALCLOUD_DIR") or ROOT / ".localcloud").resolve()
@@ -152,7 +152,7 @@ def test_starts_again_after_kill_9(cloud):
 def test_clean_leaves_nothing(cloud):
     """No process, namespace, mount, link, loop device or file of it is left."""
     assert cloud.returncode == 0
-    mine = host.Cloud(BASE, NAME)
+    mine = Cloud(BASE, NAME)
     prefix = mine.parameters()["gateway"].rsplit(".", 1)[0]
     inside = namespaces_of(first_process())
     assert living_in(inside)

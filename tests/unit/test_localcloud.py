@@ -6,33 +6,37 @@ import ipaddress
 import json
 import os
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from localcloud import CloudError, __main__, host, rootfs
+from localcloud import CloudError, __main__, build, checks
+from localcloud.build import rootfs
+from localcloud.cloud import Cloud
 
 
 @pytest.fixture
 def cloud(tmp_path):
-    return host.Cloud(tmp_path, "default")
+    return Cloud(tmp_path, "default")
 
 
 def routed(monkeypatch, *prefixes):
     found = [(ipaddress.IPv4Network(prefix), "eth9") for prefix in prefixes]
-    monkeypatch.setattr(host, "routes", lambda: found)
+    monkeypatch.setattr(checks, "routes", lambda: found)
 
 
 def test_the_first_free_prefixes_are_chosen(cloud, monkeypatch):
     """Both the floating IPs' prefix and the API's must be free."""
     routed(monkeypatch, "172.24.4.0/24", "172.24.7.0/30")
-    assert host.pick_net(cloud) == {"gateway": "172.24.8.1", "host_ip": "172.24.9.1", "ip": "172.24.9.2"}
+    assert checks.pick_net(cloud) == {"gateway": "172.24.8.1", "host_ip": "172.24.9.1", "ip": "172.24.9.2"}
 
 
 def test_a_wider_route_of_someone_else_is_a_clash(cloud, monkeypatch):
     """Nothing is free inside a routed 172.16.0.0/12, and the error names the route and its device."""
     routed(monkeypatch, "172.16.0.0/12")
     with pytest.raises(CloudError, match=r"172\.16\.0\.0/12 is routed to eth9"):
-        host.pick_net(cloud)
+        checks.pick_net(cloud)
 
 
 def test_the_state_keeps_its_prefixes(cloud, monkeypatch):
@@ -40,20 +44,20 @@ def test_the_state_keeps_its_prefixes(cloud, monkeypatch):
     cloud.shared.mkdir(parents=True)
     (cloud.shared / "parameters.json").write_text(json.dumps({"gateway": "172.24.6.1"}))
     routed(monkeypatch)
-    assert host.pick_net(cloud)["ip"] == "172.24.7.2"
+    assert checks.pick_net(cloud)["ip"] == "172.24.7.2"
     routed(monkeypatch, "172.24.6.0/25")
     with pytest.raises(CloudError, match="in use"):
-        host.pick_net(cloud)
+        checks.pick_net(cloud)
 
 
 def test_all_that_is_missing_is_said_at_once(cloud, monkeypatch):
     """Memory, disk and programs: one error names them all, and nothing is made."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(host, "MEMORY_NEEDED", 2**60)
-    monkeypatch.setattr(host, "DISK_NEEDED", 2**60)
-    monkeypatch.setattr(host.shutil, "which", lambda _: None)
+    monkeypatch.setattr(checks, "MEMORY_NEEDED", 2**60)
+    monkeypatch.setattr(checks, "DISK_NEEDED", 2**60)
+    monkeypatch.setattr(checks.shutil, "which", lambda _: None)
     with pytest.raises(CloudError) as error:
-        host.preflight(cloud)
+        checks.preflight(cloud)
     assert [word in str(error.value) for word in ("of memory", "of disk", "mmdebstrap")] == [True] * 3
     assert not cloud.home.exists()
 
@@ -69,17 +73,41 @@ def test_a_name_that_is_no_directory_of_ours_is_refused(name, monkeypatch, capsy
 
 
 def test_a_process_is_told_from_another_of_the_same_id(cloud):
-    """The pid file holds the start time; a number alone would take any process for the cloud."""
-    cloud.home.mkdir()
-    (cloud.home / "pid").write_text(f"{os.getpid()} {host.started_at(os.getpid())}\n")
+    """The pid file holds start time and boot; a number alone would take any process for the cloud."""
+    cloud.make()
+    cloud.remember(os.getpid())
     assert cloud.pid() == os.getpid()
-    (cloud.home / "pid").write_text(f"{os.getpid()} 1\n")
-    assert cloud.pid() is None
+    pid, ticks, boot = (cloud.home / "pid").read_text().split()
+    for other in (f"{pid} 1 {boot}", f"{pid} {ticks} 00000000-0000-0000-0000-000000000000", f"{pid}", ""):
+        (cloud.home / "pid").write_text(other)
+        assert cloud.pid() is None, other
+
+
+def test_only_its_owner_enters_the_state(cloud):
+    """Guests' disks, logs and passwords are in there."""
+    cloud.home.mkdir(parents=True, mode=0o755)
+    cloud.make()
+    assert cloud.home.stat().st_mode & 0o077 == 0
+
+
+def test_clouds_share_one_clouds_yaml(cloud):
+    """Each cloud enters and leaves on its own; the last one takes the file with it."""
+    values = {"ip": "172.24.5.2", "user": "u", "user_password": "p", "project": "q"}
+    cloud.enter_clouds_yaml(values)
+    other = Cloud(cloud.base, "other")
+    other.enter_clouds_yaml(values)
+    path = cloud.base / "clouds.yaml"
+    assert list(json.loads(path.read_text())["clouds"]) == ["netorder-local", "netorder-local-other"]
+    assert path.stat().st_mode & 0o077 == 0
+    cloud.leave_clouds_yaml()
+    assert list(json.loads(path.read_text())["clouds"]) == ["netorder-local-other"]
+    other.leave_clouds_yaml()
+    assert not path.exists()
 
 
 def test_the_time_stamp_counter_is_measured_steadily():
     """Two measurements agree within 0.1 %, the limit beyond which guests are told anew."""
-    one, two = host.tsc_khz(), host.tsc_khz()
+    one, two = checks.tsc_khz(), checks.tsc_khz()
     assert abs(one - two) < one / 1000
 
 
@@ -88,3 +116,57 @@ def test_the_cache_key_depends_on_the_packages(monkeypatch):
     before = rootfs.digest()
     monkeypatch.setattr(rootfs, "PACKAGES", [*rootfs.PACKAGES, "tree"])
     assert rootfs.digest() != before
+
+
+def test_a_build_is_whole_or_not_there(tmp_path):
+    """A maker that fails leaves nothing, what a killed one left goes, and what is made is not made again."""
+    target = tmp_path / "cache" / "thing"
+    made = []
+
+    def fail(result):
+        (result / "half").touch()
+        raise CloudError("no room")
+
+    def work(result):
+        made.append(result)
+        (result / "whole").touch()
+
+    with pytest.raises(CloudError, match="no room"):
+        build.once(target, fail)
+    assert [path.name for path in target.parent.iterdir()] == ["thing.lock"]
+    (target.parent / "thing.making-killed" / "result").mkdir(parents=True)
+    assert build.once(target, work) == target
+    assert build.once(target, work) == target
+    assert len(made) == 1
+    assert sorted(path.name for path in target.parent.iterdir()) == ["thing", "thing.lock"]
+
+
+def test_two_makers_at_once_make_once(tmp_path):
+    """The second waits for the first and takes what that one made."""
+    target, made = tmp_path / "thing", []
+
+    def work(result):
+        made.append(result)
+        time.sleep(0.2)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: build.once(target, work), range(4)))
+    assert len(made) == 1
+
+
+def test_a_digest_follows_names_modes_and_contents(tmp_path):
+    """Everything that decides what is made is in the key, compiled bytecode is not."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "a").write_text("1")
+    seen = [build.digest("x", tree)]
+    (tree / "a").chmod(0o755)
+    seen.append(build.digest("x", tree))
+    (tree / "a").write_text("2")
+    seen.append(build.digest("x", tree))
+    (tree / "a").rename(tree / "b")
+    seen.append(build.digest("x", tree))
+    assert len(set(seen)) == len(seen)
+    (tree / "__pycache__").mkdir()
+    (tree / "__pycache__" / "a.pyc").write_text("")
+    assert build.digest("x", tree) == seen[-1]

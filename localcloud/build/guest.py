@@ -1,32 +1,28 @@
 """The guest image: Debian trixie without cloud-init, and a kernel with everything built in, cached by content.
 
 Most machines that run the local cloud emulate their guests (no KVM), where Debian's own kernel, initrd and cloud-init
-take minutes to boot five of them. ``guest/kernel.config`` is the kernel, ``guest/rootfs/`` is laid over Debian's files.
+take minutes to boot five of them. ``guest_tree/kernel.config`` is the kernel, ``guest_tree/rootfs/`` is laid over
+Debian's files.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import re
 import shutil
 import subprocess
-import tempfile
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcloud import CloudError
-from localcloud.rootfs import KEYRING, SUITE, mirrors
+from localcloud import CloudError, build
+from localcloud.build import SUITE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from localcloud.build import Log
 
-    Log = Callable[[str], None]
-
-HERE = Path(__file__).parent / "guest"
+TREE = Path(__file__).parent / "guest_tree"
 MIN_RAM_MB = 192
 MIN_DISK_GB = 1
 
@@ -88,7 +84,7 @@ systemd-gpt-auto-generator systemd-hibernate-resume-generator systemd-integritys
 systemd-rc-local-generator systemd-run-generator systemd-ssh-generator systemd-system-update-generator
 systemd-sysv-generator systemd-tpm2-generator systemd-veritysetup-generator
 """
-FINISH = """set -e
+FINISH = """\
 chmod -R u=rwX,go=rX "$OVERLAY"
 # a file takes the place of a link (init), it is not written through it
 cp -a --no-preserve=ownership --remove-destination "$OVERLAY/." "$1/"
@@ -121,67 +117,9 @@ class GuestImage:
     """What Glance is given, and how libvirt boots it."""
 
     kernel: Path
-    initrd: Path | None
     disk: Path  # raw, sparse; one ext4 without partitions, which grows to its disk at boot
-    rootfs: Path  # the same files as a tar archive, for system containers
     cmdline: str
     digest: str
-
-
-def _digest(*parts: str | Path) -> str:
-    """Return a short hash over strings and the contents, names and modes of all files in directories."""
-    digest = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, str):
-            digest.update(part.encode() + b"\0")
-            continue
-        for file in sorted(path for path in [part, *part.rglob("*")] if path.is_file()):
-            mode = file.stat().st_mode & 0o111
-            digest.update(f"{file.relative_to(HERE)} {mode:o}\0".encode() + file.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-@contextmanager
-def _making(target: Path) -> Iterator[Path]:
-    """Give a directory that becomes ``target`` when all went well and that does not stay otherwise."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{target.name}.making-", dir=target.parent) as making:
-        result = Path(making, "result")
-        result.mkdir()
-        yield result
-        result.rename(target)
-
-
-def _run(command: list[str], output: Path, what: str, env: dict[str, str] | None = None) -> None:
-    """Run a command with its output in a file; on failure say what failed, with the end of that file."""
-    with output.open("a") as sink:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-            env=os.environ | (env or {}),
-            check=False,
-        )
-    if done.returncode != 0:
-        tail = "\n".join(output.read_text(errors="replace").splitlines()[-15:])
-        raise CloudError(f"{what} failed (status {done.returncode}); the end of its output:\n{tail}")
-
-
-def _debian(target: Path, packages: list[str], output: Path, *options: str, env: dict[str, str] | None = None) -> None:
-    """Make a Debian tree (or a tar archive, by the name's end) with these packages and no Recommends."""
-    if shutil.which("mmdebstrap") is None:
-        raise CloudError("mmdebstrap is not installed; mend: apt-get install mmdebstrap")
-    _run(
-        [
-            "mmdebstrap", "--mode=root", "--variant=apt", f"--keyring={KEYRING}", f"--include={','.join(packages)}",
-            '--aptopt=Apt::Install-Recommends "false"', '--aptopt=Acquire::Languages "none"',
-            "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/doc/*",
-            "--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=force-unsafe-io",
-            *options, SUITE, str(target), *mirrors(),
-        ],
-        output, f"mmdebstrap of {target.name}", env,
-    )  # fmt: skip
 
 
 def _wanted(config: str) -> dict[str, str]:
@@ -190,26 +128,24 @@ def _wanted(config: str) -> dict[str, str]:
     return dict.fromkeys(re.findall(r"^# (CONFIG_\w+) is not set$", config, re.MULTILINE), "n") | found
 
 
-def build_kernel(cache: Path, log: Log) -> Path:
+def make_kernel(cache: Path, log: Log) -> Path:
     """Return a directory with the kernel: ``vmlinuz``, ``config``, ``release`` and ``modules.builtin*``."""
-    wanted = HERE / "kernel.config"
-    digest = _digest(SUITE, KERNEL_SOURCE, *KERNEL_TOOLS, *KERNEL_UNUSED, KERNEL_BUILD, wanted)
-    target = cache / f"guest-kernel-{digest}"
-    if target.is_dir():
-        return target
-    log(f"building the guest kernel from Debian's {KERNEL_SOURCE} (some minutes, once)")
-    with _making(target) as result:
+    wanted = TREE / "kernel.config"
+
+    def work(result: Path) -> None:
+        log(f"building the guest kernel from Debian's {KERNEL_SOURCE} (some minutes, once)")
+        asked = wanted.read_text()  # once, so that what is checked is what was built
         output, tree = result / "build.log", result.parent / "tree"
         source = tree / "build"
-        _debian(tree, [KERNEL_SOURCE, *KERNEL_TOOLS], output)
+        build.debian(tree, [KERNEL_SOURCE, *KERNEL_TOOLS], output, {})
         source.mkdir()
         excludes = [f"--exclude={pattern}" for pattern in KERNEL_UNUSED]
         unpack = ["tar", "-C", "/build", "-xJf", f"/usr/src/{KERNEL_SOURCE}.tar.xz", "--strip-components=1", *excludes]
-        _run(["chroot", str(tree), *unpack], output, "tar")  # the host may have no xz
-        shutil.copy(wanted, source / "kernel.config")
-        _run(["chroot", str(tree), "sh", "-c", KERNEL_BUILD], output, "the kernel build")
+        build.run(["chroot", str(tree), *unpack], output, "tar")  # the host may have no xz
+        (source / "kernel.config").write_text(asked)
+        build.run(["chroot", str(tree), "sh", "-c", KERNEL_BUILD], output, "the kernel build")
         have = _wanted((source / ".config").read_text())
-        for option, value in _wanted(wanted.read_text()).items():
+        for option, value in _wanted(asked).items():
             if have.get(option, "n") != value:
                 raise CloudError(f"{wanted}: {option}={value} did not hold (it is {have.get(option, 'n')}); "
                                  "mend: add what it depends on, or take it out")  # fmt: skip
@@ -218,7 +154,9 @@ def build_kernel(cache: Path, log: Log) -> Path:
         shutil.copy(source / "include/config/kernel.release", result / "release")
         for name in ("modules.builtin", "modules.builtin.modinfo"):
             shutil.copy(source / name, result / name)
-    return target
+
+    key = build.digest(SUITE, KERNEL_SOURCE, *KERNEL_TOOLS, *KERNEL_UNUSED, KERNEL_BUILD, wanted)
+    return build.once(cache / f"guest-kernel-{key}", work)
 
 
 def _disk(rootfs: Path, disk: Path, scratch: Path, output: Path) -> None:
@@ -226,11 +164,11 @@ def _disk(rootfs: Path, disk: Path, scratch: Path, output: Path) -> None:
     tree = scratch / "tree"
     tree.mkdir()
     unpack = ["tar", "-C", str(tree), "--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf", str(rootfs)]
-    _run(unpack, output, "tar")
+    build.run(unpack, output, "tar")
     used = int(subprocess.run(["du", "-sm", str(tree)], check=True, capture_output=True, text=True).stdout.split()[0])
     with disk.open("wb") as file:
         file.truncate((used * 5 // 4 + 48) << 20)
-    _run(
+    build.run(
         [
             "mkfs.ext4", "-q", "-d", str(tree), "-L", "netorder-root", "-m", "0", "-b", "4096", "-J", "size=8",
             "-U", "6e65746f-7264-4572-8067-756573740000",
@@ -240,47 +178,39 @@ def _disk(rootfs: Path, disk: Path, scratch: Path, output: Path) -> None:
     )  # fmt: skip
 
 
-def build(cache: Path, log: Log) -> GuestImage:
+def make(cache: Path, log: Log) -> GuestImage:
     """Return the guest image, made now unless ``cache`` has it; some minutes the first time, seconds of work later."""
-    kernel = build_kernel(cache, log)
-    digest = _digest(
-        kernel.name, SUITE, *PACKAGES, *ENABLED, MASKED, MASKED_GENERATORS, FINISH, CMDLINE, HERE / "rootfs"
+    kernel = make_kernel(cache, log)
+    digest = build.digest(
+        kernel.name, SUITE, *PACKAGES, *ENABLED, MASKED, MASKED_GENERATORS, FINISH, CMDLINE, TREE / "rootfs"
     )
-    target = cache / f"guest-{digest}"
-    if not target.is_dir():
+
+    def work(result: Path) -> None:
         log(f"making the guest's root file system: Debian {SUITE}, {len(PACKAGES)} packages and what they need")
-        with _making(target) as result:
-            output = result / "build.log"
-            release = (kernel / "release").read_text().strip()
-            overlay = result.parent / "overlay"
-            shutil.copytree(HERE / "rootfs", overlay)
-            modules = overlay / "usr/lib/modules" / release
-            modules.mkdir(parents=True)
-            for file in kernel.glob("modules.builtin*"):
-                shutil.copy(file, modules)
-            (modules / "modules.order").touch()
-            finish = result.parent / "finish"
-            finish.write_text("#!/bin/sh\n" + FINISH)
-            finish.chmod(0o755)
-            env = {
-                "OVERLAY": str(overlay),
-                "KERNEL_RELEASE": release,
-                "ENABLED": " ".join(ENABLED),
-                "MASKED": MASKED,
-                "MASKED_GENERATORS": MASKED_GENERATORS,
-                "SOURCE_DATE_EPOCH": "1",
-            }
-            _debian(result / "rootfs.tar", PACKAGES, output, f"--customize-hook={finish}", env=env)
-            _disk(result / "rootfs.tar", result / "disk.raw", result.parent, output)
-            os.link(kernel / "vmlinuz", result / "vmlinuz")
-    return GuestImage(
-        kernel=target / "vmlinuz",
-        initrd=None,
-        disk=target / "disk.raw",
-        rootfs=target / "rootfs.tar",
-        cmdline=CMDLINE,
-        digest=digest,
-    )
+        output, archive = result / "build.log", result / "rootfs.tar"
+        release = (kernel / "release").read_text().strip()
+        overlay = result.parent / "overlay"
+        shutil.copytree(TREE / "rootfs", overlay)
+        modules = overlay / "usr/lib/modules" / release
+        modules.mkdir(parents=True)
+        for file in kernel.glob("modules.builtin*"):
+            shutil.copy(file, modules)
+        (modules / "modules.order").touch()
+        env = {
+            "OVERLAY": str(overlay),
+            "KERNEL_RELEASE": release,
+            "ENABLED": " ".join(ENABLED),
+            "MASKED": MASKED,
+            "MASKED_GENERATORS": MASKED_GENERATORS,
+            "SOURCE_DATE_EPOCH": "1",
+        }
+        build.debian(archive, PACKAGES, output, {"customize": FINISH}, env=env)
+        _disk(archive, result / "disk.raw", result.parent, output)
+        archive.unlink()
+        os.link(kernel / "vmlinuz", result / "vmlinuz")
+
+    target = build.once(cache / f"guest-{digest}", work)
+    return GuestImage(kernel=target / "vmlinuz", disk=target / "disk.raw", cmdline=CMDLINE, digest=digest)
 
 
 def main() -> None:
@@ -288,7 +218,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--cache", type=Path, required=True, help="directory that keeps what was built")
     try:
-        image = build(parser.parse_args().cache.resolve(), lambda line: print(line, flush=True))
+        image = make(parser.parse_args().cache.resolve(), lambda line: print(line, flush=True))
     except CloudError as error:
         raise SystemExit(f"error: {error}") from error
     for name, value in vars(image).items():

@@ -27,17 +27,21 @@ RESPAWN_PAUSE = 1.0  # seconds
 
 @dataclass(frozen=True)
 class Step:
-    """One step: ``run`` (task) or ``argv`` (process, started as ``user`` and waited for until ``ready``)."""
+    """One step: ``run`` (task) or ``argv`` (process, started as ``user`` and waited for until ``ready``).
+
+    ``restarts`` names the process to start again when ``run`` returned True.
+    """
 
     name: str
     after: tuple[str, ...] = ()
-    run: Callable[[], None] | None = None
+    run: Callable[[], object] | None = None
     argv: tuple[str, ...] = ()
     ready: Callable[[], bool] | None = None
     user: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[], None] | None = None
     on_respawn: Callable[[], None] | None = None
+    restarts: str = ""
 
 
 class Supervisor:
@@ -68,8 +72,11 @@ class Supervisor:
                 "steps": self.status,
             }
             new = SHARED / "status.json.new"
-            new.write_text(json.dumps(body))
-            new.replace(SHARED / "status.json")
+            try:
+                new.write_text(json.dumps(body))
+                new.replace(SHARED / "status.json")
+            except OSError as error:  # a full disk must not end the thread that keeps a process running
+                print(f"the status cannot be written: {error}", flush=True)
 
     def fail(self, name: str, why: str) -> None:
         """Record the first failure."""
@@ -116,21 +123,29 @@ class Supervisor:
         if step.prepare:
             step.prepare()
         if step.run:
-            step.run()
+            if step.run() is True and step.restarts:
+                self.processes[step.restarts].terminate()  # `keep` starts it again
             self.done[step.name].set()
             self.report(step.name, state="done", took=round(time.monotonic() - started, 2))
             return
         process = self.spawn(step)
-        while step.ready and not step.ready():
-            if process.poll() is not None:
-                raise RuntimeError(f"ended with status {process.returncode} before it was ready")
-            if time.monotonic() - started > self.patience:
-                raise RuntimeError(f"not ready after {self.patience:.0f} s")
-            if self.stopping.wait(0.05):
+        if not self.await_ready(step, process):
+            if self.stopping.is_set():
                 return
+            raise RuntimeError(f"ended with status {process.returncode} before it was ready")
         self.done[step.name].set()
         self.report(step.name, state="running", pid=process.pid, took=round(time.monotonic() - started, 2))
         self.keep(step, process)
+
+    def await_ready(self, step: Step, process: subprocess.Popen[bytes]) -> bool:
+        """Wait until the process of ``step`` is ready; False when it ended before, or the cloud stops."""
+        started = time.monotonic()
+        while step.ready and not step.ready():
+            if process.poll() is not None or self.stopping.wait(0.05):
+                return False
+            if time.monotonic() - started > self.patience:
+                raise RuntimeError(f"not ready after {self.patience:.0f} s")
+        return True
 
     def keep(self, step: Step, process: subprocess.Popen[bytes]) -> None:
         """Start the process again each time it ends, until the cloud stops."""
@@ -146,25 +161,24 @@ class Supervisor:
             if step.prepare:
                 step.prepare()
             process = self.spawn(step)
-            self.report(step.name, state="running", pid=process.pid)
-            if step.on_respawn:
-                step.on_respawn()
+            self.report(step.name, pid=process.pid)
+            if self.await_ready(step, process):
+                self.report(step.name, state="running")
+                if step.on_respawn:
+                    step.on_respawn()
 
-    def stop(self, order: list[str], grace: float = 5) -> None:
-        """End the processes: those of ``order`` first, one after another, then all others at once."""
+    def stop(self, grace: float = 2) -> None:
+        """End all processes at once, by force those that do not obey in time (seconds)."""
         self.stopping.set()
-        rest = [name for name in self.processes if name not in order]
-        for group in [*([name] for name in order), rest]:
-            live = [self.processes[name] for name in group if name in self.processes]
-            for process in live:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGTERM)
-            limit = time.monotonic() + grace
-            for process in live:
-                try:
-                    process.wait(max(0.0, limit - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    os.killpg(process.pid, signal.SIGKILL)
+        live = [process for process in self.processes.values() if process.poll() is None]
+        for process in live:
+            os.killpg(process.pid, signal.SIGTERM)
+        limit = time.monotonic() + grace
+        for process in live:
+            try:
+                process.wait(max(0.0, limit - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
 
     def start(self) -> None:
         """Start every step's thread."""
@@ -175,19 +189,19 @@ class Supervisor:
 
 def main() -> None:
     """PID 1's child: start the cloud, stay until told to stop, stop in order."""
-    from localcloud import services  # noqa: PLC0415 - only inside the root file system does it find what it imports
+    from localcloud.inside import guests, services  # noqa: PLC0415 - only inside the root file system does it find what it imports
 
     supervisor = Supervisor(services.steps())
     asked = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.set())
     supervisor.start()
-    watch = threading.Thread(target=services.watch_taps, args=(supervisor.stopping,), daemon=True)
+    watch = threading.Thread(target=guests.watch_taps, args=(supervisor.stopping,), daemon=True)
     watch.start()
     asked.wait()
     supervisor.stopping.set()
-    services.stop_guests(supervisor)
-    supervisor.stop(services.STOP_ORDER)
+    guests.stop(supervisor)
+    supervisor.stop()
 
 
 if __name__ == "__main__":

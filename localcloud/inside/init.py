@@ -1,6 +1,6 @@
 """The first process of the cloud: enters its root file system, starts the supervisor, reaps what is orphaned.
 
-Run by ``host.spawn`` as PID 1 of new mount, pid, network, uts, ipc and cgroup namespaces; its arguments are the
+Run by ``machine.start`` as PID 1 of new mount, pid, network, uts, ipc and cgroup namespaces; its arguments are the
 directory of the cloud and its root file system. Ending it ends every process of the cloud: the kernel sees to that.
 """
 
@@ -11,6 +11,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 DEVICES = "null zero full random urandom tty kvm net/tun fuse loop-control".split()
@@ -42,7 +43,7 @@ def mount_cgroups(target: Path) -> None:
 
 def enter(home: Path, lower: Path, guests: str) -> None:
     """Mount the root file system (``lower`` under the state of ``home``) with /proc, /sys, /dev, /run, and chroot."""
-    root, code = home / "root", Path(__file__).resolve().parent
+    root, code = home / "root", Path(__file__).resolve().parents[1]
     for name in ("root", "upper", "work", "shared"):
         (home / name).mkdir(exist_ok=True)
     mount("--make-rprivate", "/")
@@ -75,27 +76,49 @@ def enter(home: Path, lower: Path, guests: str) -> None:
     os.chdir("/")
 
 
-def main() -> None:
-    """Enter, start the supervisor as a child, and stay as the reaper until it ends."""
-    home, lower, guests = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-    enter(home, lower, guests)
-    environment = {
-        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "HOME": "/root", "LANG": "C.UTF-8", "PYTHONPATH": "/localcloud",
-    }  # fmt: skip
+def supervise() -> int:
+    """Start the supervisor; return its process id."""
     child = os.fork()
     if child == 0:
-        supervisor = ["python3", "-B", "-m", "localcloud.supervisor"]
+        environment = {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": "/root", "LANG": "C.UTF-8", "PYTHONPATH": "/localcloud",
+        }  # fmt: skip
+        supervisor = ["python3", "-B", "-m", "localcloud.inside.supervisor"]
         os.execve("/usr/bin/python3", supervisor, environment)  # noqa: S606 - no shell is wanted
+    return child
+
+
+def main() -> None:
+    """Enter, start the supervisor as a child, and stay as the reaper until it ends of its own will.
+
+    A supervisor that was killed knows nothing of its processes any more: they are ended, and all is started again.
+    """
+    home, lower, guests = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    enter(home, lower, guests)
+    child = supervise()
+    stopping = False
+
+    def stop(received: int, _frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+        os.kill(child, received)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _frame: os.kill(child, received))
+        signal.signal(number, stop)
     while True:
         try:
             pid, status = os.wait()
         except InterruptedError:
             continue
-        if pid == child:
+        if pid != child:
+            continue
+        if stopping or not os.WIFSIGNALED(status):
             sys.exit(os.waitstatus_to_exitcode(status))
+        print(f"the supervisor was ended by signal {os.WTERMSIG(status)}: starting everything again", flush=True)
+        os.kill(-1, signal.SIGKILL)
+        time.sleep(1)
+        child = supervise()
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def catalog(cloud: Any) -> None:
 
 
 def project(cloud: Any) -> None:
-    """Make an ordinary project and user, the flavors, and the external network with its pool of floating IPs."""
+    """Make an ordinary project and user and the flavors."""
     identity = cloud.identity
     mine = identity.find_project(VALUES["project"]) or identity.create_project(
         name=VALUES["project"], domain_id="default"
@@ -82,54 +82,51 @@ def project(cloud: Any) -> None:
     cloud.compute.put(f"/os-quota-sets/{mine.id}", json={"quota_set": compute}).raise_for_status()
     names = "network subnet port router floatingip security_group security_group_rule".split()
     cloud.network.put(f"/quotas/{mine.id}", json={"quota": dict.fromkeys(names, QUOTA)}).raise_for_status()
-    external = cloud.network.find_network("public") or cloud.network.create_network(
+
+
+def external(cloud: Any) -> None:
+    """Make the external network with its pool of floating IPs, or move that of a copied state to its prefix."""
+    public = cloud.network.find_network("public") or cloud.network.create_network(
         name="public", is_router_external=True, provider_network_type="flat", provider_physical_network="public"
     )
     prefix = VALUES["gateway"].rsplit(".", 1)[0]
-    if cloud.network.find_subnet("public", network_id=external.id) is None:
-        cloud.network.create_subnet(
-            name="public", network_id=external.id, ip_version=4, cidr=f"{prefix}.0/24", gateway_ip=f"{prefix}.1",
-            enable_dhcp=False, allocation_pools=[{"start": f"{prefix}.100", "end": f"{prefix}.200"}],
-        )  # fmt: skip
+    for subnet in cloud.network.subnets(network_id=public.id):
+        if subnet.cidr == f"{prefix}.0/24":
+            return
+        cloud.network.delete_subnet(subnet)
+    cloud.network.create_subnet(
+        name="public", network_id=public.id, ip_version=4, cidr=f"{prefix}.0/24", gateway_ip=f"{prefix}.1",
+        enable_dhcp=False, allocation_pools=[{"start": f"{prefix}.100", "end": f"{prefix}.200"}],
+    )  # fmt: skip
 
 
 def image(cloud: Any) -> None:
-    """Upload the guest image; one of the same content stays, another content takes its name over."""
+    """Upload the guest image under its name in place of one with other content; its kernel takes its command line."""
     guest = json.loads((SHARED / "guest" / "guest.json").read_text())
-    present = {image.name: image for image in cloud.image.images() if image.status == "active"}
+    present: dict[str, Any] = {image.name: image for image in cloud.image.images() if image.status == "active"}
     known = present.get("debian-13")
     if known and known.properties.get("localcloud_digest") == guest["digest"]:
+        if guest.get("cmdline"):  # only the clock in it may have changed
+            cloud.image.update_image(known, os_command_line=guest["cmdline"])
         return
 
-    def upload(name: str, file: str, form: str, **properties: str) -> str:
-        path = SHARED / "guest" / file
+    def upload(name: str, file: str, kind: str, container: str, **properties: Any) -> str:
         made = cloud.image.create_image(
-            name,
-            filename=str(path),
-            disk_format=form,
-            container_format=form,
-            visibility="public",
-            wait=True,
-            use_import=False,
-            validate_checksum=False,
-            **properties,
-        )
+            name, filename=str(SHARED / "guest" / file), disk_format=kind, container_format=container,
+            visibility="public", wait=True, use_import=False, validate_checksum=False, **properties,
+        )  # fmt: skip
         return str(made.id)
 
     properties = {"localcloud_digest": guest["digest"], **guest["properties"]}
     if guest.get("kernel"):
-        properties["kernel_id"] = upload("debian-13-kernel", guest["kernel"], "aki")
+        properties["kernel_id"] = upload("debian-13-kernel", guest["kernel"], "aki", "aki")
         properties["os_command_line"] = guest["cmdline"]
-    if guest.get("initrd"):
-        properties["ramdisk_id"] = upload("debian-13-initrd", guest["initrd"], "ari")
-    for old in (known, *(present.get(f"debian-13-{part}") for part in ("kernel", "initrd"))):
+    for old in (known, present.get("debian-13-kernel")):
         if old:
             cloud.image.delete_image(old)
-    form = guest.get("format", "raw")
-    path = SHARED / "guest" / guest["disk"]
-    cloud.image.create_image(
-        "debian-13", filename=str(path), disk_format=form, container_format="bare", visibility="public", wait=True,
-        min_disk=guest["min_disk"], min_ram=guest["min_ram"], validate_checksum=False, **properties,
+    upload(
+        "debian-13", guest["disk"], "raw", "bare",
+        min_disk=guest["min_disk"], min_ram=guest["min_ram"], **properties,
     )  # fmt: skip
 
 
@@ -140,5 +137,11 @@ def enable_compute(cloud: Any) -> None:
 
 
 if __name__ == "__main__":
-    parts = {"catalog": catalog, "project": project, "image": image, "enable-compute": enable_compute}
+    parts = {
+        "catalog": catalog,
+        "project": project,
+        "external": external,
+        "image": image,
+        "enable-compute": enable_compute,
+    }
     parts[sys.argv[1]](connect())

@@ -1,0 +1,55 @@
+"""The state that a new cloud begins with: that of a cloud which was started once and stopped.
+
+Its databases are migrated, its catalog, flavors, project and external network made. Nothing secret of it stays in
+force, and no address: the step ``identity`` gives each new cloud its own (``inside.tasks``).
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from localcloud import build, machine
+from localcloud.build import rootfs
+from localcloud.cloud import Cloud
+
+if TYPE_CHECKING:
+    from localcloud.build import Log
+
+INSIDE = Path(__file__).resolve().parents[1] / "inside"
+
+
+def constants(guests: str) -> dict[str, str]:
+    """Return the parameters that follow from the kind of guests, and those that are the same in every cloud."""
+    container = guests == "container"
+    return {
+        "hostname": "localcloud", "user": "netorder", "project": "netorder", "guests": guests,
+        "metadata": "true" if container else "false",
+        "libvirt_uri": "lxc:///system" if container else "qemu:///system",
+        "images_type": "raw" if container else "qcow2",
+        "config_drive": "false" if container else "true",
+    }  # fmt: skip
+
+
+def make(cache: Path, lower: Path, guests: str, log: Log) -> Path:
+    """Return the directory with ``upper``, the layer that such a cloud left over the root file system ``lower``."""
+
+    def work(result: Path) -> None:
+        log("making the fresh state: migrating databases, first start of every service")
+        cloud = Cloud(result.parent, "first")
+        cloud.make()
+        values = {
+            **constants(guests), "gateway": "172.24.4.1", "host_ip": "", "ip": "127.0.0.1", "workers": "1",
+            "image": "false", **{name: secrets.token_hex(16) for name in ("secret", "admin_password", "user_password")},
+        }  # fmt: skip
+        try:
+            machine.start(cloud, lower, values)
+            machine.wait_ready(cloud, log)
+        finally:
+            machine.halt(cloud)
+        shutil.copytree(cloud.shared / "log", result / "log")
+        (cloud.home / "upper").rename(result / "upper")
+
+    return build.once(cache / f"state-{guests}-{build.digest(rootfs.digest(), INSIDE)}", work)

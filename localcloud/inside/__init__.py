@@ -1,0 +1,1 @@
+"""What runs inside the cloud's root file system, with its Python and its packages."""

@@ -1,0 +1,188 @@
+"""A cloud's life: up from nothing or from its state, status, down, clean."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from localcloud import CloudError, checks, machine
+from localcloud.build import guest, rootfs, state
+from localcloud.cloud import write_private
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from localcloud.cloud import Cloud
+
+    Log = Callable[[str], None]
+
+GUEST_KINDS = ("vm", "container", "fake")
+MOST_WORKERS = 32
+DISK_LOW = 512 * 2**20  # bytes: below this, message broker and databases stop taking anything
+STOPPED, UNWELL = 3, 1  # exit statuses of `status`
+
+
+def up(cloud: Cloud, guests: str, workers: str, log: Log) -> None:
+    """Start the cloud, from nothing or from its state, and return when a user can work on it."""
+    if guests not in GUEST_KINDS:
+        raise CloudError(f"LOCALCLOUD_GUESTS={guests}: must be one of {', '.join(GUEST_KINDS)}")
+    if not (workers.isdecimal() and 1 <= int(workers) <= MOST_WORKERS):
+        raise CloudError(f"LOCALCLOUD_API_WORKERS={workers}: must be a number from 1 to {MOST_WORKERS}")
+    checks.preflight(cloud)
+    with cloud.locked():
+        net = checks.pick_net(cloud)
+        if cloud.pid() is not None:
+            _refuse_other_guests(cloud, guests)
+            if not cloud.status().get("ready"):
+                machine.wait_ready(cloud, log)
+            log(f"the cloud is up already: OS_CLOUD={cloud.entry}")
+            return
+        began = time.monotonic()
+        lower = rootfs.make(cloud.cache, log)
+        log("root file system ready")
+        fresh = not (cloud.shared / "parameters.json").exists()
+        if fresh:
+            ready = state.make(cloud.cache, lower, guests, log)
+            log("fresh state ready")
+        else:
+            _refuse_other_guests(cloud, guests)
+        values = _parameters(cloud, lower, net, guests, workers)
+        if fresh:
+            shutil.rmtree(cloud.home / "upper", ignore_errors=True)  # of a start that was interrupted here
+            machine.run("cp", "-a", str(ready / "upper"), str(cloud.home))
+        clock = checks.tsc_khz()
+        (cloud.shared / "guest" / "guest.json").unlink(missing_ok=True)
+        try:
+            machine.start(cloud, lower, values)
+            with ThreadPoolExecutor(1) as pool:
+                building = pool.submit(_provide_guest, cloud, lower, guests, clock, log)
+                machine.wait_ready(cloud, log, building)
+        except BaseException:
+            machine.halt(cloud)
+            raise
+        _prune(cloud)
+        cloud.enter_clouds_yaml(values)
+        log(f"the cloud is up after {time.monotonic() - began:.1f} s: OS_CLOUD={cloud.entry}")
+
+
+def _refuse_other_guests(cloud: Cloud, guests: str) -> None:
+    known = cloud.parameters()["guests"]
+    if known != guests:
+        raise CloudError(
+            f"this cloud's state is for guests of the kind {known}, not {guests};"
+            f" mend: make cloud-clean, or LOCALCLOUD_GUESTS={known}, or another LOCALCLOUD_NAME"
+        )
+
+
+def _parameters(cloud: Cloud, lower: Path, net: dict[str, str], guests: str, workers: str) -> dict[str, str]:
+    """Return the cloud's parameters: what is remembered stays, secrets are random and made once."""
+    try:
+        known = cloud.parameters()
+    except FileNotFoundError:
+        known = {name: secrets.token_hex(16) for name in ("secret", "admin_password", "user_password")}
+    made_of = {"rootfs": lower.parent.name}
+    return {**known, **net, **state.constants(guests), **made_of, "workers": workers, "image": "true"}
+
+
+def _prune(cloud: Cloud) -> None:
+    """Remove the root file systems that newer ones have replaced, unless another cloud of this base stands on one."""
+    used = {json.loads(path.read_text()).get("rootfs") for path in cloud.base.glob("*/shared/parameters.json")}
+    for path in cloud.cache.glob("rootfs-*"):
+        if path.name.removesuffix(".lock") not in used:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _provide_guest(cloud: Cloud, lower: Path, guests: str, clock: int, log: Log) -> None:
+    """Put the guest image where the cloud's step ``guest`` waits for it, built now unless it is cached.
+
+    The services start meanwhile. ``guest.json`` appears last and describes the rest; see ``inside.seed.image``.
+    """
+    target = cloud.shared / "guest"
+    if guests == "fake":
+        target.mkdir(exist_ok=True)
+        (target / "disk.raw").write_bytes(bytes(1 << 20))
+        described = {"digest": "fake", "disk": "disk.raw", "min_ram": 0, "min_disk": 0, "properties": {}}
+        write_private(target / "guest.json", json.dumps(described))
+        return
+    made = guest.make(cloud.cache, log)
+    digest = f"{made.digest}-{guests}"
+    parts = ("disk",) if guests == "container" else ("kernel", "disk")
+    stamp = target / "made-from"
+    if not stamp.exists() or stamp.read_text() != digest:
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        for part in parts:
+            source = getattr(made, part)
+            machine.run("cp", "--sparse=always", "--reflink=auto", str(source), str(target / source.name))
+        stamp.write_text(digest)
+    kvm = guests == "vm" and checks.kvm_works(cloud.cache, made.kernel, lower)
+    log({"vm": "guests: virtual machines on KVM" if kvm else "guests: virtual machines, emulated (no KVM runs here)",
+         "container": "guests: system containers"}[guests])  # fmt: skip
+    described = {
+        "digest": digest, "clock": clock, "cmdline": f"{made.cmdline} tsc_early_khz={clock}",
+        "min_ram": guest.MIN_RAM_MB, "min_disk": guest.MIN_DISK_GB, "properties": {"hw_rng_model": "virtio"},
+        "kvm": kvm, **{part: getattr(made, part).name for part in parts},
+    }  # fmt: skip
+    write_private(target / "guest.json", json.dumps(described))
+
+
+def down(cloud: Cloud, log: Log) -> None:
+    """Stop the cloud; its state stays."""
+    if not cloud.home.exists():
+        log("there is no local cloud here")
+        return
+    with cloud.locked():
+        began = time.monotonic()
+        machine.halt(cloud)
+        log(f"the cloud is down ({time.monotonic() - began:.1f} s); its state stays in {cloud.home}")
+
+
+def clean(cloud: Cloud, log: Log) -> None:
+    """Stop the cloud and remove its state; the cache too when no other cloud of this base is left."""
+    down(cloud, log)
+    if cloud.home.exists():
+        shutil.rmtree(cloud.home)
+    cloud.leave_clouds_yaml()
+    if cloud.base.exists() and [one.name for one in cloud.base.iterdir()] in ([], ["cache"]):
+        shutil.rmtree(cloud.base)
+    log("cleaned: nothing of the local cloud is left")
+
+
+# --- status ----------------------------------------------------------------------------------------------------------
+
+
+def status(cloud: Cloud) -> int:
+    """Print what runs and what does not, with why and the end of the right log; 0 if all is well."""
+    pid = cloud.pid()
+    if pid is None:
+        print(f"{cloud.entry}: down" + ("" if cloud.home.exists() else ", no state"))
+        if (cloud.home / "pid").exists():  # `down` takes it away
+            print("  its first process was killed, or the machine was started again; mend: make cloud-up\n"
+                  f"  the end of {cloud.log_file('init')}:\n{cloud.log_tail('init', 5)}")  # fmt: skip
+        return STOPPED
+    report = cloud.status()
+    steps = report.get("steps", {})
+    bad = {name: step for name, step in steps.items() if step["state"] not in ("done", "running")}
+    for name, step in steps.items():
+        if step["kind"] == "process" or name in bad:
+            restarts = step.get("restarts")
+            again = f", started again {restarts} times, last ended with {step['last_status']}" if restarts else ""
+            print(f"  {name:24} {step['state']}{again}")
+    for name, step in bad.items():
+        print(f"\n{name}: {step.get('why') or step['state']}; the end of {cloud.log_file(name)}:\n"
+              f"{cloud.log_tail(name)}")  # fmt: skip
+    free = shutil.disk_usage(cloud.home).free
+    if free < DISK_LOW:
+        print(f"\nthe disk is full: {free / 2**20:.0f} MiB are free in {cloud.home}, and services wait for room; "
+              "mend: free some, they go on by themselves")  # fmt: skip
+    if report.get("failed") or (report.get("ready") and (bad or free < DISK_LOW)):
+        verdict = "not well"
+    else:
+        verdict = "up" if report.get("ready") else "starting"
+    print(f"{cloud.entry}: {verdict}, {machine.memory(pid) / 2**30:.2f} GiB resident")
+    return 0 if verdict == "up" else UNWELL
