@@ -86,8 +86,8 @@ cloud-down: ## stop the local cloud; its state stays
 cloud-status: ## what of the local cloud runs, what does not and why
 	@$(LOCALCLOUD) status
 
-cloud-clean: ## stop the local cloud and remove all of it
-	@$(LOCALCLOUD) clean
+cloud-clean: ## stop the local cloud and remove all of it, the cache too
+	@$(LOCALCLOUD) clean --all
 
 .PHONY: clean
 clean: ## remove what was made here, the local cloud excepted

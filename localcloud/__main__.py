@@ -35,7 +35,11 @@ def parse() -> argparse.Namespace:
     add("up", "start it, from nothing or from its state")
     add("down", "stop it, keep its state")
     add("status", "say what runs, what does not and why; exit status 0: up, 1: not well, 3: down")
-    add("clean", "stop it and remove everything")
+    clean = add("clean", "stop it and remove its state")
+    clean.add_argument("--all", action="store_true", help="the cache too, if no other cloud is left")
+    image = add("image", "give the cloud an image of yours, for all its users")
+    image.add_argument("name", metavar="NAME")
+    image.add_argument("file", metavar="FILE", type=Path, help="a disk image: qcow2, raw, vmdk, vdi, ...")
     shell = add("shell", "a shell inside the cloud, or one command there, as the cloud's administrator")
     shell.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="e.g. openstack hypervisor list")
     logs = add("logs", "the end of a step's log; without STEP, the names of all")
@@ -102,9 +106,11 @@ def main() -> int:
             case "down":
                 life.down(cloud, log)
             case "clean":
-                life.clean(cloud, log)
+                life.clean(cloud, arguments.all, log)
             case "status":
                 return life.status(cloud)
+            case "image":
+                life.add_image(cloud, arguments.name, arguments.file, log)
             case "shell":
                 return shell(cloud, arguments.words)
             case "logs":

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localcloud import CloudError, checks, machine
@@ -15,7 +17,6 @@ from localcloud.cloud import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from localcloud.cloud import Cloud
 
@@ -131,6 +132,20 @@ def _provide_guest(cloud: Cloud, lower: Path, guests: str, clock: int, log: Log)
     write_private(target / "guest.json", json.dumps(described))
 
 
+def add_image(cloud: Cloud, name: str, file: Path, log: Log) -> None:
+    """Give the running cloud a disk image; qemu-img tells its format."""
+    pid = cloud.pid()
+    if pid is None:
+        raise CloudError(f"{cloud.entry} is down; mend: make cloud-up")
+    if not file.is_file():
+        raise CloudError(f"{file}: there is no such file")
+    with tempfile.TemporaryDirectory(prefix="image-", dir=cloud.shared) as scratch:
+        machine.run("cp", "--sparse=always", "--reflink=auto", str(file), f"{scratch}/disk")
+        inside = f"/localcloud/shared/{Path(scratch).name}/disk"
+        seed = ["env", "PYTHONPATH=/localcloud", "python3", "-B", "-m", "localcloud.inside.seed", "import"]
+        log(machine.run(*machine.entering(pid), *seed, name, inside).strip())
+
+
 def down(cloud: Cloud, log: Log) -> None:
     """Stop the cloud; its state stays."""
     if not cloud.home.exists():
@@ -142,15 +157,19 @@ def down(cloud: Cloud, log: Log) -> None:
         log(f"the cloud is down ({time.monotonic() - began:.1f} s); its state stays in {cloud.home}")
 
 
-def clean(cloud: Cloud, log: Log) -> None:
-    """Stop the cloud and remove its state; the cache too when no other cloud of this base is left."""
+def clean(cloud: Cloud, everything: bool, log: Log) -> None:
+    """Stop the cloud and remove its state; with ``everything`` the cache too, unless another cloud is left."""
     down(cloud, log)
     if cloud.home.exists():
         shutil.rmtree(cloud.home)
     cloud.leave_clouds_yaml()
-    if cloud.base.exists() and [one.name for one in cloud.base.iterdir()] in ([], ["cache"]):
+    log("cleaned: nothing of this cloud is left")
+    others = [one.name for one in cloud.base.iterdir() if one.name != "cache"] if cloud.base.exists() else []
+    if cloud.cache.exists() and not (everything and not others):
+        why = f": {', '.join(others)} may need it" if everything else "; it goes with `clean --all`"
+        log(f"the cache stays in {cloud.cache}{why}")
+    elif cloud.base.exists():
         shutil.rmtree(cloud.base)
-    log("cleaned: nothing of the local cloud is left")
 
 
 # --- status ----------------------------------------------------------------------------------------------------------

@@ -39,8 +39,10 @@ def digest(*parts: str | Path) -> str:
     return total.hexdigest()[:16]
 
 
-def once(target: Path, make: Callable[[Path], None]) -> Path:
+def once(target: Path, make: Callable[[Path], None], replaces: str = "") -> Path:
     """Return the directory ``target``, made now by ``make(directory)`` unless it is there.
+
+    What of the pattern ``replaces`` was in the cache before is then removed.
 
     Two makers at once take turns, and the second finds it made. What a killed maker left is removed by the next one.
     """
@@ -55,6 +57,8 @@ def once(target: Path, make: Callable[[Path], None]) -> Path:
                 result.mkdir()
                 make(result)
                 result.rename(target)
+            for old in set(target.parent.glob(replaces)) - {target} if replaces else ():
+                shutil.rmtree(old)
     return target
 
 

@@ -209,7 +209,7 @@ def make(cache: Path, log: Log) -> GuestImage:
         archive.unlink()
         os.link(kernel / "vmlinuz", result / "vmlinuz")
 
-    target = build.once(cache / f"guest-{digest}", work)
+    target = build.once(cache / f"guest-{digest}", work, replaces=f"guest-{'?' * len(digest)}")
     return GuestImage(kernel=target / "vmlinuz", disk=target / "disk.raw", cmdline=CMDLINE, digest=digest)
 
 

@@ -6,12 +6,16 @@ Runs inside the cloud's root file system, where Debian's openstacksdk is; ``serv
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import openstack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SHARED = Path("/localcloud/shared")
 VALUES: dict[str, str] = json.loads((SHARED / "parameters.json").read_text())
@@ -100,9 +104,31 @@ def external(cloud: Any) -> None:
     )  # fmt: skip
 
 
+def upload(cloud: Any, name: str, file: Path, kind: str, container: str, **properties: Any) -> str:
+    """Make an image that every project sees, of ``kind`` (disk format); return its id."""
+    made = cloud.image.create_image(
+        name, filename=str(file), disk_format=kind, container_format=container, visibility="public", wait=True,
+        use_import=False, validate_checksum=False, **properties,
+    )  # fmt: skip
+    return str(made.id)
+
+
+def import_image(cloud: Any, name: str, file: str) -> None:
+    """Upload a disk image whose format qemu-img tells; one that asks for another file beside it is refused."""
+    told = subprocess.run(["qemu-img", "info", "--output=json", file], capture_output=True, text=True, check=True)
+    known = json.loads(told.stdout)
+    if "backing-filename" in known:
+        raise SystemExit(
+            f"{name}: the image stands on another file ({known['backing-filename']}); mend: qemu-img convert"
+        )
+    made = upload(cloud, name, Path(file), known["format"], "bare")
+    print(f"image {name}: {known['format']}, {known['virtual-size'] / 2**30:.1f} GiB, id {made}")
+
+
 def image(cloud: Any) -> None:
     """Upload the guest image under its name in place of one with other content; its kernel takes its command line."""
-    guest = json.loads((SHARED / "guest" / "guest.json").read_text())
+    directory = SHARED / "guest"
+    guest = json.loads((directory / "guest.json").read_text())
     present: dict[str, Any] = {image.name: image for image in cloud.image.images() if image.status == "active"}
     known = present.get("debian-13")
     if known and known.properties.get("localcloud_digest") == guest["digest"]:
@@ -110,22 +136,15 @@ def image(cloud: Any) -> None:
             cloud.image.update_image(known, os_command_line=guest["cmdline"])
         return
 
-    def upload(name: str, file: str, kind: str, container: str, **properties: Any) -> str:
-        made = cloud.image.create_image(
-            name, filename=str(SHARED / "guest" / file), disk_format=kind, container_format=container,
-            visibility="public", wait=True, use_import=False, validate_checksum=False, **properties,
-        )  # fmt: skip
-        return str(made.id)
-
     properties = {"localcloud_digest": guest["digest"], **guest["properties"]}
     if guest.get("kernel"):
-        properties["kernel_id"] = upload("debian-13-kernel", guest["kernel"], "aki", "aki")
+        properties["kernel_id"] = upload(cloud, "debian-13-kernel", directory / guest["kernel"], "aki", "aki")
         properties["os_command_line"] = guest["cmdline"]
     for old in (known, present.get("debian-13-kernel")):
         if old:
             cloud.image.delete_image(old)
     upload(
-        "debian-13", guest["disk"], "raw", "bare",
+        cloud, "debian-13", directory / guest["disk"], "raw", "bare",
         min_disk=guest["min_disk"], min_ram=guest["min_ram"], **properties,
     )  # fmt: skip
 
@@ -137,11 +156,8 @@ def enable_compute(cloud: Any) -> None:
 
 
 if __name__ == "__main__":
-    parts = {
-        "catalog": catalog,
-        "project": project,
-        "external": external,
-        "image": image,
+    parts: dict[str, Callable[..., None]] = {
+        "catalog": catalog, "project": project, "external": external, "image": image, "import": import_image,
         "enable-compute": enable_compute,
-    }
-    parts[sys.argv[1]](connect())
+    }  # fmt: skip
+    parts[sys.argv[1]](connect(), *sys.argv[2:])

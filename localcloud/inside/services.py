@@ -8,6 +8,12 @@ from pathlib import Path
 from localcloud.inside import guests, tasks
 from localcloud.inside.supervisor import Step
 
+# Nova's fake driver makes its node a new id at each start; a node that comes back under another id is refused.
+FAKE_NODE = (
+    "from oslo_utils.fixture import uuidsentinel as ids;"
+    " ids.node_localcloud = open('/var/lib/nova/compute_id').read().strip(); "
+)
+
 
 def uwsgi(
     name: str, port: int, application: str, options: dict[str, str] | None = None, *, green: bool = False
@@ -36,10 +42,10 @@ def uwsgi(
     return ("uwsgi", "--ini", str(ini))
 
 
-def python(module: str, *arguments: str) -> tuple[str, ...]:
-    """Return the command line of a service's ``main`` under its usual name."""
+def python(module: str, *arguments: str, first: str = "") -> tuple[str, ...]:
+    """Return the command line of a service's ``main`` under its usual name, after the statement ``first``."""
     program = module.rsplit(".", 1)[-1]
-    code = f"import sys; sys.argv[0] = 'nova-{program}'; from {module} import main; main()"
+    code = f"import sys; sys.argv[0] = 'nova-{program}'; {first}from {module} import main; main()"
     return ("python3", "-c", code, *arguments)
 
 
@@ -133,7 +139,7 @@ def steps() -> list[Step]:
              ready=tasks.consumed("scheduler")),
         Step("nova-compute", after=("nova-conductor", *(() if fake else ("libvirtd",)), "placement", "ovn-controller"),
              prepare=tasks.compute_settings, argv=python("nova.cmd.compute", "--config-file", "/etc/nova/nova.conf",
-                                                         "--config-file", str(tasks.COMPUTE_SETTINGS)),
+                         "--config-file", str(tasks.COMPUTE_SETTINGS), first=FAKE_NODE if fake else ""),
              ready=tasks.compute_ready),
         Step("discover", after=("nova-compute",), run=tasks.once("discover", tasks.discover)),
         # what a user needs to begin: project, flavors, external network, image

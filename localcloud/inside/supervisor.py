@@ -6,6 +6,7 @@ to say goes to ``shared/status.json`` (read by ``host``) and ``shared/log/<step>
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pwd
@@ -154,6 +155,8 @@ class Supervisor:
             status = process.wait()
             if self.stopping.is_set():
                 return
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # children of a parent that was killed: workers, Erlang's node
             restarts += 1
             self.report(step.name, state="restarting", restarts=restarts, last_status=status)
             if self.stopping.wait(RESPAWN_PAUSE):

@@ -1,63 +1,70 @@
-"""The local cloud's life: beside another one, through a kill -9, to nothing left. Needs root."""
+"""The local cloud's life: beside another one, through every kill -9, a full disk, a lost lease, to nothing left.
+
+Needs root. The guests are containers; a topology on them is made and verified, and one guest lives through it all.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
-import time
+import tempfile
 import urllib.request
 from pathlib import Path
 
 import pytest
+from conftest import BASE, ROOT, Running, ping, until
 
-from localcloud.cloud import Cloud
-
-ROOT = Path(__file__).resolve().parents[2]
-BASE = Path(os.environ.get("LOCALCLOUD_DIR") or ROOT / ".localcloud").resolve()
 NAME = "life"
 DOWN = 3  # the status of `localcloud status`
-HOME = BASE / NAME
-
-
-def localcloud(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "localcloud", *words],
-        cwd=ROOT, env={**os.environ, "LOCALCLOUD_NAME": NAME, "LOCALCLOUD_GUESTS": "container", **environment},
-        capture_output=True, text=True, check=False, timeout=900,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def cloud():
-    """Start a second cloud of this checkout, from an empty state."""
-    assert not HOME.exists(), f"{HOME} is there already: LOCALCLOUD_NAME={NAME} make cloud-clean"
-    up = localcloud("up")
-    yield up
-    localcloud("clean")
+    """Start a second cloud of this checkout from an empty state, by two commands at once."""
+    running = Running(NAME, "container")
+    assert not running.cloud.home.exists(), f"{running.cloud.home} is there: LOCALCLOUD_NAME={NAME} make cloud-clean"
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-m", "localcloud", "up"], cwd=ROOT, env=running.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    running.said = [one.communicate(timeout=900) for one in both]
+    running.statuses = [one.returncode for one in both]
+    yield running
+    running.command("clean")
 
 
-def output(*words: str) -> str:
+@pytest.fixture(scope="module")
+def guest(cloud, order):
+    """One server with a floating IP, there from before the faults until after them."""
+    with order(cloud, "survivor") as made:
+        made.address = made.server("one")
+        made.active("one")
+        made.reached(made.address)
+        yield made
+
+
+def output(*words):
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout
 
 
-def first_process() -> int:
-    return int((HOME / "pid").read_text().split()[0])
-
-
-def api_versions() -> int:
-    parameters = json.loads((HOME / "shared/parameters.json").read_text())
-    with urllib.request.urlopen(f"http://{parameters['ip']}:8774/", timeout=20) as answer:
+def api_versions(cloud):
+    with urllib.request.urlopen(f"http://{cloud.cloud.parameters()['ip']}:8774/", timeout=20) as answer:
         return len(json.load(answer)["versions"])
 
 
-def namespaces_of(pid: int) -> set[str]:
+def namespaces_of(pid):
     return {str(Path(f"/proc/{pid}/ns/{kind}").readlink()) for kind in ("net", "mnt", "pid")}
 
 
-def living_in(namespaces: set[str]) -> list[int]:
+def living_in(namespaces):
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -68,102 +75,217 @@ def living_in(namespaces: set[str]) -> list[int]:
     return found
 
 
-def test_starts_beside_another(cloud):
-    """It chooses addresses that nothing else on the host uses, and its APIs answer."""
-    assert cloud.returncode == 0, cloud.stderr
-    assert api_versions() > 0
+def test_two_starts_at_once_are_one(cloud):
+    """Both succeed; the second waits, says so, and finds it up; beside another cloud's addresses."""
+    assert cloud.statuses == [0, 0], cloud.said
+    text = "".join(out + err for out, err in cloud.said)
+    assert text.count("another command works on this cloud") == 1
+    assert text.count("up already") == 1
+    assert cloud.well()
+    assert api_versions(cloud) > 0
 
 
-def ansible(*words: str) -> subprocess.CompletedProcess[str]:
+def test_a_third_finds_it_up(cloud):
+    before = cloud.cloud.pid()
+    again = cloud.command("up")
+    assert (again.returncode, "up already" in again.stdout) == (0, True), again.stderr
+    assert cloud.cloud.pid() == before
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"LOCALCLOUD_GUESTS": "nothing"}, "LOCALCLOUD_GUESTS=nothing: must be one of vm, container, fake"),
+        ({"LOCALCLOUD_GUESTS": "vm"}, "this cloud's state is for guests of the kind container, not vm"),
+        ({"LOCALCLOUD_API_WORKERS": "many"}, "LOCALCLOUD_API_WORKERS=many: must be a number from 1 to 32"),
+    ],
+)
+def test_what_cannot_be_is_refused(cloud, environment, said):
+    refused = cloud.command("up", **environment)
+    assert refused.returncode == 1
+    assert said in refused.stderr
+    assert cloud.well()
+
+
+def test_an_ordinary_user_is_told_the_mend():
+    """Nothing is made; the error names what root is needed for."""
+    with tempfile.TemporaryDirectory() as path:
+        place = Path(path)
+        place.chmod(0o777)
+        shutil.copytree(ROOT / "localcloud", place / "localcloud")
+        refused = subprocess.run(
+            ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+             "/usr/bin/python3", "-B", "-m", "localcloud", "up"],
+            cwd=place, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "needs root (namespaces, mounts, a veth); mend: run it with sudo" in refused.stderr
+        assert [one.name for one in place.iterdir()] == ["localcloud"]
+
+
+def test_its_secrets_are_its_owners(cloud):
+    """Nobody else enters the state; the one file outside it is closed, too; no two clouds share a password."""
+    assert cloud.cloud.home.stat().st_mode & 0o077 == 0
+    assert (BASE / "clouds.yaml").stat().st_mode & 0o077 == 0
+    values = cloud.cloud.parameters()
+    mine = {values[name] for name in ("secret", "admin_password", "user_password")}
+    assert len(mine) == 3
+    for other in BASE.glob("*/shared/parameters.json"):
+        if NAME not in other.parts:
+            assert not mine & set(json.loads(other.read_text()).values())
+
+
+def test_a_password_of_the_copied_state_is_not_in_force(cloud):
+    """The state began as a copy; what its maker knew opens nothing."""
+    values = cloud.cloud.parameters()
+    hashes = cloud.inside("mariadb", "-N", "-e", "SELECT name, password_hash FROM keystone.password p"
+                          " JOIN keystone.local_user u ON p.local_user_id = u.id").split()  # fmt: skip
+    code = (
+        "import bcrypt, sys; t = sys.argv[3:]; print(sum(bcrypt.checkpw(p.encode(), h.encode()) for h in t[1::2]"
+        " for p in sys.argv[1:3]) + 0, len(t) // 2)"
+    )
+    right, users = cloud.inside("python3", "-c", code, values["secret"], values["admin_password"], *hashes).split()
+    assert int(users) == 6  # admin, netorder and four services
+    assert int(right) == 5  # all but netorder's own
+    assert cloud.connection().authorize()
+
+
+def test_beyond_the_host_nothing_is_reached(cloud):
+    """What comes through the host with a sender beyond it is dropped at the cloud's door; the host's own is served."""
+    api = (cloud.cloud.parameters()["ip"], 5000)
+
+    def dropped():
+        lines = [line.split() for line in cloud.inside("cat", "/proc/net/netstat").splitlines()]
+        return int(dict(zip(lines[0], lines[1], strict=True))["IPReversePathFilter"])
+
+    socket.create_connection(api, 5).close()
+    before = dropped()
+    with socket.socket() as stranger:
+        stranger.setsockopt(socket.SOL_IP, 19, 1)  # IP_TRANSPARENT: send under an address that is not the host's
+        stranger.bind(("10.99.99.99", 0))
+        stranger.settimeout(1.5)
+        with pytest.raises(TimeoutError):
+            stranger.connect(api)
+    assert dropped() > before
+
+
+def ansible(cloud, *words):
     environment = {
         **os.environ,
-        "OS_CLIENT_CONFIG_FILE": str(BASE / "clouds.yaml"), "OS_CLOUD": f"netorder-local-{NAME}",
+        "OS_CLIENT_CONFIG_FILE": str(BASE / "clouds.yaml"), "OS_CLOUD": cloud.cloud.entry,
         "NETORDER_TOPOLOGY": str(Path(__file__).with_name("topology.yml")), "ANSIBLE_NOCOLOR": "1",
     }  # fmt: skip
     return subprocess.run(
-        ["ansible-playbook", *words],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+        ["ansible-playbook", *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
         timeout=900,
-    )
+    )  # fmt: skip
 
 
 def test_containers_are_guests_too(cloud):
     """A topology is made, configured and verified on Nova's system containers, and taken away again."""
-    assert cloud.returncode == 0
-    site = ansible("site.yml")
+    site = ansible(cloud, "site.yml")
     assert site.returncode == 0, site.stdout + site.stderr
     assert ", 0 not as planned" in site.stdout
-    gone = ansible("playbooks/teardown.yml", "-e", "confirm=life")
+    gone = ansible(cloud, "playbooks/teardown.yml", "-e", "confirm=life")
     assert gone.returncode == 0, gone.stdout + gone.stderr
 
 
-def test_a_second_up_finds_it_up(cloud):
-    assert cloud.returncode == 0
-    before = first_process()
-    again = localcloud("up")
-    assert again.returncode == 0
-    assert "up already" in again.stdout
-    assert first_process() == before
+def test_every_killed_process_comes_back(cloud, guest):
+    """Each process in turn; then the guest runs on, the same one, and another can be made."""
+    alive = guest.ssh(guest.address, "cat /proc/sys/kernel/random/boot_id; stat -c %Y /proc/1")
+    names = [name for name, step in cloud.steps().items() if step["kind"] == "process"]
+    assert len(names) == 22
+    for name in names:
+        before = cloud.steps()[name].get("restarts", 0)
+        cloud.inside("kill", "-9", str(cloud.steps()[name]["pid"]))
+
+        def back(name=name, before=before):
+            step = cloud.steps()[name]
+            return step.get("restarts", 0) > before and step["state"] == "running"
+
+        until(back, 120)
+    assert "started again" in cloud.command("status").stdout
+    until(cloud.well, 60)
+
+    def answers():
+        return ping(guest.address)
+
+    until(answers, 60)
+    assert guest.ssh(guest.address, "cat /proc/sys/kernel/random/boot_id; stat -c %Y /proc/1") == alive
+    second = guest.server("two")
+    guest.active("two")
+    guest.reached(second)
 
 
-def test_other_guests_are_refused(cloud):
-    assert cloud.returncode == 0
-    refused = localcloud("up", LOCALCLOUD_GUESTS="nothing")
-    assert refused.returncode == 1
-    assert "LOCALCLOUD_GUESTS=nothing: must be one of" in refused.stderr
+def test_everything_killed_at_once_comes_back(cloud, guest):
+    """All processes but the first, supervisor and guests too: all is started again, the guest as well."""
+    before = cloud.cloud.pid()
+    cloud.inside("sh", "-c", "kill -9 -1", check=False)
+
+    def again():
+        return "starting everything again" in cloud.cloud.log_file("init").read_text()
+
+    until(again)
+
+    def ready():
+        return cloud.cloud.status().get("ready") and cloud.well()
+
+    until(ready, 180)
+    assert cloud.cloud.pid() == before
+    guest.reached(guest.address)
 
 
-def test_a_killed_service_comes_back(cloud):
-    """The supervisor starts a process again that was ended by force."""
-    assert cloud.returncode == 0
-    steps = json.loads((HOME / "shared/status.json").read_text())["steps"]
-    inside = steps["placement"]["pid"]
-    subprocess.run(
-        ["nsenter", f"--target={first_process()}", "--pid", "--mount", "kill", "-9", str(inside)], check=True
-    )
-    done = subprocess.run(
-        ["timeout", "60", "sh", "-c", f"until grep -q '\"restarts\": 1' {HOME}/shared/status.json; do sleep 0.2; done"],
-        check=False,
-    )
-    assert done.returncode == 0
-    assert "started again 1 times" in localcloud("status").stdout
+def test_starts_again_after_its_end(cloud, guest):
+    """Its first process killed, as a reboot of the host would: all of it ends; the next start has all its state."""
+    before = namespaces_of(cloud.cloud.pid())
+    os.kill(cloud.cloud.pid(), signal.SIGKILL)
+
+    def ended():  # before the next start: the kernel gives a namespace's number away again
+        return not living_in(before)
+
+    until(ended, 30)
+    status = cloud.command("status")
+    assert status.returncode == DOWN
+    assert "its first process was killed, or the machine was started again" in status.stdout
+    cloud.up()
+    assert api_versions(cloud) > 0
+    guest.reached(guest.address)
 
 
-def test_starts_again_after_kill_9(cloud):
-    """Its first process killed, everything of it ends; the next start has all its state."""
-    assert cloud.returncode == 0
-    before = namespaces_of(first_process())
-    os.kill(first_process(), signal.SIGKILL)
-    deadline = time.monotonic() + 20
-    while (
-        living_in(before) or localcloud("status").returncode != DOWN
-    ):  # before the next start: the kernel gives a namespace's number away again
-        assert time.monotonic() < deadline, living_in(before)
-        time.sleep(0.1)
-    again = localcloud("up")
-    assert again.returncode == 0, again.stderr
-    assert api_versions() > 0
+def test_a_lost_lease_is_taken_again(cloud, guest):
+    """While nobody answers DHCP the lease runs out and the address goes; it comes back with the server."""
+    options = cloud.inside("ovn-nbctl", "--bare", "--columns=_uuid", "find", "dhcp_options", "cidr=10.77.0.0/24")
+    cloud.inside("ovn-nbctl", "--wait=hv", "set", "dhcp_options", options.strip(), "options:lease_time=30")
+    guest.ssh(guest.address, "sudo systemctl restart systemd-networkd")  # it asks again, and gets the short lease
+    guest.reached(guest.address)
+    controller = str(cloud.steps()["ovn-controller"]["pid"])
+    cloud.inside("kill", "-STOP", controller)
+    try:
+
+        def silent():
+            return not ping(guest.address)
+
+        until(silent, 90)
+    finally:
+        cloud.inside("kill", "-CONT", controller)
+    guest.reached(guest.address)
 
 
 def test_clean_leaves_nothing(cloud):
-    """No process, namespace, mount, link, loop device or file of it is left."""
-    assert cloud.returncode == 0
-    mine = Cloud(BASE, NAME)
+    """No process, namespace, mount, link, route, loop device, control group or file of it is left."""
+    mine = cloud.cloud
     prefix = mine.parameters()["gateway"].rsplit(".", 1)[0]
-    inside = namespaces_of(first_process())
+    inside = namespaces_of(mine.pid())
     assert living_in(inside)
     assert mine.link in output("ip", "-br", "link")
     assert f"{prefix}.0/24" in output("ip", "route")
-    cleaned = localcloud("clean")
+    cleaned = cloud.command("clean")
     assert cleaned.returncode == 0, cleaned.stderr
-    assert not HOME.exists()
+    assert not mine.home.exists()
     assert not living_in(inside)
-    assert str(HOME) not in Path("/proc/self/mountinfo").read_text()
+    assert str(mine.home) not in Path("/proc/self/mountinfo").read_text()
     assert not list(Path("/sys/fs/cgroup").glob(f"**/{mine.link}"))
-    assert str(HOME) not in output("losetup", "-a")
+    assert str(mine.home) not in output("losetup", "-a")
     assert mine.link not in output("ip", "-br", "link")
     assert f"{prefix}.0/24" not in output("ip", "route")
+    assert mine.entry not in (BASE / "clouds.yaml").read_text() if (BASE / "clouds.yaml").exists() else True

@@ -1,0 +1,186 @@
+"""A local cloud for the tests, and an order on it: what a user of the cloud would make, and takes away again."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import openstack
+import pytest
+
+from localcloud import machine
+from localcloud.cloud import Cloud
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE = Path(os.environ.get("LOCALCLOUD_DIR") or ROOT / ".localcloud").resolve()
+
+
+def until(true, patience=60.0, pause=0.2):
+    """Wait until ``true()`` gives something and return that; the last answer is the failure's text."""
+    deadline = time.monotonic() + patience
+    while not (answer := true()):
+        assert time.monotonic() < deadline, f"not after {patience} s: {true.__name__}"
+        time.sleep(pause)
+    return answer
+
+
+class Running:
+    """One local cloud, driven by its commands as a user drives it."""
+
+    def __init__(self, name, guests, base=BASE):
+        self.cloud = Cloud(base, name)
+        self.environment = {
+            **os.environ, "LOCALCLOUD_DIR": str(base), "LOCALCLOUD_NAME": name, "LOCALCLOUD_GUESTS": guests
+        }  # fmt: skip
+
+    def command(self, *words, prefix=(), patience=900, **environment):
+        """Run ``localcloud`` with these words."""
+        return subprocess.run(
+            [*prefix, sys.executable, "-m", "localcloud", *words],
+            cwd=ROOT, env={**self.environment, **environment}, capture_output=True, text=True, check=False,
+            timeout=patience,
+        )  # fmt: skip
+
+    def up(self):
+        """Start it; a failure is told with what it said."""
+        done = self.command("up")
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+
+    def inside(self, *words, check=True):
+        """Run a command inside the cloud and return what it printed."""
+        return subprocess.run(
+            [*machine.entering(self.cloud.pid()), *words],
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, capture_output=True, text=True, check=check,
+        ).stdout  # fmt: skip
+
+    def steps(self):
+        """Return the supervisor's report on each step."""
+        return self.cloud.status()["steps"]
+
+    def well(self):
+        """Tell whether ``localcloud status`` is content."""
+        return self.command("status").returncode == 0
+
+    def connection(self, **options):
+        """Return a session of the ordinary user."""
+        entry = json.loads((self.cloud.base / "clouds.yaml").read_text())["clouds"][self.cloud.entry]
+        return openstack.connection.Connection(
+            auth=entry["auth"], region_name=entry["region_name"], identity_api_version="3", **options
+        )
+
+
+class Order:
+    """A network behind a router to the external network, open for ping and SSH, and servers with floating IPs."""
+
+    def __init__(self, running, name, key):
+        self.cloud, self.name, self.key = running.connection(), name, key
+        self.servers = {}
+
+    def make(self):
+        """Make all but the servers."""
+        cloud, name = self.cloud, self.name
+        external = next(iter(cloud.network.networks(is_router_external=True)))
+        self.network = cloud.network.create_network(name=name)
+        subnet = cloud.network.create_subnet(name=name, network_id=self.network.id, ip_version=4, cidr="10.77.0.0/24")
+        self.external = external.id
+        router = cloud.network.create_router(name=name, external_gateway_info={"network_id": external.id})
+        cloud.network.add_interface_to_router(router, subnet_id=subnet.id)
+        self.group = cloud.network.create_security_group(name=name)
+        for protocol, port in (("icmp", None), ("tcp", 22)):
+            cloud.network.create_security_group_rule(
+                security_group_id=self.group.id, direction="ingress", ether_type="IPv4", protocol=protocol,
+                port_range_min=port, port_range_max=port,
+            )  # fmt: skip
+        cloud.compute.create_keypair(name=name, public_key=self.key.with_suffix(".pub").read_text())
+
+    def server(self, name, image="debian-13", flavor="small", user_data=None):
+        """Ask for a server with a floating IP; return that address at once, without waiting."""
+        cloud = self.cloud
+        port = cloud.network.create_port(
+            name=f"{self.name}-{name}", network_id=self.network.id, security_groups=[self.group.id]
+        )
+        address = cloud.network.create_ip(floating_network_id=self.external, port_id=port.id).floating_ip_address
+        options = {"user_data": base64.b64encode(user_data.encode()).decode()} if user_data else {}
+        self.servers[name] = cloud.compute.create_server(
+            name=name, image_id=cloud.image.find_image(image).id, flavor_id=cloud.compute.find_flavor(flavor).id,
+            networks=[{"port": port.id}], key_name=self.name, **options,
+        )  # fmt: skip
+        return address
+
+    def active(self, name, patience=120):
+        """Wait until the server is ACTIVE; an ERROR is told with Nova's own words."""
+        return self.cloud.compute.wait_for_server(self.servers[name], wait=patience)
+
+    def ssh(self, address, command, user="debian", patience=30):
+        """Run a command on a server; None while SSH does not let us in."""
+        done = subprocess.run(
+            ["ssh", "-i", str(self.key), "-o", "BatchMode=yes", "-o", f"ConnectTimeout={patience}",
+             "-o", f"UserKnownHostsFile={self.key.parent}/known_hosts-{address}",
+             "-o", "StrictHostKeyChecking=accept-new", f"{user}@{address}", command],
+            capture_output=True, text=True, check=False, timeout=patience + 60,
+        )  # fmt: skip
+        return done.stdout if done.returncode == 0 else None
+
+    def reached(self, address, patience=180, user="debian"):
+        """Wait until SSH lets us in."""
+
+        def ssh():
+            return self.ssh(address, "echo in", user, patience=5)
+
+        until(ssh, patience)
+
+    def remove(self):
+        """Take away everything that carries the order's name, in an order that the cloud accepts."""
+        cloud = self.cloud
+        for server in self.servers.values():
+            cloud.compute.delete_server(server, ignore_missing=True)
+        for server in self.servers.values():
+            cloud.compute.wait_for_delete(server, wait=120)
+        for image in [image for image in cloud.image.images() if image.name.startswith(f"{self.name}-snapshot")]:
+            cloud.image.delete_image(image)
+        ports = list(cloud.network.ports(network_id=self.network.id))
+        for address in [one for one in cloud.network.ips() if one.port_id in {port.id for port in ports}]:
+            cloud.network.delete_ip(address)
+        for port in [port for port in ports if not port.device_owner]:
+            cloud.network.delete_port(port)
+        for router in cloud.network.routers(name=self.name):
+            for subnet in cloud.network.subnets(network_id=self.network.id):
+                cloud.network.remove_interface_from_router(router, subnet_id=subnet.id)
+            cloud.network.delete_router(router)
+        cloud.network.delete_network(self.network)
+        cloud.network.delete_security_group(self.group)
+        cloud.compute.delete_keypair(self.name)
+
+
+def ping(address):
+    """Tell whether an address answers."""
+    return subprocess.run(["ping", "-c1", "-W1", address], capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture(scope="session")
+def key(tmp_path_factory):
+    path = tmp_path_factory.mktemp("key") / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def order(key):
+    """Return a maker of orders; each is taken away when its block ends."""
+
+    @contextmanager
+    def make(running, name):
+        one = Order(running, name, key)
+        try:
+            one.make()
+            yield one
+        finally:
+            one.remove()
+
+    return make

@@ -1,0 +1,114 @@
+"""The guests of the cloud that the other tests use: real virtual machines (the local cloud's default). Needs root."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import ordinary
+import pytest
+from conftest import Running, until
+
+GIB = 2**30
+USER_DATA = """#!/bin/sh
+echo "once more" >>/var/lib/ordered
+hostname >>/var/lib/ordered
+"""
+CLOUD_CONFIG = """#cloud-config
+write_files:
+  - {path: /var/lib/ordered, content: "by cloud-init"}
+"""
+
+
+@pytest.fixture(scope="module")
+def cloud():
+    """Return the running default cloud."""
+    running = Running(os.environ.get("LOCALCLOUD_NAME") or "default", os.environ.get("LOCALCLOUD_GUESTS") or "vm")
+    running.up()
+    return running
+
+
+@pytest.fixture(scope="module")
+def guests(cloud, order):
+    with order(cloud, "guests") as made:
+        yield made
+
+
+def test_a_guest_is_its_own(guests):
+    """Two of one image: each its name, identity, keys, disk size and user data; a reboot runs that not again."""
+    one = guests.server("one", flavor="small", user_data=USER_DATA)
+    two = guests.server("two", flavor="small2")
+    guests.reached(one)
+    guests.reached(two)
+
+    def ordered():
+        return guests.ssh(one, "cat /var/lib/ordered") == "once more\none\n"
+
+    until(ordered)
+    assert guests.ssh(two, "test -e /var/lib/ordered || echo none") == "none\n"
+    assert guests.ssh(two, "hostname") == "two\n"
+    for command in ("cat /etc/machine-id", "cat /etc/ssh/ssh_host_ed25519_key.pub"):
+        assert guests.ssh(one, command) != guests.ssh(two, command)
+
+    def grown(address, size):
+        return size * 0.9 < int(guests.ssh(address, "df --output=size -B1 / | tail -1")) <= size
+
+    until(lambda: grown(one, 2 * GIB))
+    until(lambda: grown(two, 4 * GIB))
+    guests.cloud.compute.reboot_server(guests.servers["one"], "SOFT")
+
+    def rebooted():
+        return (guests.ssh(one, "cut -d. -f1 /proc/uptime", patience=5) or "9999").strip()
+
+    before = int(rebooted())
+    until(lambda: int(rebooted()) < before, 180)
+    assert guests.ssh(one, "cat /var/lib/ordered") == "once more\none\n"
+
+
+def test_boots_from_its_own_snapshot(guests):
+    """What was on the first is on the new one, and nothing that identified the first."""
+    first = guests.server("first")
+    guests.reached(first)
+    assert guests.ssh(first, "echo kept | sudo tee /var/lib/kept && sync") == "kept\n"
+    image = guests.cloud.compute.create_server_image(guests.servers["first"], "guests-snapshot", wait=True, timeout=180)
+    assert image.status == "active"
+    second = guests.server("second", image="guests-snapshot")
+    guests.reached(second)
+    assert guests.ssh(second, "cat /var/lib/kept; hostname") == "kept\nsecond\n"
+    for command in ("cat /etc/machine-id", "cat /etc/ssh/ssh_host_ed25519_key.pub"):
+        assert guests.ssh(first, command) != guests.ssh(second, command)
+
+
+def test_five_at_once_all_have_their_network(guests):
+    """Asked for in one breath; every one answers."""
+    addresses = [guests.server(f"at-once-{number}") for number in range(5)]
+    for address in addresses:
+        guests.reached(address, 240)
+
+
+def test_an_ordinary_cloud_image_is_a_guest(cloud, guests):
+    """Imported by one command. It has boot loader, initrd, cloud-init with its user data, partition and disk grown."""
+    raw = ordinary.make(cloud.cloud.cache, print)
+    scratch = cloud.cloud.shared / "ordinary.raw"
+    shutil.copyfile(raw, scratch)
+    cloud.inside("qemu-img", "convert", "-O", "qcow2", "/localcloud/shared/ordinary.raw", "/localcloud/shared/o.qcow2")
+    scratch.unlink()
+    image = cloud.cloud.shared / "o.qcow2"
+    imported = cloud.command("image", "guests-ordinary", str(image))
+    assert imported.returncode == 0, imported.stderr
+    image.unlink()
+    try:
+        address = guests.server("ordinary", image="guests-ordinary", flavor="medium", user_data=CLOUD_CONFIG)
+        guests.active("ordinary", 300)
+        guests.reached(address, 600)
+        status = json.loads(guests.ssh(address, "sudo cloud-init status --wait --format json", patience=300))
+        assert status["status"] == "done", status
+        assert status["datasource"] == "configdrive"
+        assert guests.ssh(address, "cat /var/lib/ordered; hostname") == "by cloud-initordinary\n"
+        size = int(guests.ssh(address, "df --output=size -B1 / | tail -1"))
+        assert 8 * GIB * 0.9 < size <= 8 * GIB
+    finally:
+        guests.cloud.compute.delete_server(guests.servers["ordinary"], ignore_missing=True)
+        guests.cloud.compute.wait_for_delete(guests.servers["ordinary"], wait=120)
+        assert cloud.command("shell", "openstack", "image", "delete", "guests-ordinary").returncode == 0
