@@ -7,8 +7,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-$(shell cat requirements.lock pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
-LOCALCLOUD := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=LOCALCLOUD_DIR$(,)LOCALCLOUD_NAME$(,)LOCALCLOUD_GUESTS$(,)LOCALCLOUD_MIRROR) $(PYTHON) -m localcloud
-, := ,
+# with the environment, and PATH past sudo's own
+AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env env "PATH=$$PATH")
+LOCALCLOUD := $(AS_ROOT) $(PYTHON) -m localcloud
 
 # The cloud: the one that OS_CLOUD or OS_* names, else the local one, which is then started when it is needed.
 ifeq ($(OS_CLOUD)$(OS_AUTH_URL),)
@@ -53,8 +54,12 @@ unit: setup ## pure functions, golden files, the services on loopback
 	pytest -q -n 2 tests/unit tests/golden
 
 .PHONY: life
-life: setup cloud ## the local cloud itself: beside another, through a kill -9, to nothing left
-	pytest -q tests/localcloud
+life: setup cloud ## the local cloud itself: its guests, its faults, its hosts, to nothing left
+	$(AS_ROOT) pytest -q tests/localcloud
+
+.PHONY: bench-localcloud
+bench-localcloud: setup ## time the local cloud, stage by stage (make bench-localcloud ARGS=--help)
+	$(AS_ROOT) $(BIN)/python3 bench/localcloud $(ARGS)
 
 .PHONY: molecule
 molecule: setup cloud ## create, converge, idempotence, verify, repair, destroy: on the cloud

@@ -10,11 +10,12 @@ from conftest import BASE, ROOT, Running
 from localcloud import build
 
 NEEDED = ["debian-archive-keyring", "iproute2", "mmdebstrap", "mount", "python3"]  # what scripts/setup installs
-# $1: the tree, $2: the checkout, $3: the clouds' directory; then the command. Kernel, devices and network are the host's.
+# $1: the tree, $2: the checkout, $3: where clouds are; then the command. Kernel, devices and network are the host's.
 ENTER = """set -e
 tree=$1 root=$2 base=$3
 shift 3
 mkdir -p "$tree$root" "$tree$base"
+mount --bind "$tree" "$tree"
 for place in /dev /proc /sys; do mount --rbind "$place" "$tree$place"; done
 mount --bind "$root" "$tree$root"
 mount --bind "$base" "$tree$base"

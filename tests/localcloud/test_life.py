@@ -17,7 +17,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import BASE, ROOT, Running, ping, until
+from conftest import BASE, ROOT, Order, Running, ping, until
 
 NAME = "life"
 DOWN = 3  # the status of `localcloud status`
@@ -42,13 +42,14 @@ def cloud():
 
 
 @pytest.fixture(scope="module")
-def guest(cloud, order):
-    """One server with a floating IP, there from before the faults until after them."""
-    with order(cloud, "survivor") as made:
-        made.address = made.server("one")
-        made.active("one")
-        made.reached(made.address)
-        yield made
+def guest(cloud, key):
+    """Return an order with one server that is there through all faults; `clean` takes it away."""
+    made = Order(cloud, "survivor", key)
+    made.make()
+    made.address = made.server("one")
+    made.active("one")
+    made.reached(made.address)
+    return made
 
 
 def output(*words):

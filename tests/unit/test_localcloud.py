@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from localcloud import CloudError, __main__, build, checks
+from localcloud import CloudError, __main__, build, checks, life
 from localcloud.build import rootfs
 from localcloud.cloud import Cloud
 
@@ -170,3 +170,30 @@ def test_a_digest_follows_names_modes_and_contents(tmp_path):
     (tree / "__pycache__").mkdir()
     (tree / "__pycache__" / "a.pyc").write_text("")
     assert build.digest("x", tree) == seen[-1]
+
+
+def test_a_root_file_system_goes_when_no_cloud_stands_on_it(cloud):
+    """A newer one has replaced it; another cloud's stays, and everything else in the cache."""
+    for name in ("rootfs-old", "rootfs-mine", "rootfs-others", "guest-kernel-1"):
+        (cloud.cache / name).mkdir(parents=True)
+    (cloud.cache / "rootfs-old.lock").touch()
+    for owner, name in ((cloud, "rootfs-mine"), (Cloud(cloud.base, "other"), "rootfs-others")):
+        owner.make()
+        (owner.shared / "parameters.json").write_text(json.dumps({"rootfs": name}))
+    life._prune(cloud)
+    assert sorted(path.name for path in cloud.cache.iterdir()) == ["guest-kernel-1", "rootfs-mine", "rootfs-others"]
+
+
+def test_clean_keeps_the_cache_unless_all_is_asked_for(cloud, capsys):
+    """It takes minutes to rebuild; and with another cloud beside, even `--all` leaves it."""
+    cloud.cache.mkdir(parents=True)
+    cloud.make()
+    other = Cloud(cloud.base, "other")
+    other.make()
+    life.clean(cloud, False, print)
+    assert (cloud.home.exists(), cloud.cache.exists()) == (False, True)
+    life.clean(cloud, True, print)
+    assert cloud.cache.exists()
+    assert "other may need it" in capsys.readouterr().out
+    life.clean(other, True, print)
+    assert not cloud.base.exists()
