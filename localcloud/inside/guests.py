@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from localcloud.inside.supervisor import Supervisor
 
+IFF_UP, IFF_PROMISC = 0x1, 0x100  # netdevice(7)
+
 
 def enable_compute() -> None:
     """Enable the compute service again: nova disables it when libvirtd goes away and does not take that back."""
@@ -21,22 +24,67 @@ def enable_compute() -> None:
 
 
 def watch_taps(stopping: threading.Event) -> None:
-    """Bring up each guest's tap that is down, and say so.
+    """Mend each guest's tap that carries nothing though its guest runs, and say so: nothing else would report it.
 
-    The switch may open a tap before libvirt has made it and set it down afterwards: the guest then has no network and
-    nothing reports it. The libvirt hook mends most; this sees what the hook's moment missed.
+    - It is down: the switch may open a tap before libvirt has made it, and set it down afterwards. The libvirt hook
+      mends most; this sees what the hook's moment missed.
+    - The switch still has the socket of an earlier tap of that name (a soft reboot ends and makes it in a second; the
+      userspace datapath does not notice): it does not listen to this one, so it is not promiscuous.
     """
+    while not stopping.wait(1):
+        for flags in Path("/sys/class/net").glob("tap*/flags"):
+            tap = flags.parent.name
+            try:
+                value = int(flags.read_text(), 16)
+                if not value & IFF_UP:
+                    run(["ip", "link", "set", tap, "up"])
+                    _tell(f"{tap} was down: brought up")
+                elif not value & IFF_PROMISC and _switched(tap):
+                    _plug_again(tap)
+                    _tell(f"{tap} was made anew: plugged into the switch again")
+            except (OSError, RuntimeError):
+                continue  # the guest ended in this moment
+
+
+def _tell(text: str) -> None:
     with (SHARED / "log" / "taps.log").open("a") as log:
-        while not stopping.wait(1):
-            for flags in Path("/sys/class/net").glob("tap*/flags"):
-                try:
-                    if int(flags.read_text(), 16) & 1:
-                        continue
-                    run(["ip", "link", "set", flags.parent.name, "up"])
-                    log.write(f"{time.strftime('%F %T')} {flags.parent.name} was down: brought up\n")
-                    log.flush()
-                except (OSError, RuntimeError):
-                    continue  # the guest ended in this moment
+        log.write(f"{time.strftime('%F %T')} {text}\n")
+
+
+def _switched(tap: str) -> bool:
+    """Tell whether the switch believes that it has the tap open."""
+    return run(["ovs-vsctl", "--if-exists", "get", "interface", tap, "ofport"]).strip().isdecimal()
+
+
+def _plug_again(tap: str) -> None:
+    """Take the tap's port out of the switch and put it in again, as Nova named it; the switch then opens the tap."""
+    listed = json.loads(run(["ovs-vsctl", "--format=json", "--columns=external_ids", "list", "interface", tap]))
+    names = {key: value for key, value in listed["data"][0][0][1] if not key.startswith("ovn-")}
+    run(["ovs-vsctl", "del-port", "br-int", tap])
+    settings = [f'external_ids:{key}="{value}"' for key, value in names.items()]
+    run(["ovs-vsctl", "add-port", "br-int", tap, "--", "set", "interface", tap, *settings])
+
+
+def watch_guests(stopping: threading.Event) -> None:
+    """Start each guest again whose process was killed, as its user would: through Nova."""
+    import libvirt  # noqa: PLC0415 - only the root file system has it
+
+    killed = {libvirt.VIR_DOMAIN_SHUTOFF_CRASHED, libvirt.VIR_DOMAIN_SHUTOFF_FAILED}
+    tried: set[str] = set()
+    while not stopping.wait(2):
+        try:
+            connection = libvirt.open(parameters()["libvirt_uri"])
+            ended = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_INACTIVE)
+            gone = {domain.UUIDString() for domain in ended if domain.state()[1] in killed}
+            connection.close()
+            tried &= gone
+            for uuid in gone - tried:
+                print(f"guest {uuid} was killed: starting it again", flush=True)
+                seed("start-guest", uuid)()
+                tried.add(uuid)
+        except (libvirt.libvirtError, RuntimeError) as error:
+            if not stopping.is_set():
+                print(f"guests cannot be watched: {error}", flush=True)
 
 
 def stop(supervisor: Supervisor, patience: float = 15) -> None:

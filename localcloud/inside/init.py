@@ -83,6 +83,7 @@ def supervise() -> int:
         environment = {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": "/root", "LANG": "C.UTF-8", "PYTHONPATH": "/localcloud",
+            "MALLOC_ARENA_MAX": "1",  # glibc keeps one heap for each thread otherwise
         }  # fmt: skip
         supervisor = ["python3", "-B", "-m", "localcloud.inside.supervisor"]
         os.execve("/usr/bin/python3", supervisor, environment)  # noqa: S606 - no shell is wanted

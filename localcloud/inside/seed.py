@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -155,9 +156,19 @@ def enable_compute(cloud: Any) -> None:
         cloud.compute.enable_service(service, service.host, service.binary)
 
 
+def start_guest(cloud: Any, server: str) -> None:
+    """Start a server when Nova has seen that it stopped (15 s later); one whose user was faster is left alone."""
+    limit = time.monotonic() + 60
+    while cloud.compute.get_server(server).status == "ACTIVE" and time.monotonic() < limit:
+        time.sleep(1)
+    if cloud.compute.get_server(server).status == "SHUTOFF":
+        cloud.compute.start_server(server)
+        cloud.compute.wait_for_server(cloud.compute.get_server(server), wait=120)
+
+
 if __name__ == "__main__":
     parts: dict[str, Callable[..., None]] = {
         "catalog": catalog, "project": project, "external": external, "image": image, "import": import_image,
-        "enable-compute": enable_compute,
+        "enable-compute": enable_compute, "start-guest": start_guest,
     }  # fmt: skip
     parts[sys.argv[1]](connect(), *sys.argv[2:])

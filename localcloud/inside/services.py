@@ -16,12 +16,12 @@ FAKE_NODE = (
 
 
 def uwsgi(
-    name: str, port: int, application: str, options: dict[str, str] | None = None, *, green: bool = False
+    name: str, port: int, application: str, options: dict[str, str] | None = None, *, green: str = ""
 ) -> tuple[str, ...]:
     """Write the settings of one API under uwsgi (connections closed after each answer); return its command.
 
-    ``green`` is for nova and neutron: they patch themselves with eventlet, whose greenlets break under a second thread,
-    so they have processes instead.
+    ``green`` is the code of nova or neutron: they patch themselves with eventlet, whose greenlets break under a second
+    thread, so they have processes instead, which share what they import.
     """
     values = tasks.parameters()
     settings = {
@@ -32,6 +32,7 @@ def uwsgi(
         "http-keepalive": "false", "add-header": "Connection: close", "die-on-term": "true", "no-orphans": "true",
         "worker-reload-mercy": "1", "listen": "100", "start-time": "%t", "disable-logging": "true",
         "procname": f"uwsgi-{name}", **(options or {}),
+        **({"shared-import": f"localcloud.inside.wsgi.{green}_modules"} if green else {}),
     }  # fmt: skip
     where = "wsgi-file" if application.startswith("/") else "module"
     ini = Path("/run/uwsgi", f"{name}.ini")  # a file, since the command line knows no option of a plugin
@@ -126,13 +127,15 @@ def steps() -> list[Step]:
                         {"socket-timeout": "300", "chunked-input-timeout": "300",
                            "chunked-input-limit": "67108864"}), ready=tasks.answers(9292)),
         Step("neutron", after=("catalog", "migrate-neutron", "rabbitmq", "ovn-northd"),
-             argv=uwsgi("neutron", 9696, "neutron.wsgi.api:application", green=True), ready=tasks.answers(9696),
+             argv=uwsgi("neutron", 9696, "localcloud.inside.wsgi.neutron:application", green="neutron"),
+             ready=tasks.answers(9696),
              env={"OS_NEUTRON_CONFIG_DIR": "/etc/neutron",
                   "OS_NEUTRON_CONFIG_FILES": "neutron.conf;plugins/ml2/ml2_conf.ini"}),
         Step("neutron-maintenance", after=("neutron",),
              argv=("neutron-ovn-maintenance-worker", *tasks.NEUTRON_FILES.split())),
         Step("nova-api", after=("catalog", "cells", "rabbitmq"),
-             argv=uwsgi("nova", 8774, "nova.wsgi.osapi_compute:application", green=True), ready=tasks.answers(8774)),
+             argv=uwsgi("nova", 8774, "localcloud.inside.wsgi.nova:application", green="nova"),
+             ready=tasks.answers(8774)),
         Step("nova-conductor", after=("catalog", "cells", "rabbitmq"), argv=python("nova.cmd.conductor"),
              ready=tasks.consumed("conductor")),
         Step("nova-scheduler", after=("catalog", "cells", "rabbitmq", "placement"), argv=python("nova.cmd.scheduler"),
@@ -163,7 +166,7 @@ def steps() -> list[Step]:
     if values["metadata"] == "true":
         table += [
             Step("nova-metadata", after=("catalog", "cells", "rabbitmq"),
-                 argv=uwsgi("nova-metadata", 8775, "nova.wsgi.metadata:application", green=True),
+                 argv=uwsgi("nova-metadata", 8775, "localcloud.inside.wsgi.metadata:application", green="nova"),
                  ready=tasks.answers(8775)),
             Step("neutron-metadata-agent", after=("neutron", "ovn-controller"),
                  argv=("neutron-ovn-metadata-agent", "--config-file", "/etc/neutron/neutron.conf",

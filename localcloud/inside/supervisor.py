@@ -199,8 +199,8 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.set())
     supervisor.start()
-    watch = threading.Thread(target=guests.watch_taps, args=(supervisor.stopping,), daemon=True)
-    watch.start()
+    for watch in (guests.watch_taps, guests.watch_guests) if "libvirtd" in supervisor.steps else ():
+        threading.Thread(target=watch, args=(supervisor.stopping,), daemon=True).start()
     asked.wait()
     supervisor.stopping.set()
     guests.stop(supervisor)

@@ -388,6 +388,6 @@ def compute_ready() -> bool:
     return True
 
 
-def seed(part: str) -> Callable[[], None]:
+def seed(*part: str) -> Callable[[], None]:
     """Make the task that runs one part of ``seed`` (it needs the SDK, so it has a process of its own)."""
-    return lambda: print(run(["python3", "-B", "-m", "localcloud.inside.seed", part]))
+    return lambda: print(run(["python3", "-B", "-m", "localcloud.inside.seed", *part]))
