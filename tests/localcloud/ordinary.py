@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -54,10 +55,16 @@ def make(cache: Path, log: build.Log) -> Path:
         output, tree, disk = result / "build.log", result.parent / "tree", result / "disk.raw"
         build.debian(tree, PACKAGES, output, {"customize": FINISH})
         used = int(subprocess.run(["du", "-sm", tree], check=True, capture_output=True, text=True).stdout.split()[0])
+        size = (used * 5 // 4 + 200) << 20
         with disk.open("wb") as file:
-            file.truncate((used * 5 // 4 + 200) << 20)
-        table = f"label: dos\nstart={FIRST_SECTOR}, type=83, bootable\n"
-        subprocess.run(["sfdisk", "--quiet", disk], input=table, text=True, check=True)
+            file.truncate(size)
+            file.seek(446)  # the partition table: one, active (0x80), Linux (0x83), addressed by sectors only
+            nowhere = b"\xfe\xff\xff"
+            file.write(
+                struct.pack("<B3sB3sII", 0x80, nowhere, 0x83, nowhere, FIRST_SECTOR, size // SECTOR - FIRST_SECTOR)
+            )
+            file.seek(510)
+            file.write(b"\x55\xaa")
         tree.with_name("tree.mounted").mkdir()
         command = ["unshare", "--mount", "sh", "-c", WRITE, "sh", str(disk), str(FIRST_SECTOR * SECTOR), str(tree)]
         build.run(command, output, "writing the disk")
