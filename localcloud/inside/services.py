@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from localcloud.inside import guests, tasks
+from localcloud.inside import tasks, watch
 from localcloud.inside.supervisor import Step
 
 # Nova's fake driver makes its node a new id at each start; a node that comes back under another id is refused.
@@ -28,7 +28,7 @@ def uwsgi(
         "plugins": "python3", "http-socket": f"{values['ip']}:{port}",
         "processes": values["workers"] if green else str(-(-int(values["workers"]) // 2)),
         "threads": "1" if green else "4",
-        "enable-threads": "true", "lazy-apps": "true", "need-app": "true", "buffer-size": "65535",
+        "master": "true", "enable-threads": "true", "lazy-apps": "true", "need-app": "true", "buffer-size": "65535",
         "http-keepalive": "false", "add-header": "Connection: close", "die-on-term": "true", "no-orphans": "true",
         "worker-reload-mercy": "1", "listen": "100", "start-time": "%t", "disable-logging": "true",
         "procname": f"uwsgi-{name}", **(options or {}),
@@ -53,7 +53,7 @@ def python(module: str, *arguments: str, first: str = "") -> tuple[str, ...]:
 def rabbit() -> Step:
     """Return the message broker: one scheduler thread, no busy waiting, loopback only."""
     return Step(
-        "rabbitmq", after=("network",), argv=("/usr/lib/rabbitmq/bin/rabbitmq-server",), user="rabbitmq",
+        "rabbitmq", after=("epmd",), argv=("/usr/lib/rabbitmq/bin/rabbitmq-server",), user="rabbitmq",
         prepare=lambda: shutil.chown("/run/rabbitmq", "rabbitmq"),
         env={
             "HOME": "/var/lib/rabbitmq", "RABBITMQ_NODENAME": "rabbit@localhost",
@@ -91,6 +91,7 @@ def steps() -> list[Step]:
         Step("accounts", after=("mariadb",), run=tasks.accounts),
         Step("memcached", after=("network",), argv=("memcached", "-u", "memcache", "-l", "127.0.0.1", "-m", "64"),
              ready=tasks.listens(11211)),
+        Step("epmd", after=("network",), argv=("epmd", "-address", "127.0.0.1"), ready=tasks.listens(4369)),
         rabbit(),
         # the switch and the virtual network
         Step("ovsdb", after=("network",), prepare=tasks.ovs_database,
@@ -155,7 +156,7 @@ def steps() -> list[Step]:
             Step("virtlogd", after=("configuration",), argv=("virtlogd",),
                  ready=tasks.unix_listens("/run/libvirt/virtlogd-sock")),
             Step("libvirtd", after=("virtlogd", "network"), argv=("libvirtd",),
-                 ready=tasks.unix_listens("/run/libvirt/libvirt-sock"), on_respawn=guests.enable_compute),
+                 ready=tasks.unix_listens("/run/libvirt/libvirt-sock"), on_respawn=watch.enable_compute),
         ]  # fmt: skip
     if values["image"] == "true":
         table += [

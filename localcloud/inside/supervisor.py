@@ -192,18 +192,18 @@ class Supervisor:
 
 def main() -> None:
     """PID 1's child: start the cloud, stay until told to stop, stop in order."""
-    from localcloud.inside import guests, services  # noqa: PLC0415 - only inside the root file system does it find what it imports
+    from localcloud.inside import services, watch  # noqa: PLC0415 - only inside the root file system does it find what it imports
 
     supervisor = Supervisor(services.steps())
     asked = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.set())
     supervisor.start()
-    for watch in (guests.watch_taps, guests.watch_guests) if "libvirtd" in supervisor.steps else ():
-        threading.Thread(target=watch, args=(supervisor.stopping,), daemon=True).start()
+    for look in (watch.taps, watch.guests, watch.helpers) if "libvirtd" in supervisor.steps else ():
+        threading.Thread(target=look, args=(supervisor,), daemon=True).start()
     asked.wait()
     supervisor.stopping.set()
-    guests.stop(supervisor)
+    watch.stop_guests(supervisor)
     supervisor.stop()
 
 

@@ -43,13 +43,13 @@ def parameters() -> dict[str, str]:
     return values
 
 
-def run(command: str | list[str], environment: dict[str, str] | None = None) -> str:
+def run(command: str | list[str], environment: dict[str, str] | None = None, *, may_fail: bool = False) -> str:
     """Run a command and return what it printed; its failure carries its last lines."""
     words = command.split() if isinstance(command, str) else command
     done: subprocess.CompletedProcess[str] = subprocess.run(
         words, capture_output=True, text=True, check=False, env=environment
     )
-    if done.returncode != 0:
+    if done.returncode != 0 and not may_fail:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
         raise RuntimeError(f"{' '.join(words)[:120]}: status {done.returncode}\n{tail}")
     return done.stdout

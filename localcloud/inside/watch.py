@@ -1,4 +1,4 @@
-"""What is done about the guests while the cloud runs, and when it stops."""
+"""What is looked after while the cloud runs, and the guests when it stops."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from localcloud.inside.supervisor import SHARED
 from localcloud.inside.tasks import parameters, run, seed
 
 if TYPE_CHECKING:
-    import threading
-
     from localcloud.inside.supervisor import Supervisor
 
 IFF_UP, IFF_PROMISC = 0x1, 0x100  # netdevice(7)
@@ -23,7 +21,7 @@ def enable_compute() -> None:
     seed("enable-compute")()
 
 
-def watch_taps(stopping: threading.Event) -> None:
+def taps(supervisor: Supervisor) -> None:
     """Mend each guest's tap that carries nothing though its guest runs, and say so: nothing else would report it.
 
     - It is down: the switch may open a tap before libvirt has made it, and set it down afterwards. The libvirt hook
@@ -31,7 +29,7 @@ def watch_taps(stopping: threading.Event) -> None:
     - The switch still has the socket of an earlier tap of that name (a soft reboot ends and makes it in a second; the
       userspace datapath does not notice): it does not listen to this one, so it is not promiscuous.
     """
-    while not stopping.wait(1):
+    while not supervisor.stopping.wait(1):
         for flags in Path("/sys/class/net").glob("tap*/flags"):
             tap = flags.parent.name
             try:
@@ -65,13 +63,13 @@ def _plug_again(tap: str) -> None:
     run(["ovs-vsctl", "add-port", "br-int", tap, "--", "set", "interface", tap, *settings])
 
 
-def watch_guests(stopping: threading.Event) -> None:
+def guests(supervisor: Supervisor) -> None:
     """Start each guest again whose process was killed, as its user would: through Nova."""
     import libvirt  # noqa: PLC0415 - only the root file system has it
 
     killed = {libvirt.VIR_DOMAIN_SHUTOFF_CRASHED, libvirt.VIR_DOMAIN_SHUTOFF_FAILED}
     tried: set[str] = set()
-    while not stopping.wait(2):
+    while not supervisor.stopping.wait(2):
         try:
             connection = libvirt.open(parameters()["libvirt_uri"])
             ended = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_INACTIVE)
@@ -83,11 +81,29 @@ def watch_guests(stopping: threading.Event) -> None:
                 seed("start-guest", uuid)()
                 tried.add(uuid)
         except (libvirt.libvirtError, RuntimeError) as error:
-            if not stopping.is_set():
+            if not supervisor.stopping.is_set():
                 print(f"guests cannot be watched: {error}", flush=True)
 
 
-def stop(supervisor: Supervisor, patience: float = 15) -> None:
+def helpers(supervisor: Supervisor) -> None:
+    """Start a service again when a privileged helper of it was killed: oslo.privsep fails at every use of that then."""
+    owners = {"nova-compute": "/etc/nova", "neutron-metadata-agent": "/etc/neutron"}
+    known: set[tuple[int, str]] = set()  # the ids of a service and of its helper
+    while not supervisor.stopping.wait(2):
+        now: set[tuple[int, str]] = set()
+        for name, configuration in owners.items():
+            owner = supervisor.processes.get(name)
+            if owner is None or owner.poll() is not None:
+                continue
+            found = run(["pgrep", "-f", f"privsep-helper --config-file {configuration}"], may_fail=True).split()
+            now |= {(owner.pid, pid) for pid in found}
+            if any(pid not in found for mine, pid in known if mine == owner.pid):
+                print(f"a privileged helper of {name} was killed: starting {name} again", flush=True)
+                owner.kill()
+        known = now
+
+
+def stop_guests(supervisor: Supervisor, patience: float = 15) -> None:
     """Shut the guests down as their power button would; who does not obey in time (seconds) is cut off.
 
     nova-compute goes first and at once, so that it does not take the end of the guests for their users' wish: it finds

@@ -1,0 +1,57 @@
+"""Hosts that are only in Nova's books, for topologies of hundreds: real APIs, real ports, no guest. Needs root."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import Running, until
+
+HOSTS, WORKERS = 40, 3  # enough to be more than a project's usual quota (10 servers)
+
+
+@pytest.fixture(scope="module")
+def cloud():
+    running = Running("fake", "fake")
+    done = running.command("up", LOCALCLOUD_API_WORKERS=str(WORKERS))
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    yield running
+    running.command("clean")
+
+
+def test_the_apis_have_the_workers_that_were_asked_for(cloud):
+    """Processes that serve, each API's first one apart."""
+    running = cloud.inside("ps", "-e", "-o", "args").splitlines()
+    assert [sum(line.startswith(f"uwsgi-{name}") for line in running) for name in ("nova", "neutron")] == [WORKERS] * 2
+
+
+def test_many_hosts_at_once_and_after_a_restart(cloud):
+    """All are active with an address each, no guest runs, and the next start of the cloud still has them."""
+    api = cloud.connection()
+    network = api.network.create_network(name="many")
+    api.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.88.0.0/22")
+    image, flavor = api.image.find_image("debian-13"), api.compute.find_flavor("small")
+    api.compute.create_server(
+        name="many", image_id=image.id, flavor_id=flavor.id, networks=[{"uuid": network.id}],
+        min_count=HOSTS, max_count=HOSTS,
+    )  # fmt: skip
+
+    def active():
+        found = list(cloud.connection().compute.servers())
+        assert "ERROR" not in {server.status for server in found}
+        return [server for server in found if server.status == "ACTIVE"][HOSTS - 1 :]
+
+    until(active, 300, 2)
+    ports = list(api.network.ports(network_id=network.id, device_owner="compute:nova"))
+    assert len({port.fixed_ips[0]["ip_address"] for port in ports}) == HOSTS
+    assert "qemu" not in cloud.inside("ps", "-e", "-o", "args")
+    assert cloud.command("down").returncode == 0
+    cloud.up()
+    until(active, 60, 2)
+    api = cloud.connection()
+    for server in api.compute.servers():
+        api.compute.delete_server(server)
+
+    def gone():
+        return not list(api.compute.servers()) and not list(api.network.ports(network_id=network.id))
+
+    until(gone, 300, 2)
+    api.network.delete_network(network)
