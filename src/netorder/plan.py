@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cached_property
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, ip_network
 from typing import TYPE_CHECKING, Any
 
-from netorder.model import Host, Network, Plan, Port, Route, Router, RouterInterface, Rule, SecurityGroup, Service
-from netorder.routes import ways_in
-from netorder.spec import ANYWHERE, PEERS, SSH, HostSpec, Match, RouterSpec, Topology
+from netorder.model import (
+    Host,
+    Network,
+    Plan,
+    Port,
+    Route,
+    Router,
+    RouterInterface,
+    Rule,
+    SecurityGroup,
+    Service,
+    Subnet,
+)
+from netorder.spec import PEERS, SSH, HostSpec, Interface, Match, NetworkSpec, RouterSpec, Topology
+from netorder.tables import Tables, merged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
+
+    from netorder.reader import Address, Prefix
+    from netorder.routing import Routing
 
 __all__ = ["from_dict", "plan", "to_dict"]
 
@@ -20,6 +35,7 @@ EGRESS = (
     Rule("egress", "IPv4", None, None, None, None),
     Rule("egress", "IPv6", None, None, None, None),
 )
+MOST_PAIRS = 10  # of a port's allowed address pairs, Neutron's default
 
 
 def plan(topology: Topology) -> Plan:
@@ -30,32 +46,20 @@ def plan(topology: Topology) -> Plan:
 class _Planner:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
-        self._graph = topology.graph()
-        self._cidrs = {network.name: network.cidr for network in topology.networks}
+        self._tables = Tables(topology)
         self._hosts = {host.name: host for host in topology.hosts}
-        self._routers = {
-            (router.name, network): str(address)
-            for router in topology.routers
-            for network, address in router.interfaces
-        }
-        self._ways = ways_in(self._graph, {host.name: host.network for host in topology.hosts}, topology.entries)
-        self._bastions = {way[-1] for way in self._ways.values() if way}
+        self._networks = {network.name: network for network in topology.networks}
+        self._bastions = {way.through[-1] for way in topology.ways.values() if way and way.through}
+        self._shared: dict[str, tuple[Route, ...]] = {}  # by network: its hosts' routes
+        self._crossed: dict[tuple[int, str, str], tuple[str, ...]] = {}
+        self._by_target = self._rules_by_target()
+        self._forwarded = self._rules_of_forwarders()
 
     def plan(self) -> Plan:
         return Plan(
             topology=self._topology.name,
             external_network=self._topology.external_network,
-            networks=tuple(
-                Network(
-                    name=network.name,
-                    cloud_name=self._cloud_name(network.name),
-                    cidr=str(network.cidr),
-                    gateway_ip=str(network.gateway) if network.gateway else None,
-                    dns_nameservers=network.dns_nameservers,
-                    allocation_pool=(str(network.allocation_pool[0]), str(network.allocation_pool[1])),
-                )
-                for network in self._topology.networks
-            ),
+            networks=tuple(self._network(network) for network in self._topology.networks),
             routers=tuple(self._router(router) for router in self._topology.routers),
             security_groups=tuple(self._security_group(host) for host in self._topology.hosts),
             hosts=tuple(self._host(host) for host in self._topology.hosts),
@@ -64,48 +68,50 @@ class _Planner:
     def _cloud_name(self, name: str) -> str:
         return f"{self._topology.name}-{name}"
 
+    # Networks and routers
+
+    def _network(self, network: NetworkSpec) -> Network:
+        name = self._cloud_name(network.name)
+        subnets = []
+        for subnet in network.subnets:
+            version = subnet.cidr.version
+            # a network of both versions has its IPv6 subnet by another name; a dot, which no name of the topology holds
+            subnet_name = f"{name}.ipv6" if len(network.subnets) > 1 and version == 6 else name  # noqa: PLR2004
+            handed_out = network.routes == "subnet" and version == 4  # noqa: PLR2004 - DHCPv6 has no routes
+            subnets.append(
+                Subnet(
+                    cloud_name=subnet_name,
+                    version=version,
+                    cidr=str(subnet.cidr),
+                    gateway_ip=str(subnet.gateway) if subnet.gateway else None,
+                    dns_nameservers=subnet.dns_nameservers,
+                    allocation_pool=(str(subnet.allocation_pool[0]), str(subnet.allocation_pool[1])),
+                    host_routes=self._tables.of_network(network.name, version) if handed_out else (),
+                )
+            )
+        return Network(network.name, name, tuple(subnets))
+
     def _router(self, router: RouterSpec) -> Router:
+        name = self._cloud_name(router.name)
+        declared = sorted(router.routes, key=lambda route: (route[0].version, route[0]))
         return Router(
             name=router.name,
-            cloud_name=self._cloud_name(router.name),
+            cloud_name=name,
             external=router.external,
+            external_network=router.external_network,
             interfaces=tuple(
-                # a dot, which no name holds, so that no two ports are called the same
-                RouterInterface(network, str(address), f"{self._cloud_name(router.name)}.{network}")
-                for network, address in router.interfaces
+                # a dot, as above, so that no two ports are called the same
+                RouterInterface(one.network, tuple(map(str, one.addresses)), f"{name}.{one.network}")
+                for one in router.interfaces
             ),
-            routes=tuple(Route(str(cidr), next_hop) for cidr, next_hop in sorted(self._transit_routes[router.name])),
+            routes=(
+                *(Route(str(to), str(via)) for to, via in declared),
+                *self._tables.of_router(router.name, 4),
+                *self._tables.of_router(router.name, 6),
+            ),
         )
 
-    @cached_property
-    def _transit_routes(self) -> dict[str, set[tuple[IPv4Network, str]]]:
-        """The (destination, next hop) pairs that each router needs to pass on what comes to it."""
-        routes: dict[str, set[tuple[IPv4Network, str]]] = {router.name: set() for router in self._topology.routers}
-        done: set[tuple[str, str]] = set()
-        for router, destination in self._transits():
-            here = router
-            # where another way has passed, the rest of this one is known
-            while (here, destination) not in done and (hop := self._graph.next_hop(here, destination)):
-                done.add((here, destination))
-                routes[here].add((self._cidrs[destination], self._routers[hop.router, hop.network]))
-                here = hop.router
-        return routes
-
-    def _transits(self) -> Iterator[tuple[str, str]]:
-        """Yield first router and destination network of all traffic that routers must carry.
-
-        These are the ways from every network to every other, and the answers to SSH of the hosts behind others: static
-        routes are what SSH brings them, so until then they answer by their default gateway.
-        """
-        for source in self._graph.networks:
-            for destination in self._graph.networks:
-                first = self._graph.first_hop(source, destination)
-                if source != destination and first:
-                    yield first, destination
-        for host, way in self._ways.items():
-            source = self._hosts[host].network
-            if way and self._hosts[way[-1]].network != source:
-                yield self._graph.gateways[source], self._hosts[way[-1]].network
+    # Hosts
 
     def _host(self, host: HostSpec) -> Host:
         derived = ["netorder"]
@@ -113,93 +119,258 @@ class _Planner:
             derived += ["services", f"service_{host.service.name}"]
         if host.name in self._bastions:
             derived.append("bastions")
-        name = self._cloud_name(host.name)
+        way = self._topology.ways[host.name]
         return Host(
             name=host.name,
-            cloud_name=name,
+            cloud_name=self._cloud_name(host.name),
             image=host.image,
             flavor=host.flavor,
             user=host.user,
-            port=Port(name, host.network, str(host.address), (host.name,)),
+            ports=tuple(self._port(host, index, one) for index, one in enumerate(host.interfaces)),
+            gateways=self._gateways(host),
             floating_ip=host.floating_ip,
+            forwarding=host.forward,
             routes=self._host_routes(host),
-            way_in=self._ways[host.name],
+            way_in=way.through if way else None,
+            ssh_address=str(self._ssh_address(host)),
             groups=(*derived, *host.groups),
             service=self._service(host),
         )
 
+    def _port(self, host: HostSpec, index: int, interface: Interface) -> Port:
+        name = self._cloud_name(host.name)
+        return Port(
+            # the first is named as its host, the others as routers' are
+            cloud_name=name if index == 0 else f"{name}.{interface.network}",
+            network=interface.network,
+            addresses=tuple(map(str, interface.addresses)),
+            security_groups=(host.name,),
+            allowed_address_pairs=self._pairs.get((host.name, interface.network), ()),
+        )
+
+    def _gateways(self, host: HostSpec) -> tuple[str, ...]:
+        found = []
+        for version, routing in self._topology.routings.items():
+            network = routing.default_network(host.name)
+            subnet = self._networks[network].subnet(version) if network else None
+            if subnet and subnet.gateway:
+                found.append(str(subnet.gateway))
+        return tuple(found)
+
+    def _ssh_address(self, host: HostSpec) -> Address:
+        way = self._topology.ways[host.name]
+        address = host.address(way.target, way.version) if way and way.target else None
+        return address or host.interfaces[0].addresses[0]
+
     def _host_routes(self, host: HostSpec) -> tuple[Route, ...]:
-        """Return the declared routes, and those to all networks that another router than the gateway is nearer to."""
-        routes = [(cidr, str(next_hop)) for cidr, next_hop in host.routes]
-        for name, cidr in self._cidrs.items():
-            first = self._graph.first_hop(host.network, name)
-            if name != host.network and first and first != self._graph.gateways[host.network]:
-                routes.append((cidr, self._routers[first, host.network]))
-        return tuple(Route(str(cidr), next_hop) for cidr, next_hop in sorted(routes))
+        """Return the declared routes and the derived ones; hosts of one network share theirs."""
+        (first, *others) = host.interfaces
+        if others or host.forward:
+            derived = (*self._tables.of_host(host.name, 4), *self._tables.of_host(host.name, 6))
+        else:
+            derived = self._routes_on(self._networks[first.network])
+        if not host.routes:
+            return derived
+        names = {subnet.cidr: network.name for network in self._topology.networks for subnet in network.subnets}
+        asked = {names[to] for to, _ in host.routes if to in names}
+        if asked and not others:
+            derived = tuple(
+                route
+                for version, routing in self._topology.routings.items()
+                if routing.homes[host.name]
+                for route in self._tables.of_asked(host.name, version, dict.fromkeys(asked, ""))
+            )
+        elif asked:
+            known = {str(to) for to, _ in host.routes}
+            derived = tuple(route for route in derived if route.destination not in known)
+        routes = {ip_network(route.destination): route for route in derived}
+        routes |= {to: Route(str(to), str(via)) for to, via in host.routes}
+        return tuple(routes[to] for to in sorted(routes, key=lambda to: (to.version, to)))
+
+    def _routes_on(self, network: NetworkSpec) -> tuple[Route, ...]:
+        if network.name not in self._shared:
+            ipv4 = () if network.routes == "subnet" else self._tables.of_network(network.name, 4)
+            self._shared[network.name] = (*ipv4, *self._tables.of_network(network.name, 6))
+        return self._shared[network.name]
 
     def _service(self, host: HostSpec) -> Service | None:
         if host.service is None:
             return None
-        first = {other.service.name: other for other in reversed(self._topology.hosts) if other.service}
-        peers = tuple((name, _url(first[name])) for name in PEERS.get(host.service.name, ()))
+        peers = tuple((name, self._url(host, self._serving[name])) for name in PEERS.get(host.service.name, ()))
         return Service(host.service.name, host.service.port, peers)
 
-    def _security_group(self, host: HostSpec) -> SecurityGroup:
-        ingress: set[Rule] = set()
-        for rule in self._topology.rules:
-            if host.name not in rule.targets:
+    @cached_property
+    def _serving(self) -> dict[str, HostSpec]:
+        return {other.service.name: other for other in reversed(self._topology.hosts) if other.service}
+
+    def _url(self, caller: HostSpec, callee: HostSpec) -> str:
+        port = callee.service.port if callee.service else 0
+        address = callee.addresses[0]
+        for version, routing in self._topology.routings.items():
+            if met := routing.meets(caller.name, callee.name):
+                address = callee.address(met[1], version) or address
+                break
+        return f"http://[{address}]:{port}" if address.version == 6 else f"http://{address}:{port}"  # noqa: PLR2004
+
+    # Forwarding hosts
+
+    @cached_property
+    def _pairs(self) -> dict[tuple[str, str], tuple[str, ...]]:
+        """The prefixes that may come and go at a forwarding host's port on a network, for others."""
+        found: dict[tuple[str, str], dict[int, set[str]]] = {}
+        for version, routing in self._topology.routings.items():
+            if not routing.graph.hosts:
                 continue
-            matches = set(rule.matches)
-            if rule.service and host.service:
-                matches.add(Match("tcp", host.service.port, host.service.port))
-            others = [cidr for cidr in rule.sources if cidr != IPv4Network(host.address)]
-            ingress |= {_ingress(match, cidr) for match in matches for cidr in others}
-        if way := self._ways[host.name]:
-            ingress.add(_ingress(Match("tcp", SSH, SSH), IPv4Network(self._hosts[way[-1]].address)))
-        return SecurityGroup(host.name, self._cloud_name(host.name), (*EGRESS, *sorted(ingress, key=_by_port)))
+            for source in routing.populated:
+                for destination in routing.populated:
+                    if source != destination and routing.talks(source, destination):
+                        for crossing in routing.crossings(source, destination):
+                            entry = found.setdefault((crossing.host, crossing.entry), {})
+                            entry.setdefault(version, set()).add(destination)
+                            leaving = found.setdefault((crossing.host, crossing.exit), {})
+                            leaving.setdefault(version, set()).add(source)
+        return {key: self._as_pairs(beyond) for key, beyond in found.items()}
+
+    def _as_pairs(self, beyond: dict[int, set[str]]) -> tuple[str, ...]:
+        pairs: list[Prefix] = []
+        for version, networks in sorted(beyond.items()):
+            cidrs = [subnet.cidr for name in networks if (subnet := self._networks[name].subnet(version))]
+            prefixes = merged([(int(one.network_address), one.prefixlen) for one in cidrs], cidrs[0].max_prefixlen)
+            pairs += [type(cidrs[0])((first, length)) for first, length in prefixes]
+        if len(pairs) > MOST_PAIRS:
+            pairs = [ip_network("0.0.0.0/0" if version == 4 else "::/0") for version in sorted(beyond)]  # noqa: PLR2004
+        return tuple(map(str, pairs))
+
+    def _hosts_between(self, version: int, routing: Routing, source: str, destination: str) -> tuple[str, ...]:
+        key = (version, source, destination)
+        if key not in self._crossed:
+            talk = source != destination and routing.talks(source, destination)
+            crossings = routing.crossings(source, destination) if talk else ()
+            self._crossed[key] = tuple(crossing.host for crossing in crossings)
+        return self._crossed[key]
+
+    def _rules_of_forwarders(self) -> dict[str, set[Rule]]:
+        """What is let in to a host behind a forwarding one must be let in to that too: its ports see it pass."""
+        found: dict[str, set[Rule]] = {}
+        for version, routing in self._topology.routings.items():
+            if not routing.graph.hosts:
+                continue
+            targets: dict[tuple[int, Match, str], None] = {}  # rule, match, target's network
+            for index, rule in enumerate(self._topology.rules):
+                for target in rule.targets:
+                    for match in self._matches(rule.matches, self._hosts[target] if rule.service else None):
+                        targets |= {(index, match, network): None for network in routing.homes[target]}
+            for index, match, destination in targets:
+                for cidr in self._topology.rules[index].sources:
+                    if cidr.version != version:
+                        continue
+                    for source, part in self._parts(version, routing, cidr):
+                        for host in self._hosts_between(version, routing, source, destination):
+                            found.setdefault(host, set()).add(_ingress(match, part))
+        return found
+
+    def _parts(self, version: int, routing: Routing, cidr: Prefix) -> list[tuple[str, Prefix]]:
+        """Return the networks that ``cidr`` shares addresses with, and these."""
+        low, high = int(cidr.network_address), int(cidr.broadcast_address)
+        found = []
+        for name in routing.populated:
+            subnet = self._networks[name].subnet(version)
+            if subnet and int(subnet.cidr.network_address) <= high and low <= int(subnet.cidr.broadcast_address):
+                found.append((name, cidr if cidr.prefixlen > subnet.cidr.prefixlen else subnet.cidr))
+        return found
+
+    # Security groups
+
+    def _matches(self, matches: Iterable[Match], host: HostSpec | None) -> set[Match]:
+        """Return the matches, and that of the host's service if one is given."""
+        service = host.service if host else None
+        return {*matches, *([Match("tcp", service.port, service.port)] if service else [])}
+
+    def _rules_by_target(self) -> dict[str, list[tuple[frozenset[Rule], set[Match], tuple[Prefix, ...]]]]:
+        """For each host what is let in to it: the rules as they are for everybody, what is matched, and the sources."""
+        found: dict[str, list[tuple[frozenset[Rule], set[Match], tuple[Prefix, ...]]]] = {
+            host.name: [] for host in self._topology.hosts
+        }
+        for rule in self._topology.rules:
+            made: dict[frozenset[Match], frozenset[Rule]] = {}
+            for target in rule.targets:
+                matches = frozenset(self._matches(rule.matches, self._hosts[target] if rule.service else None))
+                if matches not in made:
+                    made[matches] = frozenset(_ingress(match, cidr) for match in matches for cidr in rule.sources)
+                found[target].append((made[matches], set(matches), rule.sources))
+        return found
+
+    def _security_group(self, host: HostSpec) -> SecurityGroup:
+        ingress: set[Rule] = set(self._forwarded.get(host.name, ()))
+        own = {ip_network(address) for address in host.addresses}
+        versions = {address.version for address in host.addresses}
+        for rules, matches, sources in self._by_target[host.name]:
+            mine = {_ingress(match, cidr) for cidr in own.intersection(sources) for match in matches}
+            ingress |= rules - mine
+        way = self._topology.ways[host.name]
+        if way and way.through and way.source:
+            bastion = self._hosts[way.through[-1]].address(way.source, way.version)
+            if bastion:
+                ingress.add(_ingress(Match("tcp", SSH, SSH), ip_network(bastion)))
+        kinds = {f"IPv{version}" for version in versions}
+        its = sorted((rule for rule in ingress if rule.ethertype in kinds), key=_by_port)
+        return SecurityGroup(host.name, self._cloud_name(host.name), (*EGRESS, *its))
 
 
-def _url(host: HostSpec) -> str:
-    port = host.service.port if host.service else 0
-    return f"http://{host.address}:{port}"
+def _ingress(match: Match, cidr: Prefix) -> Rule:
+    remote = str(cidr) if cidr.prefixlen else None
+    protocol = "ipv6-icmp" if match.protocol == "icmp" and cidr.version == 6 else match.protocol  # noqa: PLR2004
+    return Rule("ingress", f"IPv{cidr.version}", protocol, match.first or None, match.last or None, remote)
 
 
-def _ingress(match: Match, cidr: IPv4Network) -> Rule:
-    remote = None if cidr == ANYWHERE else str(cidr)
-    return Rule("ingress", "IPv4", match.protocol, match.first or None, match.last or None, remote)
-
-
-def _by_port(rule: Rule) -> tuple[str, int, int, IPv4Network]:
-    remote = IPv4Network(rule.remote_cidr) if rule.remote_cidr else ANYWHERE
-    return rule.protocol or "", rule.port_min or 0, rule.port_max or 0, remote
+def _by_port(rule: Rule) -> tuple[str, str, int, int, Prefix]:
+    remote = ip_network(rule.remote_cidr) if rule.remote_cidr else IPv4Network("0.0.0.0/0")
+    return rule.ethertype, rule.protocol or "", rule.port_min or 0, rule.port_max or 0, remote
 
 
 def to_dict(plan: Plan) -> dict[str, Any]:
     """Return the plan as plain data, as JSON has it; ``json.dumps`` of it is the same every time."""
-    data: dict[str, Any] = _plain(dataclasses.asdict(plan))
+    data: dict[str, Any] = _plain(plan, {})
     return data
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - any JSON value
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+def _plain(value: Any, known: dict[int, Any]) -> Any:  # noqa: ANN401 - any JSON value
+    """Return ``value`` as plain data. What many hosts share (their routes) is made once: ``known`` holds it by id."""
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        if id(value) not in known:
+            known[id(value)] = [_plain(item, known) for item in value]
+        return known[id(value)]
+    if dataclasses.is_dataclass(value):
+        return {name: _plain(getattr(value, name), known) for name in value.__dataclass_fields__}
     return value
 
 
 def from_dict(data: dict[str, Any]) -> Plan:
     """Return the plan that ``to_dict`` gave ``data`` for."""
+
+    def routes(items: list[dict[str, str]]) -> tuple[Route, ...]:
+        return tuple(Route(**item) for item in items)
+
     return Plan(
         topology=data["topology"],
         external_network=data["external_network"],
-        networks=tuple(Network(**_tupled(network)) for network in data["networks"]),
+        networks=tuple(
+            Network(
+                network["name"],
+                network["cloud_name"],
+                tuple(
+                    Subnet(**_tupled(subnet) | {"host_routes": routes(subnet["host_routes"])})
+                    for subnet in network["subnets"]
+                ),
+            )
+            for network in data["networks"]
+        ),
         routers=tuple(
             Router(
                 **_tupled(router)
                 | {
-                    "interfaces": tuple(RouterInterface(**interface) for interface in router["interfaces"]),
-                    "routes": tuple(Route(**route) for route in router["routes"]),
+                    "interfaces": tuple(RouterInterface(**_tupled(one)) for one in router["interfaces"]),
+                    "routes": routes(router["routes"]),
                 }
             )
             for router in data["routers"]
@@ -212,8 +383,8 @@ def from_dict(data: dict[str, Any]) -> Plan:
             Host(
                 **_tupled(host)
                 | {
-                    "port": Port(**_tupled(host["port"])),
-                    "routes": tuple(Route(**route) for route in host["routes"]),
+                    "ports": tuple(Port(**_tupled(port)) for port in host["ports"]),
+                    "routes": routes(host["routes"]),
                     "service": Service(**_tupled(host["service"])) if host["service"] else None,
                 }
             )

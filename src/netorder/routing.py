@@ -1,0 +1,190 @@
+"""Who sends what where: the static routes of every host and router for one IP version, and by which interface.
+
+A host gets a route only where its default gateway does not lead, a router only for what comes to it; both only towards
+networks with hosts on them. So each route is needed: without it some pair of hosts is cut.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from netorder.routes import Hop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from netorder.routes import Crossing, Graph, Tree
+
+__all__ = ["Routing"]
+
+
+class Routing:
+    """``homes`` gives each host's networks in the order of its interfaces, ``gateways`` each network's default gateway.
+
+    ``asked`` are the routes declared by hand to networks of the topology: host to network to router.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        homes: Mapping[str, tuple[str, ...]],
+        gateways: Mapping[str, str],
+        asked: Mapping[str, Mapping[str, str]],
+    ) -> None:
+        self.graph = graph
+        self.homes = homes
+        self.gateways = gateways
+        self._asked = asked
+        self.several = {
+            host: networks for host, networks in homes.items() if len(networks) > 1 or host in graph.hosts
+        }
+        self.alone = {networks[0] for host, networks in homes.items() if host not in self.several and networks}
+        self.populated = [network for network in graph.networks if network in self._with_hosts]
+
+    @cached_property
+    def _with_hosts(self) -> set[str]:
+        return {network for networks in self.homes.values() for network in networks}
+
+    def default_network(self, host: str) -> str | None:
+        """Return the network whose gateway is the host's: the first one that has one."""
+        return next((network for network in self.homes.get(host, ()) if network in self.gateways), None)
+
+    def leaves_by(self, host: str, destination: str) -> str | None:
+        """Return the network by which ``host`` sends to network ``destination``; None when no way leads there."""
+        networks = self.homes.get(host, ())
+        if destination in networks:
+            return destination
+        if host not in self.several:
+            return networks[0] if networks and self.graph.joined(networks[0], destination) else None
+        tree = self.graph.tree(destination)
+        if host in self.graph.hosts:
+            hop = tree.hops.get(host)
+            return hop.network if hop else None
+        islands = self.graph.islands
+        firsts = {islands[network]: network for network in reversed(networks)}
+        best = None
+        for network in networks:
+            if firsts[islands[network]] == network and network in tree.first:
+                length = tree.lengths[tree.first[network]]
+                if best is None or length < best[0]:
+                    best = (length, network)
+        return best[1] if best else None
+
+    @cached_property
+    def _exits(self) -> set[tuple[str, str]]:
+        """The (network, destination) pairs for which some host on the network leaves by it."""
+        found = {
+            (network, destination)
+            for network in self.alone
+            for destination in self.populated
+            if network != destination and self.graph.joined(network, destination)
+        }
+        for host, networks in self.several.items():
+            found |= {
+                (network, destination)
+                for destination in self.populated
+                if destination not in networks and (network := self.leaves_by(host, destination))
+            }
+        return found
+
+    def talks(self, network: str, destination: str) -> bool:
+        """Tell whether hosts on both networks send to each other by just these."""
+        return (network, destination) in self._exits and (destination, network) in self._exits
+
+    def meets(self, host: str, other: str) -> tuple[str, str] | None:
+        """Return the networks on which ``host`` and ``other`` have the addresses by which they talk to each other."""
+        mine, its = self.homes.get(host, ()), self.homes.get(other, ())
+        for network in mine:
+            if network in its:
+                return network, network
+        for destination in its:
+            source = self.leaves_by(host, destination)
+            if source and self.leaves_by(other, source) == destination:
+                return source, destination
+        return None
+
+    def crossings(self, network: str, destination: str) -> tuple[Crossing, ...]:
+        """Return the forwarding hosts between two networks, in order."""
+        first = self.graph.tree(destination).first.get(network)
+        return self.graph.crossings(first, network, destination) if first else ()
+
+    def mirrors(self, router: str, network: str, destination: str) -> bool:
+        """Tell whether a way that begins with ``router`` crosses the same forwarding hosts as answers do."""
+        if not self.graph.hosts:
+            return True
+        return self.graph.crossings(router, network, destination) == self.crossings(network, destination)
+
+    def settle(self, forced: Iterable[tuple[str, str]], gateway_only: Iterable[str]) -> None:
+        """Decide every route.
+
+        ``forced`` (network, destination) pairs go by the network's gateway: that is what hosts have before they are
+        configured. So does everything from the networks ``gateway_only``.
+        """
+        self.network_routes: dict[str, list[tuple[str, Hop]]] = {network: [] for network in self.alone}
+        self.host_routes: dict[str, dict[str, Hop]] = {host: {} for host in self.several}
+        self.router_routes: dict[str, list[tuple[str, Hop]]] = {router: [] for router in self.graph.routers}
+        by_gateway, only = set(forced), set(gateway_only)
+        for destination in self.populated:
+            self._settle(destination, by_gateway, only)
+
+    def _settle(self, destination: str, by_gateway: set[tuple[str, str]], gateway_only: set[str]) -> None:
+        tree = self.graph.tree(destination)
+        carriers: set[str] = set()  # routers that need a route to the destination
+
+        def carry(router: str) -> None:
+            while router not in carriers and (hop := tree.hops[router]):
+                carriers.add(router)
+                router = hop.router
+
+        undecided: list[tuple[int, str | None, str | None, Hop]] = []  # length, host if it has several, gateway, hop
+        for host, network, hop in self._senders(tree, destination):
+            gateway = self.gateways.get(network)
+            if host is not None and self.default_network(host) != network:
+                gateway = None
+            near = gateway is not None and self.mirrors(gateway, network, destination)
+            if gateway is not None and near and (
+                tree.lengths[gateway] == tree.lengths[hop.router]
+                or (network, destination) in by_gateway
+                or (host is None and network in gateway_only)
+            ):
+                carry(gateway)
+            else:
+                undecided.append((tree.lengths[hop.router], host, gateway if near else None, hop))
+        for routes in (self._asked.get(host, {}) for host in self.homes):
+            if destination in routes:
+                carry(routes[destination])
+        # The farthest first. Whatever is added for those that are nearer, their gateways are not on the way of that: what
+        # is decided here stays right.
+        for _, host, gateway, hop in sorted(undecided, key=lambda one: -one[0]):
+            if gateway is not None and gateway in carriers:
+                continue
+            carry(hop.router)
+            if host is None:
+                self.network_routes[hop.network].append((destination, hop))
+            else:
+                self.host_routes[host][destination] = hop
+        for router in self.graph.routers:
+            if router in carriers and (next_hop := tree.hops[router]):
+                if router not in self.graph.hosts:
+                    self.router_routes[router].append((destination, next_hop))
+                elif not self._is_default(router, next_hop):
+                    self.host_routes[router][destination] = next_hop
+
+    def _is_default(self, host: str, hop: Hop) -> bool:
+        network = self.default_network(host)
+        return network == hop.network and network is not None and self.gateways[network] == hop.router
+
+    def _senders(self, tree: Tree, destination: str) -> Iterable[tuple[str | None, str, Hop]]:
+        """Yield who sends to ``destination``: host (None for all that are on one network only), network, best hop."""
+        for network in self.populated:
+            if network in self.alone and self.talks(network, destination):
+                yield None, network, Hop(tree.first[network], network)
+        for host, networks in self.several.items():
+            if destination in networks:
+                continue
+            leaving = self.leaves_by(host, destination)
+            if leaving is None or not self.talks(leaving, destination):
+                continue
+            hop = tree.hops.get(host) if host in self.graph.hosts else None
+            yield host, leaving, hop or Hop(tree.first[leaving], leaving)
