@@ -1,0 +1,455 @@
+"""Who reaches whom, on which port, by which way, and why (not): the plan's reachability matrix.
+
+Pure: derived from the plan alone. A packet is followed hop by hop through host routes, gateways and routers, there and
+back, as the kernel and Neutron would send it: the source address is that of the interface it leaves by; a port lets
+through only its own addresses and those it forwards for; security groups are stateful at each port, so question and
+answer must pass the same ones. What lies within one prefix of the topology goes one way, so ways are found once for each
+pair of host and network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from netorder.model import Host, Plan, Port, Route, Router, Rule
+
+__all__ = ["OUTSIDE", "Hop", "Matrix", "Verdict"]
+
+OUTSIDE = "outside"
+OPEN, CLOSED, NO_ROUTE = "open", "closed", "no route"
+UNUSED = 9  # discard: no service here listens on it and no topology has a reason to open it
+SSH = 22
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """A host, router or the outside on a way; what comes in from network ``entry`` goes out to ``exit``, and why."""
+
+    node: str
+    entry: str | None
+    exit: str | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The ``state`` (open, closed or no route), the ``reason`` in words, and the ways there and back."""
+
+    state: str
+    reason: str
+    source_address: str | None
+    address: str | None
+    there: tuple[Hop, ...]
+    back: tuple[Hop, ...]
+
+
+class _Step(NamedTuple):
+    """Where a node sends a packet: out to network ``exit`` (None: to the outside), to ``next_hop`` or to its end."""
+
+    exit: str | None
+    next_hop: str | None
+    why: str
+
+
+class _Way(NamedTuple):
+    """A packet's way: ``crossings`` are the (host, entry, exit) of forwarding hosts; ``fault`` says why it ends early."""
+
+    hops: tuple[Hop, ...]
+    crossings: tuple[tuple[str, str, str], ...]
+    leaves: str | None
+    arrives: str | None
+    fault: str | None
+
+
+class _Table:
+    """The routes of one node, the longest prefix first, by IP version."""
+
+    def __init__(self, routes: Iterable[Route], gateways: Iterable[str]) -> None:
+        self._entries: dict[int, list[tuple[int, int, int, str, str]]] = {4: [], 6: []}
+        for route in routes:
+            prefix = ip_network(route.destination)
+            first, last = int(prefix.network_address), int(prefix.broadcast_address)
+            why = f"route {route.destination} via {route.next_hop}"
+            self._entries[prefix.version].append((-prefix.prefixlen, first, last, route.next_hop, why))
+        for gateway in gateways:
+            version = 6 if ":" in gateway else 4
+            self._entries[version].append((0, 0, (1 << 128) - 1, gateway, f"default gateway {gateway}"))
+        for entries in self._entries.values():
+            entries.sort()
+
+    def find(self, version: int, first: int) -> tuple[str, str] | None:
+        """Return next hop and reason for an address."""
+        return next(((hop, why) for _, low, high, hop, why in self._entries[version] if low <= first <= high), None)
+
+
+class Matrix:
+    """The reachability matrix of a plan.
+
+    A source is a host's name, ``outside`` (an IPv4 address of which no rule speaks) or an address that is not the
+    topology's. A destination is a host's name (the address on which it answers that source, IPv4 first), one of its
+    addresses, or ``outside``. A protocol is tcp, udp or icmp; the latter means ICMPv6 where the address is IPv6.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.hosts: dict[str, Host] = {host.name: host for host in plan.hosts}
+        self._routers: dict[str, Router] = {router.name: router for router in plan.routers}
+        self._subnets = {(network.name, subnet.version): subnet for network in plan.networks for subnet in network.subnets}
+        self._bases = {key: int(ip_network(subnet.cidr).network_address) for key, subnet in self._subnets.items()}
+        self._owners: dict[str, tuple[str, str]] = {}  # address -> its node and network
+        for router in plan.routers:
+            for interface in router.interfaces:
+                self._owners |= {address: (router.name, interface.network) for address in interface.addresses}
+        self._ports: dict[tuple[str, str], Port] = {}
+        for host in plan.hosts:
+            for port in host.ports:
+                self._ports[host.name, port.network] = port
+                self._owners |= {address: (host.name, port.network) for address in port.addresses}
+        self._tables: dict[str, _Table] = {}
+        self._shared: dict[tuple[int, tuple[str, ...], tuple[str, ...]], _Table] = {}
+        self._steps: dict[tuple[str, str | None, int], _Step | None] = {}
+        self._ways: dict[tuple[str, str, int], _Way] = {}
+        self._chosen: dict[tuple[str, str], str | None] = {}
+
+    # What to ask
+
+    def destinations(self, host: str) -> tuple[str, ...]:
+        """Return the addresses of a host."""
+        return self.hosts[host].addresses
+
+    def ports(self, destination: str) -> list[tuple[str, int | None]]:
+        """Return the (protocol, port) pairs worth asking a host or address: the ends of its rules' ranges, their
+        neighbours, SSH, an unused port, and ICMP.
+        """
+        host = destination if destination in self.hosts else self._owners[destination][0]
+        found: set[tuple[str, int]] = {("tcp", SSH), ("tcp", UNUSED), ("udp", UNUSED)}
+        for rule in self._rules(host, "ingress"):
+            if rule.port_min is not None and rule.port_max is not None and rule.protocol:
+                near = (rule.port_min - 1, rule.port_min, rule.port_max, rule.port_max + 1)
+                found |= {(rule.protocol, port) for port in near if 1 <= port <= 65535}  # noqa: PLR2004
+        return [*sorted(found), ("icmp", None)]
+
+    def verdict(self, source: str, destination: str, protocol: str, port: int | None = None) -> str:
+        """Return ``open``, ``closed`` or ``no route``."""
+        return self.explain(source, destination, protocol, port).state
+
+    # Answers
+
+    def explain(self, source: str, destination: str, protocol: str, port: int | None = None) -> Verdict:
+        """Say what becomes of a connection and why.
+
+        Raises KeyError for a host that the plan does not have, ValueError for a source that is neither that nor an
+        address.
+        """
+        if destination == OUTSIDE:
+            return self._to_outside(source, protocol, port)
+        if destination not in self.hosts and destination not in self._owners:
+            raise KeyError(destination)
+        if source not in self.hosts:
+            return self._from_outside(source, destination, protocol, port)
+        host = destination if destination in self.hosts else self._owners[destination][0]
+        if host not in self.hosts:
+            raise KeyError(destination)
+        if host == source:
+            address = self.destinations(host)[0] if destination in self.hosts else destination
+            return Verdict(OPEN, "a host always reaches itself", address, address, (), ())
+        address = self._choose(source, host) if destination in self.hosts else destination
+        if address is None:
+            return Verdict(NO_ROUTE, f"{source} and {host} have no IP version in common", None, None, (), ())
+        return self._between(source, address, protocol, port)
+
+    def _between(self, source: str, address: str, protocol: str, port: int | None) -> Verdict:
+        host, network = self._owners[address]
+        version = 6 if ":" in address else 4
+        there = self._way(source, network, version, host)
+        own = self._address(source, there.leaves, version) if there.leaves else None
+        if there.fault or own is None or there.leaves is None:
+            return Verdict(NO_ROUTE, there.fault or f"{source} has no IPv{version} address", own, address, there.hops, ())
+        back = self._way(host, there.leaves, version, source)
+        fault = back.fault and f"there is no way back: {back.fault}"
+        if not fault and back.leaves != there.arrives:
+            fault = f"{host} answers by its interface on {back.leaves}, not the one on {there.arrives} that was asked"
+        if not fault and back.arrives != there.leaves:
+            fault = f"the answer comes to {source}'s interface on {back.arrives}, the question left by {there.leaves}"
+        if not fault and back.crossings != tuple((one, out, into) for one, into, out in reversed(there.crossings)):
+            fault = "the answer does not come back through the same forwarding hosts"
+        fault = fault or self._spoofed(there, own, address, host)
+        if fault:
+            return Verdict(NO_ROUTE, fault, own, address, there.hops, back.hops)
+        state, reason = self._filtered(there, source, host, own, address, protocol, port)
+        return Verdict(state, reason, own, address, there.hops, back.hops)
+
+    def _choose(self, source: str, host: str) -> str | None:
+        """Return the address of ``host`` on which it answers ``source``: on a common network, else the first that works."""
+        key = (source, host)
+        if key not in self._chosen:
+            able = [
+                address
+                for address in self.destinations(host)
+                if any((":" in one) == (":" in address) for one in self.destinations(source))
+            ]
+            near = [a for a in able if (source, self._owners[a][1]) in self._ports and self._address_on(source, a)]
+            ordered = sorted([*near, *(a for a in able if a not in near)], key=lambda a: (":" in a, a not in near))
+            works = (a for a in ordered if self._between(source, a, "tcp", UNUSED).state != NO_ROUTE)
+            self._chosen[key] = next(works, ordered[0] if ordered else None)
+        return self._chosen[key]
+
+    def _address_on(self, host: str, other: str) -> str | None:
+        return self._address(host, self._owners[other][1], 6 if ":" in other else 4)
+
+    def _address(self, host: str, network: str, version: int) -> str | None:
+        return next((a for a in self._ports[host, network].addresses if (":" in a) == (version == 6)), None)  # noqa: PLR2004
+
+    # Ways
+
+    def _way(self, source: str, network: str, version: int, end: str) -> _Way:
+        """Follow a packet from host ``source`` to host ``end``'s address on ``network``."""
+        # a forwarding host takes what is for it wherever it comes in, so it matters who the end is
+        key = (source, f"{network} {end}" if self.hosts[end].forwarding else network, version)
+        if key not in self._ways:
+            self._ways[key] = self._follow(source, network, version, end)
+        way = self._ways[key]
+        if way.fault is None and way.hops[-1].node != end:
+            hop = way.hops[-1]
+            way = way._replace(hops=(*way.hops[:-1], Hop(end, hop.entry, None, "")))
+        return way
+
+    def _follow(self, source: str, network: str, version: int, end: str) -> _Way:
+        hops: list[Hop] = []
+        crossings: list[tuple[str, str, str]] = []
+        node, entry, leaves = source, None, None
+        passed: set[str] = set()
+
+        def ended(fault: str | None, arrives: str | None = None) -> _Way:
+            return _Way(tuple(hops), tuple(crossings), leaves, arrives, fault)
+
+        while True:
+            if node in passed:
+                return ended(f"a loop: {node} gets the packet a second time")
+            passed.add(node)
+            step = self._step(node, network, version)
+            if step is None:
+                hops.append(Hop(node, entry, None, "no route"))
+                return ended(f"{node} has no IPv{version} route to network {network}")
+            hops.append(Hop(node, entry, step.exit, step.why))
+            if step.exit is None:
+                return ended(f"{node} sends it to the outside, where nobody knows network {network}")
+            if entry is None:
+                leaves = step.exit
+            elif node in self.hosts:
+                crossings.append((node, entry, step.exit))
+            if step.next_hop is None:
+                hops.append(Hop(end, network, None, ""))
+                return ended(None, network)
+            owner = self._owners.get(step.next_hop)
+            if owner is None:
+                return ended(f"nobody has {step.next_hop}, the next hop of {node}")
+            node, entry = owner
+            if node == end:
+                hops.append(Hop(end, entry, None, ""))
+                return ended(None, entry)
+            if node in self.hosts and not self.hosts[node].forwarding:
+                hops.append(Hop(node, entry, None, "does not forward"))
+                return ended(f"{node} does not forward")
+
+    def _step(self, node: str, network: str | None, version: int) -> _Step | None:
+        """Return where ``node`` sends what is for ``network`` (None: for the outside)."""
+        key = (node, network, version)
+        if key not in self._steps:
+            self._steps[key] = self._decide(node, network, version)
+        return self._steps[key]
+
+    def _decide(self, node: str, network: str | None, version: int) -> _Step | None:
+        if network is not None:
+            if network in self._joined[node] and (network, version) in self._subnets:
+                return _Step(network, None, "connected")
+            if (network, version) not in self._subnets:
+                return None
+            target = self._bases[network, version]
+        else:
+            target = (1 << 32) - 2  # no route but a default one leads to it
+        found = self._table(node).find(version, target)
+        if found is None:
+            router = self._routers.get(node)
+            return _Step(None, None, "default route to the outside") if router and router.external and version == 4 else None  # noqa: PLR2004
+        next_hop, why = found
+        owner = self._owners.get(next_hop)
+        exits = [owner[1]] if owner and owner[1] in self._joined[node] else self._connected(node, next_hop)
+        return _Step(exits[0], next_hop, why) if exits else None
+
+    @cached_property
+    def _joined(self) -> dict[str, set[str]]:
+        joined = {router.name: {one.network for one in router.interfaces} for router in self.plan.routers}
+        return joined | {host.name: {port.network for port in host.ports} for host in self.plan.hosts}
+
+    def _connected(self, node: str, address: str) -> list[str]:
+        version = 6 if ":" in address else 4
+        subnets = ((network, self._subnets.get((network, version))) for network in sorted(self._joined[node]))
+        return [network for network, subnet in subnets if subnet and ip_address(address) in ip_network(subnet.cidr)]
+
+    def _table(self, node: str) -> _Table:
+        if node not in self._tables:
+            if node in self._routers:
+                self._tables[node] = _Table(self._routers[node].routes, ())
+            else:
+                host = self.hosts[node]
+                networks = tuple(port.network for port in host.ports)
+                key = (id(host.routes), networks, host.gateways)
+                if key not in self._shared:
+                    subnets = [self._subnets.get((network, version)) for network in networks for version in (4, 6)]
+                    handed_out = [route for subnet in subnets if subnet for route in subnet.host_routes]
+                    self._shared[key] = _Table([*host.routes, *handed_out], host.gateways)
+                self._tables[node] = self._shared[key]
+        return self._tables[node]
+
+    # Filters
+
+    def _spoofed(self, there: _Way, own: str, address: str, host: str) -> str | None:
+        """Say which port drops the packet or its answer because it is from and for others."""
+        for forwarder, entry, leaving in there.crossings:
+            if not (self._may_pass(forwarder, entry, address) and self._may_pass(forwarder, leaving, own)):
+                return f"{forwarder}'s port security does not let it through"
+        if there.arrives and not self._may_pass(host, there.arrives, address):
+            return f"{host}'s interface on {there.arrives} does not take what is for {address}"
+        return None
+
+    def _may_pass(self, host: str, network: str, address: str) -> bool:
+        port = self._ports[host, network]
+        return address in port.addresses or any(
+            low <= int(ip_address(address)) <= high
+            for version, low, high in self._pairs(port)
+            if (version == 6) == (":" in address)  # noqa: PLR2004
+        )
+
+    def _pairs(self, port: Port) -> Iterator[tuple[int, int, int]]:
+        for pair in port.allowed_address_pairs:
+            prefix = ip_network(pair)
+            yield prefix.version, int(prefix.network_address), int(prefix.broadcast_address)
+
+    def _filtered(
+        self, there: _Way, source: str, host: str, own: str, address: str, protocol: str, port: int | None
+    ) -> tuple[str, str]:
+        checks = [(source, "egress", address)]
+        for forwarder, _, _ in there.crossings:
+            checks += [(forwarder, "ingress", own), (forwarder, "egress", address)]
+        checks.append((host, "ingress", own))
+        rule = None
+        for node, direction, remote in checks:
+            rule = self._rule(node, direction, protocol, port, remote)
+            if rule is None:
+                what = protocol if port is None else f"{protocol} {port}"
+                way, who = ("out to", address) if direction == "egress" else ("in from", own)
+                return CLOSED, f"no rule of {node} lets {what} {way} {who}"
+        return OPEN, _words(rule) if rule else ""
+
+    def _rules(self, host: str, direction: str) -> list[Rule]:
+        return self._by_host[host][direction]
+
+    @cached_property
+    def _by_host(self) -> dict[str, dict[str, list[Rule]]]:
+        groups = {group.name: group for group in self.plan.security_groups}
+        found: dict[str, dict[str, list[Rule]]] = {}
+        for host in self.plan.hosts:
+            rules = [rule for name in dict.fromkeys(host.ports[0].security_groups) for rule in groups[name].rules]
+            found[host.name] = {way: [rule for rule in rules if rule.direction == way] for way in ("ingress", "egress")}
+        return found
+
+    def _rule(self, host: str, direction: str, protocol: str, port: int | None, remote: str | None) -> Rule | None:
+        """Return the first rule that lets it pass; ``remote`` None is an IPv4 address of which no rule speaks."""
+        version = 6 if remote and ":" in remote else 4
+        name = "ipv6-icmp" if protocol == "icmp" and version == 6 else protocol  # noqa: PLR2004
+        number = int(ip_address(remote)) if remote else None
+        for rule in self._rules(host, direction):
+            if rule.ethertype != f"IPv{version}" or rule.protocol not in (None, name):
+                continue
+            if port is not None and rule.port_min is not None and not rule.port_min <= port <= (rule.port_max or 0):
+                continue
+            if rule.remote_cidr is None:
+                return rule
+            low, high = self._range(rule.remote_cidr)
+            if number is not None and low <= number <= high:
+                return rule
+        return None
+
+    def _range(self, cidr: str) -> tuple[int, int]:
+        if cidr not in self._ranges:
+            prefix = ip_network(cidr)
+            self._ranges[cidr] = int(prefix.network_address), int(prefix.broadcast_address)
+        return self._ranges[cidr]
+
+    @cached_property
+    def _ranges(self) -> dict[str, tuple[int, int]]:
+        return {}
+
+    # The outside
+
+    def _from_outside(self, source: str, destination: str, protocol: str, port: int | None) -> Verdict:
+        remote = None if source == OUTSIDE else str(ip_address(source))
+        name = destination if destination in self.hosts else self._owners[destination][0]
+        host = self.hosts[name]
+        address = next((a for a in host.ports[0].addresses if ":" not in a), None)
+        if remote and ":" in remote:
+            return Verdict(NO_ROUTE, "nothing comes in from outside by IPv6", remote, destination, (), ())
+        if not host.floating_ip or address is None:
+            return Verdict(NO_ROUTE, f"{name} has no floating address", remote, address, (), ())
+        if destination not in (name, address):
+            return Verdict(NO_ROUTE, f"{name}'s floating address leads to {address}", remote, destination, (), ())
+        network = host.ports[0].network
+        gateway = self._owners.get(self._subnets[network, 4].gateway_ip or "")
+        if gateway is None:
+            return Verdict(NO_ROUTE, f"network {network} has no gateway", remote, address, (), ())
+        router = gateway[0]
+        there = (
+            Hop(OUTSIDE, None, None, f"floating address of {name}"),
+            Hop(router, OUTSIDE, network, f"translates the floating address to {address}"),
+            Hop(name, network, None, ""),
+        )
+        table = self._table(name)
+        found = table.find(4, int(ip_address(remote)) if remote else (1 << 32) - 2)
+        if found is None or self._owners.get(found[0]) != gateway:
+            why = f"{name} does not answer by {router}, which has its floating address"
+            return Verdict(NO_ROUTE, why, remote, address, there, ())
+        back = (Hop(name, None, network, found[1]), Hop(router, network, OUTSIDE, "translates back"), Hop(OUTSIDE, None, None, ""))
+        rule = self._rule(name, "ingress", protocol, port, remote)
+        if rule is None:
+            what = protocol if port is None else f"{protocol} {port}"
+            why = f"no rule of {name} lets {what} in from {remote or 'anywhere'}"
+            return Verdict(CLOSED, why, remote, address, there, back)
+        return Verdict(OPEN, _words(rule), remote, address, there, back)
+
+    def _to_outside(self, source: str, protocol: str, port: int | None) -> Verdict:
+        step = self._step(source, None, 4)
+        if step is None or step.next_hop is None or step.exit is None:
+            return Verdict(NO_ROUTE, f"{source} has no default gateway", None, None, (Hop(source, None, None, "no route"),), ())
+        own = self._address(source, step.exit, 4)
+        hops = [Hop(source, None, step.exit, step.why)]
+        router = self._owners[step.next_hop][0]
+        if not self._routers[router].external:
+            hops.append(Hop(router, step.exit, None, "no route"))
+            return Verdict(NO_ROUTE, f"{router} does not join the outside", own, None, tuple(hops), ())
+        hops += [
+            Hop(router, step.exit, OUTSIDE, "translates the source address"),
+            Hop(OUTSIDE, None, None, ""),
+        ]
+        if self._rule(source, "egress", protocol, port, None) is None:
+            return Verdict(CLOSED, f"no rule of {source} lets it out", own, None, tuple(hops), ())
+        back = (Hop(OUTSIDE, None, None, ""), Hop(router, OUTSIDE, step.exit, "translates back"), Hop(source, step.exit, None, ""))
+        return Verdict(OPEN, "everything may go out", own, None, tuple(hops), back)
+
+
+def _words(rule: Rule) -> str:
+    """Say what a rule lets in: ``rule: tcp 80 from 10.0.1.0/24``."""
+    if rule.port_min is None:
+        ports = ""
+    elif rule.port_min == rule.port_max:
+        ports = f" {rule.port_min}"
+    else:
+        ports = f" {rule.port_min}-{rule.port_max}"
+    way = "from" if rule.direction == "ingress" else "to"
+    return f"rule: {rule.protocol or 'anything'}{ports} {way} {rule.remote_cidr or 'anywhere'}"
