@@ -48,6 +48,7 @@ class Addressing:
         self.layouts: dict[tuple[str, int], Layout] = {}
         self._owners: dict[tuple[str, int], dict[int, str]] = {}
         self._starts: dict[int, list[tuple[int, int, str, str]]] = {version: [] for version in VERSIONS}
+        self._overlapping: dict[int, list[tuple[int, int, str, str]]] = {version: [] for version in VERSIONS}
         self._declare()
         self._draw_prefixes()
 
@@ -89,8 +90,10 @@ class Addressing:
         starts = self._starts[cidr.version]
         first, last = int(cidr.network_address), int(cidr.broadcast_address)
         index = bisect(starts, (first, last, "~", ""))
-        near = [one for one in starts[max(index - 1, 0) : index + 1] if one[0] <= last and first <= one[1]]
+        near = starts[max(index - 1, 0) : index + 1] + self._overlapping[cidr.version]
+        near = [one for one in near if one[0] <= last and first <= one[1]]
         if near:
+            self._overlapping[cidr.version].append((first, last, name, str(cidr)))
             message = f"`{cidr}` of network `{name}` overlaps `{near[0][3]}` of network `{near[0][2]}`; choose another"
             self._reader.error(path, message)
         else:

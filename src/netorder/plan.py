@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-from functools import cached_property
-from ipaddress import IPv4Network, ip_network
+import json
+from functools import cache, cached_property
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from netorder.model import (
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from netorder.reader import Address, Prefix
     from netorder.routing import Routing
 
-__all__ = ["from_dict", "plan", "to_dict"]
+__all__ = ["from_dict", "plan", "to_dict", "to_json"]
 
 EGRESS = (
     Rule("egress", "IPv4", None, None, None, None),
@@ -52,6 +52,9 @@ class _Planner:
         self._bastions = {way.through[-1] for way in topology.ways.values() if way and way.through}
         self._shared: dict[str, tuple[Route, ...]] = {}  # by network: its hosts' routes
         self._crossed: dict[tuple[int, str, str], tuple[str, ...]] = {}
+        self._made: dict[tuple[Match, Prefix], Rule] = {}
+        self._orders: dict[Rule, tuple[str, str, int, int, int, int]] = {}
+        self._in_common: dict[tuple[tuple[int, frozenset[Match]], ...], tuple[Rule, ...]] = {}
         self._by_target = self._rules_by_target()
         self._forwarded = self._rules_of_forwarders()
 
@@ -266,7 +269,7 @@ class _Planner:
                         continue
                     for source, part in self._parts(version, routing, cidr):
                         for host in self._hosts_between(version, routing, source, destination):
-                            found.setdefault(host, set()).add(_ingress(match, part))
+                            found.setdefault(host, set()).add(self._ingress(match, part))
         return found
 
     def _parts(self, version: int, routing: Routing, cidr: Prefix) -> list[tuple[str, Prefix]]:
@@ -286,63 +289,92 @@ class _Planner:
         service = host.service if host else None
         return {*matches, *([Match("tcp", service.port, service.port)] if service else [])}
 
-    def _rules_by_target(self) -> dict[str, list[tuple[frozenset[Rule], set[Match], tuple[Prefix, ...]]]]:
-        """For each host what is let in to it: the rules as they are for everybody, what is matched, and the sources."""
-        found: dict[str, list[tuple[frozenset[Rule], set[Match], tuple[Prefix, ...]]]] = {
-            host.name: [] for host in self._topology.hosts
-        }
-        for rule in self._topology.rules:
-            made: dict[frozenset[Match], frozenset[Rule]] = {}
+    def _rules_by_target(self) -> dict[str, list[tuple[int, frozenset[Match]]]]:
+        """For each host what is let in to it: which rule, and what that matches there."""
+        found: dict[str, list[tuple[int, frozenset[Match]]]] = {host.name: [] for host in self._topology.hosts}
+        for index, rule in enumerate(self._topology.rules):
+            plain = frozenset(rule.matches)
             for target in rule.targets:
-                matches = frozenset(self._matches(rule.matches, self._hosts[target] if rule.service else None))
-                if matches not in made:
-                    made[matches] = frozenset(_ingress(match, cidr) for match in matches for cidr in rule.sources)
-                found[target].append((made[matches], set(matches), rule.sources))
+                matches = self._matches(plain, self._hosts[target]) if rule.service else plain
+                found[target].append((index, frozenset(matches)))
         return found
 
+    def _common(self, its: tuple[tuple[int, frozenset[Match]], ...]) -> tuple[Rule, ...]:
+        """Return the rules, in order, that all hosts have to which the same is let in."""
+        if its not in self._in_common:
+            ingress = {
+                self._ingress(match, cidr)
+                for index, matches in its
+                for match in matches
+                for cidr in self._topology.rules[index].sources
+            }
+            self._in_common[its] = tuple(sorted(ingress, key=self._order))
+        return self._in_common[its]
+
+    def _ingress(self, match: Match, cidr: Prefix) -> Rule:
+        key = (match, cidr)
+        if key not in self._made:
+            remote = str(cidr) if cidr.prefixlen else None
+            protocol = "ipv6-icmp" if match.protocol == "icmp" and cidr.version == 6 else match.protocol  # noqa: PLR2004
+            rule = Rule("ingress", f"IPv{cidr.version}", protocol, match.first or None, match.last or None, remote)
+            self._made[key] = rule
+            base, length = (int(cidr.network_address), cidr.prefixlen) if cidr.prefixlen else (0, 0)
+            self._orders[rule] = (rule.ethertype, protocol, match.first, match.last, base, length)
+        return self._made[key]
+
+    def _order(self, rule: Rule) -> tuple[str, str, int, int, int, int]:
+        return self._orders[rule]
+
     def _security_group(self, host: HostSpec) -> SecurityGroup:
-        ingress: set[Rule] = set(self._forwarded.get(host.name, ()))
-        own = {ip_network(address) for address in host.addresses}
-        versions = {address.version for address in host.addresses}
-        for rules, matches, sources in self._by_target[host.name]:
-            mine = {_ingress(match, cidr) for cidr in own.intersection(sources) for match in matches}
-            ingress |= rules - mine
+        rules = self._common(tuple(self._by_target[host.name]))
+        own = {f"{address}/{address.max_prefixlen}" for address in host.addresses}
+        kinds = {f"IPv{address.version}" for address in host.addresses}
+        rules = tuple(rule for rule in rules if rule.remote_cidr not in own and rule.ethertype in kinds)
+        more = set(self._forwarded.get(host.name, ()))
         way = self._topology.ways[host.name]
         if way and way.through and way.source:
             bastion = self._hosts[way.through[-1]].address(way.source, way.version)
             if bastion:
-                ingress.add(_ingress(Match("tcp", SSH, SSH), ip_network(bastion)))
-        kinds = {f"IPv{version}" for version in versions}
-        its = sorted((rule for rule in ingress if rule.ethertype in kinds), key=_by_port)
-        return SecurityGroup(host.name, self._cloud_name(host.name), (*EGRESS, *its))
-
-
-def _ingress(match: Match, cidr: Prefix) -> Rule:
-    remote = str(cidr) if cidr.prefixlen else None
-    protocol = "ipv6-icmp" if match.protocol == "icmp" and cidr.version == 6 else match.protocol  # noqa: PLR2004
-    return Rule("ingress", f"IPv{cidr.version}", protocol, match.first or None, match.last or None, remote)
-
-
-def _by_port(rule: Rule) -> tuple[str, str, int, int, Prefix]:
-    remote = ip_network(rule.remote_cidr) if rule.remote_cidr else IPv4Network("0.0.0.0/0")
-    return rule.ethertype, rule.protocol or "", rule.port_min or 0, rule.port_max or 0, remote
+                more.add(self._ingress(Match("tcp", SSH, SSH), ip_network(bastion)))
+        if more := more.difference(rules):
+            rules = tuple(sorted((*rules, *more), key=self._order))
+        return SecurityGroup(host.name, self._cloud_name(host.name), (*EGRESS, *rules))
 
 
 def to_dict(plan: Plan) -> dict[str, Any]:
-    """Return the plan as plain data, as JSON has it; ``json.dumps`` of it is the same every time."""
-    data: dict[str, Any] = _plain(plan, {})
+    """Return the plan as plain data, as JSON has it."""
+    data: dict[str, Any] = json.loads(to_json(plan))
     return data
 
 
-def _plain(value: Any, known: dict[int, Any]) -> Any:  # noqa: ANN401 - any JSON value
-    """Return ``value`` as plain data. What many hosts share (their routes) is made once: ``known`` holds it by id."""
+def to_json(plan: Plan) -> str:
+    """Return the plan as JSON text that is the same every time and diffs well."""
+    return _text(plan, "\n", {}) + "\n"
+
+
+def _text(value: Any, line: str, known: dict[tuple[int, str], str]) -> str:  # noqa: ANN401 - any value of the model
+    """Write a value as JSON, its lines beginning as ``line``; ``known`` has what many share, such as hosts their routes.
+
+    json.dumps writes each of the rules and routes of a thousand hosts anew, and indents in Python, not in C.
+    """
+    if isinstance(value, str | int | None):
+        return _scalar(value)
+    key = (id(value), line)
+    if key in known:
+        return known[key]
+    deeper = line + " "
     if isinstance(value, tuple):
-        if id(value) not in known:
-            known[id(value)] = [_plain(item, known) for item in value]
-        return known[id(value)]
-    if dataclasses.is_dataclass(value):
-        return {name: _plain(getattr(value, name), known) for name in value.__dataclass_fields__}
-    return value
+        items = [_text(item, deeper, known) for item in value]
+        text = f"[{deeper}{f',{deeper}'.join(items)}{line}]" if items else "[]"
+    else:
+        pairs = [f'"{name}": {_text(getattr(value, name), deeper, known)}' for name in value.__dataclass_fields__]
+        text = f"{{{deeper}{f',{deeper}'.join(pairs)}{line}}}"
+    if isinstance(value, Route | Rule) or (isinstance(value, tuple) and value and isinstance(value[0], Route)):
+        known[key] = text
+    return text
+
+
+_scalar = cache(json.dumps)
 
 
 def from_dict(data: dict[str, Any]) -> Plan:

@@ -119,6 +119,18 @@ class Matrix:
 
     # What to ask
 
+    def knows(self, end: str, *, asking: bool) -> bool:
+        """Tell whether ``end`` can be asked about; one that is ``asking`` may be an address outside the topology."""
+        if end in self.hosts or end == OUTSIDE:
+            return True
+        if not asking:
+            return self._owners.get(end, ("", ""))[0] in self.hosts
+        try:
+            address = ip_address(end)
+        except ValueError:
+            return False
+        return not any(address in ip_network(subnet.cidr) for subnet in self._subnets.values())
+
     def destinations(self, host: str) -> tuple[str, ...]:
         """Return the addresses of a host."""
         return self.hosts[host].addresses
@@ -134,6 +146,14 @@ class Matrix:
                 near = (rule.port_min - 1, rule.port_min, rule.port_max, rule.port_max + 1)
                 found |= {(rule.protocol, port) for port in near if 1 <= port <= 65535}  # noqa: PLR2004
         return [*sorted(found), ("icmp", None)]
+
+    def ranges(self, host: str) -> list[tuple[str, int | None, int | None]]:
+        """Return what the rules of a host let in from anybody, as (protocol, first port, last port); icmp stands for both."""
+        found = {
+            ("icmp" if rule.protocol == "ipv6-icmp" else rule.protocol or "tcp", rule.port_min, rule.port_max)
+            for rule in self._rules(host, "ingress")
+        }
+        return sorted(found, key=lambda one: (one[0], one[1] or 0, one[2] or 0))
 
     def verdict(self, source: str, destination: str, protocol: str, port: int | None = None) -> str:
         """Return ``open``, ``closed`` or ``no route``."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from netorder.plan import plan, to_dict
+from netorder.plan import plan, to_json
 from netorder.render import render
 from netorder.topology import TopologyError, load
 
@@ -25,7 +24,7 @@ def plan_of(source: Path) -> tuple[str, str]:
     topology = load(source)
     its_plan = plan(topology)
     warnings = "".join(f"{warning}\n" for warning in topology.warnings).replace(str(source), source.name)
-    return json.dumps(to_dict(its_plan), indent=1) + "\n", warnings + render(its_plan)
+    return to_json(its_plan), warnings + render(its_plan)
 
 
 def diagnostics_of(source: Path) -> str:
