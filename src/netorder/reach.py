@@ -155,6 +155,15 @@ class Matrix:
         }
         return sorted(found, key=lambda one: (one[0], one[1] or 0, one[2] or 0))
 
+    def open_to_some(self, host: str, protocol: str, port: int) -> bool:
+        """Tell whether some IPv4 rule lets ``port`` in, be it from everybody or from one prefix only."""
+        return any(
+            rule.ethertype == "IPv4"
+            and rule.protocol in (None, protocol)
+            and (rule.port_min is None or rule.port_min <= port <= (rule.port_max or 0))
+            for rule in self._rules(host, "ingress")
+        )
+
     def verdict(self, source: str, destination: str, protocol: str, port: int | None = None) -> str:
         """Return ``open``, ``closed`` or ``no route``."""
         return self.explain(source, destination, protocol, port).state
@@ -459,7 +468,7 @@ class Matrix:
         ]
         if self._rule(source, "egress", protocol, port, None) is None:
             return Verdict(CLOSED, f"no rule of {source} lets it out", own, None, tuple(hops), ())
-        back = (Hop(OUTSIDE, None, None, ""), Hop(router, OUTSIDE, step.exit, "translates back"), Hop(source, step.exit, None, ""))
+        back = (Hop(OUTSIDE, None, None, "answers"), Hop(router, OUTSIDE, step.exit, "translates back"), Hop(source, step.exit, None, ""))
         return Verdict(OPEN, "everything may go out", own, None, tuple(hops), back)
 
 
