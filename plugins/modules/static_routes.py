@@ -202,7 +202,9 @@ def settings(interfaces: list[dict[str, Any]]) -> Settings:
             if ip_address(address["local"]) == ip_address(wanted["address"])
         ]
         if not names:
-            raise RoutesError(f"no interface has {wanted['address']}: has DHCP given it? `ip address` on the host shows")
+            raise RoutesError(
+                f"no interface has {wanted['address']}: has DHCP given it? `ip address` on the host shows"
+            )
         found[names[0][0]] = Interface(names[0][1], wanted)
     return found
 

@@ -159,7 +159,9 @@ class Addressing:
         for path, pool in self._reader.prefixes("pool"):
             message = None
             if any(other.version == pool.version for _, other in pools):
-                message = f"`{pool}` is a second IPv{pool.version} pool; a topology has one of each IP version: remove it"
+                message = (
+                    f"`{pool}` is a second IPv{pool.version} pool; a topology has one of each IP version: remove it"
+                )
             elif pool.prefixlen < SHORTEST_PREFIX:
                 message = f"`{pool}` is too wide; use a /{SHORTEST_PREFIX} or longer"
             elif reason := _why_not(pool):
@@ -271,7 +273,9 @@ class Addressing:
 
     def _drawn(self, path: Path, drawn: Drawn | None, network: str, version: int, what: str) -> Address | None:
         if drawn is None:
-            message = f"{what}: network `{network}` ({self.layouts[network, version].cidr}) is full; use a shorter prefix"
+            message = (
+                f"{what}: network `{network}` ({self.layouts[network, version].cidr}) is full; use a shorter prefix"
+            )
             self._reader.error(path, message, of_key=True)
             return None
         self._owners[network, version][drawn.number] = what

@@ -125,7 +125,10 @@ class Checker:
         )
 
     def _interfaces(
-        self, name: str, networks: dict[str, object] | list[str] | Declared, addresses: dict[tuple[str, str, int], Address]
+        self,
+        name: str,
+        networks: dict[str, object] | list[str] | Declared,
+        addresses: dict[tuple[str, str, int], Address],
     ) -> tuple[Interface, ...]:
         return tuple(
             Interface(network, tuple(addresses[name, network, v] for v in self.addressing.versions(network)))
@@ -364,7 +367,9 @@ class Checker:
             return
         path = ("hosts", name, "floating_ip")
         if 4 not in self.addressing.versions(network):  # noqa: PLR2004
-            message = f"host `{name}` cannot have a floating address: network `{network}`, its first, has no IPv4 prefix"
+            message = (
+                f"host `{name}` cannot have a floating address: network `{network}`, its first, has no IPv4 prefix"
+            )
             self._reader.error(path, f"{message}; floating addresses are IPv4: give it one, or remove this")
             return
         if router is None:

@@ -120,7 +120,9 @@ def _wrong_way(routing: Routing, host: str, router: str, network: str, destinati
     if set(there) == set(back):
         return None
     if tree.hops[router] and tree.hops[router].network == network:  # type: ignore[union-attr]
-        return f"a detour, it sends what is for network `{destination}` back over `{network}`, to `{back[0]}`; name that"
+        return (
+            f"a detour, it sends what is for network `{destination}` back over `{network}`, to `{back[0]}`; name that"
+        )
     ways = ", ".join(f"`{one}`" for one in back[::-1])
     return f"asymmetric, answers from network `{destination}` come by {ways}; name `{back[0]}`'s address"
 
@@ -144,7 +146,9 @@ def _check_subnet_routes(topology: Topology, reader: Reader) -> None:
             continue
         for host in several:
             if any(one.network == network.name for one in host.interfaces):
-                message = f"host `{host.name}` is on other networks too, where what DHCP gives on `{network.name}` is wrong"
+                message = (
+                    f"host `{host.name}` is on other networks too, where what DHCP gives on `{network.name}` is wrong"
+                )
                 reader.error(path, f"{message}; use `routes: host` for this network")
                 break
         count = len(Tables(topology).of_network(network.name, 4))

@@ -81,13 +81,19 @@ def _compare(kind: str, old: Mapping[str, Any], new: Mapping[str, Any], aspects:
 def _change(word: str, before: object, after: object) -> str:
     """Say how an aspect changes: ``address: 10.0.0.1 -> 10.0.0.2``; of lists, what is added and removed."""
     if isinstance(before, tuple) and isinstance(after, tuple):
-        signs = [f"-{item}" for item in before if item not in after] + [f"+{item}" for item in after if item not in before]
+        signs = [f"-{item}" for item in before if item not in after] + [
+            f"+{item}" for item in after if item not in before
+        ]
         return f"{word}: {', '.join(signs) or 'their order'}"
     return f"{word}: {_word(before)} -> {_word(after)}"
 
 
 def _word(value: object) -> str:
-    return {None: "none", True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool | None) else str(value)
+    return (
+        {None: "none", True: "yes", False: "no"}.get(value, str(value))
+        if isinstance(value, bool | None)
+        else str(value)
+    )
 
 
 Aspects = tuple[dict[str, object], dict[str, object]]  # those that need a replacement, those that change in place

@@ -100,7 +100,9 @@ class Matrix:
         self.plan = plan
         self.hosts: dict[str, Host] = {host.name: host for host in plan.hosts}
         self._routers: dict[str, Router] = {router.name: router for router in plan.routers}
-        self._subnets = {(network.name, subnet.version): subnet for network in plan.networks for subnet in network.subnets}
+        self._subnets = {
+            (network.name, subnet.version): subnet for network in plan.networks for subnet in network.subnets
+        }
         self._bases = {key: int(ip_network(subnet.cidr).network_address) for key, subnet in self._subnets.items()}
         self._owners: dict[str, tuple[str, str]] = {}  # address -> its node and network
         for router in plan.routers:
@@ -199,7 +201,9 @@ class Matrix:
         there = self._way(source, network, version, host)
         own = self._address(source, there.leaves, version) if there.leaves else None
         if there.fault or own is None or there.leaves is None:
-            return Verdict(NO_ROUTE, there.fault or f"{source} has no IPv{version} address", own, address, there.hops, ())
+            return Verdict(
+                NO_ROUTE, there.fault or f"{source} has no IPv{version} address", own, address, there.hops, ()
+            )
         back = self._way(host, there.leaves, version, source)
         fault = back.fault and f"there is no way back: {back.fault}"
         if not fault and back.leaves != there.arrives:
@@ -306,7 +310,11 @@ class Matrix:
         found = self._table(node).find(version, target)
         if found is None:
             router = self._routers.get(node)
-            return _Step(None, None, "default route to the outside") if router and router.external and version == 4 else None  # noqa: PLR2004
+            return (
+                _Step(None, None, "default route to the outside")
+                if router and router.external and version == 4
+                else None
+            )  # noqa: PLR2004
         next_hop, why = found
         owner = self._owners.get(next_hop)
         exits = [owner[1]] if owner and owner[1] in self._joined[node] else self._connected(node, next_hop)
@@ -444,7 +452,11 @@ class Matrix:
         if found is None or self._owners.get(found[0]) != gateway:
             why = f"{name} does not answer by {router}, which has its floating address"
             return Verdict(NO_ROUTE, why, remote, address, there, ())
-        back = (Hop(name, None, network, found[1]), Hop(router, network, OUTSIDE, "translates back"), Hop(OUTSIDE, None, None, ""))
+        back = (
+            Hop(name, None, network, found[1]),
+            Hop(router, network, OUTSIDE, "translates back"),
+            Hop(OUTSIDE, None, None, ""),
+        )
         rule = self._rule(name, "ingress", protocol, port, remote)
         if rule is None:
             what = protocol if port is None else f"{protocol} {port}"
@@ -455,7 +467,9 @@ class Matrix:
     def _to_outside(self, source: str, protocol: str, port: int | None) -> Verdict:
         step = self._step(source, None, 4)
         if step is None or step.next_hop is None or step.exit is None:
-            return Verdict(NO_ROUTE, f"{source} has no default gateway", None, None, (Hop(source, None, None, "no route"),), ())
+            return Verdict(
+                NO_ROUTE, f"{source} has no default gateway", None, None, (Hop(source, None, None, "no route"),), ()
+            )
         own = self._address(source, step.exit, 4)
         hops = [Hop(source, None, step.exit, step.why)]
         router = self._owners[step.next_hop][0]
@@ -468,7 +482,11 @@ class Matrix:
         ]
         if self._rule(source, "egress", protocol, port, None) is None:
             return Verdict(CLOSED, f"no rule of {source} lets it out", own, None, tuple(hops), ())
-        back = (Hop(OUTSIDE, None, None, "answers"), Hop(router, OUTSIDE, step.exit, "translates back"), Hop(source, step.exit, None, ""))
+        back = (
+            Hop(OUTSIDE, None, None, "answers"),
+            Hop(router, OUTSIDE, step.exit, "translates back"),
+            Hop(source, step.exit, None, ""),
+        )
         return Verdict(OPEN, "everything may go out", own, None, tuple(hops), back)
 
 

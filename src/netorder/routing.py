@@ -36,9 +36,7 @@ class Routing:
         self.homes = homes
         self.gateways = gateways
         self._asked = asked
-        self.several = {
-            host: networks for host, networks in homes.items() if len(networks) > 1 or host in graph.hosts
-        }
+        self.several = {host: networks for host, networks in homes.items() if len(networks) > 1 or host in graph.hosts}
         self.alone = {networks[0] for host, networks in homes.items() if host not in self.several and networks}
         self.populated = [network for network in graph.networks if network in self._with_hosts]
 
@@ -143,10 +141,14 @@ class Routing:
             if host is not None and self.default_network(host) != network:
                 gateway = None
             near = gateway is not None and self.mirrors(gateway, network, destination)
-            if gateway is not None and near and (
-                tree.lengths[gateway] == tree.lengths[hop.router]
-                or (network, destination) in by_gateway
-                or (host is None and network in gateway_only)
+            if (
+                gateway is not None
+                and near
+                and (
+                    tree.lengths[gateway] == tree.lengths[hop.router]
+                    or (network, destination) in by_gateway
+                    or (host is None and network in gateway_only)
+                )
             ):
                 carry(gateway)
             else:

@@ -34,9 +34,7 @@ class _Bastion(NamedTuple):
     network: str
 
 
-def ways_in(
-    hosts: Sequence[str], entries: Collection[str], routings: Mapping[int, Routing]
-) -> dict[str, Way | None]:
+def ways_in(hosts: Sequence[str], entries: Collection[str], routings: Mapping[int, Routing]) -> dict[str, Way | None]:
     """Return the way in to each of ``hosts``, None where there is none.
 
     ``entries`` let SSH in from outside. Any other host is reached from one that is on the same network, or from one on

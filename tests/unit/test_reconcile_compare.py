@@ -37,8 +37,8 @@ def as_built(wanted: model.Plan = PLAN) -> Observed:
     """Return what the cloud lists when all is as planned; ids are ``<type>:<name>``."""
     networks = {n.name: n for n in wanted.networks}
 
-    def port(name: str, network: str, address: str, **more: object) -> Port:
-        fixed = [{"subnet_id": f"subnet:{network}", "ip_address": address}]
+    def port(name: str, network: str, addresses: tuple[str, ...], **more: object) -> Port:
+        fixed = [{"subnet_id": f"subnet:{network}", "ip_address": address} for address in reversed(addresses)]
         return Port.existing(
             id=f"port:{name}",
             name=name,
@@ -52,7 +52,7 @@ def as_built(wanted: model.Plan = PLAN) -> Observed:
         port(
             i.port_name,
             i.network,
-            i.address,
+            i.addresses,
             device_id=f"router:{r.name}",
             device_owner="network:router_interface",
             security_groups=[],
@@ -62,14 +62,18 @@ def as_built(wanted: model.Plan = PLAN) -> Observed:
     ]
     host_ports = [
         port(
-            h.port.cloud_name,
-            h.port.network,
-            h.port.address,
+            p.cloud_name,
+            p.network,
+            p.addresses,
             device_id=f"server:{h.name}",
             device_owner="compute:nova",
-            security_groups=[f"group:{g.name}" for g in wanted.security_groups if g.name in h.port.security_groups],
+            security_groups=[f"group:{g.name}" for g in wanted.security_groups if g.name in p.security_groups],
+            allowed_address_pairs=[
+                {"ip_address": pair, "mac_address": "fa:16:3e:0:0:1"} for pair in p.allowed_address_pairs
+            ],
         )
         for h in wanted.hosts
+        for p in h.ports
     ]
     return Observed(
         networks=tuple(
@@ -77,16 +81,19 @@ def as_built(wanted: model.Plan = PLAN) -> Observed:
         ),
         subnets=tuple(
             Subnet.existing(
-                id=f"subnet:{n.name}",
-                name=n.cloud_name,
+                id=f"subnet:{s.cloud_name}",
+                name=s.cloud_name,
                 network_id=f"network:{n.name}",
-                cidr=n.cidr,
-                gateway_ip=n.gateway_ip,
-                dns_nameservers=list(n.dns_nameservers),
+                ip_version=s.version,
+                cidr=s.cidr,
+                gateway_ip=s.gateway_ip,
+                dns_nameservers=list(s.dns_nameservers),
                 enable_dhcp=True,
-                allocation_pools=[{"start": n.allocation_pool[0], "end": n.allocation_pool[1]}],
+                allocation_pools=[{"start": s.allocation_pool[0], "end": s.allocation_pool[1]}],
+                host_routes=[{"destination": r.destination, "nexthop": r.next_hop} for r in s.host_routes],
             )
             for n in networks.values()
+            for s in n.subnets
         ),
         routers=tuple(
             Router.existing(
@@ -107,7 +114,7 @@ def as_built(wanted: model.Plan = PLAN) -> Observed:
         ),
         floating_ips=tuple(
             FloatingIP.existing(
-                id=f"ip:{h.name}", floating_ip_address="172.24.4.150", port_id=f"port:{h.port.cloud_name}"
+                id=f"ip:{h.name}", floating_ip_address="172.24.4.150", port_id=f"port:{h.ports[0].cloud_name}"
             )
             for h in wanted.hosts
             if h.floating_ip

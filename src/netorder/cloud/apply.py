@@ -364,7 +364,6 @@ class Applier:
                     _bound(getattr(self._conn.compute, REVIVE[str(status)]), change.id),
                 )
             else:
-
                 loose = str((change.after or {})["port"]).split(", ")
 
                 def plug(loose: list[str] = loose, server: str = str(change.id)) -> None:
@@ -422,7 +421,10 @@ done
 def first_boot(plan: Plan, host: Host) -> str | None:
     """Return the script that a host with a gateway on more than one interface runs at its first boot; else None."""
     gateways = {
-        network.name: subnet.gateway_ip for network in plan.networks for subnet in network.subnets if subnet.version == 4  # noqa: PLR2004
+        network.name: subnet.gateway_ip
+        for network in plan.networks
+        for subnet in network.subnets
+        if subnet.version == 4  # noqa: PLR2004
     }
     others = [
         address

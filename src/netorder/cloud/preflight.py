@@ -135,7 +135,9 @@ class _Questions:
             return [
                 "This project sees no external network, so no router can leave the cloud. Ask the cloud's operator."
             ]
-        names = {router.external_network or self.plan.external_network for router in self.plan.routers if router.external}
+        names = {
+            router.external_network or self.plan.external_network for router in self.plan.routers if router.external
+        }
         problems = []
         choices = ", ".join(sorted(network.name for network in self._externals))
         for named in sorted(names, key=str):
