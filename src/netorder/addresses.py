@@ -14,6 +14,8 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv6Network
 from typing import TYPE_CHECKING, NamedTuple
 
+from netorder.model import IPV4
+
 if TYPE_CHECKING:
     from collections.abc import Container
 
@@ -45,7 +47,7 @@ class Layout:
     @property
     def last(self) -> Address:
         """The last usable address."""
-        return self.cidr.broadcast_address - (self.cidr.version == 4)  # noqa: PLR2004
+        return self.cidr.broadcast_address - (self.cidr.version == IPV4)
 
     @cached_property
     def pool(self) -> tuple[Address, Address]:

@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import TYPE_CHECKING
 
 from netorder.addresses import IPV6_LENGTH, LONGEST_PREFIX, Layout, draw, draw_prefix
+from netorder.model import IPV4, IPV6
 from netorder.spec import VERSIONS
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ __all__ = ["Addressing"]
 
 SHORTEST_PREFIX = 8
 POOL_LENGTH = 24  # of what a network gets from an IPv4 pool
-PRIVATE = (
+PRIVATE: tuple[Prefix, ...] = (
     *map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")),
     IPv6Network("fc00::/7"),
 )
@@ -100,10 +101,10 @@ class Addressing:
             starts.insert(index, (first, last, name, str(cidr)))
 
     def _usable(self, path: Path, cidr: Prefix) -> bool:
-        if cidr.version == 6 and cidr.prefixlen != IPV6_LENGTH:  # noqa: PLR2004
+        if cidr.version == IPV6 and cidr.prefixlen != IPV6_LENGTH:
             base = type(cidr)((int(cidr.network_address) >> 64 << 64, IPV6_LENGTH))
             message = f"`{cidr}` is no /{IPV6_LENGTH}, which every IPv6 network has (RFC 7421); use `{base}`"
-        elif cidr.version == 4 and cidr.prefixlen > LONGEST_PREFIX:  # noqa: PLR2004
+        elif cidr.version == IPV4 and cidr.prefixlen > LONGEST_PREFIX:
             usable = max(cidr.num_addresses - 2, 0)
             message = (
                 f"`{cidr}` has {usable} usable addresses, too few for a gateway, hosts and the cloud's own ports; "
@@ -159,14 +160,12 @@ class Addressing:
         for path, pool in self._reader.prefixes("pool"):
             message = None
             if any(other.version == pool.version for _, other in pools):
-                message = (
-                    f"`{pool}` is a second IPv{pool.version} pool; a topology has one of each IP version: remove it"
-                )
+                message = f"`{pool}` is a second IPv{pool.version} pool; one of each IP version is enough: remove it"
             elif pool.prefixlen < SHORTEST_PREFIX:
                 message = f"`{pool}` is too wide; use a /{SHORTEST_PREFIX} or longer"
             elif reason := _why_not(pool):
                 message = f"`{pool}` {reason}; use a private range, such as {_RANGES[pool.version].partition(',')[0]}"
-            elif pool.version == 6 and pool.prefixlen > IPV6_LENGTH:  # noqa: PLR2004
+            elif pool.version == IPV6 and pool.prefixlen > IPV6_LENGTH:
                 message = f"`{pool}` has no room for a /{IPV6_LENGTH}; use a shorter prefix"
             if message:
                 self._reader.error(path, message)
@@ -176,7 +175,7 @@ class Addressing:
         return pools
 
     def _draw_prefix(self, path: Path, pool: Prefix, name: str, length: int) -> None:
-        if pool.version == 6:  # noqa: PLR2004
+        if pool.version == IPV6:
             length = IPV6_LENGTH
         if length < pool.prefixlen:
             message = f"network `{name}` asks for a /{length}, and the pool `{pool}` is smaller; make the pool larger"
@@ -210,9 +209,9 @@ class Addressing:
             message = f"{what} `{address}` is not in `{cidr}` of network `{network}`; use one of {layout.first} to "
             message += str(layout.last)
         elif address == cidr.network_address:
-            meaning = "the address of `{}` itself" if address.version == 4 else "every router's on `{}`"  # noqa: PLR2004
+            meaning = "the address of `{}` itself" if address.version == IPV4 else "every router's on `{}`"
             message = f"{what} `{address}` is {meaning.format(cidr)}; use {layout.first} or above"
-        elif address.version == 4 and address == cidr.broadcast_address:  # noqa: PLR2004
+        elif address.version == IPV4 and address == cidr.broadcast_address:
             message = f"{what} `{address}` is the broadcast address of `{cidr}`; use {layout.last} or below"
         else:
             return True

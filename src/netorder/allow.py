@@ -50,16 +50,8 @@ class Allow:
         for place, word in reader.items(*path, "from"):
             if isinstance(word, str):
                 sources |= dict.fromkeys(self._sources(place, word, tuple(targets)))
-        matches = []
-        for protocol in ("tcp", "udp"):
-            for place, match in self._ports(protocol, *path, protocol):
-                matches.append(match)
-                if match.tcp(SSH) and any(one.prefixlen == 0 for one in sources):
-                    message = f"SSH (tcp {SSH}) is open to the whole world; name where you come from instead: `from: "
-                    reader.warning(place, f"{message}203.0.113.0/24`")
-        if reader.true(*path, "icmp"):
-            matches.append(Match("icmp"))
-        return RuleSpec(tuple(sources), tuple(targets), tuple(matches), service)
+        matches = tuple(self._matches(path, world=any(one.prefixlen == 0 for one in sources)))
+        return RuleSpec(tuple(sources), tuple(targets), matches, service)
 
     # Who
 
@@ -143,6 +135,17 @@ class Allow:
                 return
 
     # What
+
+    def _matches(self, path: Path, *, world: bool) -> Iterator[Match]:
+        """Yield what the rule at ``path`` matches, for the whole ``world`` or not."""
+        for protocol in ("tcp", "udp"):
+            for place, match in self._ports(protocol, *path, protocol):
+                if match.tcp(SSH) and world:
+                    message = f"SSH (tcp {SSH}) is open to the whole world; name where you come from instead: `from: "
+                    self._reader.warning(place, f"{message}203.0.113.0/24`")
+                yield match
+        if self._reader.true(*path, "icmp"):
+            yield Match("icmp")
 
     def _ports(self, protocol: str, *path: str | int) -> Iterator[tuple[Path, Match]]:
         seen: list[Match] = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from netorder import schema
 from netorder.addressing import Addressing
 from netorder.diagnostics import did_you_mean
+from netorder.model import IPV4
 from netorder.routes import nearest_to_outside
 from netorder.spec import PORTS, VERSIONS, HostSpec, Interface, NetworkSpec, RouterSpec, ServiceSpec, SubnetSpec
 
@@ -366,9 +367,9 @@ class Checker:
         if self._reader.refused("routers") or not self.addressing.versions(network):
             return
         path = ("hosts", name, "floating_ip")
-        if 4 not in self.addressing.versions(network):  # noqa: PLR2004
+        if IPV4 not in self.addressing.versions(network):
             message = (
-                f"host `{name}` cannot have a floating address: network `{network}`, its first, has no IPv4 prefix"
+                f"host `{name}` cannot have a floating address: its first network, `{network}`, has no IPv4 prefix"
             )
             self._reader.error(path, f"{message}; floating addresses are IPv4: give it one, or remove this")
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from netorder.model import IPV4
 from netorder.routing import Routing
 from netorder.spec import PEERS, SSH, VERSIONS, HostSpec, RuleSpec, Topology
 from netorder.tables import Tables
@@ -40,7 +41,7 @@ def derive(topology: Topology, reader: Reader) -> Topology:
             for way in ways.values()
             if way and way.through and way.version == version and way.target != way.source
             # what DHCP hands out, a host has from the start
-            if not (modes[str(way.target)] == "subnet" and version == 4)  # noqa: PLR2004
+            if not (modes[str(way.target)] == "subnet" and version == IPV4)
         }
         only = [network for network, mode in modes.items() if mode == "router"]
         routing.settle([(str(one), str(other)) for one, other in forced], only)
@@ -52,8 +53,8 @@ def entries(hosts: tuple[HostSpec, ...], rules: tuple[RuleSpec, ...], own: list[
 
     def outside(cidr: Prefix) -> bool:
         low, high = int(cidr.network_address), int(cidr.broadcast_address)
-        return cidr.version == 4 and not any(  # noqa: PLR2004 - floating addresses are IPv4
-            one.version == 4 and int(one.network_address) <= low and high <= int(one.broadcast_address)  # noqa: PLR2004
+        return cidr.version == IPV4 and not any(  # floating addresses are IPv4
+            one.version == IPV4 and int(one.network_address) <= low and high <= int(one.broadcast_address)
             for one in own
         )
 
@@ -142,7 +143,7 @@ def _check_subnet_routes(topology: Topology, reader: Reader) -> None:
         if network.routes == "router" and network.gateway_router is None:
             message = f"network `{network.name}` has no router to live on for its hosts' routes; use `host` or `subnet`"
             reader.error(path, message)
-        if network.routes != "subnet" or 4 not in topology.routings:  # noqa: PLR2004
+        if network.routes != "subnet" or IPV4 not in topology.routings:
             continue
         for host in several:
             if any(one.network == network.name for one in host.interfaces):

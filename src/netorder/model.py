@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
+    "IPV4",
+    "IPV6",
     "Host",
     "Network",
     "Plan",
@@ -23,6 +25,8 @@ __all__ = [
     "Service",
     "Subnet",
 ]
+
+IPV4, IPV6 = 4, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,7 @@ class Service:
 class Host:
     """A virtual machine. ``ports`` are in the order of its interfaces.
 
-    ``gateways`` are its default gateways, at most one of each IP version: of the first port that has one. The gateways
+    ``gateways`` are its default gateways, at most one of each IP version: of the first port with one. The gateways
     that DHCP and router advertisements give on other ports must not be used. ``routes`` are the static routes that are
     configured on the host itself. ``floating_ip`` belongs to the first port. One that is ``forwarding`` passes packets
     on between its ports.

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from functools import cache, cached_property
 from ipaddress import ip_network
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from netorder.model import (
+    IPV4,
+    IPV6,
     Host,
     Network,
     Plan,
@@ -79,8 +82,8 @@ class _Planner:
         for subnet in network.subnets:
             version = subnet.cidr.version
             # a network of both versions has its IPv6 subnet by another name; a dot, which no name of the topology holds
-            subnet_name = f"{name}.ipv6" if len(network.subnets) > 1 and version == 6 else name  # noqa: PLR2004
-            handed_out = network.routes == "subnet" and version == 4  # noqa: PLR2004 - DHCPv6 has no routes
+            subnet_name = f"{name}.ipv6" if len(network.subnets) > 1 and version == IPV6 else name
+            handed_out = network.routes == "subnet" and version == IPV4  # DHCPv6 has no routes
             subnets.append(
                 Subnet(
                     cloud_name=subnet_name,
@@ -213,7 +216,7 @@ class _Planner:
             if met := routing.meets(caller.name, callee.name):
                 address = callee.address(met[1], version) or address
                 break
-        return f"http://[{address}]:{port}" if address.version == 6 else f"http://{address}:{port}"  # noqa: PLR2004
+        return f"http://[{address}]:{port}" if address.version == IPV6 else f"http://{address}:{port}"
 
     # Forwarding hosts
 
@@ -241,7 +244,7 @@ class _Planner:
             prefixes = merged([(int(one.network_address), one.prefixlen) for one in cidrs], cidrs[0].max_prefixlen)
             pairs += [type(cidrs[0])((first, length)) for first, length in prefixes]
         if len(pairs) > MOST_PAIRS:
-            pairs = [ip_network("0.0.0.0/0" if version == 4 else "::/0") for version in sorted(beyond)]  # noqa: PLR2004
+            pairs = [ip_network("0.0.0.0/0" if version == IPV4 else "::/0") for version in sorted(beyond)]
         return tuple(map(str, pairs))
 
     def _hosts_between(self, version: int, routing: Routing, source: str, destination: str) -> tuple[str, ...]:
@@ -253,23 +256,27 @@ class _Planner:
         return self._crossed[key]
 
     def _rules_of_forwarders(self) -> dict[str, set[Rule]]:
-        """What is let in to a host behind a forwarding one must be let in to that too: its ports see it pass."""
+        """Return what is let in to forwarding hosts for those behind them: their ports see it pass."""
         found: dict[str, set[Rule]] = {}
         for version, routing in self._topology.routings.items():
             if not routing.graph.hosts:
                 continue
-            targets: dict[tuple[int, Match, str], None] = {}  # rule, match, target's network
-            for index, rule in enumerate(self._topology.rules):
-                for target in rule.targets:
-                    for match in self._matches(rule.matches, self._hosts[target] if rule.service else None):
-                        targets |= {(index, match, network): None for network in routing.homes[target]}
-            for index, match, destination in targets:
-                for cidr in self._topology.rules[index].sources:
-                    if cidr.version != version:
-                        continue
-                    for source, part in self._parts(version, routing, cidr):
-                        for host in self._hosts_between(version, routing, source, destination):
-                            found.setdefault(host, set()).add(self._ingress(match, part))
+            for rule in self._topology.rules:
+                targets = {
+                    (match, network): None
+                    for target in rule.targets
+                    for match in self._matches(rule.matches, self._hosts[target] if rule.service else None)
+                    for network in routing.homes[target]
+                }
+                parts = [
+                    part
+                    for cidr in rule.sources
+                    if cidr.version == version
+                    for part in self._parts(version, routing, cidr)
+                ]
+                for (match, destination), (source, part) in product(targets, parts):
+                    for host in self._hosts_between(version, routing, source, destination):
+                        found.setdefault(host, set()).add(self._ingress(match, part))
         return found
 
     def _parts(self, version: int, routing: Routing, cidr: Prefix) -> list[tuple[str, Prefix]]:
@@ -315,7 +322,7 @@ class _Planner:
         key = (match, cidr)
         if key not in self._made:
             remote = str(cidr) if cidr.prefixlen else None
-            protocol = "ipv6-icmp" if match.protocol == "icmp" and cidr.version == 6 else match.protocol  # noqa: PLR2004
+            protocol = "ipv6-icmp" if match.protocol == "icmp" and cidr.version == IPV6 else match.protocol
             rule = Rule("ingress", f"IPv{cidr.version}", protocol, match.first or None, match.last or None, remote)
             self._made[key] = rule
             base, length = (int(cidr.network_address), cidr.prefixlen) if cidr.prefixlen else (0, 0)

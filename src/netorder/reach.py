@@ -14,6 +14,8 @@ from functools import cached_property
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
+from netorder.model import IPV4, IPV6
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -25,6 +27,7 @@ OUTSIDE = "outside"
 OPEN, CLOSED, NO_ROUTE = "open", "closed", "no route"
 UNUSED = 9  # discard: no service here listens on it and no topology has a reason to open it
 SSH = 22
+LAST_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ class Matrix:
         for rule in self._rules(host, "ingress"):
             if rule.port_min is not None and rule.port_max is not None and rule.protocol:
                 near = (rule.port_min - 1, rule.port_min, rule.port_max, rule.port_max + 1)
-                found |= {(rule.protocol, port) for port in near if 1 <= port <= 65535}  # noqa: PLR2004
+                found |= {(rule.protocol, port) for port in near if 1 <= port <= LAST_PORT}
         return [*sorted(found), ("icmp", None)]
 
     def ranges(self, host: str) -> list[tuple[str, int | None, int | None]]:
@@ -237,7 +240,7 @@ class Matrix:
         return self._address(host, self._owners[other][1], 6 if ":" in other else 4)
 
     def _address(self, host: str, network: str, version: int) -> str | None:
-        return next((a for a in self._ports[host, network].addresses if (":" in a) == (version == 6)), None)  # noqa: PLR2004
+        return next((a for a in self._ports[host, network].addresses if (":" in a) == (version == IPV6)), None)
 
     # Ways
 
@@ -312,9 +315,9 @@ class Matrix:
             router = self._routers.get(node)
             return (
                 _Step(None, None, "default route to the outside")
-                if router and router.external and version == 4
+                if router and router.external and version == IPV4
                 else None
-            )  # noqa: PLR2004
+            )
         next_hop, why = found
         owner = self._owners.get(next_hop)
         exits = [owner[1]] if owner and owner[1] in self._joined[node] else self._connected(node, next_hop)
@@ -361,7 +364,7 @@ class Matrix:
         return address in port.addresses or any(
             low <= int(ip_address(address)) <= high
             for version, low, high in self._pairs(port)
-            if (version == 6) == (":" in address)  # noqa: PLR2004
+            if (version == IPV6) == (":" in address)
         )
 
     def _pairs(self, port: Port) -> Iterator[tuple[int, int, int]]:
@@ -400,7 +403,7 @@ class Matrix:
     def _rule(self, host: str, direction: str, protocol: str, port: int | None, remote: str | None) -> Rule | None:
         """Return the first rule that lets it pass; ``remote`` None is an IPv4 address of which no rule speaks."""
         version = 6 if remote and ":" in remote else 4
-        name = "ipv6-icmp" if protocol == "icmp" and version == 6 else protocol  # noqa: PLR2004
+        name = "ipv6-icmp" if protocol == "icmp" and version == IPV6 else protocol
         number = int(ip_address(remote)) if remote else None
         for rule in self._rules(host, direction):
             if rule.ethertype != f"IPv{version}" or rule.protocol not in (None, name):

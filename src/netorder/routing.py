@@ -7,7 +7,7 @@ networks with hosts on them. So each route is needed: without it some pair of ho
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.routes import Hop
 
@@ -128,60 +128,53 @@ class Routing:
 
     def _settle(self, destination: str, by_gateway: set[tuple[str, str]], gateway_only: set[str]) -> None:
         tree = self.graph.tree(destination)
-        carriers: set[str] = set()  # routers that need a route to the destination
-
-        def carry(router: str) -> None:
-            while router not in carriers and (hop := tree.hops[router]):
-                carriers.add(router)
-                router = hop.router
-
-        undecided: list[tuple[int, str | None, str | None, Hop]] = []  # length, host if it has several, gateway, hop
-        for host, network, hop in self._senders(tree, destination):
-            gateway = self.gateways.get(network)
-            if host is not None and self.default_network(host) != network:
-                gateway = None
-            near = gateway is not None and self.mirrors(gateway, network, destination)
-            if (
-                gateway is not None
-                and near
-                and (
-                    tree.lengths[gateway] == tree.lengths[hop.router]
-                    or (network, destination) in by_gateway
-                    or (host is None and network in gateway_only)
-                )
-            ):
-                carry(gateway)
+        carriers = _Carriers(tree)
+        undecided: list[_Sender] = []
+        for sender in self._senders(tree, destination):
+            network = sender.hop.network
+            near = sender.gateway is not None and tree.lengths[sender.gateway] == tree.lengths[sender.hop.router]
+            must = (network, destination) in by_gateway or (sender.host is None and network in gateway_only)
+            if sender.gateway is not None and (near or must):
+                carriers.add(sender.gateway)
             else:
-                undecided.append((tree.lengths[hop.router], host, gateway if near else None, hop))
-        for routes in (self._asked.get(host, {}) for host in self.homes):
+                undecided.append(sender)
+        for routes in self._asked.values():
             if destination in routes:
-                carry(routes[destination])
-        # The farthest first. Whatever is added for those that are nearer, their gateways are not on the way of that: what
-        # is decided here stays right.
-        for _, host, gateway, hop in sorted(undecided, key=lambda one: -one[0]):
-            if gateway is not None and gateway in carriers:
+                carriers.add(routes[destination])
+        # The farthest first. What is added for those that are nearer is nearer than any gateway that was passed over here,
+        # so what is decided stays right.
+        for sender in sorted(undecided, key=lambda one: -tree.lengths[one.hop.router]):
+            if sender.gateway is not None and sender.gateway in carriers.known:
                 continue
-            carry(hop.router)
-            if host is None:
-                self.network_routes[hop.network].append((destination, hop))
+            carriers.add(sender.hop.router)
+            if sender.host is None:
+                self.network_routes[sender.hop.network].append((destination, sender.hop))
             else:
-                self.host_routes[host][destination] = hop
-        for router in self.graph.routers:
-            if router in carriers and (next_hop := tree.hops[router]):
-                if router not in self.graph.hosts:
-                    self.router_routes[router].append((destination, next_hop))
-                elif not self._is_default(router, next_hop):
-                    self.host_routes[router][destination] = next_hop
+                self.host_routes[sender.host][destination] = sender.hop
+        self._settle_carriers(tree, destination, carriers.known)
+
+    def _settle_carriers(self, tree: Tree, destination: str, carriers: set[str]) -> None:
+        for router in sorted(carriers, key=self._order.__getitem__):
+            hop = tree.hops[router]
+            if hop is None:
+                continue
+            if router not in self.graph.hosts:
+                self.router_routes[router].append((destination, hop))
+            elif not self._is_default(router, hop):
+                self.host_routes[router][destination] = hop
+
+    @cached_property
+    def _order(self) -> dict[str, int]:
+        return {router: index for index, router in enumerate(self.graph.routers)}
 
     def _is_default(self, host: str, hop: Hop) -> bool:
         network = self.default_network(host)
         return network == hop.network and network is not None and self.gateways[network] == hop.router
 
-    def _senders(self, tree: Tree, destination: str) -> Iterable[tuple[str | None, str, Hop]]:
-        """Yield who sends to ``destination``: host (None for all that are on one network only), network, best hop."""
+    def _senders(self, tree: Tree, destination: str) -> Iterable[_Sender]:
         for network in self.populated:
             if network in self.alone and self.talks(network, destination):
-                yield None, network, Hop(tree.first[network], network)
+                yield self._sender(None, Hop(tree.first[network], network), destination)
         for host, networks in self.several.items():
             if destination in networks:
                 continue
@@ -189,4 +182,34 @@ class Routing:
             if leaving is None or not self.talks(leaving, destination):
                 continue
             hop = tree.hops.get(host) if host in self.graph.hosts else None
-            yield host, leaving, hop or Hop(tree.first[leaving], leaving)
+            yield self._sender(host, hop or Hop(tree.first[leaving], leaving), destination)
+
+    def _sender(self, host: str | None, hop: Hop, destination: str) -> _Sender:
+        gateway = self.gateways.get(hop.network)
+        if gateway is not None:
+            others = host is not None and self.default_network(host) != hop.network
+            if others or not self.mirrors(gateway, hop.network, destination):
+                gateway = None
+        return _Sender(host, gateway, hop)
+
+
+class _Sender(NamedTuple):
+    """Who sends: a host, or None for all that are on one network only; its best hop; its gateway, if that can do."""
+
+    host: str | None
+    gateway: str | None
+    hop: Hop
+
+
+class _Carriers:
+    """The routers that need a route to the tree's network, since something comes to them that is for it."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self.known: set[str] = set()
+
+    def add(self, router: str) -> None:
+        """Add ``router`` and those on its way."""
+        while router not in self.known and (hop := self._tree.hops[router]):
+            self.known.add(router)
+            router = hop.router

@@ -174,35 +174,47 @@ def _join(whole: Document, part: Document) -> None:
     if not isinstance(part.data, dict):
         whole.data, whole.values, whole.keys = part.data, part.values, part.keys
         return
-    target: dict[Path, Path | None] = {(): ()}  # where a path of the part goes in the whole; None: nowhere
+    target: dict[Path, Path | None] = {}  # where a path of the part goes in the whole if not there; None: nowhere
     replaced: set[Path] = set()
     for key, value in part.data.items():
         there = whole.data.get(key)
         if isinstance(there, dict) and isinstance(value, dict):
-            for name, its in value.items():
-                if name in there and key != "defaults":
-                    first = whole.keys[key, name]
-                    message = f"`{name}` is already in {first.file}:{first.line}; remove one of the two, or rename it"
-                    whole.problems.append((part.keys[key, name], message))
-                    target[key, name] = None
-                    continue
-                if name in there:
-                    replaced.add((key, name))
-                there[name] = its
+            _join_section(key, there, value, whole, part, target, replaced)
         elif isinstance(there, list) and isinstance(value, list) and key == "allow":
             target |= {(key, index): (key, len(there) + index) for index in range(len(value))}
             there += value
         else:
-            if there is not None:
-                replaced.add((key,))
+            replaced.add((key,))
             whole.data[key] = value
     for places, its_places in ((whole.values, part.values), (whole.keys, part.keys)):
-        for path in [path for path in places if path[:1] in replaced or path[:2] in replaced] if replaced else ():
+        for path in [path for path in places if path[:1] in replaced or path[:2] in replaced]:
             del places[path]
         for path, place in its_places.items():
             head = target.get(path[:2], path[:2])
             if head is not None:
                 places[(*head, *path[2:])] = place
+
+
+def _join_section(
+    key: str,
+    there: dict[str, Any],
+    its: dict[str, Any],
+    whole: Document,
+    part: Document,
+    target: dict[Path, Path | None],
+    replaced: set[Path],
+) -> None:
+    for name, value in its.items():
+        if name not in there:
+            there[name] = value
+        elif key == "defaults":
+            replaced.add((key, name))
+            there[name] = value
+        else:
+            first = whole.keys[key, name]
+            message = f"`{name}` is already in {first.file}:{first.line}; remove one of the two, or rename it"
+            whole.problems.append((part.keys[key, name], message))
+            target[key, name] = None
 
 
 # One file
@@ -220,10 +232,10 @@ class _Node:
 
 def _read_one(text: str, name: str) -> Document:
     try:
-        root = _compose(_events(text, yaml.CSafeLoader), name)
+        root = _Composer(name).compose(_events(text, yaml.CSafeLoader))
     except (yaml.YAMLError, AttributeError):  # not YAML, or PyYAML without libyaml: whose words we do not translate
         try:
-            root = _compose(_events(text, yaml.SafeLoader), name)
+            root = _Composer(name).compose(_events(text, yaml.SafeLoader))
         except yaml.reader.ReaderError as error:
             before = text[: error.position]
             place = Place(name, before.count("\n") + 1, len(before) - before.rfind("\n"))
@@ -241,55 +253,61 @@ def _read_one(text: str, name: str) -> Document:
     return document
 
 
-def _events(text: str, loader_type: type[yaml.SafeLoader]) -> Iterator[yaml.Event]:
+def _events(text: str, loader_type: type[Any]) -> Iterator[Any]:
     loader = loader_type(text)
     try:
-        while (event := loader.get_event()) is not None:  # type: ignore[no-untyped-call]
+        while (event := loader.get_event()) is not None:
             yield event
     finally:
         loader.dispose()
 
 
-def _compose(events: Iterator[yaml.Event], name: str) -> _Node | None:
-    """Return the tree of the one document; an alias is the very node that it names."""
-    root: list[Any] = []
-    open_: list[tuple[_Node, list[Any]]] = []  # nodes being read, with the children so far
-    anchors: dict[str, _Node] = {}
-    documents = 0
-    for event in events:
-        place = _place(name, event.start_mark)
-        if isinstance(event, yaml.DocumentStartEvent):
-            documents += 1
-            if documents > 1:
-                raise SourceError(place, "a second document; a topology file holds one: split the file at `---`")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            node, children = open_.pop()
-            mapping = node.kind == "map"
-            node.value = list(zip(children[::2], children[1::2], strict=True)) if mapping else children
-        elif isinstance(event, yaml.NodeEvent):
-            into = open_[-1][1] if open_ else root
-            if isinstance(event, yaml.AliasEvent):
-                if event.anchor not in anchors:
-                    message = "an alias (`*name`) of no anchor (`&name`) above it; write the value out"
-                    raise SourceError(place, message)
-                into.append(anchors[event.anchor])
-                continue
-            if isinstance(event, yaml.ScalarEvent):
-                tag = "" if event.implicit[0] else "tag:yaml.org,2002:str" if event.implicit[1] else event.tag
-                node = _Node("scalar", place, tag, event.value)
-            else:
-                kind = "map" if isinstance(event, yaml.MappingStartEvent) else "seq"
-                node = _Node(kind, place, event.tag)
-                open_.append((node, []))
-                if len(open_) > MAX_DEPTH:
-                    raise SourceError(place, f"nested more than {MAX_DEPTH} deep; a topology never is")
-            into.append(node)
-            if event.anchor is not None:
-                if event.anchor in anchors:
-                    message = "an anchor (`&name`) that is already in the file; anchors need different names"
-                    raise SourceError(place, message)
-                anchors[event.anchor] = node
-    return root[0] if root else None
+class _Composer:
+    """Makes the tree of the one document out of events; an alias is the very node that it names."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._root: list[Any] = []
+        self._open: list[tuple[_Node, list[Any]]] = []  # nodes being read, with the children so far
+        self._anchors: dict[str, _Node] = {}
+        self._documents = 0
+
+    def compose(self, events: Iterator[Any]) -> _Node | None:
+        """Return the document's node; None when there is none."""
+        for event in events:
+            place = _place(self._name, event.start_mark)
+            if isinstance(event, yaml.DocumentStartEvent):
+                self._documents += 1
+                if self._documents > 1:
+                    raise SourceError(place, "a second document; a topology file holds one: split the file at `---`")
+            elif isinstance(event, yaml.CollectionEndEvent):
+                node, children = self._open.pop()
+                mapping = node.kind == "map"
+                node.value = list(zip(children[::2], children[1::2], strict=True)) if mapping else children
+            elif isinstance(event, yaml.NodeEvent):
+                into = self._open[-1][1] if self._open else self._root
+                into.append(self._node(event, place))
+        return self._root[0] if self._root else None
+
+    def _node(self, event: Any, place: Place) -> _Node:  # noqa: ANN401 - PyYAML's events are untyped
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in self._anchors:
+                raise SourceError(place, "an alias (`*name`) of no anchor (`&name`) above it; write the value out")
+            return self._anchors[event.anchor]
+        if isinstance(event, yaml.ScalarEvent):
+            tag = "" if event.implicit[0] else "tag:yaml.org,2002:str" if event.implicit[1] else event.tag
+            node = _Node("scalar", place, tag, event.value)
+        else:
+            node = _Node("map" if isinstance(event, yaml.MappingStartEvent) else "seq", place, event.tag)
+            self._open.append((node, []))
+            if len(self._open) > MAX_DEPTH:
+                raise SourceError(place, f"nested more than {MAX_DEPTH} deep; a topology never is")
+        if event.anchor in self._anchors:
+            message = "an anchor (`&name`) that is already in the file; anchors need different names"
+            raise SourceError(place, message)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = node
+        return node
 
 
 def _in_plain_words(error: yaml.MarkedYAMLError) -> str:

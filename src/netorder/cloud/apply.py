@@ -20,6 +20,7 @@ from netorder.cloud import CloudError, keypair_name, marker
 from netorder.cloud.compare import METADATA, REVIVE, normal_rule
 from netorder.cloud.observe import Chosen, list_servers
 from netorder.cloud.session import Job, in_the_users_words
+from netorder.model import IPV4, IPV6
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -148,7 +149,7 @@ class Applier:
         }
         if subnet.host_routes:
             body["host_routes"] = _host_routes(subnet)
-        if subnet.version == 6:  # noqa: PLR2004
+        if subnet.version == IPV6:
             # addresses by DHCPv6: with SLAAC they would follow from the MAC, not from the plan
             body |= {"ipv6_ra_mode": "dhcpv6-stateful", "ipv6_address_mode": "dhcpv6-stateful"}
         return body
@@ -424,7 +425,7 @@ def first_boot(plan: Plan, host: Host) -> str | None:
         network.name: subnet.gateway_ip
         for network in plan.networks
         for subnet in network.subnets
-        if subnet.version == 4  # noqa: PLR2004
+        if subnet.version == IPV4
     }
     others = [
         address
