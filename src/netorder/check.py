@@ -265,7 +265,9 @@ class Checker:
         nearest = nearest_to_outside(self.networks, self.joined, self.external)
         for name in self.networks:
             routers = nearest[name]
-            declared = {router: {a.version: a for _, a in self.joined[router][name]} for router in routers}
+            declared: dict[str, dict[int, Address]] = {
+                router: {a.version: a for _, a in self.joined[router][name]} for router in routers
+            }
             for version in self.addressing.versions(name):
                 gateway = self.addressing.layouts[name, version].gateway
                 if gateway is None:
@@ -432,8 +434,8 @@ class Checker:
                 self._check_next_hop((*path, "via"), via, what, networks, mine)
             if to is None:
                 continue
-            if message := self._wrong_destination(to, section, networks, seen, what):
-                self._reader.error((*path, "to"), message)
+            if wrong := self._wrong_destination(to, section, networks, seen, what):
+                self._reader.error((*path, "to"), wrong)
             seen.add(to)
 
     def _check_next_hop(self, path: Path, via: Address, what: str, networks: list[str], mine: set[Address]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netorder.model import IPV4
 from netorder.routing import Routing
-from netorder.spec import PEERS, SSH, VERSIONS, HostSpec, RuleSpec, Topology
+from netorder.spec import PEERS, SSH, VERSIONS, HostSpec, RouterSpec, RuleSpec, Topology
 from netorder.tables import Tables
 from netorder.ways import ways_in
 
@@ -76,9 +76,10 @@ def _asked(topology: Topology, version: int, routing: Routing, reader: Reader) -
     names = {subnet.cidr: one.name for one in topology.networks for subnet in one.subnets}
     if not any(to in names for host in topology.hosts for to, _ in host.routes):
         return found
+    everyone: list[RouterSpec | HostSpec] = [*topology.routers, *topology.hosts]
     owners = {
         (one.network, address): owner.name
-        for owner in (*topology.routers, *topology.hosts)
+        for owner in everyone
         for one in owner.interfaces
         for address in one.addresses
     }
@@ -137,7 +138,7 @@ def check(topology: Topology, reader: Reader) -> None:
 
 
 def _check_subnet_routes(topology: Topology, reader: Reader) -> None:
-    several = [host for host in topology.hosts if len(host.interfaces) > 1]
+    several = [host for host in topology.hosts if sum(one.address(IPV4) is not None for one in host.interfaces) > 1]
     for network in topology.networks:
         path: Path = ("networks", network.name, "routes")
         if network.routes == "router" and network.gateway_router is None:

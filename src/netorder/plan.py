@@ -53,7 +53,7 @@ class _Planner:
         self._hosts = {host.name: host for host in topology.hosts}
         self._networks = {network.name: network for network in topology.networks}
         self._bastions = {way.through[-1] for way in topology.ways.values() if way and way.through}
-        self._shared: dict[str, tuple[Route, ...]] = {}  # by network: its hosts' routes
+        self._shared: dict[tuple[str, int], tuple[Route, ...]] = {}  # by network: its hosts' routes
         self._crossed: dict[tuple[int, str, str], tuple[str, ...]] = {}
         self._made: dict[tuple[Match, Prefix], Rule] = {}
         self._orders: dict[Rule, tuple[str, str, int, int, int, int]] = {}
@@ -170,34 +170,33 @@ class _Planner:
 
     def _host_routes(self, host: HostSpec) -> tuple[Route, ...]:
         """Return the declared routes and the derived ones; hosts of one network share theirs."""
-        (first, *others) = host.interfaces
-        if others or host.forward:
-            derived = (*self._tables.of_host(host.name, 4), *self._tables.of_host(host.name, 6))
-        else:
-            derived = self._routes_on(self._networks[first.network])
+        derived = self._derived_routes(host)
         if not host.routes:
             return derived
-        names = {subnet.cidr: network.name for network in self._topology.networks for subnet in network.subnets}
-        asked = {names[to] for to, _ in host.routes if to in names}
-        if asked and not others:
-            derived = tuple(
-                route
-                for version, routing in self._topology.routings.items()
-                if routing.homes[host.name]
-                for route in self._tables.of_asked(host.name, version, dict.fromkeys(asked, ""))
-            )
-        elif asked:
-            known = {str(to) for to, _ in host.routes}
-            derived = tuple(route for route in derived if route.destination not in known)
         routes = {ip_network(route.destination): route for route in derived}
         routes |= {to: Route(str(to), str(via)) for to, via in host.routes}
         return tuple(routes[to] for to in sorted(routes, key=lambda to: (to.version, to)))
 
-    def _routes_on(self, network: NetworkSpec) -> tuple[Route, ...]:
-        if network.name not in self._shared:
-            ipv4 = () if network.routes == "subnet" else self._tables.of_network(network.name, 4)
-            self._shared[network.name] = (*ipv4, *self._tables.of_network(network.name, 6))
-        return self._shared[network.name]
+    def _derived_routes(self, host: HostSpec) -> tuple[Route, ...]:
+        names = {subnet.cidr: network.name for network in self._topology.networks for subnet in network.subnets}
+        asked = {names[to] for to, _ in host.routes if to in names} if host.routes else set()
+        found: tuple[Route, ...] = ()
+        for version, routing in self._topology.routings.items():
+            networks = routing.homes[host.name]
+            if asked:
+                found += self._tables.of_asked(host.name, version, asked)
+            elif host.name in routing.several:
+                found += self._tables.of_host(host.name, version)
+            elif networks and not (self._networks[networks[0]].routes == "subnet" and version == IPV4):
+                its = self._shared_routes(networks[0], version)
+                found = (*found, *its) if found else its  # the very same tuple for many hosts: nothing is copied
+        return found
+
+    def _shared_routes(self, network: str, version: int) -> tuple[Route, ...]:
+        key = (network, version)
+        if key not in self._shared:
+            self._shared[key] = self._tables.of_network(network, version)
+        return self._shared[key]
 
     def _service(self, host: HostSpec) -> Service | None:
         if host.service is None:

@@ -259,7 +259,9 @@ class Matrix:
     def _follow(self, source: str, network: str, version: int, end: str) -> _Way:
         hops: list[Hop] = []
         crossings: list[tuple[str, str, str]] = []
-        node, entry, leaves = source, None, None
+        node = source
+        entry: str | None = None
+        leaves: str | None = None
         passed: set[str] = set()
 
         def ended(fault: str | None, arrives: str | None = None) -> _Way:

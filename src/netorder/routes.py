@@ -89,9 +89,9 @@ class Graph:
             return network
 
         for its_networks in routers.values():
-            one, *others = its_networks or [None]
+            one, *others = its_networks or [""]
             for other in others:
-                leader[find(other)] = find(str(one))
+                leader[find(other)] = find(one)
         numbers: dict[str, int] = {}
         return {network: numbers.setdefault(find(network), len(numbers)) for network in self.networks}
 

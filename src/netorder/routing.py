@@ -6,6 +6,7 @@ networks with hosts on them. So each route is needed: without it some pair of ho
 
 from __future__ import annotations
 
+import heapq
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -128,48 +129,54 @@ class Routing:
 
     def _settle(self, destination: str, by_gateway: set[tuple[str, str]], gateway_only: set[str]) -> None:
         tree = self.graph.tree(destination)
-        carriers = _Carriers(tree)
-        undecided: list[_Sender] = []
-        for sender in self._senders(tree, destination):
+        carriers: set[str] = set()  # routers that need a route, since something comes to them for the destination
+        asked: set[str] = set()  # hosts that have their turn
+        undecided: list[tuple[int, int, _Sender]] = []
+
+        def carry(router: str) -> None:
+            """Let ``router`` and those on its way have a route; a forwarding host may do by its gateway, as others."""
+            while router not in carriers and (hop := tree.hops[router]):
+                carriers.add(router)
+                if router in self.graph.hosts:
+                    turn(self._sender(router, hop, destination))
+                    return
+                router = hop.router
+
+        def turn(sender: _Sender) -> None:
+            if sender.host is not None and sender.host in asked:
+                return
+            asked.update([sender.host] if sender.host else [])
             network = sender.hop.network
             near = sender.gateway is not None and tree.lengths[sender.gateway] == tree.lengths[sender.hop.router]
             must = (network, destination) in by_gateway or (sender.host is None and network in gateway_only)
             if sender.gateway is not None and (near or must):
-                carriers.add(sender.gateway)
+                carry(sender.gateway)
             else:
-                undecided.append(sender)
+                heapq.heappush(undecided, (-tree.lengths[sender.hop.router], len(undecided) + len(asked), sender))
+
+        for sender in self._senders(tree, destination):
+            turn(sender)
         for routes in self._asked.values():
             if destination in routes:
-                carriers.add(routes[destination])
+                carry(routes[destination])
         # The farthest first. What is added for those that are nearer is nearer than any gateway that was passed over here,
         # so what is decided stays right.
-        for sender in sorted(undecided, key=lambda one: -tree.lengths[one.hop.router]):
-            if sender.gateway is not None and sender.gateway in carriers.known:
+        while undecided:
+            _, _, sender = heapq.heappop(undecided)
+            if sender.gateway is not None and sender.gateway in carriers:
                 continue
-            carriers.add(sender.hop.router)
             if sender.host is None:
                 self.network_routes[sender.hop.network].append((destination, sender.hop))
             else:
                 self.host_routes[sender.host][destination] = sender.hop
-        self._settle_carriers(tree, destination, carriers.known)
-
-    def _settle_carriers(self, tree: Tree, destination: str, carriers: set[str]) -> None:
-        for router in sorted(carriers, key=self._order.__getitem__):
-            hop = tree.hops[router]
-            if hop is None:
-                continue
-            if router not in self.graph.hosts:
+            carry(sender.hop.router)
+        for router in sorted(carriers - self.graph.hosts, key=self._order.__getitem__):
+            if hop := tree.hops[router]:
                 self.router_routes[router].append((destination, hop))
-            elif not self._is_default(router, hop):
-                self.host_routes[router][destination] = hop
 
     @cached_property
     def _order(self) -> dict[str, int]:
         return {router: index for index, router in enumerate(self.graph.routers)}
-
-    def _is_default(self, host: str, hop: Hop) -> bool:
-        network = self.default_network(host)
-        return network == hop.network and network is not None and self.gateways[network] == hop.router
 
     def _senders(self, tree: Tree, destination: str) -> Iterable[_Sender]:
         for network in self.populated:
@@ -199,17 +206,3 @@ class _Sender(NamedTuple):
     host: str | None
     gateway: str | None
     hop: Hop
-
-
-class _Carriers:
-    """The routers that need a route to the tree's network, since something comes to them that is for it."""
-
-    def __init__(self, tree: Tree) -> None:
-        self._tree = tree
-        self.known: set[str] = set()
-
-    def add(self, router: str) -> None:
-        """Add ``router`` and those on its way."""
-        while router not in self.known and (hop := self._tree.hops[router]):
-            self.known.add(router)
-            router = hop.router

@@ -50,7 +50,7 @@ class SubnetSpec:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """A network; ``gateway_router`` has its gateways. ``routes`` (host, subnet, router): where its hosts' routes live."""
+    """A network; ``gateway_router`` has its gateways. ``routes``: where its hosts' routes live (host, subnet, router)."""
 
     name: str
     subnets: tuple[SubnetSpec, ...]
@@ -164,9 +164,10 @@ class Topology:
         networks = [network.name for network in self.networks if network.subnet(version)]
         known = set(networks)
         forwarding = [host for host in self.hosts if host.forward]
+        all_: list[RouterSpec | HostSpec] = [*self.routers, *forwarding]
         joined = {
             one.name: tuple(interface.network for interface in one.interfaces if interface.network in known)
-            for one in (*self.routers, *forwarding)
+            for one in all_
         }
         return Graph(networks, joined, [host.name for host in forwarding])
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from netorder.model import Route
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from netorder.routes import Hop
-    from netorder.spec import Topology
+    from netorder.spec import HostSpec, RouterSpec, Topology
 
 __all__ = ["Tables", "merged"]
 
-_BITS = {4: 32, 6: 128}
+_BITS: dict[int, int] = {4: 32, 6: 128}
 _KINDS: dict[int, type[IPv4Network | IPv6Network]] = {4: IPv4Network, 6: IPv6Network}
 
 
@@ -38,14 +38,15 @@ class Tables:
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
-        self._prefixes = {
+        self._prefixes: dict[tuple[str, int], tuple[int, int]] = {
             (network.name, subnet.cidr.version): (int(subnet.cidr.network_address), subnet.cidr.prefixlen)
             for network in topology.networks
             for subnet in network.subnets
         }
-        self._addresses = {
+        owners: list[RouterSpec | HostSpec] = [*topology.routers, *topology.hosts]
+        self._addresses: dict[tuple[str, str, int], str] = {
             (one.name, interface.network, address.version): str(address)
-            for one in (*topology.routers, *topology.hosts)
+            for one in owners
             for interface in one.interfaces
             for address in interface.addresses
         }
@@ -65,12 +66,14 @@ class Tables:
         routing = self._topology.routings.get(version)
         return self._routes(routing.router_routes.get(router, ()) if routing else (), version)
 
-    def of_asked(self, host: str, version: int, asked: dict[str, str]) -> tuple[Route, ...]:
-        """Return the routes of a host on one network, of which some (destination to next hop) are asked for by hand."""
+    def of_asked(self, host: str, version: int, asked: Container[str]) -> tuple[Route, ...]:
+        """Return the routes of a host but for those to networks that are ``asked`` for by hand."""
         routing = self._topology.routings[version]
-        (network,) = routing.homes[host]
-        ways = [(destination, hop) for destination, hop in routing.network_routes[network] if destination not in asked]
-        return self._routes(ways, version)
+        if host in routing.several:
+            ways = list(routing.host_routes[host].items())
+        else:
+            ways = [way for network in routing.homes[host] for way in routing.network_routes[network]]
+        return self._routes([way for way in ways if way[0] not in asked], version)
 
     def _routes(self, ways: Iterable[tuple[str, Hop]], version: int) -> tuple[Route, ...]:
         by_hop: dict[Hop, list[tuple[int, int]]] = {}
