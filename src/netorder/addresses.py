@@ -95,8 +95,8 @@ def _hash(text: str) -> int:
 def draw(name: str, part: range, taken: Container[int], *, numbered: bool = False) -> Drawn | None:
     """Return what ``name`` draws from ``part``: its hash's, or the next free one; None when all are taken.
 
-    The hash makes it a matter of the name alone: no file of what was given to whom is needed. ``numbered`` names (web-1,
-    web-2, ...) draw neighbours, so that they never want the same.
+    The hash makes it a matter of the name alone: no file of what was given to whom is needed. ``numbered`` names
+    (web-1, web-2, ...) draw neighbours, so that they never want the same.
     """
     if not part:
         return None

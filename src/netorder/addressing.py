@@ -190,8 +190,8 @@ class Addressing:
         cidr, wish = drawn
         if cidr != wish:
             message = (
-                f"network `{name}` has `{cidr}` of the pool, since `{wish}`, which its name would give, is taken; if the "
-                f"networks before it change, it may move: to prevent that, write `cidr: {cidr}`"
+                f"network `{name}` has `{cidr}` of the pool, since `{wish}`, which its name would give, is taken; if "
+                f"the networks before it change, it may move: to prevent that, write `cidr: {cidr}`"
             )
             self._reader.warning(("networks", name), message, of_key=True)
         self._add(name, cidr)
@@ -264,8 +264,8 @@ class Addressing:
         if drawn and drawn.number != drawn.wish:
             address, wish = _address(drawn.number, version), _address(drawn.wish, version)
             message = (
-                f"host `{name}` has `{address}` on `{network}`, since {owners[drawn.wish]} has `{wish}`, which its name "
-                f"would give; if that changes, it may move: to prevent that, write `address: {address}`"
+                f"host `{name}` has `{address}` on `{network}`, since {owners[drawn.wish]} has `{wish}`, which its "
+                f"name would give; if that changes, it may move: to prevent that, write `address: {address}`"
             )
             self._reader.warning(path, message, of_key=True)
         return self._drawn(path, drawn, network, version, f"host `{name}`")

@@ -180,8 +180,8 @@ class Checker:
             return f"`{name}`: the cloud's external network has this name; rename this one"
         if topology and len(full) > LONGEST_NAME and not self._reader.refused(section, name):
             return (
-                f"`{name}`: its name in the cloud, `{full}`, has {len(full)} characters, and {LONGEST_NAME} are allowed; "
-                "shorten it or the topology's name"
+                f"`{name}`: its name in the cloud, `{full}`, has {len(full)} characters, and {LONGEST_NAME} are "
+                "allowed; shorten it or the topology's name"
             )
         return None
 
@@ -353,7 +353,7 @@ class Checker:
             self._reader.error(("hosts", entry), message, of_key=True)
 
     def _claim_host_addresses(self, names: list[str], its: Declared) -> None:
-        """Give the hosts of one entry the addresses that it asks for: the first one the first, others those after it."""
+        """Give the hosts of one entry the addresses that it asks for: to the first the first, to others the next."""
         for network, asked in its.items():
             for path, first in asked:
                 for index, name in enumerate(names):

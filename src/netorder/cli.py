@@ -75,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
     reach = commands.add_parser(
         "reach",
         help="show who reaches whom, and why or why not",
-        description="Show what is open between hosts (and the outside). With --from and --to, explain that pair hop by hop.",
+        description="Show what is open between hosts, and to and from the outside. With --from and --to, explain that "
+        "pair hop by hop.",
         epilog="An end is a host, one of its addresses, `outside`, or (--from) an address outside the topology.",
     )
     reach.add_argument("file", metavar="FILE", help="a topology file")
@@ -88,8 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     diff = commands.add_parser(
         "diff",
         help="show what a change of the topology does",
-        description="Compare the plans of two topology files: what is added (+), changed in place (~), replaced (±) and "
-        "removed (-), and which application flows that interrupts.",
+        description="Compare the plans of two topology files: what is added (+), changed in place (~), replaced (±) "
+        "and removed (-), and which application flows that interrupts.",
     )
     diff.add_argument("old", metavar="OLD", help="the topology file as it is")
     diff.add_argument("new", metavar="NEW", help="the topology file as it shall be")

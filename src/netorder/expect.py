@@ -1,7 +1,7 @@
 """What must be true of a running topology: who reaches whom on which TCP port, and who must not.
 
-Pure: derived from the plan's reachability matrix. What is only sometimes true (an allowed port on which nothing listens,
-a rule for a prefix outside that may or may not hold the asker) is left out rather than guessed.
+Pure: derived from the plan's reachability matrix. What is only sometimes true (an allowed port on which nothing
+listens, a rule for a prefix outside that may or may not hold the asker) is left out rather than guessed.
 """
 
 from __future__ import annotations

@@ -77,8 +77,8 @@ class RouterInterface:
 class Router:
     """A Neutron router. ``routes`` are the extra routes (extraroute-atomic) that transit traffic needs.
 
-    An ``external`` one joins ``external_network`` (None: the plan's), translates the IPv4 addresses of the networks that
-    it joins, and has a default route there; no other router has a default route.
+    An ``external`` one joins ``external_network`` (None: the plan's), translates the IPv4 addresses of the networks
+    that it joins, and has a default route there; no other router has a default route.
     """
 
     name: str

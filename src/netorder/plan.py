@@ -359,7 +359,7 @@ def to_json(plan: Plan) -> str:
 
 
 def _text(value: Any, line: str, known: dict[tuple[int, str], str]) -> str:  # noqa: ANN401 - any value of the model
-    """Write a value as JSON, its lines beginning as ``line``; ``known`` has what many share, such as hosts their routes.
+    """Write a value as JSON, its lines beginning as ``line``; ``known`` has what many share, as hosts their routes.
 
     json.dumps writes each of the rules and routes of a thousand hosts anew, and indents in Python, not in C.
     """

@@ -3,8 +3,8 @@
 Pure: derived from the plan alone. A packet is followed hop by hop through host routes, gateways and routers, there and
 back, as the kernel and Neutron would send it: the source address is that of the interface it leaves by; a port lets
 through only its own addresses and those it forwards for; security groups are stateful at each port, so question and
-answer must pass the same ones. What lies within one prefix of the topology goes one way, so ways are found once for each
-pair of host and network.
+answer must pass the same ones. What lies within one prefix of the topology goes one way, so ways are found once for
+each pair of host and network.
 """
 
 from __future__ import annotations
@@ -61,13 +61,36 @@ class _Step(NamedTuple):
 
 
 class _Way(NamedTuple):
-    """A packet's way: ``crossings`` are the (host, entry, exit) of forwarding hosts; ``fault`` says why it ends early."""
+    """A packet's way: ``crossings`` are (host, entry, exit) of forwarding hosts; ``fault`` says why it ends early."""
 
     hops: tuple[Hop, ...]
     crossings: tuple[tuple[str, str, str], ...]
     leaves: str | None
     arrives: str | None
     fault: str | None
+
+
+class _Walk:
+    """A way while it is followed."""
+
+    def __init__(self) -> None:
+        self.hops: list[Hop] = []
+        self.passed: set[str] = set()
+        self._crossings: list[tuple[str, str, str]] = []
+        self._leaves: str | None = None
+
+    def add(self, node: str, entry: str | None, step: _Step | None, *, forwards: bool) -> None:
+        """Add what ``node`` does with a packet from network ``entry`` (None: its own); a host ``forwards`` others'."""
+        self.passed.add(node)
+        self.hops.append(Hop(node, entry, step.exit if step else None, step.why if step else "no route"))
+        if entry is None:
+            self._leaves = step.exit if step else None
+        elif forwards and step and step.exit:
+            self._crossings.append((node, entry, step.exit))
+
+    def ended(self, fault: str | None, arrives: str | None = None) -> _Way:
+        """Return the way as far as it went."""
+        return _Way(tuple(self.hops), tuple(self._crossings), self._leaves, arrives, fault)
 
 
 class _Table:
@@ -110,12 +133,12 @@ class Matrix:
         self._owners: dict[str, tuple[str, str]] = {}  # address -> its node and network
         for router in plan.routers:
             for interface in router.interfaces:
-                self._owners |= {address: (router.name, interface.network) for address in interface.addresses}
+                self._owners |= dict.fromkeys(interface.addresses, (router.name, interface.network))
         self._ports: dict[tuple[str, str], Port] = {}
         for host in plan.hosts:
             for port in host.ports:
                 self._ports[host.name, port.network] = port
-                self._owners |= {address: (host.name, port.network) for address in port.addresses}
+                self._owners |= dict.fromkeys(port.addresses, (host.name, port.network))
         self._tables: dict[str, _Table] = {}
         self._shared: dict[tuple[int, tuple[str, ...], tuple[str, ...]], _Table] = {}
         self._steps: dict[tuple[str, str | None, int], _Step | None] = {}
@@ -141,8 +164,9 @@ class Matrix:
         return self.hosts[host].addresses
 
     def ports(self, destination: str) -> list[tuple[str, int | None]]:
-        """Return the (protocol, port) pairs worth asking a host or address: the ends of its rules' ranges, their
-        neighbours, SSH, an unused port, and ICMP.
+        """Return the (protocol, port) pairs worth asking a host or address.
+
+        These are the ends of its rules' ranges and their neighbours, SSH, an unused port, and ICMP.
         """
         host = destination if destination in self.hosts else self._owners[destination][0]
         found: set[tuple[str, int]] = {("tcp", SSH), ("tcp", UNUSED), ("udp", UNUSED)}
@@ -153,7 +177,7 @@ class Matrix:
         return [*sorted(found), ("icmp", None)]
 
     def ranges(self, host: str) -> list[tuple[str, int | None, int | None]]:
-        """Return what the rules of a host let in from anybody, as (protocol, first port, last port); icmp stands for both."""
+        """Return what the rules of a host let in from anybody: protocol (icmp stands for ipv6-icmp too), ports."""
         found = {
             ("icmp" if rule.protocol == "ipv6-icmp" else rule.protocol or "tcp", rule.port_min, rule.port_max)
             for rule in self._rules(host, "ingress")
@@ -191,8 +215,8 @@ class Matrix:
         if host not in self.hosts:
             raise KeyError(destination)
         if host == source:
-            address = self.destinations(host)[0] if destination in self.hosts else destination
-            return Verdict(OPEN, "a host always reaches itself", address, address, (), ())
+            own = self.destinations(host)[0] if destination in self.hosts else destination
+            return Verdict(OPEN, "a host always reaches itself", own, own, (), ())
         address = self._choose(source, host) if destination in self.hosts else destination
         if address is None:
             return Verdict(NO_ROUTE, f"{source} and {host} have no IP version in common", None, None, (), ())
@@ -218,11 +242,12 @@ class Matrix:
         fault = fault or self._spoofed(there, own, address, host)
         if fault:
             return Verdict(NO_ROUTE, fault, own, address, there.hops, back.hops)
-        state, reason = self._filtered(there, source, host, own, address, protocol, port)
+        checks = self._filters(there, source, host, own, address)
+        state, reason = self._filtered(checks, protocol, port)
         return Verdict(state, reason, own, address, there.hops, back.hops)
 
     def _choose(self, source: str, host: str) -> str | None:
-        """Return the address of ``host`` on which it answers ``source``: on a common network, else the first that works."""
+        """Return the address on which ``host`` answers ``source``: on a common network, else the first that works."""
         key = (source, host)
         if key not in self._chosen:
             able = [
@@ -257,44 +282,32 @@ class Matrix:
         return way
 
     def _follow(self, source: str, network: str, version: int, end: str) -> _Way:
-        hops: list[Hop] = []
-        crossings: list[tuple[str, str, str]] = []
+        walk = _Walk()
         node = source
         entry: str | None = None
-        leaves: str | None = None
-        passed: set[str] = set()
-
-        def ended(fault: str | None, arrives: str | None = None) -> _Way:
-            return _Way(tuple(hops), tuple(crossings), leaves, arrives, fault)
-
-        while True:
-            if node in passed:
-                return ended(f"a loop: {node} gets the packet a second time")
-            passed.add(node)
+        while node not in walk.passed:
             step = self._step(node, network, version)
-            if step is None:
-                hops.append(Hop(node, entry, None, "no route"))
-                return ended(f"{node} has no IPv{version} route to network {network}")
-            hops.append(Hop(node, entry, step.exit, step.why))
-            if step.exit is None:
-                return ended(f"{node} sends it to the outside, where nobody knows network {network}")
-            if entry is None:
-                leaves = step.exit
-            elif node in self.hosts:
-                crossings.append((node, entry, step.exit))
-            if step.next_hop is None:
-                hops.append(Hop(end, network, None, ""))
-                return ended(None, network)
-            owner = self._owners.get(step.next_hop)
-            if owner is None:
-                return ended(f"nobody has {step.next_hop}, the next hop of {node}")
-            node, entry = owner
-            if node == end:
-                hops.append(Hop(end, entry, None, ""))
-                return ended(None, entry)
+            walk.add(node, entry, step, forwards=node in self.hosts)
+            if fault := self._stuck(node, step, network, version):
+                return walk.ended(fault)
+            following = self._owners[step.next_hop] if step and step.next_hop else (end, network)
+            if following[0] == end:
+                walk.hops.append(Hop(end, following[1], None, ""))
+                return walk.ended(None, following[1])
+            node, entry = following
             if node in self.hosts and not self.hosts[node].forwarding:
-                hops.append(Hop(node, entry, None, "does not forward"))
-                return ended(f"{node} does not forward")
+                walk.hops.append(Hop(node, entry, None, "does not forward"))
+                return walk.ended(f"{node} does not forward")
+        return walk.ended(f"a loop: {node} gets the packet a second time")
+
+    def _stuck(self, node: str, step: _Step | None, network: str, version: int) -> str | None:
+        if step is None:
+            return f"{node} has no IPv{version} route to network {network}"
+        if step.exit is None:
+            return f"{node} sends it to the outside, where nobody knows network {network}"
+        if step.next_hop is not None and step.next_hop not in self._owners:
+            return f"nobody has {step.next_hop}, the next hop of {node}"
+        return None
 
     def _step(self, node: str, network: str | None, version: int) -> _Step | None:
         """Return where ``node`` sends what is for ``network`` (None: for the outside)."""
@@ -314,12 +327,8 @@ class Matrix:
             target = (1 << 32) - 2  # no route but a default one leads to it
         found = self._table(node).find(version, target)
         if found is None:
-            router = self._routers.get(node)
-            return (
-                _Step(None, None, "default route to the outside")
-                if router and router.external and version == IPV4
-                else None
-            )
+            leaves = version == IPV4 and node in self._routers and self._routers[node].external
+            return _Step(None, None, "default route to the outside") if leaves else None
         next_hop, why = found
         owner = self._owners.get(next_hop)
         exits = [owner[1]] if owner and owner[1] in self._joined[node] else self._connected(node, next_hop)
@@ -374,20 +383,22 @@ class Matrix:
             prefix = ip_network(pair)
             yield prefix.version, int(prefix.network_address), int(prefix.broadcast_address)
 
-    def _filtered(
-        self, there: _Way, source: str, host: str, own: str, address: str, protocol: str, port: int | None
-    ) -> tuple[str, str]:
-        checks = [(source, "egress", address)]
+    def _filters(self, there: _Way, source: str, host: str, own: str, address: str) -> Iterator[tuple[str, str, str]]:
+        """Yield whose security group sees the packet, in which direction, with which remote address."""
+        yield source, "egress", address
         for forwarder, _, _ in there.crossings:
-            checks += [(forwarder, "ingress", own), (forwarder, "egress", address)]
-        checks.append((host, "ingress", own))
+            yield forwarder, "ingress", own
+            yield forwarder, "egress", address
+        yield host, "ingress", own
+
+    def _filtered(self, checks: Iterable[tuple[str, str, str]], protocol: str, port: int | None) -> tuple[str, str]:
         rule = None
         for node, direction, remote in checks:
             rule = self._rule(node, direction, protocol, port, remote)
             if rule is None:
                 what = protocol if port is None else f"{protocol} {port}"
-                way, who = ("out to", address) if direction == "egress" else ("in from", own)
-                return CLOSED, f"no rule of {node} lets {what} {way} {who}"
+                way = "out to" if direction == "egress" else "in from"
+                return CLOSED, f"no rule of {node} lets {what} {way} {remote}"
         return OPEN, _words(rule) if rule else ""
 
     def _rules(self, host: str, direction: str) -> list[Rule]:
@@ -436,16 +447,18 @@ class Matrix:
         name = destination if destination in self.hosts else self._owners[destination][0]
         host = self.hosts[name]
         address = next((a for a in host.ports[0].addresses if ":" not in a), None)
-        if remote and ":" in remote:
-            return Verdict(NO_ROUTE, "nothing comes in from outside by IPv6", remote, destination, (), ())
-        if not host.floating_ip or address is None:
-            return Verdict(NO_ROUTE, f"{name} has no floating address", remote, address, (), ())
-        if destination not in (name, address):
-            return Verdict(NO_ROUTE, f"{name}'s floating address leads to {address}", remote, destination, (), ())
         network = host.ports[0].network
-        gateway = self._owners.get(self._subnets[network, 4].gateway_ip or "")
-        if gateway is None:
-            return Verdict(NO_ROUTE, f"network {network} has no gateway", remote, address, (), ())
+        subnet = self._subnets.get((network, 4))
+        gateway = self._owners.get((subnet and subnet.gateway_ip) or "")
+        fault = None
+        if remote and ":" in remote:
+            fault = "nothing comes in from outside by IPv6"
+        elif not host.floating_ip or address is None or gateway is None:
+            fault = f"{name} has no floating address"
+        elif destination not in (name, address):
+            fault = f"{name}'s floating address leads to {address}"
+        if fault or gateway is None:
+            return Verdict(NO_ROUTE, fault or "", remote, address, (), ())
         router = gateway[0]
         there = (
             Hop(OUTSIDE, None, None, f"floating address of {name}"),

@@ -28,10 +28,7 @@ def markdown() -> str:
     whole = json.loads(schema.text())
     lines: list[str] = []
     for title, name in SECTIONS:
-        if name is None:
-            part = whole
-        else:
-            part = whole["$defs"].get(name) or whole["properties"][name]
+        part = whole if name is None else whole["$defs"].get(name) or whole["properties"][name]
         lines += ["", f"## {title}", "", *_table(part, whole)]
     return "\n".join(lines[1:]) + "\n"
 

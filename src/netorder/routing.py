@@ -15,7 +15,7 @@ from netorder.routes import Hop
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from netorder.routes import Crossing, Graph, Tree
+    from netorder.routes import Crossing, Graph
 
 __all__ = ["Routing"]
 
@@ -128,60 +128,33 @@ class Routing:
             self._settle(destination, by_gateway, only)
 
     def _settle(self, destination: str, by_gateway: set[tuple[str, str]], gateway_only: set[str]) -> None:
-        tree = self.graph.tree(destination)
-        carriers: set[str] = set()  # routers that need a route, since something comes to them for the destination
-        asked: set[str] = set()  # hosts that have their turn
-        undecided: list[tuple[int, int, _Sender]] = []
-
-        def carry(router: str) -> None:
-            """Let ``router`` and those on its way have a route; a forwarding host may do by its gateway, as others."""
-            while router not in carriers and (hop := tree.hops[router]):
-                carriers.add(router)
-                if router in self.graph.hosts:
-                    turn(self._sender(router, hop, destination))
-                    return
-                router = hop.router
-
-        def turn(sender: _Sender) -> None:
-            if sender.host is not None and sender.host in asked:
-                return
-            asked.update([sender.host] if sender.host else [])
-            network = sender.hop.network
-            near = sender.gateway is not None and tree.lengths[sender.gateway] == tree.lengths[sender.hop.router]
-            must = (network, destination) in by_gateway or (sender.host is None and network in gateway_only)
-            if sender.gateway is not None and (near or must):
-                carry(sender.gateway)
-            else:
-                heapq.heappush(undecided, (-tree.lengths[sender.hop.router], len(undecided) + len(asked), sender))
-
-        for sender in self._senders(tree, destination):
-            turn(sender)
+        must = {network for network, to in by_gateway if to == destination}
+        settling = _Settling(self, destination, must, gateway_only)
+        for sender in self.senders(destination):
+            settling.turn(sender)
         for routes in self._asked.values():
             if destination in routes:
-                carry(routes[destination])
-        # The farthest first. What is added for those that are nearer is nearer than any gateway that was passed over here,
-        # so what is decided stays right.
-        while undecided:
-            _, _, sender = heapq.heappop(undecided)
-            if sender.gateway is not None and sender.gateway in carriers:
-                continue
+                settling.carry(routes[destination])
+        for sender in settling.decided():
             if sender.host is None:
                 self.network_routes[sender.hop.network].append((destination, sender.hop))
             else:
                 self.host_routes[sender.host][destination] = sender.hop
-            carry(sender.hop.router)
-        for router in sorted(carriers - self.graph.hosts, key=self._order.__getitem__):
-            if hop := tree.hops[router]:
+        hops = self.graph.tree(destination).hops
+        for router in sorted(settling.carriers - self.graph.hosts, key=self._order.__getitem__):
+            if hop := hops[router]:
                 self.router_routes[router].append((destination, hop))
 
     @cached_property
     def _order(self) -> dict[str, int]:
         return {router: index for index, router in enumerate(self.graph.routers)}
 
-    def _senders(self, tree: Tree, destination: str) -> Iterable[_Sender]:
+    def senders(self, destination: str) -> Iterable[Sender]:
+        """Yield who has something to send to ``destination``."""
+        tree = self.graph.tree(destination)
         for network in self.populated:
             if network in self.alone and self.talks(network, destination):
-                yield self._sender(None, Hop(tree.first[network], network), destination)
+                yield self.sender(None, Hop(tree.first[network], network), destination)
         for host, networks in self.several.items():
             if destination in networks:
                 continue
@@ -189,20 +162,67 @@ class Routing:
             if leaving is None or not self.talks(leaving, destination):
                 continue
             hop = tree.hops.get(host) if host in self.graph.hosts else None
-            yield self._sender(host, hop or Hop(tree.first[leaving], leaving), destination)
+            yield self.sender(host, hop or Hop(tree.first[leaving], leaving), destination)
 
-    def _sender(self, host: str | None, hop: Hop, destination: str) -> _Sender:
+    def sender(self, host: str | None, hop: Hop, destination: str) -> Sender:
+        """Return a sender, with its gateway if what it sends may go there."""
         gateway = self.gateways.get(hop.network)
         if gateway is not None:
             others = host is not None and self.default_network(host) != hop.network
             if others or not self.mirrors(gateway, hop.network, destination):
                 gateway = None
-        return _Sender(host, gateway, hop)
+        return Sender(host, gateway, hop)
 
 
-class _Sender(NamedTuple):
+class Sender(NamedTuple):
     """Who sends: a host, or None for all that are on one network only; its best hop; its gateway, if that can do."""
 
     host: str | None
     gateway: str | None
     hop: Hop
+
+
+class _Settling:
+    """Who needs a route to one network; ``must`` and ``only`` are networks whose hosts send by their gateway."""
+
+    def __init__(self, routing: Routing, destination: str, must: set[str], only: set[str]) -> None:
+        self._routing, self._destination, self._must, self._only = routing, destination, must, only
+        self._tree = routing.graph.tree(destination)
+        self.carriers: set[str] = set()  # routers that need a route, since something comes to them for the destination
+        self._had: set[str] = set()  # hosts that had their turn
+        self._undecided: list[tuple[int, int, Sender]] = []
+
+    def carry(self, router: str) -> None:
+        """Let ``router`` and those on its way have a route; a forwarding host may do by its gateway, as others."""
+        while router not in self.carriers and (hop := self._tree.hops[router]):
+            self.carriers.add(router)
+            if router in self._routing.graph.hosts:
+                self.turn(self._routing.sender(router, hop, self._destination))
+                return
+            router = hop.router
+
+    def turn(self, sender: Sender) -> None:
+        """Let ``sender`` use its gateway where that is as near; else its need is decided later."""
+        if sender.host is not None:
+            if sender.host in self._had:
+                return
+            self._had.add(sender.host)
+        network, lengths = sender.hop.network, self._tree.lengths
+        must = network in self._must or (sender.host is None and network in self._only)
+        if sender.gateway is not None and (must or lengths[sender.gateway] == lengths[sender.hop.router]):
+            self.carry(sender.gateway)
+        else:
+            order = len(self._undecided) + len(self._had)
+            heapq.heappush(self._undecided, (-lengths[sender.hop.router], order, sender))
+
+    def decided(self) -> Iterable[Sender]:
+        """Yield those whose gateway does not lead there: they need a route.
+
+        The farthest first. What is added for those that are nearer is nearer than any gateway that was passed over
+        here, so what is decided stays right.
+        """
+        while self._undecided:
+            _, _, sender = heapq.heappop(self._undecided)
+            if sender.gateway is None or sender.gateway not in self.carriers:
+                self.carry(sender.hop.router)
+                yield sender

@@ -140,7 +140,7 @@ class _Inclusion:
             place = own.values[("include", index) if isinstance(included, list) else ("include",)]
             if isinstance(entry, str):  # the schema refuses anything else
                 self._include(entry, name, place, whole)
-        _join(whole, own)
+        _Join(whole, own)
         self._open.pop()
         return whole
 
@@ -163,58 +163,58 @@ class _Inclusion:
             if document.data is None:
                 return
             if isinstance(document.data, dict):
-                _join(whole, document)
+                _Join(whole, document)
             else:
                 whole.problems.append((place, f"`{entry}` does not hold a mapping such as `networks: ...`"))
 
 
-def _join(whole: Document, part: Document) -> None:
-    """Add ``part`` to ``whole``: sections are joined, other values replace what an included file says."""
-    whole.problems += part.problems
-    if not isinstance(part.data, dict):
-        whole.data, whole.values, whole.keys = part.data, part.values, part.keys
-        return
-    target: dict[Path, Path | None] = {}  # where a path of the part goes in the whole if not there; None: nowhere
-    replaced: set[Path] = set()
-    for key, value in part.data.items():
-        there = whole.data.get(key)
+class _Join:
+    """Adds ``part`` to ``whole``: sections are joined, other values replace what an included file says."""
+
+    def __init__(self, whole: Document, part: Document) -> None:
+        self._whole, self._part = whole, part
+        self._target: dict[Path, Path | None] = {}  # where a path of the part goes in the whole; None: nowhere
+        self._replaced: set[Path] = set()
+        whole.problems += part.problems
+        if isinstance(part.data, dict):
+            for key, value in part.data.items():
+                self._join_value(key, value)
+            self._join_places(whole.values, part.values)
+            self._join_places(whole.keys, part.keys)
+        else:
+            whole.data, whole.values, whole.keys = part.data, part.values, part.keys
+
+    def _join_value(self, key: str, value: Any) -> None:  # noqa: ANN401 - YAML's data is any
+        there = self._whole.data.get(key)
         if isinstance(there, dict) and isinstance(value, dict):
-            _join_section(key, there, value, whole, part, target, replaced)
+            for name, its in value.items():
+                self._join_entry(key, there, name, its)
         elif isinstance(there, list) and isinstance(value, list) and key == "allow":
-            target |= {(key, index): (key, len(there) + index) for index in range(len(value))}
+            self._target |= {(key, index): (key, len(there) + index) for index in range(len(value))}
             there += value
         else:
-            replaced.add((key,))
-            whole.data[key] = value
-    for places, its_places in ((whole.values, part.values), (whole.keys, part.keys)):
-        for path in [path for path in places if path[:1] in replaced or path[:2] in replaced]:
+            self._replaced.add((key,))
+            self._whole.data[key] = value
+
+    def _join_entry(self, key: str, there: dict[str, Any], name: str, its: Any) -> None:  # noqa: ANN401 - as above
+        if name not in there:
+            there[name] = its
+        elif key == "defaults":
+            self._replaced.add((key, name))
+            there[name] = its
+        else:
+            first = self._whole.keys[key, name]
+            message = f"`{name}` is already in {first.file}:{first.line}; remove one of the two, or rename it"
+            self._whole.problems.append((self._part.keys[key, name], message))
+            self._target[key, name] = None
+
+    def _join_places(self, places: dict[Path, Place], its: dict[Path, Place]) -> None:
+        for path in [path for path in places if path[:1] in self._replaced or path[:2] in self._replaced]:
             del places[path]
-        for path, place in its_places.items():
-            head = target.get(path[:2], path[:2])
+        for path, place in its.items():
+            head = self._target.get(path[:2], path[:2])
             if head is not None:
                 places[(*head, *path[2:])] = place
-
-
-def _join_section(
-    key: str,
-    there: dict[str, Any],
-    its: dict[str, Any],
-    whole: Document,
-    part: Document,
-    target: dict[Path, Path | None],
-    replaced: set[Path],
-) -> None:
-    for name, value in its.items():
-        if name not in there:
-            there[name] = value
-        elif key == "defaults":
-            replaced.add((key, name))
-            there[name] = value
-        else:
-            first = whole.keys[key, name]
-            message = f"`{name}` is already in {first.file}:{first.line}; remove one of the two, or rename it"
-            whole.problems.append((part.keys[key, name], message))
-            target[key, name] = None
 
 
 # One file

@@ -50,7 +50,7 @@ class SubnetSpec:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """A network; ``gateway_router`` has its gateways. ``routes``: where its hosts' routes live (host, subnet, router)."""
+    """A network; ``gateway_router`` has its gateways. Its hosts' ``routes`` live on the host, subnet or router."""
 
     name: str
     subnets: tuple[SubnetSpec, ...]

@@ -94,10 +94,11 @@ class _Search:
     def _nearest(
         self, version: int, routing: Routing, default: str | None, networks: tuple[str, ...]
     ) -> tuple[_Bastion, str] | None:
-        found: list[tuple[int, int, int, _Bastion, str]] = []
-        for network in networks:
-            if bastion := self._on.get((version, network)):
-                found.append((bastion.depth, 0, bastion.order, bastion, network))
+        found = [
+            (bastion.depth, 0, bastion.order, bastion, network)
+            for network in networks
+            if (bastion := self._on.get((version, network)))
+        ]
         if default is not None:
             tree = routing.graph.tree(default)
             for bastion in self._island.get((version, routing.graph.islands[default]), ()):

@@ -13,6 +13,7 @@ from netorder.cloud.observe import Chosen, is_router_port
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from openstack.compute.v2.server import Server as CloudServer
     from openstack.network.v2.network import Network as CloudNetwork
     from openstack.network.v2.port import Port as CloudPort
     from openstack.network.v2.subnet import Subnet as CloudSubnet
@@ -269,12 +270,12 @@ class Comparison:
         after: dict[str, object] = {"image": host.image, "flavor": host.flavor, "port": ", ".join(names)}
         ports = {port_name: self._has.ports.get(port_name) for port_name in names}
         if not found:
-            for port in ports.values():
-                if port and port.device_id and not self._goes(port.device_id):
-                    self.problems.append(
-                        f"Host {host.name}: its port {port.name} is held by {port.device_id}, which is no server of "
-                        f"this topology (it lacks the tag netorder:{self.plan.topology}). Delete it or detach the port."
-                    )
+            held = [port for port in ports.values() if port and port.device_id and not self._goes(port.device_id)]
+            self.problems += [
+                f"Host {host.name}: its port {port.name} is held by {port.device_id}, which is no server of this "
+                f"topology (it lacks the tag netorder:{self.plan.topology}). Delete it or detach the port."
+                for port in held
+            ]
             self._add("server", name, "create", "missing", after=after, wanted=host)
             return
         if found.status == "ERROR" or found.task_state == "deleting":
@@ -292,6 +293,13 @@ class Comparison:
                     f"changed in place. Put {has} back, or delete server {name} and run again (its disk is lost)."
                 )
         more = {"id": found.id, "wanted": host}
+        self._compare_status(host, found, ports)
+        if METADATA["hostkey"] not in (found.metadata or {}):
+            self._add("host key", name, "create", "not known yet", after={"hostkey": "(from the console log)"}, **more)
+
+    def _compare_status(self, host: Host, found: CloudServer, ports: Mapping[str, CloudPort | None]) -> None:
+        name = host.cloud_name
+        more: dict[str, Any] = {"id": found.id, "wanted": host}
         if found.status in REVIVE:
             status: dict[str, object] = {"status": found.status}
             self._add("server", name, "update", "is not running", before=status, after={"status": "ACTIVE"}, **more)
@@ -305,8 +313,6 @@ class Comparison:
                 attached: dict[str, object] = {"port": ", ".join(loose)}
                 before: dict[str, object] = {"port": None}
                 self._add("server", name, "update", "its port is not attached", before=before, after=attached, **more)
-        if METADATA["hostkey"] not in (found.metadata or {}):
-            self._add("host key", name, "create", "not known yet", after={"hostkey": "(from the console log)"}, **more)
 
     def _goes(self, device: str) -> bool:
         """Tell whether the server with this id is about to be deleted."""
