@@ -51,7 +51,7 @@ options:
         required: true
   interfaces:
     description:
-      - On a host with several interfaces, what each must be like; empty on others. An interface is known by its address.
+      - What each interface must be like; empty where the cloud's DHCP says all of it. One is known by its address.
     type: list
     elements: dict
     default: []
@@ -64,11 +64,6 @@ options:
         description: Addresses with their prefix lengths that it gets from nobody else.
         type: list
         elements: str
-        default: []
-      gateways:
-        description: The IP versions whose default gateway is on this interface.
-        type: list
-        elements: int
         default: []
       unwanted:
         description: The IP versions of which a default gateway is offered here that must not be used.
@@ -134,6 +129,7 @@ probes:
   returned: always
 """
 
+IPV4, IPV6 = 4, 6
 ETC = Path("/etc")
 RUN = Path("/run")
 HEADER = "# Written by netorder, role static_routes: changes made here are overwritten.\n"
@@ -182,7 +178,7 @@ def connected(versions: tuple[int, ...] = (4,)) -> Links:
             if link.get("ifname", "lo") != "lo":
                 # DHCPv6 gives an address without its prefix, which is a /64 (RFC 7421)
                 nets = [
-                    ip_interface(f"{a['local']}/{64 if one == 6 else a['prefixlen']}").network
+                    ip_interface(f"{a['local']}/{64 if one == IPV6 else a['prefixlen']}").network
                     for a in link["addr_info"]
                     if a.get("scope") != "link"
                 ]
@@ -214,9 +210,9 @@ def kernel(versions: tuple[int, ...] = (4,)) -> set[Route]:
     found: set[Route] = set()
     for one in versions:
         for route in listed(f"-{one}", "route", "show", "table", "main"):
-            static = route.get("protocol") == "static" if one == 6 else not route.get("metric")
+            static = route.get("protocol") == "static" if one == IPV6 else not route.get("metric")
             if "gateway" in route and static:
-                destination = ("::/0" if one == 6 else "0.0.0.0/0") if route["dst"] == "default" else route["dst"]
+                destination = ("::/0" if one == IPV6 else "0.0.0.0/0") if route["dst"] == "default" else route["dst"]
                 found.add((str(ip_network(destination)), route["gateway"]))
     return found
 
@@ -315,9 +311,9 @@ class _Networkd:
         lines = [f"{HEADER}{self.origin}{file}\n[Match]\nMACAddress={interface.mac}\n\n{sections(text, '[Match]')}"]
         # advertisements count on a host that forwards, too (RFC 4861, section 6.2.7, is about routers that advertise)
         lines.append("\n[Network]\nIPv6AcceptRA=true\n" + "".join(f"Address={one}\n" for one in interface.static))
-        if 4 in interface.unwanted:
+        if IPV4 in interface.unwanted:
             lines.append("\n[DHCPv4]\nUseRoutes=false\nUseGateway=false\n")
-        if 6 in interface.unwanted:
+        if IPV6 in interface.unwanted:
             lines.append("\n[IPv6AcceptRA]\nUseGateway=false\n")
         return "".join(lines)
 
@@ -354,9 +350,9 @@ class _Netplan:
             its = ethernets.setdefault(self.definition(name, links[name][0]), {})
             if interface.static:
                 its["addresses"] = interface.static
-            if 4 in interface.unwanted:
+            if IPV4 in interface.unwanted:
                 its["dhcp4-overrides"] = {"use-routes": False}
-            if 6 in interface.unwanted:
+            if IPV6 in interface.unwanted:
                 its["dhcp6-overrides"] = {"use-routes": False}
         # JSON is YAML, and the standard library has no other
         text = json.dumps({"network": {"version": 2, "ethernets": ethernets}}, indent=2, sort_keys=True)
@@ -524,7 +520,7 @@ def missing(routes: set[Route], versions: tuple[int, ...]) -> set[Route]:
 def put_in_force(routes: set[Route]) -> None:
     """Put routes into the kernel's table."""
     for destination, next_hop in sorted(routes):
-        six = ["-6"] if version(destination) == 6 else []
+        six = ["-6"] if version(destination) == IPV6 else []
         run("ip", *six, "route", "replace", destination, "via", next_hop, "proto", "static")
 
 
@@ -584,7 +580,7 @@ def converge(
 ) -> dict[str, Any]:
     """Compare with what is, change it unless in check mode, and return the module's result."""
     say = settings(interfaces or [])
-    versions = (4, 6) if say or any(version(to) == 6 for to, _ in routes) else (4,)
+    versions = (4, 6) if say or any(version(to) == IPV6 for to, _ in routes) else (4,)
     links = connected(versions)
     manager = backend(links)
     before = manager.current()
@@ -593,7 +589,7 @@ def converge(
     had: set[Route] = set()
     for text in before.values():
         had |= manager.parse(text)
-    if any(version(to) == 6 for to, _ in had):
+    if any(version(to) == IPV6 for to, _ in had):
         versions = (4, 6)
     in_force = kernel(versions)
     add = routes - in_force
@@ -619,7 +615,7 @@ def converge(
     answers_before = ask_all(asked, BEFORE_SECONDS)
     apply_sysctl(kernel_before, kernel_after)
     for destination, next_hop in sorted((had - routes) & in_force):
-        six = ["-6"] if version(destination) == 6 else []
+        six = ["-6"] if version(destination) == IPV6 else []
         run("ip", *six, "route", "del", destination, "via", next_hop)
     remove_defaults(say)
     put_in_force(add)
@@ -663,7 +659,6 @@ def main() -> None:
                 "options": {
                     "address": text,
                     "static": {"type": "list", "elements": "str", "default": []},
-                    "gateways": {"type": "list", "elements": "int", "default": []},
                     "unwanted": {"type": "list", "elements": "int", "default": []},
                 },
             },

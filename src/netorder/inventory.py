@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from netorder.expect import from_inside, from_outside, route_demonstration
+from netorder.model import IPV4, IPV6
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +34,7 @@ def host_vars(matrix: Matrix, host: Host, ssh_config: Path) -> dict[str, Any]:
     given = [
         asdict(route)
         for port in host.ports
-        for version in (4, 6)
+        for version in (IPV4, IPV6)
         if (subnet := subnets.get((port.network, version)))
         for route in subnet.host_routes
     ]
@@ -48,7 +50,12 @@ def host_vars(matrix: Matrix, host: Host, ssh_config: Path) -> dict[str, Any]:
         "netorder_depth": None if host.way_in is None else len(host.way_in),
         "netorder_routes": [asdict(route) for route in host.routes],
         "netorder_given_routes": given,
-        "netorder_interfaces": _interfaces(host, subnets),
+        "netorder_interfaces": (interfaces := _interfaces(matrix, host, subnets)),
+        "netorder_default_routes": [
+            {"destination": "::/0", "next_hop": gateway}
+            for gateway in host.gateways
+            if ":" in gateway and any(IPV6 in one["unwanted"] for one in interfaces)
+        ],
         "netorder_forwarding": host.forwarding,
         "netorder_service": None
         if host.service is None
@@ -59,22 +66,26 @@ def host_vars(matrix: Matrix, host: Host, ssh_config: Path) -> dict[str, Any]:
     }
 
 
-def _interfaces(host: Host, subnets: Mapping[tuple[str, int], Subnet]) -> list[dict[str, Any]]:
+def _interfaces(matrix: Matrix, host: Host, subnets: Mapping[tuple[str, int], Subnet]) -> list[dict[str, Any]]:
     """Return what the host itself must know of its interfaces; nothing when the cloud's DHCP says all of it.
 
     ``static`` are IPv6 addresses that nobody announces: without a router on the network there are no advertisements,
-    and without those no DHCPv6. ``gateways`` are the IP versions whose default gateway is to be used there.
+    and without those no DHCPv6. ``unwanted`` are the IP versions of which the default gateway that is offered there
+    must not be used: it is another interface's, or (IPv6) each of several routers advertises itself as the one.
     """
-    found = []
+    routers = Counter(interface.network for router in matrix.plan.routers for interface in router.interfaces)
+    found: list[dict[str, Any]] = []
     for port in host.ports:
-        gateways = {v: s.gateway_ip for v in (4, 6) if (s := subnets.get((port.network, v)))}
+        gateways = {v: s.gateway_ip for v in (IPV4, IPV6) if (s := subnets.get((port.network, v)))}
+        offered = [v for v, gateway in gateways.items() if gateway and gateway not in host.gateways]
+        if gateways.get(IPV6) in host.gateways and routers[port.network] > 1:
+            offered.append(IPV6)
         found.append(
             {
                 "address": port.addresses[0],
-                "static": [f"{a}/64" for a in port.addresses if ":" in a and gateways.get(6) is None],
-                "gateways": [v for v, gateway in gateways.items() if gateway in host.gateways],
-                "unwanted": [v for v, gateway in gateways.items() if gateway and gateway not in host.gateways],
+                "static": [f"{a}/64" for a in port.addresses if ":" in a and gateways.get(IPV6) is None],
+                "unwanted": offered,
             }
         )
     # one interface that gets everything by DHCP needs no word
-    return found if len(found) > 1 or any(one["static"] for one in found) else []
+    return found if len(found) > 1 or any(one["static"] or one["unwanted"] for one in found) else []

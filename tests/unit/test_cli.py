@@ -121,7 +121,8 @@ def test_a_reader_that_leaves_early_is_no_error():
 
 def test_a_right_file_needs_no_json_schema():
     """What takes long to import is imported for files with errors only."""
-    code = f"import sys; from netorder.cli import main; main(['check', '{CALCULATOR}']); print('jsonschema' in sys.modules)"
+    code = f"import sys; from netorder.cli import main; main(['check', '{CALCULATOR}']); "
+    code += "print('jsonschema' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
 

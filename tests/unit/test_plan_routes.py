@@ -93,7 +93,7 @@ def shortest(the_plan: Plan) -> dict[tuple[str, str], int]:
 
 
 def check_reach(the_plan: Plan) -> None:
-    """Hosts whose networks are joined reach each other, the shortest way or by their gateway and from there; no others."""
+    """Hosts whose networks are joined reach each other, the shortest way or from their gateway on; no others do."""
     cloud, distance, matrix = Cloud(the_plan), shortest(the_plan), Matrix(the_plan)
     gateways = {network.name: network.subnets[0].gateway_ip for network in the_plan.networks}
     for host in the_plan.hosts:
