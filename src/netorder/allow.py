@@ -78,6 +78,10 @@ class Allow:
     def _unknown(self, place: Path, word: str, *more: str) -> None:
         known = [*self._names, *self._on, *self._checker.groups, *more]
         mend = did_you_mean(word, known) or "; declare it, or name one that is declared"
+        if word in self._reader.mapping("routers"):
+            mend = "; that is a router, and rules are about hosts: name hosts, or a network"
+        elif word == "anywhere":
+            mend = "; `anywhere` is for `from`: name the hosts that are asked"
         self._reader.error(place, f"there is no host, network or group `{word}`{mend}")
 
     def _targets(self, place: Path, word: str) -> list[str]:

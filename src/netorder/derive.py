@@ -112,11 +112,11 @@ def _wrong_way(routing: Routing, host: str, router: str, network: str, destinati
     tree = routing.graph.tree(destination)
     if router not in tree.hops or network not in tree.first:
         return f"no way leads from it to network `{destination}`; remove the route, or join them"
-    if routing.leaves_by(host, destination) != network:
-        return f"answers from network `{destination}` do not come to this interface; remove the route"
     there = [router, *(hop.router for hop in routing.graph.onward(router, destination))]
     if host in there:
         return f"a loop, it sends what is for network `{destination}` back to `{host}`; remove the route"
+    if routing.leaves_by(host, destination) != network:
+        return f"asymmetric, answers from network `{destination}` do not come to this interface; remove the route"
     first = routing.graph.tree(network).first[destination]
     back = [first, *(hop.router for hop in routing.graph.onward(first, network))][::-1]
     if set(there) == set(back):
@@ -132,6 +132,7 @@ def _wrong_way(routing: Routing, host: str, router: str, network: str, destinati
 def check(topology: Topology, reader: Reader) -> None:
     """Report what only the whole shows: host routes that DHCP cannot hand out, services and SSH that are not let in."""
     _check_subnet_routes(topology, reader)
+    _check_announced(topology, reader)
     if not reader.failed:
         _check_services(topology, reader)
         _check_ways_in(topology, reader)
@@ -157,6 +158,14 @@ def _check_subnet_routes(topology: Topology, reader: Reader) -> None:
         if count > MOST_HOST_ROUTES:
             message = f"network `{network.name}` needs {count} routes, and DHCP hands out {MOST_HOST_ROUTES} at most"
             reader.error(path, f"{message}; use `routes: host` or `routes: router`")
+
+
+def _check_announced(topology: Topology, reader: Reader) -> None:
+    """Warn of networks on which hosts learn no address: IPv6 alone, and no router to announce it (RFC 4861)."""
+    for network in topology.networks:
+        if network.gateway_router is None and network.subnet(IPV4) is None:
+            message = f"network `{network.name}` has IPv6 only and no router, so nobody tells its hosts their addresses"
+            reader.warning(("networks", network.name), f"{message}; join a router, or add an IPv4 prefix", of_key=True)
 
 
 def _check_services(topology: Topology, reader: Reader) -> None:

@@ -154,5 +154,5 @@ def _match(rule: Rule) -> str:
 def _source(rule: Rule, names: dict[str, str]) -> str:
     if rule.remote_cidr is None:
         return "anywhere"
-    place = rule.remote_cidr.removesuffix("/32").removesuffix("/128")
+    place = rule.remote_cidr.removesuffix("/128" if rule.ethertype == "IPv6" else "/32")
     return names.get(place, place)

@@ -138,7 +138,7 @@ class _Inclusion:
         entries = included if isinstance(included, list) else [included]
         for index, entry in enumerate(entries):
             place = own.values[("include", index) if isinstance(included, list) else ("include",)]
-            if isinstance(entry, str):  # the schema refuses anything else
+            if isinstance(entry, str) and entry:  # the schema refuses anything else
                 self._include(entry, name, place, whole)
         _Join(whole, own)
         self._open.pop()

@@ -23,7 +23,7 @@ def plan_of(source: Path) -> tuple[str, str]:
     """Return the plan as JSON, and as text below the warnings."""
     topology = load(source)
     its_plan = plan(topology)
-    warnings = "".join(f"{warning}\n" for warning in topology.warnings).replace(str(source), source.name)
+    warnings = "".join(f"{warning}\n" for warning in topology.warnings).replace(f"{source.parent}/", "")
     return to_json(its_plan), warnings + render(its_plan)
 
 
@@ -32,5 +32,5 @@ def diagnostics_of(source: Path) -> str:
     try:
         load(source)
     except TopologyError as error:
-        return f"{error}\n".replace(str(source), source.name)
+        return f"{error}\n".replace(f"{source.parent}/", "")
     return "no error\n"
