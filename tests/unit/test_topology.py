@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from netorder import schema, source, spec
+from netorder import reference, schema, source, spec
 from netorder.addresses import Layout, draw
 from netorder.plan import plan, to_dict
 from netorder.topology import TopologyError, load, parse
@@ -467,3 +467,39 @@ def test_calling_by_a_wider_rule_is_enough():
     for rule in ("{from: net1, to: services, tcp: 50000-50010}", "{from: 192.168.0.0/16, to: net2, service: true}"):
         text = re.sub(r"  - \{from: calculator.*", f"  - {rule}", CALCULATOR)
         assert [one for one in messages(text) if "SSH (tcp 22)" not in one] == []
+
+
+# The reference
+
+
+def test_the_reference_is_made_from_the_schema():
+    """After a change of the schema: replace what follows `# Reference` by `netorder schema --format markdown`."""
+    text = (ROOT / "docs/topology.md").read_text(encoding="utf-8")
+    assert text.partition("# Reference\n\n")[2] == reference.markdown()
+
+
+def test_the_example_of_the_reference_is_right():
+    text = (ROOT / "docs/topology.md").read_text(encoding="utf-8")
+    assert messages(text.partition("```yaml\n")[2].partition("```")[0]) == []
+
+
+# The quick test and jsonschema
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(["topology", "networks", "routers", "hosts", "allow", "defaults", "pool"]), VALUES)
+)
+def test_the_quick_test_agrees_with_jsonschema(data: object):
+    """What it lets pass, jsonschema accepts, and the other way round (JSON's 1.0, an integer to jsonschema, apart)."""
+    quick = schema._fits(schema._schema())
+    assert quick(data) == Draft202012Validator(json.loads(schema.text())).is_valid(data)
+
+
+@pytest.mark.parametrize("path", [*GOOD, *BAD], ids=lambda path: path.stem)
+def test_the_quick_test_agrees_with_jsonschema_on_files(path: Path):
+    try:
+        data = source.read_file(str(path)).data
+    except source.SourceError:
+        return
+    assert schema._fits(schema._schema())(data) == Draft202012Validator(json.loads(schema.text())).is_valid(data)
