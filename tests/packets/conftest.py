@@ -19,7 +19,7 @@ def _isolated() -> None:
 
 @pytest.fixture
 def tally(record_property: Any) -> Iterator[Counter[str]]:
-    """What a test measured, in numbers, for the summary; ``largest …`` are not added up."""
+    """Give a test the counter of what it measures, for the summary; ``largest …`` are not added up."""
     counted: Counter[str] = Counter()
     yield counted
     record_property("tally", dict(counted))
@@ -30,7 +30,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for reports in terminalreporter.stats.values():
         for report in reports:
             # a fixture's own properties come with the report of its teardown
-            for name, value in getattr(report, "user_properties", ()) if getattr(report, "when", "") == "teardown" else ():
+            for name, value in (
+                getattr(report, "user_properties", ()) if getattr(report, "when", "") == "teardown" else ()
+            ):
                 if name == "tally":
                     largest = {key: max(total[key], count) for key, count in value.items() if key.startswith("largest")}
                     total.update({key: count for key, count in value.items() if key not in largest})

@@ -32,7 +32,7 @@ def chain(draw: Draw) -> tuple[int, Joined]:
 
 @st.composite
 def ring(draw: Draw) -> tuple[int, Joined]:
-    """A chain whose ends are joined too: two ways everywhere, some of them equally long."""
+    """Networks in a circle: two ways everywhere, some of them equally long."""
     networks = draw(st.integers(3, NETWORKS))
     return networks, [[index, (index + 1) % networks] for index in range(networks)]
 
@@ -67,7 +67,7 @@ SHAPES: dict[str, Callable[[], st.SearchStrategy[tuple[int, Joined]]]] = {
 
 @st.composite
 def topologies(draw: Draw, shape: str) -> str:
-    """A topology file of one of SHAPES."""
+    """Draw a topology file of one of SHAPES."""
     networks, joined = draw(SHAPES[shape]())
     return _Drawer(draw, networks, joined).text()
 
@@ -107,7 +107,9 @@ class _Drawer:
 
     def _network(self, name: str) -> dict[str, Any]:
         network: dict[str, Any] = {}
-        prefixes = [str(one[name]) for version, one in (("4", self._v4), ("6", self._v6)) if version in self._versions[name]]
+        prefixes = [
+            str(one[name]) for version, one in (("4", self._v4), ("6", self._v6)) if version in self._versions[name]
+        ]
         if not self._pool or self._versions[name] != "46":
             network["cidr"] = prefixes[0] if len(prefixes) == 1 else prefixes
         # DHCP tells every host the same, which is wrong for those on other networks too
@@ -146,7 +148,7 @@ class _Drawer:
         if several and self._chance(2):
             host["forward"] = True
         elif self._chance(3):
-            host["count"] = self._draw(st.integers(1, min(4, left)))
+            host["count"] = self._draw(st.integers(1, min(6, left)))
         if "4" in self._versions[names[0]] and self._gate(names[0]) and self._chance(2):
             host["floating_ip"] = True
         if self._chance(3):
@@ -194,7 +196,9 @@ class _Drawer:
 
     def _met(self, name: str, hosts: list[str], target: str) -> bool:
         """Tell whether a way joins ``name``, which stands for ``hosts``, and ``target``."""
-        networks = [name] if name in self._on else [network for host in hosts for network in _networks(self._hosts[host])]
+        networks = (
+            [name] if name in self._on else [network for host in hosts for network in _networks(self._hosts[host])]
+        )
         return any(
             one in part and other in part and part[one] == part[other]
             for part in self._parts.values()

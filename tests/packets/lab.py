@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING, Self
 
-from namespaces import Namespace
+from namespaces import Namespace, NamespaceError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -26,6 +27,9 @@ EVERYWHERE = {
     # what is probed must never be taken as the near end of a probe
     "ipv4/ip_local_port_range": "60000 65535",
 }
+
+
+PATIENCE = 30.0
 
 
 class Lab:
@@ -90,6 +94,16 @@ class Lab:
             with self._namespaces[name].entered():
                 self._namespaces[name].nft(list(node.ruleset))
                 self._namespaces[name].ip(list(self._configuration(node)))
+        with switches.entered():
+            self._wait_for_cables(switches)
+
+    def _wait_for_cables(self, switches: Namespace) -> None:
+        """Wait for every port of the switches to forward: the kernel starts them a while after both ends are up."""
+        end = time.monotonic() + PATIENCE
+        while idle := [port["ifname"] for port in switches.ports() if port["state"] != "forwarding"]:
+            if time.monotonic() > end:
+                raise NamespaceError(f"switch ports {', '.join(idle)} do not forward after {PATIENCE:.0f} s")
+            time.sleep(0.005)
 
     def _switches(self) -> Iterator[str]:
         """Yield one switch for each network, and the cables from it to its nodes."""
@@ -100,7 +114,9 @@ class Lab:
         cables = [(name, end) for name, node in self.wiring.nodes.items() for end in _cabled(node)]
         for index, (name, end) in enumerate(cables):
             path = self._namespaces[name].path
-            yield f"link add p{index} type veth peer name {end.device} address {end.mac} netns {path}"
+            # far from the other end's number: the kernel heeds a link at once only if the two differ
+            peer = f"peer name {end.device} address {end.mac} netns {path}"
+            yield f"link add p{index} index {index + 1001} type veth {peer}"
             yield f"link set p{index} master {bridges[end.network]} up"
 
     def _settings(self, node: Node) -> dict[str, int | str]:
@@ -121,8 +137,8 @@ class Lab:
                 yield f"link set {interface.device} up"
             for address in interface.addresses:
                 yield f"address add {address} dev {interface.device}" + (" nodad" if ":" in address else "")
-            # The kernel's table of learned neighbours has one limit for all namespaces of the machine; given ones do not
-            # count. Whoever is not on the network is still asked for, in vain.
+            # The kernel's table of learned neighbours has one limit for all namespaces of the machine; given ones do
+            # not count. Whoever is not on the network is still asked for, in vain.
             for other in self._neighbours(node, interface):
                 for address in other.addresses:
                     bare = ip_interface(address).ip

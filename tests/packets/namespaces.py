@@ -1,17 +1,18 @@
 """Linux network namespaces of this process alone: without a name, so the kernel removes them with the process.
 
-A namespace lives as long as something refers to it. Here that is one file descriptor, closed by ``Namespace.close`` and,
-whatever ends the process, by the kernel. Nothing is left to clean up after a kill, and two runs cannot meet.
+A namespace lives as long as something refers to it. Here that is one file descriptor, closed by ``Namespace.close``
+and, whatever ends the process, by the kernel. Nothing is left to clean up after a kill, and two runs cannot meet.
 """
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,9 @@ def _call(function: str, *arguments: int) -> None:
     # os.unshare and os.setns come with Python 3.12
     if getattr(_libc, function)(*arguments) != 0:
         reason = os.strerror(ctypes.get_errno())
-        raise NamespaceError(f"{function}: {reason}; network namespaces need root: run `make packets`, which sees to it")
+        raise NamespaceError(
+            f"{function}: {reason}; network namespaces need root: run `make packets`, which sees to it"
+        )
 
 
 def _current() -> int:
@@ -64,7 +67,7 @@ class Namespace:
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """Make it this thread's namespace: sockets made meanwhile belong to it, processes started meanwhile run in it."""
+        """Make it this thread's namespace: sockets made and processes started meanwhile are in it."""
         before = _current()
         try:
             _call("setns", self._descriptor, CLONE_NEWNET)
@@ -82,16 +85,22 @@ class Namespace:
 
     def ip(self, lines: list[str]) -> None:
         """Give ``lines`` to ``ip -batch``; must be entered."""
-        self._run(["ip", "-batch", "-"], lines)
+        if lines:
+            self._run(["ip", "-batch", "-"], lines)
 
     def nft(self, lines: list[str]) -> None:
         """Give ``lines`` to ``nft -f``; must be entered."""
-        self._run(["nft", "-f", "-"], lines)
+        if lines:
+            self._run(["nft", "-f", "-"], lines)
 
-    def _run(self, command: list[str], lines: list[str]) -> None:
-        if not lines:
-            return
+    def ports(self) -> list[dict[str, Any]]:
+        """Return the ports of its bridges, as ``bridge -json link`` shows them; must be entered."""
+        ports: list[dict[str, Any]] = json.loads(self._run(["bridge", "-json", "link"], []) or "[]")
+        return ports
+
+    def _run(self, command: list[str], lines: list[str]) -> str:
         done = subprocess.run(command, input="\n".join(lines) + "\n", capture_output=True, text=True, check=False)
         if done.returncode != 0:
             numbered = "\n".join(f"{number:4} {line}" for number, line in enumerate(lines, 1))
             raise NamespaceError(f"{self.name}: {' '.join(command)}: {done.stderr.strip()}\n{numbered}")
+        return done.stdout

@@ -15,7 +15,8 @@ import struct
 import time
 from dataclasses import dataclass
 from itertools import count, groupby
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -27,10 +28,18 @@ ECHO_REPLY = {4: 0, 6: 129}
 SOL_RAW, ICMP_FILTER, ICMP6_FILTER = 255, 1, 1  # <linux/socket.h>, <linux/icmp.h>, <linux/icmpv6.h>
 MARK = struct.Struct("!II")  # in every datagram: which measurement, which of its probes
 # no route; a neighbour that does not answer; a filter on the sender's own port; an ICMP error that says so
-LOST = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EPERM, errno.ECONNREFUSED, errno.ECONNRESET, errno.ETIMEDOUT, errno.EACCES}
+LOST = {
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
+    errno.EPERM,
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.ETIMEDOUT,
+    errno.EACCES,
+}
 BURST = 128  # probes sent before the answers are read: fits the buffers of one socket
 ROUND = 4096  # sockets open at once
-SETTLE = 0.1  # how long all must be quiet before silence counts as an answer
+SETTLE = 0.05  # how long all must be quiet, and no packet under way, before silence counts as an answer
 PATIENCE = 10.0  # how long to wait for, and repeat, what should be answered
 REPEAT = 0.5
 _runs = count(1)
@@ -113,7 +122,7 @@ class _Prober:
 
     def _round(self, probes: Sequence[Probe], expected: set[Probe]) -> None:
         connections: list[socket.socket] = []
-        self._send(probes, connections)
+        self._ask(probes, connections)
         waiting = expected.intersection(probes)
         give_up = time.monotonic() + PATIENCE
         while missing := [probe for probe in waiting if probe not in self._answers]:
@@ -121,10 +130,20 @@ class _Prober:
                 break
             if self._wait(REPEAT, lambda: all(probe in self._answers for probe in missing)):
                 self._repeated += len(missing)
-                self._send(missing, connections)
-        self._quiet()
+                self._ask(missing, connections)
         for connection in connections:
             self._drop(connection)
+
+    def _ask(self, probes: Sequence[Probe], connections: list[socket.socket]) -> None:
+        """Send until the kernel has dropped none of the packets for want of room: then silence is an answer."""
+        while probes:
+            dropped = _backlog().dropped
+            self._send(probes, connections)
+            self._quiet()
+            if _backlog().dropped == dropped:
+                return
+            probes = [probe for probe in probes if probe not in self._answers]
+            self._repeated += len(probes)
 
     def _wait(self, seconds: float, done: Callable[[], bool]) -> bool:
         """Read answers until ``done``; tell whether time ran out before."""
@@ -136,7 +155,8 @@ class _Prober:
         return False
 
     def _quiet(self) -> None:
-        while self._read(SETTLE):
+        """Return when nothing comes any more and nothing is on its way."""
+        while self._read(SETTLE) or _backlog().waiting:
             pass
 
     def _read(self, timeout: float) -> bool:
@@ -219,7 +239,8 @@ class _Prober:
                 self._drain()
 
     def _drain(self) -> None:
-        while self._read(0):
+        """Read what has come; what is on its way must not pile up in the kernel, which would drop it."""
+        while self._read(0) or _backlog().waiting:
             pass
 
     def _connect(self, probe: Probe) -> Iterator[socket.socket]:
@@ -303,6 +324,19 @@ class _Prober:
         head = struct.pack("!BBH", ECHO_REQUEST[probe.version], 0, 0)
         checksum = _checksum(head + body) if probe.version == 4 else 0  # the kernel fills in that of IPv6
         return head[:2] + struct.pack("!H", checksum) + body
+
+
+class _Backlog(NamedTuple):
+    """Packets between namespaces, over all processors: not yet seen by the receiver, and dropped since the start."""
+
+    waiting: int
+    dropped: int
+
+
+def _backlog() -> _Backlog:
+    rows = [line.split() for line in Path("/proc/net/softnet_stat").read_text(encoding="ascii").splitlines()]
+    # columns as in net/core/net-procfs.c: 2nd dropped, 12th length of the backlog (since Linux 5.10)
+    return _Backlog(sum(int(row[11], 16) for row in rows), sum(int(row[1], 16) for row in rows))
 
 
 def _family(address: str) -> socket.AddressFamily:

@@ -63,7 +63,7 @@ ANSWERS = {
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is broken here on purpose is waited for in vain."""
+    """Wait less: what is broken here on purpose never answers."""
     monkeypatch.setattr(probes, "PATIENCE", 1.0)
 
 

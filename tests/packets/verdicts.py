@@ -72,7 +72,7 @@ def questions(
 ) -> Iterator[Question]:
     """Yield every pair of hosts and outside, every address of the destination and every kind that is ``asked``.
 
-    Hosts choose their source addresses themselves. Outside asks from each of its addresses, and hosts without a floating
+    Hosts choose their source addresses themselves. Outside asks from each of its addresses; hosts without a floating
     address it cannot even name.
     """
     hosts = [host.name for host in plan.hosts]
@@ -104,7 +104,8 @@ def compare(lab: Lab, matrix: Matrix, asked: Sequence[Question], *, filtered: bo
     for question in asked:
         answer = measured.answers.get(question.probe)
         if answer == expected[question.probe]:
-            held[question.state] = held.get(question.state, 0) + 1
+            state = question.state if filtered or question.state not in answering else "a way"
+            held[state] = held.get(state, 0) + 1
         else:
             wrong.append(Wrong(question, matrix.explain(*question.asked).reason, answer))
     return Findings(held, wrong, measured.repeated)

@@ -1,7 +1,7 @@
 """What a plan is on real machines: the nodes, their interfaces, kernel routes and packet filters.
 
-Pure: a plan in, text for the kernel out. It knows the plan's data and how Neutron and OVN treat them, and nothing of how
-netorder predicts what follows; the two meet only in what is measured.
+Pure: a plan in, text for the kernel out. It knows the plan's data and how Neutron and OVN treat them, and nothing of
+how netorder predicts what follows; the two meet only in what is measured.
 
 - A host sends by its connected prefixes, its own routes, those that DHCP brings it from its subnets, and its gateways.
 - A port lets out packets from its own addresses and allowed pairs only, and in those to them only; ARP and IPv6
@@ -195,7 +195,9 @@ class _Wirer:
             tuple(interfaces),
             tuple(dict.fromkeys(routes)),
             _ruleset(self._plan, host),
-            tuple(f"{direction}_rules_{index}" for index in range(len(host.ports)) for direction in ("ingress", "egress")),
+            tuple(
+                f"{direction}_rules_{index}" for index in range(len(host.ports)) for direction in ("ingress", "egress")
+            ),
         )
 
     def _outside_node(self, addresses: tuple[str, ...]) -> Node:
@@ -207,14 +209,16 @@ class _Wirer:
         return Node(OUTSIDE, False, tuple(interfaces), ())
 
     def _strangers(self) -> Iterator[str]:
-        """Yield an address of nobody for each IPv4 prefix in a rule, so far as it has one outside the plan's networks."""
+        """Yield an address of nobody for each IPv4 prefix in a rule, if it has one outside the plan's networks."""
         own = [
             prefix
             for network in self._plan.networks
             for subnet in network.subnets
             if isinstance(prefix := ip_network(subnet.cidr), IPv4Network)
         ]
-        for remote in sorted({rule.remote_cidr for group in self._plan.security_groups for rule in group.rules} - {None}):
+        for remote in sorted(
+            {rule.remote_cidr for group in self._plan.security_groups for rule in group.rules} - {None}
+        ):
             rest = [prefix] if isinstance(prefix := ip_network(remote), IPv4Network) else []
             for taken in own:
                 rest = [part for whole in rest for part in _less(whole, taken)]
@@ -232,7 +236,9 @@ def _free(plan: Plan) -> IPv4Network:
     """Return a private /16 (RFC 1918) that no prefix of the plan meets."""
     named = [ip_network(subnet.cidr) for network in plan.networks for subnet in network.subnets]
     named += [ip_network(route.destination) for node in (*plan.hosts, *plan.routers) for route in node.routes]
-    named += [ip_network(rule.remote_cidr) for group in plan.security_groups for rule in group.rules if rule.remote_cidr]
+    named += [
+        ip_network(rule.remote_cidr) for group in plan.security_groups for rule in group.rules if rule.remote_cidr
+    ]
     named = [prefix for prefix in named if isinstance(prefix, IPv4Network) and prefix.prefixlen]
     for block in ("172.16.0.0/12", "10.0.0.0/8"):
         for space in reversed(list(IPv4Network(block).subnets(new_prefix=16))):
@@ -248,9 +254,9 @@ def _version(values: Iterable[str], version: int) -> list[str]:
 def _ruleset(plan: Plan, host: Host) -> tuple[str, ...]:
     """Return the filters of a host's ports.
 
-    One conntrack entry serves the whole host; bit ``n`` of its mark says that port ``n`` has let the connection pass. So
-    each port knows what it would know with a conntrack zone of its own: what it never let pass is new to it, whatever
-    the other ports saw.
+    One conntrack entry serves the whole host; bit ``n`` of its mark says that port ``n`` has let the connection pass.
+    So each port knows what it would know with a conntrack zone of its own: what it never let pass is new to it,
+    whatever the other ports saw.
     """
     groups = {group.name: group for group in plan.security_groups}
     lines = ["table inet ports {"]
@@ -273,7 +279,10 @@ def _guard(port: Port, direction: str, index: int) -> Iterator[str]:
     """Yield what stands before the rules of ``port`` in one direction; a packet that comes to the end has passed."""
     yield "  icmpv6 type { 133, 134, 135, 136, 137 } return"
     end = {"ingress": "daddr", "egress": "saddr"}[direction]
-    always = {4: {"ingress": ["224.0.0.0/4"], "egress": []}, 6: {"ingress": ["fe80::/10", "ff00::/8"], "egress": ["fe80::/10"]}}
+    always = {
+        4: {"ingress": ["224.0.0.0/4"], "egress": []},
+        6: {"ingress": ["fe80::/10", "ff00::/8"], "egress": ["fe80::/10"]},
+    }
     for version, family in ((4, "ip"), (6, "ip6")):
         own = _version((*port.addresses, *port.allowed_address_pairs), version) + always[version][direction]
         prefixes = ", ".join(map(str, collapse_addresses(map(ip_network, own))))
@@ -301,4 +310,3 @@ def _match(rule: Rule) -> str:
     if rule.port_min is not None:
         match.append(f"th dport {rule.port_min}-{rule.port_max}")
     return " ".join(match)
-
