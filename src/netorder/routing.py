@@ -161,8 +161,9 @@ class Routing:
             leaving = self.leaves_by(host, destination)
             if leaving is None or not self.talks(leaving, destination):
                 continue
-            hop = tree.hops.get(host) if host in self.graph.hosts else None
-            yield self.sender(host, hop or Hop(tree.first[leaving], leaving), destination)
+            # a forwarding host may be the first of its network itself; then it knows the next one
+            first, hop = tree.first[leaving], tree.hops.get(host)
+            yield self.sender(host, hop if hop and first == host else Hop(first, leaving), destination)
 
     def sender(self, host: str | None, hop: Hop, destination: str) -> Sender:
         """Return a sender, with its gateway if what it sends may go there."""
@@ -189,31 +190,44 @@ class _Settling:
         self._routing, self._destination, self._must, self._only = routing, destination, must, only
         self._tree = routing.graph.tree(destination)
         self.carriers: set[str] = set()  # routers that need a route, since something comes to them for the destination
-        self._had: set[str] = set()  # hosts that had their turn
-        self._undecided: list[tuple[int, int, Sender]] = []
+        self._count = 0
+        self._transits: set[str] = set()  # forwarding hosts among the carriers
+        self._undecided: list[tuple[int, int, Sender, bool]] = []
 
     def carry(self, router: str) -> None:
         """Let ``router`` and those on its way have a route; a forwarding host may do by its gateway, as others."""
         while router not in self.carriers and (hop := self._tree.hops[router]):
             self.carriers.add(router)
             if router in self._routing.graph.hosts:
-                self.turn(self._routing.sender(router, hop, self._destination))
+                self._transits.add(router)
+                self._turn(self._routing.sender(router, hop, self._destination), passes=True)
                 return
             router = hop.router
 
     def turn(self, sender: Sender) -> None:
-        """Let ``sender`` use its gateway where that is as near; else its need is decided later."""
-        if sender.host is not None:
-            if sender.host in self._had:
-                return
-            self._had.add(sender.host)
-        network, lengths = sender.hop.network, self._tree.lengths
-        must = network in self._must or (sender.host is None and network in self._only)
-        if sender.gateway is not None and (must or lengths[sender.gateway] == lengths[sender.hop.router]):
+        """Let ``sender`` use its gateway where that is as near; else its need is decided later.
+
+        So is that of a forwarding host: what it sends itself goes the way of what it passes on, if there is any.
+        """
+        if sender.host in self._routing.graph.hosts:
+            self._wait(sender, passes=False)
+        else:
+            self._turn(sender, passes=False)
+
+    def _turn(self, sender: Sender, *, passes: bool) -> None:
+        if sender.gateway is not None and self._near(sender):
             self.carry(sender.gateway)
         else:
-            order = len(self._undecided) + len(self._had)
-            heapq.heappush(self._undecided, (-lengths[sender.hop.router], order, sender))
+            self._wait(sender, passes=passes)
+
+    def _near(self, sender: Sender) -> bool:
+        network, lengths = sender.hop.network, self._tree.lengths
+        must = network in self._must or (sender.host is None and network in self._only)
+        return sender.gateway is not None and (must or lengths[sender.gateway] == lengths[sender.hop.router])
+
+    def _wait(self, sender: Sender, *, passes: bool) -> None:
+        self._count += 1
+        heapq.heappush(self._undecided, (-self._tree.lengths[sender.hop.router], self._count, sender, passes))
 
     def decided(self) -> Iterable[Sender]:
         """Yield those whose gateway does not lead there: they need a route.
@@ -222,7 +236,13 @@ class _Settling:
         here, so what is decided stays right.
         """
         while self._undecided:
-            _, _, sender = heapq.heappop(self._undecided)
+            _, _, sender, passes = heapq.heappop(self._undecided)
+            if sender.host in self._routing.graph.hosts and not passes:
+                if sender.host in self._transits:
+                    continue
+                if self._near(sender):
+                    self.carry(str(sender.gateway))
+                    continue
             if sender.gateway is None or sender.gateway not in self.carriers:
                 self.carry(sender.hop.router)
                 yield sender
