@@ -129,7 +129,8 @@ probes:
   returned: always
 """
 
-IPV4, IPV6 = 4, 6
+IPV4 = 4
+IPV6 = 6
 ETC = Path("/etc")
 RUN = Path("/run")
 HEADER = "# Written by netorder, role static_routes: changes made here are overwritten.\n"
