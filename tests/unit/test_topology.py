@@ -152,12 +152,32 @@ def test_any_edit_gives_a_plan_or_errors(data: st.DataObject):
     assert (its_plan is None) == any(one.severity == "error" for one in diagnostics)
 
 
+SECTIONS = ["topology", "networks", "routers", "hosts", "allow", "defaults", "pool", "include"]
 VALUES = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-5, 70000)
     | st.sampled_from(
-        ["net1", "sum", "10.0.0.0/24", "10.0.0.1", "anywhere", "external", "80-90", "calculator", "", "é"]
+        [
+            "net1",
+            "sum",
+            "sum-1",
+            "10.0.0.0/24",
+            "10.0.0.1",
+            "10.0.0.0/16",
+            "fd00::/64",
+            "fd00::1",
+            "fd00::/48",
+            "anywhere",
+            "external",
+            "80-90",
+            "calculator",
+            "host",
+            "subnet",
+            "router",
+            "",
+            "é",
+        ]
     ),
     lambda inner: (
         st.lists(inner, max_size=3)
@@ -185,6 +205,9 @@ VALUES = st.recursive(
                     "external",
                     "floating_ip",
                     "dns_nameservers",
+                    "count",
+                    "forward",
+                    "prefix_length",
                 ]
             ),
             inner,
@@ -196,10 +219,50 @@ VALUES = st.recursive(
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.dictionaries(st.sampled_from(["topology", "networks", "routers", "hosts", "allow", "defaults"]), VALUES))
+@given(st.dictionaries(st.sampled_from(SECTIONS), VALUES))
 def test_any_data_gives_a_plan_or_errors(data: object):
     """Whatever the values are, there is a plan or there are errors; JSON is YAML, so this is any document."""
     its_plan, diagnostics = outcome(json.dumps(data))
+    assert (its_plan is None) == any(one.severity == "error" for one in diagnostics)
+
+
+RICH = """
+topology: t
+pool: [10.20.0.0/16, "fd00:20::/48"]
+defaults: {routes: host}
+networks:
+  a: {cidr: 10.0.1.0/24}
+  b: {cidr: [10.0.2.0/24, "fd00:2::/64"], routes: router}
+  c: {}
+  d: {cidr: "fd00:4::/64"}
+routers:
+  r1: {external: true, networks: [a, b]}
+  r2: {networks: {b: 10.0.2.7, d: "fd00:4::7"}, routes: [{to: 10.9.0.0/16, via: 10.0.2.9}]}
+hosts:
+  web: {network: a, count: 3, floating_ip: true, groups: [front]}
+  two: {networks: [a, b], routes: [{to: 10.8.0.0/16, via: 10.0.1.9}]}
+  fw: {networks: {b: [10.0.2.30, "fd00:2::30"], c: {}}, forward: true}
+  app: {network: c, service: {name: sum, port: 7000}}
+  six: {network: d, address: "fd00:4::9"}
+allow:
+  - {from: 203.0.113.0/24, to: web, tcp: [22, 80-90], udp: 53}
+  - {from: [front, b, "fd00:4::/64"], to: [app, c], icmp: true}
+  - {from: two, to: app, service: true}
+"""
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_any_exchange_of_words_gives_a_plan_or_errors(data: st.DataObject):
+    """Whatever word of the file stands in place of whatever other, there is a plan or there are errors."""
+    parts = re.split(r"([\w.:/-]+)", RICH)
+    words = sorted(
+        {part for part in parts[1::2] if not part.endswith(":")} | {"::/0", "0.0.0.0/0", "fd00:2::1", "r1", "-1"}
+    )
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(parts) // 2 - 1)) * 2 + 1
+        parts[place] = data.draw(st.sampled_from(words)) + (":" if parts[place].endswith(":") else "")
+    its_plan, diagnostics = outcome("".join(parts))
     assert (its_plan is None) == any(one.severity == "error" for one in diagnostics)
 
 
