@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from netorder.model import Host
     from netorder.reach import Matrix
 
-__all__ = ["SSH", "Probe", "Way", "from_inside", "from_outside", "report", "route_demonstration"]
+__all__ = ["SSH", "Probe", "Way", "from_inside", "from_outside", "listens_on", "report", "route_demonstration"]
 
 SSH = 22
 _UNUSED = 9  # discard: no service here listens on it and no topology has a reason to open it
@@ -46,22 +46,27 @@ class Way:
 def from_inside(matrix: Matrix, host: Host) -> tuple[Probe, ...]:
     """List what ``host`` must and must not reach: SSH and the service of every other host, and its own service.
 
-    A host of several interfaces or IP versions is asked on each of its addresses.
+    A host of several interfaces or IP versions is asked on each of its addresses, for its service on those that this
+    listens on.
     """
+    versions = {":" in address for address in host.addresses}
     found: list[Probe] = []
     for other in matrix.plan.hosts:
-        ports = [] if other is host else [SSH]
-        if other.service is not None:
-            ports.append(other.service.port)
-        addresses = other.addresses if other is not host else other.addresses[:1]
-        versions = {":" in address for address in host.addresses}
-        found += [
-            Probe(other.name, address, port, open=matrix.verdict(host.name, address, "tcp", port) == "open")
-            for address in addresses
-            if (":" in address) in versions
-            for port in ports
-        ]
+        for address in other.addresses:
+            ports = [SSH] if other is not host else []
+            if other.service is not None and (":" in address) == (listens_on(other) == "::"):
+                ports.append(other.service.port)
+            found += [
+                Probe(other.name, address, port, open=matrix.verdict(host.name, address, "tcp", port) == "open")
+                for port in ports
+                if (":" in address) in versions
+            ]
     return tuple(found)
+
+
+def listens_on(host: Host) -> str:
+    """Return the address that the service of ``host`` listens on: all of IPv4, or of IPv6 where there is no other."""
+    return "::" if all(":" in address for address in host.addresses) else "0.0.0.0"  # noqa: S104 - behind a group
 
 
 def from_outside(matrix: Matrix, host: Host) -> tuple[Probe, ...]:

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from netorder.expect import from_inside, from_outside, route_demonstration
+from netorder.expect import from_inside, from_outside, listens_on, route_demonstration
 from netorder.model import IPV4, IPV6
 
 if TYPE_CHECKING:
@@ -59,7 +59,12 @@ def host_vars(matrix: Matrix, host: Host, ssh_config: Path) -> dict[str, Any]:
         "netorder_forwarding": host.forwarding,
         "netorder_service": None
         if host.service is None
-        else {"name": host.service.name, "port": host.service.port, "peers": dict(host.service.peers)},
+        else {
+            "name": host.service.name,
+            "port": host.service.port,
+            "peers": dict(host.service.peers),
+            "listens_on": listens_on(host),
+        },
         "netorder_inside": [asdict(probe) for probe in from_inside(matrix, host)],
         "netorder_outside": [asdict(probe) for probe in from_outside(matrix, host)],
         "netorder_demonstration": [asdict(way) for way in route_demonstration(matrix, host)],
