@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
-from netorder.expect import Probe, Way, from_inside, from_outside, report, route_demonstration
+from netorder.expect import Probe, Way, from_inside, from_outside, listens_on, report, route_demonstration
 from netorder.model import (
     Host,
     Network,
@@ -20,7 +21,9 @@ from netorder.model import (
     Service,
     Subnet,
 )
+from netorder.plan import plan as make_plan
 from netorder.reach import Matrix
+from netorder.topology import load
 
 OUT = Rule("egress", "IPv4", None, None, None, None)
 
@@ -213,3 +216,21 @@ def test_the_report_shows_open_ports_and_spells_out_what_is_wrong() -> None:
         "a: tcp 80 of b: planned no answer, found open",
         "c: not observed (unreachable, or a task failed on it)",
     ]
+
+
+def test_a_service_listens_where_it_is_called() -> None:
+    """On IPv4, but on IPv6 where its host has nothing else or its caller comes by that; it is asked there only."""
+    topology = load(Path(__file__).parents[1] / "golden/good/dual-stack.yml")
+    the_plan = make_plan(topology)
+    hosts = {one.name: one for one in the_plan.hosts}
+    listens = {name: listens_on(the_plan, one) for name, one in hosts.items() if one.service}
+    assert listens == {"six": "::", "calc": "0.0.0.0", "rest": "0.0.0.0", "mul": "::", "div": "0.0.0.0"}
+    asked = {
+        (probe.name, probe.address) for probe in from_inside(Matrix(the_plan), hosts["calc"]) if probe.port > 50000
+    }
+    assert asked == {
+        ("six", hosts["six"].addresses[0]),
+        ("rest", hosts["rest"].addresses[0]),
+        ("mul", hosts["mul"].addresses[0]),
+        ("div", "192.168.2.203"),
+    }
