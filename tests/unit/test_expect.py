@@ -223,11 +223,9 @@ def test_a_service_listens_where_it_is_called() -> None:
     topology = load(Path(__file__).parents[1] / "golden/good/dual-stack.yml")
     the_plan = make_plan(topology)
     hosts = {one.name: one for one in the_plan.hosts}
-    listens = {name: listens_on(the_plan, one) for name, one in hosts.items() if one.service}
-    assert listens == {"six": "::", "calc": "0.0.0.0", "rest": "0.0.0.0", "mul": "::", "div": "0.0.0.0"}
-    asked = {
-        (probe.name, probe.address) for probe in from_inside(Matrix(the_plan), hosts["calc"]) if probe.port > 50000
-    }
+    assert [name for name, one in hosts.items() if one.service and listens_on(the_plan, one) == "::"] == ["six", "mul"]
+    probes = from_inside(Matrix(the_plan), hosts["calc"])
+    asked = {(probe.name, probe.address) for probe in probes if probe.port > 50000}
     assert asked == {
         ("six", hosts["six"].addresses[0]),
         ("rest", hosts["rest"].addresses[0]),
