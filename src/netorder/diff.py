@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from netorder.model import url_host
 from netorder.reach import OUTSIDE, Matrix, Verdict
-from netorder.render import url_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

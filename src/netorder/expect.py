@@ -11,12 +11,11 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from netorder.reach import OUTSIDE
-from netorder.render import url_host
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from netorder.model import Host, Plan
+    from netorder.model import Host
     from netorder.reach import Matrix
 
 __all__ = ["SSH", "Probe", "Way", "from_inside", "from_outside", "listens_on", "report", "route_demonstration"]
@@ -55,7 +54,7 @@ def from_inside(matrix: Matrix, host: Host) -> tuple[Probe, ...]:
     for other in matrix.plan.hosts:
         for address in other.addresses:
             ports = [SSH] if other is not host else []
-            if other.service is not None and (":" in address) == (listens_on(matrix.plan, other) == "::"):
+            if other.service is not None and (":" in address) == (listens_on(matrix, other) == "::"):
                 ports.append(other.service.port)
             found += [
                 Probe(other.name, address, port, open=matrix.verdict(host.name, address, "tcp", port) == "open")
@@ -65,10 +64,9 @@ def from_inside(matrix: Matrix, host: Host) -> tuple[Probe, ...]:
     return tuple(found)
 
 
-def listens_on(plan: Plan, host: Host) -> str:
+def listens_on(matrix: Matrix, host: Host) -> str:
     """Return the address that the service of ``host`` listens on: all of IPv4, or of IPv6 if it is called by that."""
-    called = {url_host(url) for other in plan.hosts if other.service for _, url in other.service.peers}
-    mine = called.intersection(host.addresses) or host.addresses
+    mine = matrix.called.intersection(host.addresses) or host.addresses
     return "::" if all(":" in address for address in mine) else "0.0.0.0"  # noqa: S104 - a security group is before it
 
 

@@ -63,7 +63,7 @@ def host_vars(matrix: Matrix, host: Host, ssh_config: Path) -> dict[str, Any]:
             "name": host.service.name,
             "port": host.service.port,
             "peers": dict(host.service.peers),
-            "listens_on": listens_on(matrix.plan, host),
+            "listens_on": listens_on(matrix, host),
         },
         "netorder_inside": [asdict(probe) for probe in from_inside(matrix, host)],
         "netorder_outside": [asdict(probe) for probe in from_outside(matrix, host)],

@@ -24,6 +24,7 @@ __all__ = [
     "SecurityGroup",
     "Service",
     "Subnet",
+    "url_host",
 ]
 
 IPV4, IPV6 = 4, 6
@@ -184,3 +185,8 @@ class Plan:
     routers: tuple[Router, ...]
     security_groups: tuple[SecurityGroup, ...]
     hosts: tuple[Host, ...]
+
+
+def url_host(url: str) -> str:
+    """Return the address in the URL of a service, an IPv6 one without its brackets."""
+    return url.removeprefix("http://").rpartition(":")[0].strip("[]")

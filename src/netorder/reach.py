@@ -14,7 +14,7 @@ from functools import cached_property
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
-from netorder.model import IPV4, IPV6
+from netorder.model import IPV4, IPV6, url_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -158,6 +158,12 @@ class Matrix:
         except ValueError:
             return False
         return not any(address in ip_network(subnet.cidr) for subnet in self._subnets.values())
+
+    @cached_property
+    def called(self) -> frozenset[str]:
+        """The addresses at which services are called by others."""
+        services = (host.service for host in self.plan.hosts if host.service)
+        return frozenset(url_host(url) for service in services for _, url in service.peers)
 
     def destinations(self, host: str) -> tuple[str, ...]:
         """Return the addresses of a host."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netorder.model import url_host
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -122,11 +124,6 @@ def _services(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
             url = f"http://{f'[{address}]' if ':' in address else address}:{host.service.port}"
             calls = ", ".join(names[url_host(peer)] for _, peer in host.service.peers)
             yield host.service.name, url, f"on {host.name}" + (f", calls {calls}" if calls else "")
-
-
-def url_host(url: str) -> str:
-    """Return the address in a URL that the plan made."""
-    return url.removeprefix("http://").rpartition(":")[0].strip("[]")
 
 
 def _rules(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:

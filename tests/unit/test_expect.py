@@ -222,9 +222,10 @@ def test_a_service_listens_where_it_is_called() -> None:
     """On IPv4, but on IPv6 where its host has nothing else or its caller comes by that; it is asked there only."""
     topology = load(Path(__file__).parents[1] / "golden/good/dual-stack.yml")
     the_plan = make_plan(topology)
+    matrix = Matrix(the_plan)
     hosts = {one.name: one for one in the_plan.hosts}
-    assert [name for name, one in hosts.items() if one.service and listens_on(the_plan, one) == "::"] == ["six", "mul"]
-    probes = from_inside(Matrix(the_plan), hosts["calc"])
+    assert [name for name, one in hosts.items() if one.service and listens_on(matrix, one) == "::"] == ["six", "mul"]
+    probes = from_inside(matrix, hosts["calc"])
     asked = {(probe.name, probe.address) for probe in probes if probe.port > 50000}
     assert asked == {
         ("six", hosts["six"].addresses[0]),
