@@ -178,8 +178,7 @@ class _Planner:
         return tuple(routes[to] for to in sorted(routes, key=lambda to: (to.version, to)))
 
     def _derived_routes(self, host: HostSpec) -> tuple[Route, ...]:
-        names = {subnet.cidr: network.name for network in self._topology.networks for subnet in network.subnets}
-        asked = {names[to] for to, _ in host.routes if to in names} if host.routes else set()
+        asked = {self._by_prefix[to] for to, _ in host.routes if to in self._by_prefix}
         found: tuple[Route, ...] = ()
         for version, routing in self._topology.routings.items():
             networks = routing.homes[host.name]
@@ -191,6 +190,10 @@ class _Planner:
                 its = self._shared_routes(networks[0], version)
                 found = (*found, *its) if found else its  # the very same tuple for many hosts: nothing is copied
         return found
+
+    @cached_property
+    def _by_prefix(self) -> dict[Prefix, str]:
+        return {subnet.cidr: network.name for network in self._topology.networks for subnet in network.subnets}
 
     def _shared_routes(self, network: str, version: int) -> tuple[Route, ...]:
         key = (network, version)

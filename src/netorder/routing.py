@@ -123,13 +123,15 @@ class Routing:
         self.network_routes: dict[str, list[tuple[str, Hop]]] = {network: [] for network in self.alone}
         self.host_routes: dict[str, dict[str, Hop]] = {host: {} for host in self.several}
         self.router_routes: dict[str, list[tuple[str, Hop]]] = {router: [] for router in self.graph.routers}
-        by_gateway, only = set(forced), set(gateway_only)
+        by_gateway: dict[str, set[str]] = {}
+        for network, destination in forced:
+            by_gateway.setdefault(destination, set()).add(network)
+        only = set(gateway_only)
         for destination in self.populated:
-            self._settle(destination, by_gateway, only)
+            self._settle(destination, by_gateway.get(destination, set()), only)
 
-    def _settle(self, destination: str, by_gateway: set[tuple[str, str]], gateway_only: set[str]) -> None:
-        must = {network for network, to in by_gateway if to == destination}
-        settling = _Settling(self, destination, must, gateway_only)
+    def _settle(self, destination: str, by_gateway: set[str], gateway_only: set[str]) -> None:
+        settling = _Settling(self, destination, by_gateway, gateway_only)
         for sender in self.senders(destination):
             settling.turn(sender)
         for routes in self._asked.values():
