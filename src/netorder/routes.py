@@ -76,7 +76,8 @@ class Graph:
         return self._components({router: its for router, its in self.routers.items() if router not in self.hosts})
 
     @cached_property
-    def _parts(self) -> dict[str, int]:
+    def parts(self) -> dict[str, int]:
+        """A number for each network: the same for networks that some way joins."""
         return self._components(self.routers)
 
     def _components(self, routers: Mapping[str, Iterable[str]]) -> dict[str, int]:
@@ -97,7 +98,7 @@ class Graph:
 
     def joined(self, one: str, other: str) -> bool:
         """Tell whether some way joins the two networks."""
-        return self._parts[one] == self._parts[other]
+        return self.parts[one] == self.parts[other]
 
     def through(self, host: str) -> set[str]:
         """Return the networks by which ways lead through a forwarding host: its first on each island.

@@ -71,25 +71,34 @@ class Routing:
         return best[1] if best else None
 
     @cached_property
-    def _exits(self) -> set[tuple[str, str]]:
-        """The (network, destination) pairs for which some host on the network leaves by it."""
+    def _exits(self) -> dict[str, set[str]]:
+        """For each destination the networks by which some host on them leaves for it."""
+        parts: dict[int, set[str]] = {}
+        for network in self.alone:
+            parts.setdefault(self.graph.parts[network], set()).add(network)
         found = {
-            (network, destination)
-            for network in self.alone
+            destination: parts.get(self.graph.parts[destination], set()) - {destination}
             for destination in self.populated
-            if network != destination and self.graph.joined(network, destination)
         }
         for host, networks in self.several.items():
-            found |= {
-                (network, destination)
-                for destination in self.populated
-                if destination not in networks and (network := self.leaves_by(host, destination))
-            }
+            for destination in self.populated:
+                if destination not in networks and (leaving := self.leaves_by(host, destination)):
+                    found[destination].add(leaving)
         return found
 
     def talks(self, network: str, destination: str) -> bool:
         """Tell whether hosts on both networks send to each other by just these."""
-        return (network, destination) in self._exits and (destination, network) in self._exits
+        exits = self._exits
+        return network in exits.get(destination, ()) and destination in exits.get(network, ())
+
+    def _talking(self, destination: str) -> list[str]:
+        """Return the networks with hosts that are on no other one, and send to ``destination``."""
+        exits = self._exits
+        able = exits[destination] & self.alone
+        if destination not in self.alone:
+            able = {network for network in able if destination in exits[network]}
+        # whoever is alone on its network leaves by it for all that some way joins
+        return [network for network in self.populated if network in able]
 
     def meets(self, host: str, other: str) -> tuple[str, str] | None:
         """Return the networks on which ``host`` and ``other`` have the addresses by which they talk to each other."""
@@ -132,7 +141,7 @@ class Routing:
 
     def _settle(self, destination: str, by_gateway: set[str], gateway_only: set[str]) -> None:
         settling = _Settling(self, destination, by_gateway, gateway_only)
-        for sender in self.senders(destination):
+        for sender in self._others(destination, settling) if not self.graph.hosts else self.senders(destination):
             settling.turn(sender)
         for routes in self._asked.values():
             if destination in routes:
@@ -154,9 +163,12 @@ class Routing:
     def senders(self, destination: str) -> Iterable[Sender]:
         """Yield who has something to send to ``destination``."""
         tree = self.graph.tree(destination)
-        for network in self.populated:
-            if network in self.alone and self.talks(network, destination):
-                yield self.sender(None, Hop(tree.first[network], network), destination)
+        for network in self._talking(destination):
+            yield self.sender(None, Hop(tree.first[network], network), destination)
+        yield from self._with_several(destination)
+
+    def _with_several(self, destination: str) -> Iterable[Sender]:
+        tree = self.graph.tree(destination)
         for host, networks in self.several.items():
             if destination in networks:
                 continue
@@ -166,6 +178,22 @@ class Routing:
             # a forwarding host may be the first of its network itself; then it knows the next one
             first, hop = tree.first[leaving], tree.hops.get(host)
             yield self.sender(host, hop if hop and first == host else Hop(first, leaving), destination)
+
+    def _others(self, destination: str, settling: _Settling) -> Iterable[Sender]:
+        """Do what is to be done for the senders whose gateway is as near as can be, and yield the others.
+
+        Most are among the former. Where nobody forwards, their length is all that matters.
+        """
+        tree = self.graph.tree(destination)
+        lengths, first, gateways, alone = tree.lengths, tree.first, self.gateways, self._talking(destination)
+        for network in alone:
+            gateway = gateways.get(network)
+            if gateway is not None and lengths[gateway] == lengths[first[network]]:
+                if gateway not in settling.carriers:
+                    settling.carry(gateway)
+            else:
+                yield self.sender(None, Hop(first[network], network), destination)
+        yield from self._with_several(destination)
 
     def sender(self, host: str | None, hop: Hop, destination: str) -> Sender:
         """Return a sender, with its gateway if what it sends may go there."""
