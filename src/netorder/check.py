@@ -416,7 +416,8 @@ class Checker:
 
     def _check_routes(self) -> None:
         for name, its in self.joined.items():
-            mine = {a for (router, _, _), a in self._router_addresses.items() if router == name}
+            keys = [(name, network, version) for network in its for version in self.addressing.versions(network)]
+            mine = {self._router_addresses[key] for key in keys if key in self._router_addresses}
             self._check_declared("routers", name, list(its), mine)
         for entry, names in self.family.items():
             self._check_declared("hosts", entry, self.networks_of[names[0]], set(self.host_addresses(names[0])))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from netorder.model import Plan
 
 ROOT = Path(__file__).parents[2]
+FILES = sorted([*ROOT.glob("topologies/*.yml"), *ROOT.glob("tests/golden/good/*.yml")])
 TEXT = """
 topology: t
 networks:
@@ -141,3 +142,21 @@ def test_the_shipped_topologies_do_what_they_say(path: Path):
             assert matrix.verdict(host.name, address, "tcp", service.port) == "open"
         if host.way_in:
             assert matrix.verdict(host.way_in[-1], host.ssh_address, "tcp", 22) == "open"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_host_is_reached_before_it_is_configured_and_after(path: Path):
+    """SSH passes from the last host on its way in: when only those with a shorter way have routes, and at last."""
+    the_plan = plan(load(path))
+    depth = {host.name: len(host.way_in) for host in the_plan.hosts if host.way_in is not None}
+    for now in {*depth.values()} - {0}:
+        bare = tuple(
+            host if depth.get(host.name, now) < now else dataclasses.replace(host, routes=(), forwarding=False)
+            for host in the_plan.hosts
+        )
+        for matrix in (Matrix(dataclasses.replace(the_plan, hosts=bare)), Matrix(the_plan)):
+            for host in the_plan.hosts:
+                if depth.get(host.name) == now:
+                    assert host.way_in
+                    found = matrix.explain(host.way_in[-1], host.ssh_address, "tcp", 22)
+                    assert (found.state, found.reason[:12]) == ("open", "rule: tcp 22")
