@@ -30,7 +30,7 @@ demo: setup cloud ## the topology on a real OpenStack, up to the calculator's an
 	@scripts/demo
 
 .PHONY: test
-test: setup lint unit $(if $(LOCAL),life) molecule ## every test, on the real cloud too
+test: setup lint unit packets $(if $(LOCAL),life) molecule ## every test, on the real cloud too
 
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
@@ -52,6 +52,12 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint
 .PHONY: unit
 unit: setup ## pure functions, golden files, the services on loopback
 	pytest -q -n 2 tests/unit tests/golden
+
+.PHONY: packets
+SEED ?= 4
+# whoever is not root is it in a user namespace, which is enough for network namespaces
+packets: setup ## random plans as network namespaces, probed with real packets: make packets SEED=random
+	$(if $(filter-out 0,$(shell id -u)),unshare --user --map-root-user )pytest -q -n 2 --hypothesis-seed=$(SEED) tests/packets
 
 .PHONY: life
 life: setup cloud ## the local cloud itself: its guests, its faults, its hosts, to nothing left
@@ -93,6 +99,16 @@ cloud-status: ## what of the local cloud runs, what does not and why
 
 cloud-clean: ## stop the local cloud and remove all of it, the cache too
 	@$(LOCALCLOUD) clean --all
+
+.PHONY: bench-plan
+bench-plan: setup build/bench ## time and memory of plans of 10, 100, 1,000 hosts, beside what a user would pick instead
+	PYTHONPATH=build/bench python bench/plan.py
+
+# beside the environment, whose versions are those of requirements.lock and no others
+build/bench: bench/requirements.txt
+	rm -rf $@
+	pip install --quiet --disable-pip-version-check --target $@ --requirement $<
+	@touch $@
 
 .PHONY: clean
 clean: ## remove what was made here, the local cloud excepted

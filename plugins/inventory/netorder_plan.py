@@ -11,6 +11,7 @@ from ansible.plugins.inventory import BaseInventoryPlugin
 
 from netorder import inventory as planned
 from netorder.plan import plan
+from netorder.reach import Matrix
 from netorder.topology import TopologyError, load
 
 DOCUMENTATION = """
@@ -61,9 +62,10 @@ class InventoryModule(BaseInventoryPlugin):
             "netorder_dir": str(root / ".netorder" / the_plan.topology),
         }.items():
             inventory.set_variable("all", variable, value)
+        matrix = Matrix(the_plan)
         for host in the_plan.hosts:
             for group in planned.groups(host):
                 inventory.add_host(host.name, inventory.add_group(group))
             ssh_config = root / ".netorder" / the_plan.topology / "ssh_config"
-            for variable, value in planned.host_vars(the_plan, host, ssh_config).items():
+            for variable, value in planned.host_vars(matrix, host, ssh_config).items():
                 inventory.set_variable(host.name, variable, value)

@@ -7,7 +7,7 @@ import json
 import socket
 import subprocess
 import threading
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -97,7 +97,7 @@ def units(names: list[str]) -> Iterator[Check]:
 def routes(wanted: list[dict[str, str]]) -> Iterator[Check]:
     """Say where the kernel sends a packet for the first host of each prefix."""
     for route in wanted:
-        network = IPv4Network(route["destination"])
+        network = ip_network(route["destination"])
         target = str(network[min(1, network.num_addresses - 1)])
         # no output at all: no route
         answers = json.loads(output("ip", "-json", "route", "get", target) or "[{}]")

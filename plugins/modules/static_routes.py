@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -17,15 +17,17 @@ from ansible.module_utils.basic import AnsibleModule
 # Runs on the guests: nothing newer than Python 3.8 outside annotations.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
     from typing import Any
 
     Route = tuple[str, str]  # destination, next hop
-    Links = dict[str, tuple[int, list[IPv4Network]]]  # interface -> its index, its connected networks
+    Links = dict[str, tuple[int, list[IPv4Network | IPv6Network]]]  # interface -> its index, its connected networks
+    Settings = dict[str, "Interface"]  # interface -> what is to be said of it
     Texts = dict[Path, str]
 
 DOCUMENTATION = r"""
 module: static_routes
-short_description: keep a host's static routes as planned, now and over reboots
+short_description: keep a host's static routes and interfaces as planned, now and over reboots
 description:
   - Writes the routes where the host's network configuration is (a drop-in of systemd-networkd, a file of netplan, the
     connection of NetworkManager) and brings the kernel's table in line without taking the interface down.
@@ -47,6 +49,31 @@ options:
         description: The address of the router, on a network that the host is connected to.
         type: str
         required: true
+  interfaces:
+    description:
+      - What each interface must be like; empty where the cloud's DHCP says all of it. One is known by its address.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      address:
+        description: One of its addresses, which DHCP has given it.
+        type: str
+        required: true
+      static:
+        description: Addresses with their prefix lengths that it gets from nobody else.
+        type: list
+        elements: str
+        default: []
+      unwanted:
+        description: The IP versions of which a default gateway is offered here that must not be used.
+        type: list
+        elements: int
+        default: []
+  forwarding:
+    description: Whether the host passes packets on between its interfaces.
+    type: bool
+    default: false
   probes:
     description:
       - What to ask before and after the change.
@@ -102,6 +129,8 @@ probes:
   returned: always
 """
 
+IPV4 = 4
+IPV6 = 6
 ETC = Path("/etc")
 RUN = Path("/run")
 HEADER = "# Written by netorder, role static_routes: changes made here are overwritten.\n"
@@ -122,31 +151,78 @@ def run(*command: str, check: bool = True) -> str:
     return done.stdout
 
 
-def connected() -> Links:
-    """Return the interfaces that have IPv4 addresses, loopback apart."""
+class Interface:
+    """What is to be said of one interface. ``mac`` is how the configuration names it."""
+
+    def __init__(self, mac: str, wanted: dict[str, Any]) -> None:
+        self.mac = mac
+        self.static: list[str] = wanted["static"]
+        self.unwanted: list[int] = wanted["unwanted"]
+
+
+def version(address: str) -> int:
+    """Return the IP version of an address or prefix."""
+    return 6 if ":" in address else 4
+
+
+def listed(*arguments: str) -> list[dict[str, Any]]:
+    """Return what ip lists; older ones list empty objects for interfaces without such an address."""
+    entries: list[dict[str, Any]] = json.loads(run("ip", "-json", *arguments) or "[]")
+    return [entry for entry in entries if entry]
+
+
+def connected(versions: tuple[int, ...] = (4,)) -> Links:
+    """Return the interfaces that have addresses of these IP versions, loopback apart."""
     links: Links = {}
-    for link in json.loads(run("ip", "-json", "-4", "address", "show") or "[]"):
-        # older iproute2 lists empty objects for interfaces without such an address
-        if link.get("ifname", "lo") != "lo":
-            nets = [IPv4Interface(f"{a['local']}/{a['prefixlen']}").network for a in link["addr_info"]]
-            links[link["ifname"]] = (link["ifindex"], nets)
+    for one in versions:
+        for link in listed(f"-{one}", "address", "show"):
+            if link.get("ifname", "lo") != "lo":
+                # DHCPv6 gives an address without its prefix, which is a /64 (RFC 7421)
+                nets = [
+                    ip_interface(f"{a['local']}/{64 if one == IPV6 else a['prefixlen']}").network
+                    for a in link["addr_info"]
+                    if a.get("scope") != "link"
+                ]
+                links.setdefault(link["ifname"], (link["ifindex"], []))[1].extend(nets)
     return links
 
 
-def kernel() -> set[Route]:
-    """Return the routes in force that have a static route's metric, none: DHCP's have one and are not ours."""
-    return {
-        (str(IPv4Network("0.0.0.0/0" if route["dst"] == "default" else route["dst"])), route["gateway"])
-        for route in json.loads(run("ip", "-json", "-4", "route", "show", "table", "main") or "[]")
-        if "gateway" in route and not route.get("metric")
-    }
+def settings(interfaces: list[dict[str, Any]]) -> Settings:
+    """Find the interfaces by their addresses. Raise RoutesError when one is not there (yet)."""
+    found: Settings = {}
+    links = [link for link in listed("address", "show") if "ifname" in link] if interfaces else []
+    for wanted in interfaces:
+        names = [
+            (link["ifname"], link["address"])
+            for link in links
+            for address in link["addr_info"]
+            if ip_address(address["local"]) == ip_address(wanted["address"])
+        ]
+        if not names:
+            raise RoutesError(
+                f"no interface has {wanted['address']}: has DHCP given it? `ip address` on the host shows"
+            )
+        found[names[0][0]] = Interface(names[0][1], wanted)
+    return found
+
+
+def kernel(versions: tuple[int, ...] = (4,)) -> set[Route]:
+    """Return the static routes in force. In IPv4 they have no metric: DHCP's have one and are not ours."""
+    found: set[Route] = set()
+    for one in versions:
+        for route in listed(f"-{one}", "route", "show", "table", "main"):
+            static = route.get("protocol") == "static" if one == IPV6 else not route.get("metric")
+            if "gateway" in route and static:
+                destination = ("::/0" if one == IPV6 else "0.0.0.0/0") if route["dst"] == "default" else route["dst"]
+                found.add((str(ip_network(destination)), route["gateway"]))
+    return found
 
 
 def by_interface(routes: set[Route], links: Links) -> dict[str, list[Route]]:
     """Sort routes by the interface that their next hop is on. Raise RoutesError when it is on none."""
     found: dict[str, list[Route]] = {}
     for destination, next_hop in sorted(routes):
-        names = [name for name, (_, nets) in links.items() if any(IPv4Address(next_hop) in net for net in nets)]
+        names = [name for name, (_, nets) in links.items() if any(ip_address(next_hop) in net for net in nets)]
         if not names:
             nets = ", ".join(str(net) for _, nets in links.values() for net in nets)
             raise RoutesError(f"next hop {next_hop} of {destination} is on no network of this host ({nets or 'none'})")
@@ -154,11 +230,17 @@ def by_interface(routes: set[Route], links: Links) -> dict[str, list[Route]]:
     return found
 
 
-def network_file(index: int) -> str | None:
-    """Return the name of the .network file that systemd-networkd uses for an interface."""
+def network_path(index: int) -> Path | None:
+    """Return the .network file that systemd-networkd uses for an interface."""
     state = RUN / f"systemd/netif/links/{index}"
     lines = state.read_text().splitlines() if state.exists() else []
-    return next((Path(line[13:]).name for line in lines if line.startswith("NETWORK_FILE=")), None)
+    return next((Path(line[13:]) for line in lines if line.startswith("NETWORK_FILE=")), None)
+
+
+def network_file(index: int) -> str | None:
+    """Return its name."""
+    path = network_path(index)
+    return path.name if path else None
 
 
 def reload_networkd() -> None:
@@ -170,32 +252,71 @@ def reload_networkd() -> None:
         run("systemctl", "restart", "systemd-networkd")
 
 
+def sections(text: str, *left_out: str) -> str:
+    """Return the sections of a .network file but for those ``left_out``, without comments."""
+    kept: list[str] = []
+    keep = False
+    for line in text.splitlines():
+        if line.startswith("["):
+            keep = line.strip() not in left_out
+        if keep and line.strip() and not line.startswith(("#", ";")):
+            kept.append(line)
+    return "".join(f"{line}\n" for line in kept)
+
+
 class _Networkd:
-    """systemd-networkd: a drop-in beside the .network file that each interface uses. The drop-ins are the record."""
+    """systemd-networkd: a drop-in beside the .network file that the interface uses.
+
+    Where there are several interfaces they may all use one such file, so each gets one of its own, made from that and
+    matched by its MAC. What is written is the record.
+    """
 
     name = "systemd-networkd"
     drop_in = "60-netorder.conf"
+    own = "05-netorder-{}.network"
+    origin = "# Made from "
 
     @staticmethod
     def in_use(links: Links) -> bool:
         return any(network_file(index) for index, _ in links.values())
 
     def current(self) -> Texts:
-        return {path: path.read_text() for path in (ETC / "systemd/network").glob(f"*.network.d/{self.drop_in}")}
+        directory = ETC / "systemd/network"
+        files = [*directory.glob(f"*.network.d/{self.drop_in}"), *directory.glob(self.own.format("*"))]
+        return {path: path.read_text() for path in files}
 
     def parse(self, text: str) -> set[Route]:
         values = [line.split("=", 1)[1] for line in text.splitlines() if line.startswith(("Destination=", "Gateway="))]
         return {(values[i], values[i + 1]) for i in range(0, len(values), 2)}
 
-    def wanted(self, routes: set[Route], links: Links) -> Texts:
+    def wanted(self, routes: set[Route], links: Links, say: Settings) -> Texts:
         texts: Texts = {}
-        for interface, own in by_interface(routes, links).items():
-            file = network_file(links[interface][0])
+        found = by_interface(routes, links)
+        for interface in {**found, **say}:
+            file = network_path(links[interface][0])
             if file is None:
                 raise RoutesError(f"systemd-networkd runs and does not manage {interface}: no .network file matches it")
-            sections = [f"\n[Route]\nDestination={destination}\nGateway={gateway}\n" for destination, gateway in own]
-            texts[ETC / f"systemd/network/{file}.d" / self.drop_in] = HEADER + "".join(sections)
+            own = "".join(f"\n[Route]\nDestination={to}\nGateway={via}\n" for to, via in found.get(interface, []))
+            if interface in say:
+                texts[ETC / "systemd/network" / self.own.format(interface)] = self.whole(file, say[interface]) + own
+            else:
+                texts[ETC / f"systemd/network/{file.name}.d" / self.drop_in] = HEADER + own
         return texts
+
+    def whole(self, file: Path, interface: Interface) -> str:
+        """Return an interface's own file, as far as its routes."""
+        text = file.read_text()
+        if text.startswith(HEADER + self.origin):  # ours, from an earlier run
+            file = Path(text[len(HEADER + self.origin) :].split("\n", 1)[0])
+            text = file.read_text()
+        lines = [f"{HEADER}{self.origin}{file}\n[Match]\nMACAddress={interface.mac}\n\n{sections(text, '[Match]')}"]
+        # advertisements count on a host that forwards, too (RFC 4861, section 6.2.7, is about routers that advertise)
+        lines.append("\n[Network]\nIPv6AcceptRA=true\n" + "".join(f"Address={one}\n" for one in interface.static))
+        if IPV4 in interface.unwanted:
+            lines.append("\n[DHCPv4]\nUseRoutes=false\nUseGateway=false\n")
+        if IPV6 in interface.unwanted:
+            lines.append("\n[IPv6AcceptRA]\nUseGateway=false\n")
+        return "".join(lines)
 
     def apply(self, before: Texts, after: Texts) -> None:
         replace(before, after)
@@ -218,15 +339,22 @@ class _Netplan:
 
     def parse(self, text: str) -> set[Route]:
         ethernets = json.loads(text.split("\n", 1)[1])["network"]["ethernets"]
-        return {(route["to"], route["via"]) for own in ethernets.values() for route in own["routes"]}
+        return {(route["to"], route["via"]) for own in ethernets.values() for route in own.get("routes", [])}
 
-    def wanted(self, routes: set[Route], links: Links) -> Texts:
-        if not routes:
+    def wanted(self, routes: set[Route], links: Links, say: Settings) -> Texts:
+        if not routes and not say:
             return {}
-        ethernets = {
-            self.definition(name, links[name][0]): {"routes": [{"to": to, "via": via} for to, via in own]}
-            for name, own in by_interface(routes, links).items()
-        }
+        ethernets: dict[str, dict[str, Any]] = {}
+        for name, own in by_interface(routes, links).items():
+            ethernets[self.definition(name, links[name][0])] = {"routes": [{"to": to, "via": via} for to, via in own]}
+        for name, interface in say.items():
+            its = ethernets.setdefault(self.definition(name, links[name][0]), {})
+            if interface.static:
+                its["addresses"] = interface.static
+            if IPV4 in interface.unwanted:
+                its["dhcp4-overrides"] = {"use-routes": False}
+            if IPV6 in interface.unwanted:
+                its["dhcp6-overrides"] = {"use-routes": False}
         # JSON is YAML, and the standard library has no other
         text = json.dumps({"network": {"version": 2, "ethernets": ethernets}}, indent=2, sort_keys=True)
         return {ETC / self.file: f"{HEADER}{text}\n"}
@@ -262,24 +390,35 @@ class _NetworkManager:
         return {path: path.read_text()} if path.exists() else {}
 
     def parse(self, text: str) -> set[Route]:
-        return {(destination, next_hop) for own in json.loads(text).values() for destination, next_hop in own}
+        record = json.loads(text)
+        return {(to, via) for name, own in record.items() if " " not in name for to, via in own}
 
-    def wanted(self, routes: set[Route], links: Links) -> Texts:
-        if not routes:
+    def wanted(self, routes: set[Route], links: Links, say: Settings) -> Texts:
+        if not routes and not say:
             return {}
-        return {ETC / self.file: json.dumps(by_interface(routes, links), indent=2, sort_keys=True) + "\n"}
+        record: dict[str, Any] = {name: list(own) for name, own in by_interface(routes, links).items()}
+        record |= {f"{name} never-default": interface.unwanted for name, interface in say.items() if interface.unwanted}
+        record |= {f"{name} addresses": interface.static for name, interface in say.items() if interface.static}
+        return {ETC / self.file: json.dumps(record, indent=2, sort_keys=True) + "\n"}
 
     def apply(self, before: Texts, after: Texts) -> None:
         path = ETC / self.file
         had = json.loads(before.get(path, "{}"))
         wanted = json.loads(after.get(path, "{}"))
-        for interface in sorted({*had, *wanted}):
+        for interface in sorted({name.split()[0] for name in (*had, *wanted)}):
             old = {tuple(route) for route in had.get(interface, [])}
             new = {tuple(route) for route in wanted.get(interface, [])}
             edits: list[str] = []
             for sign, routes in (("-", old - new), ("+", new - old)):
                 for destination, next_hop in sorted(routes):
-                    edits += [f"{sign}ipv4.routes", f"{destination} {next_hop}"]
+                    edits += [f"{sign}ipv{version(destination)}.routes", f"{destination} {next_hop}"]
+            never = [set(one.get(f"{interface} never-default", [])) for one in (had, wanted)]
+            for one in sorted(never[0] ^ never[1]):
+                edits += [f"ipv{one}.never-default", "yes" if one in never[1] else "no"]
+            static = [set(one.get(f"{interface} addresses", [])) for one in (had, wanted)]
+            for sign, addresses in (("-", static[0] - static[1]), ("+", static[1] - static[0])):
+                for address in sorted(addresses):
+                    edits += [f"{sign}ipv6.addresses", address]
             if edits:
                 connection = run("nmcli", "-g", "GENERAL.CONNECTION", "device", "show", interface).strip()
                 run("nmcli", "connection", "modify", connection, *edits)
@@ -366,14 +505,14 @@ def listing(kept: set[Route], in_force: set[Route]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def missing(routes: set[Route]) -> set[Route]:
+def missing(routes: set[Route], versions: tuple[int, ...]) -> set[Route]:
     """Return what is not in force after a while: networkd drops a route that is not its own, then adds its own.
 
     Whoever adds another in between leaves two.
     """
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
-        left = routes - kernel()
+        left = routes - kernel(versions)
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.3)
@@ -382,21 +521,80 @@ def missing(routes: set[Route]) -> set[Route]:
 def put_in_force(routes: set[Route]) -> None:
     """Put routes into the kernel's table."""
     for destination, next_hop in sorted(routes):
-        run("ip", "route", "replace", destination, "via", next_hop, "proto", "static")
+        six = ["-6"] if version(destination) == IPV6 else []
+        run("ip", *six, "route", "replace", destination, "via", next_hop, "proto", "static")
 
 
-def converge(routes: set[Route], probes: list[dict[str, Any]], *, check_mode: bool) -> dict[str, Any]:
+def unwanted_defaults(say: Settings) -> list[tuple[int, str]]:
+    """Return IP version and interface of each default route in force that must not be used."""
+    return [
+        (one, name)
+        for name, interface in sorted(say.items())
+        for one in interface.unwanted
+        if listed(f"-{one}", "route", "show", "default", "dev", name)
+    ]
+
+
+def remove_defaults(say: Settings) -> None:
+    """Remove these routes; networkd adds one once more if an advertisement came before it read its files."""
+    for one, name in unwanted_defaults(say):
+        run("ip", f"-{one}", "route", "del", "default", "dev", name, check=False)
+
+
+SYSCTL = "sysctl.d/60-netorder.conf"
+FORWARDING = "net.ipv4.ip_forward = 1\nnet.ipv6.conf.all.forwarding = 1\n"
+# an answer may come by another way than the question went; loose reverse-path filtering (RFC 3704) lets it
+LOOSE = "net.ipv4.conf.all.rp_filter = 2\n"
+
+
+def sysctl_texts(say: Settings, *, forwarding: bool) -> Texts:
+    """Return the kernel settings that the host needs, none on one with a single interface."""
+    if not say and not forwarding:
+        return {}
+    return {ETC / SYSCTL: HEADER + (FORWARDING if forwarding else "") + LOOSE}
+
+
+def sysctl_current() -> Texts:
+    """Return the kernel settings that were written earlier."""
+    path = ETC / SYSCTL
+    return {path: path.read_text()} if path.exists() else {}
+
+
+def apply_sysctl(before: Texts, after: Texts) -> None:
+    """Write the settings and put them in force; a host that no longer forwards stops at once."""
+    if before == after:
+        return
+    replace(before, after)
+    if after:
+        run("sysctl", "-q", "-p", str(ETC / SYSCTL))
+    if FORWARDING in "".join(before.values()) and FORWARDING not in "".join(after.values()):
+        run("sysctl", "-q", "-w", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
+
+
+def converge(
+    routes: set[Route],
+    probes: list[dict[str, Any]],
+    *,
+    check_mode: bool,
+    interfaces: list[dict[str, Any]] | None = None,
+    forwarding: bool = False,
+) -> dict[str, Any]:
     """Compare with what is, change it unless in check mode, and return the module's result."""
-    links = connected()
+    say = settings(interfaces or [])
+    versions = (4, 6) if say or any(version(to) == IPV6 for to, _ in routes) else (4,)
+    links = connected(versions)
     manager = backend(links)
     before = manager.current()
-    after = manager.wanted(routes, links)
+    after = manager.wanted(routes, links, say)
+    kernel_before, kernel_after = sysctl_current(), sysctl_texts(say, forwarding=forwarding)
     had: set[Route] = set()
     for text in before.values():
         had |= manager.parse(text)
-    in_force = kernel()
+    if any(version(to) == IPV6 for to, _ in had):
+        versions = (4, 6)
+    in_force = kernel(versions)
     add = routes - in_force
-    changed = before != after or bool(add)
+    changed = before != after or bool(add) or kernel_before != kernel_after or bool(unwanted_defaults(say))
     result = {
         "backend": manager.name,
         "changed": changed,
@@ -416,13 +614,17 @@ def converge(routes: set[Route], probes: list[dict[str, Any]], *, check_mode: bo
 
     asked = probes if add else []
     answers_before = ask_all(asked, BEFORE_SECONDS)
+    apply_sysctl(kernel_before, kernel_after)
     for destination, next_hop in sorted((had - routes) & in_force):
-        run("ip", "route", "del", destination, "via", next_hop)
+        six = ["-6"] if version(destination) == IPV6 else []
+        run("ip", *six, "route", "del", destination, "via", next_hop)
+    remove_defaults(say)
     put_in_force(add)
     if before != after:
         manager.apply(before, after)
-        put_in_force(missing(routes))
-    left = (kernel() & had) - routes
+        put_in_force(missing(routes, versions))
+        remove_defaults(say)
+    left = (kernel(versions) & had) - routes
     if left:
         raise RoutesError(f"the kernel keeps {', '.join(words(left))}, although deleted: who puts it back?")
     answers_after = ask_all(asked, AFTER_SECONDS)
@@ -451,6 +653,17 @@ def main() -> None:
                 "required": True,
                 "options": {"destination": text, "next_hop": text},
             },
+            "interfaces": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "address": text,
+                    "static": {"type": "list", "elements": "str", "default": []},
+                    "unwanted": {"type": "list", "elements": "int", "default": []},
+                },
+            },
+            "forwarding": {"type": "bool", "default": False},
             "probes": {
                 "type": "list",
                 "elements": "dict",
@@ -462,10 +675,17 @@ def main() -> None:
     )
     try:
         routes = {
-            (str(IPv4Network(route["destination"])), str(IPv4Address(route["next_hop"])))
+            (str(ip_network(route["destination"])), str(ip_address(route["next_hop"])))
             for route in module.params["routes"]
         }
-        module.exit_json(**converge(routes, module.params["probes"], check_mode=module.check_mode))
+        result = converge(
+            routes,
+            module.params["probes"],
+            check_mode=module.check_mode,
+            interfaces=module.params["interfaces"],
+            forwarding=module.params["forwarding"],
+        )
+        module.exit_json(**result)
     except (RoutesError, ValueError) as error:
         module.fail_json(msg=str(error))
 

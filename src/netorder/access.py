@@ -71,11 +71,11 @@ def ssh_config(plan: Plan, hosts: Mapping[str, HostFacts], *, directory: Path, k
         facts = hosts[host.name]
         if host.way_in is None or not facts.hostkey or not (host.way_in or facts.floating_ip):
             continue
-        names = [host.name, host.port.address, *([facts.floating_ip] if facts.floating_ip else [])]
+        names = [host.name, *host.addresses, *([facts.floating_ip] if facts.floating_ip else [])]
         jump = [f"  ProxyJump {host.way_in[-1]}"] if host.way_in else []
         lines = [
             f"Host {' '.join(names)}",
-            f"  HostName {host.port.address if host.way_in else facts.floating_ip}",
+            f"  HostName {host.ssh_address if host.way_in else facts.floating_ip}",
             f"  User {host.user}",
             *jump,
             f"  HostKeyAlias {_alias(plan, host)}",

@@ -1,4 +1,4 @@
-"""The command ``netorder``: check a topology file, show its plan. It asks no cloud and changes nothing."""
+"""The command ``netorder``: what follows from a topology file. It asks no cloud and changes nothing."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ examples:
   netorder check topologies/*.yml            is everything right?
   netorder plan topologies/calculator.yml    addresses, routes, rules: all that follows
   netorder plan FILE --format json           the same, for programs and for diff
+  netorder reach FILE                        who reaches whom, on which ports
+  netorder reach FILE --from a --to b --port 80      one pair, hop by hop, and why (not)
+  netorder diff OLD NEW                      what a change adds, replaces, removes and interrupts
   netorder schema > topology.schema.json     for editors that complete and check as you type
 
 Errors and warnings go to standard error, one a line: FILE:LINE:COLUMN: error: what is wrong; how to mend it.
@@ -44,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="netorder",
-        description="Check a topology file and show the plan that follows from it. Asks no cloud, changes nothing.",
+        description="Check topology files and show what follows from them. Asks no cloud, changes nothing.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -69,11 +72,36 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--format", choices=("text", "json"), default="text", help="text is for people (the default)")
     plan.set_defaults(run=_plan)
 
+    reach = commands.add_parser(
+        "reach",
+        help="show who reaches whom, and why or why not",
+        description="Show what is open between hosts, and to and from the outside. With --from and --to, explain that "
+        "pair hop by hop.",
+        epilog="An end is a host, one of its addresses, `outside`, or (--from) an address outside the topology.",
+    )
+    reach.add_argument("file", metavar="FILE", help="a topology file")
+    reach.add_argument("--from", dest="source", metavar="A", help="who asks")
+    reach.add_argument("--to", dest="destination", metavar="B", help="who is asked")
+    reach.add_argument("--port", type=_port, metavar="N", help="the port, 1 to 65535 (without: ICMP)")
+    reach.add_argument("--protocol", choices=("tcp", "udp", "icmp"), help="tcp with --port, else icmp")
+    reach.set_defaults(run=_reach)
+
+    diff = commands.add_parser(
+        "diff",
+        help="show what a change of the topology does",
+        description="Compare the plans of two topology files: what is added (+), changed in place (~), replaced (±) "
+        "and removed (-), and which application flows that interrupts.",
+    )
+    diff.add_argument("old", metavar="OLD", help="the topology file as it is")
+    diff.add_argument("new", metavar="NEW", help="the topology file as it shall be")
+    diff.set_defaults(run=_diff)
+
     schema = commands.add_parser(
         "schema",
-        help="print the JSON Schema of topology files",
-        description="Print the JSON Schema of topology files (draft 2020-12).",
+        help="print the JSON Schema of topology files, or the reference",
+        description="Print the JSON Schema of topology files (draft 2020-12), or the reference that is made from it.",
     )
+    schema.add_argument("--format", choices=("json", "markdown"), default="json", help="markdown is the reference")
     schema.set_defaults(run=_schema)
     return parser
 
@@ -109,12 +137,10 @@ def _plan(options: argparse.Namespace) -> int:
     topology = _load(options.file)
     if topology is None:
         return 1
-    from netorder.plan import plan, to_dict  # noqa: PLC0415 - as above
+    from netorder.plan import plan, to_json  # noqa: PLC0415 - as above
 
     if options.format == "json":
-        import json  # noqa: PLC0415 - as above
-
-        print(json.dumps(to_dict(plan(topology)), indent=2))
+        print(to_json(plan(topology)), end="")
     else:
         from netorder.render import render  # noqa: PLC0415 - as above
 
@@ -122,8 +148,57 @@ def _plan(options: argparse.Namespace) -> int:
     return 0
 
 
-def _schema(_: argparse.Namespace) -> int:
-    from netorder import schema  # noqa: PLC0415 - as above
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:  # noqa: PLR2004 - the last port
+        raise argparse.ArgumentTypeError(f"`{text}` is not a port (1 to 65535)")
+    return int(text)
 
-    print(schema.text(), end="")
+
+def _reach(options: argparse.Namespace) -> int:
+    topology = _load(options.file)
+    if topology is None:
+        return 1
+    from netorder import explain  # noqa: PLC0415 - as above
+    from netorder.plan import plan  # noqa: PLC0415 - as above
+    from netorder.reach import Matrix  # noqa: PLC0415 - as above
+
+    protocol = options.protocol or ("tcp" if options.port else "icmp")
+    if (protocol == "icmp") == (options.port is not None):
+        mend = "icmp has none: leave --port out" if options.port else f"{protocol} needs one: add --port N"
+        print(f"netorder reach: error: {mend}", file=sys.stderr)
+        return 2
+    matrix = Matrix(plan(topology))
+    for option, end in (("--from", options.source), ("--to", options.destination)):
+        if end is not None and not matrix.knows(end, asking=option == "--from"):
+            from netorder.diagnostics import did_you_mean  # noqa: PLC0415 - as above
+
+            mend = did_you_mean(end, matrix.hosts) or "; `netorder plan` lists them"
+            print(f"netorder reach: error: {option}: there is no host or address `{end}`{mend}", file=sys.stderr)
+            return 2
+    everybody = [*matrix.hosts, "outside"]
+    if options.source and options.destination:
+        print(explain.pair(matrix, options.source, options.destination, protocol, options.port), end="")
+    else:
+        sources = [options.source] if options.source else everybody
+        destinations = [options.destination] if options.destination else everybody
+        print(explain.pairs(matrix, sources, destinations), end="")
+    return 0
+
+
+def _diff(options: argparse.Namespace) -> int:
+    topologies = [_load(path) for path in (options.old, options.new)]
+    from netorder.diff import render  # noqa: PLC0415 - as above
+    from netorder.plan import plan  # noqa: PLC0415 - as above
+
+    plans = [plan(topology) for topology in topologies if topology is not None]
+    if len(plans) != len(topologies):
+        return 1
+    print(render(*plans), end="")
+    return 0
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from netorder import reference, schema  # noqa: PLC0415 - as above
+
+    print(schema.text() if options.format == "json" else reference.markdown(), end="")
     return 0

@@ -1,22 +1,24 @@
 """What must be true of a running topology: who reaches whom on which TCP port, and who must not.
 
-Pure: derived from the plan alone. A packet's way is followed hop by hop through host routes, gateways and routers,
-there and back; the security groups of both ends have their say. What is only sometimes true (an allowed port on which
-nothing listens, a rule for a prefix outside that may or may not hold the asker) is left out rather than guessed.
+Pure: derived from the plan's reachability matrix. What is only sometimes true (an allowed port on which nothing
+listens, a rule for a prefix outside that may or may not hold the asker) is left out rather than guessed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
+
+from netorder.reach import OUTSIDE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from netorder.model import Host, Plan, Router, Rule
+    from netorder.model import Host
+    from netorder.reach import Matrix
 
-__all__ = ["SSH", "Probe", "Way", "from_inside", "from_outside", "report", "route_demonstration"]
+__all__ = ["SSH", "Probe", "Way", "from_inside", "from_outside", "listens_on", "report", "route_demonstration"]
 
 SSH = 22
 _UNUSED = 9  # discard: no service here listens on it and no topology has a reason to open it
@@ -41,20 +43,34 @@ class Way:
     port: int | None
 
 
-def from_inside(plan: Plan, host: Host) -> tuple[Probe, ...]:
-    """List what ``host`` must and must not reach: SSH and the service of every other host, and its own service."""
+def from_inside(matrix: Matrix, host: Host) -> tuple[Probe, ...]:
+    """List what ``host`` must and must not reach: SSH and the service of every other host, and its own service.
+
+    A host of several interfaces or IP versions is asked on each of its addresses, for its service on those that this
+    listens on.
+    """
+    versions = {":" in address for address in host.addresses}
     found: list[Probe] = []
-    for other in plan.hosts:
-        ports = [] if other is host else [SSH]
-        if other.service is not None:
-            ports.append(other.service.port)
-        found += [
-            Probe(other.name, other.port.address, port, open=_passes(plan, host, other, "tcp", port)) for port in ports
-        ]
+    for other in matrix.plan.hosts:
+        for address in other.addresses:
+            ports = [SSH] if other is not host else []
+            if other.service is not None and (":" in address) == (listens_on(matrix, other) == "::"):
+                ports.append(other.service.port)
+            found += [
+                Probe(other.name, address, port, open=matrix.verdict(host.name, address, "tcp", port) == "open")
+                for port in ports
+                if (":" in address) in versions
+            ]
     return tuple(found)
 
 
-def from_outside(plan: Plan, host: Host) -> tuple[Probe, ...]:
+def listens_on(matrix: Matrix, host: Host) -> str:
+    """Return the address that the service of ``host`` listens on: all of IPv4, or of IPv6 if it is called by that."""
+    mine = matrix.called.intersection(host.addresses) or host.addresses
+    return "::" if all(":" in address for address in mine) else "0.0.0.0"  # noqa: S104 - a security group is before it
+
+
+def from_outside(matrix: Matrix, host: Host) -> tuple[Probe, ...]:
     """List what anyone outside must and must not reach at ``host``'s floating address; ``address`` is the fixed one.
 
     Asked are SSH, every service port of the topology and one port that nobody uses. A port that is open to some
@@ -63,27 +79,28 @@ def from_outside(plan: Plan, host: Host) -> tuple[Probe, ...]:
     if not host.floating_ip:
         return ()
     listening = {SSH} | ({host.service.port} if host.service else set())
-    services = {other.service.port for other in plan.hosts if other.service}
+    services = {other.service.port for other in matrix.plan.hosts if other.service}
     found: list[Probe] = []
     for port in sorted({SSH, _UNUSED} | services):
-        rules = [rule for rule in _rules(plan, host, "ingress") if _covers(rule, "tcp", port)]
-        world = any(rule.remote_cidr in (None, "0.0.0.0/0") for rule in rules)
-        if (rules and not world) or (world and port not in listening):
+        world = matrix.verdict(OUTSIDE, host.name, "tcp", port) == "open"
+        if (matrix.open_to_some(host.name, "tcp", port) and not world) or (world and port not in listening):
             continue
-        found.append(Probe(host.name, host.port.address, port, open=world))
+        found.append(Probe(host.name, host.ports[0].addresses[0], port, open=world))
     return tuple(found)
 
 
-def route_demonstration(plan: Plan, host: Host) -> tuple[Way, ...]:
+def route_demonstration(matrix: Matrix, host: Host) -> tuple[Way, ...]:
     """List the hosts that ``host`` may ask and reaches by its static routes only: they show the difference."""
+    prefixes = [ip_network(route.destination) for route in host.routes]
     found: list[Way] = []
-    for other in plan.hosts:
-        if not any(IPv4Address(other.port.address) in IPv4Network(route.destination) for route in host.routes):
-            continue
-        if _passes(plan, host, other, "icmp", None):
-            found.append(Way(other.name, other.port.address, None))
-        elif _passes(plan, host, other, "tcp", SSH):
-            found.append(Way(other.name, other.port.address, SSH))
+    for other in matrix.plan.hosts:
+        for address in other.addresses:
+            if not any(ip_address(address) in prefix for prefix in prefixes):
+                continue
+            if matrix.verdict(host.name, address, "icmp") == "open":
+                found.append(Way(other.name, address, None))
+            elif matrix.verdict(host.name, address, "tcp", SSH) == "open":
+                found.append(Way(other.name, address, SSH))
     return tuple(found)
 
 
@@ -129,72 +146,3 @@ def report(findings: Mapping[str, Sequence[Mapping[str, Any]] | None]) -> str:
             *wrong,
         ]
     )
-
-
-def _passes(plan: Plan, source: Host, target: Host, protocol: str, port: int | None) -> bool:
-    if source is target:
-        return True
-    there, back = target.port.address, source.port.address
-    return (
-        _reaches(plan, source, there)
-        and _reaches(plan, target, back)
-        and any(_allows(rule, protocol, port, there) for rule in _rules(plan, source, "egress"))
-        and any(_allows(rule, protocol, port, back) for rule in _rules(plan, target, "ingress"))
-    )
-
-
-def _rules(plan: Plan, host: Host, direction: str) -> list[Rule]:
-    groups = {group.name: group for group in plan.security_groups}
-    return [
-        rule
-        for name in host.port.security_groups
-        for rule in groups[name].rules
-        if rule.direction == direction and rule.ethertype == "IPv4"
-    ]
-
-
-def _covers(rule: Rule, protocol: str, port: int | None) -> bool:
-    if rule.protocol not in (None, protocol):
-        return False
-    if port is None or rule.port_min is None:
-        return True
-    return rule.port_min <= port <= (rule.port_max if rule.port_max is not None else rule.port_min)
-
-
-def _allows(rule: Rule, protocol: str, port: int | None, remote: str) -> bool:
-    return _covers(rule, protocol, port) and (
-        rule.remote_cidr is None or IPv4Address(remote) in IPv4Network(rule.remote_cidr)
-    )
-
-
-def _reaches(plan: Plan, source: Host, destination: str) -> bool:
-    """Follow a packet from ``source`` hop by hop and return whether it arrives; a loop ends it."""
-    cidrs = {network.name: IPv4Network(network.cidr) for network in plan.networks}
-    gateways = {network.name: network.gateway_ip for network in plan.networks}
-    owners = {interface.address: router for router in plan.routers for interface in router.interfaces}
-    target = IPv4Address(destination)
-
-    if target in cidrs[source.port.network]:
-        return True
-    table = [(IPv4Network(route.destination), route.next_hop) for route in source.routes]
-    gateway = gateways[source.port.network]
-    if gateway is not None:
-        table.append((IPv4Network("0.0.0.0/0"), gateway))
-    seen: set[str] = set()
-    while True:
-        router = _next(table, target, owners)
-        if router is None or router.name in seen:
-            return False
-        seen.add(router.name)
-        if any(target in cidrs[interface.network] for interface in router.interfaces):
-            return True
-        # a default route to the external network never brings a packet to a private address
-        table = [(IPv4Network(route.destination), route.next_hop) for route in router.routes]
-
-
-def _next(table: list[tuple[IPv4Network, str]], target: IPv4Address, owners: dict[str, Router]) -> Router | None:
-    """Return the router that the longest matching prefix names; None without a route or with an unknown next hop."""
-    matching = [(prefix, hop) for prefix, hop in table if target in prefix]
-    if not matching:
-        return None
-    return owners.get(max(matching, key=lambda entry: entry[0].prefixlen)[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from netorder import schema
@@ -13,17 +13,20 @@ if TYPE_CHECKING:
 
     from netorder.source import Document, Path
 
-__all__ = ["Reader"]
+__all__ = ["Address", "Prefix", "Reader"]
+
+Address = IPv4Address | IPv6Address
+Prefix = IPv4Network | IPv6Network
 
 
 class Reader:
     """Gives values by their path, and collects diagnostics with the place of a path."""
 
     def __init__(self, path: str, document: Document) -> None:
-        self._path = path
+        self._file = path
         self._document = document
         self._refused: set[Path] = set()
-        self.diagnostics = [Diagnostic(path, *place, "error", message) for place, message in document.problems]
+        self.diagnostics = [Diagnostic(*place, "error", message) for place, message in document.problems]
         for violation in schema.violations(document.data):
             self._refused.add(violation.path)
             self.error(violation.path, violation.message, of_key=violation.of_key)
@@ -37,7 +40,7 @@ class Reader:
             if not path:
                 break
             path = path[:-1]
-        self.diagnostics.append(Diagnostic(self._path, *(place or (1, 1)), severity, message))
+        self.diagnostics.append(Diagnostic(*(place or (self._file, 1, 1)), severity, message))
 
     def warning(self, path: Path, message: str, *, of_key: bool = False) -> None:
         """Report what works, but probably not as meant."""
@@ -93,28 +96,45 @@ class Reader:
         """Tell whether ``path`` holds ``true``."""
         return self.get(*path) is True
 
-    def address(self, *path: str | int) -> IPv4Address | None:
-        """Return the address at ``path``; report one that is none."""
-        text = self.text(*path)
-        if text is None:
+    def addresses(self, *path: str | int) -> Iterator[tuple[Path, Address]]:
+        """Yield place and value of the addresses at ``path``, one or a list; report those that are none."""
+        for place, text in self.items(*path):
+            if isinstance(text, str) and (address := self.address(place, text)) is not None:
+                yield place, address
+
+    def prefixes(self, *path: str | int) -> Iterator[tuple[Path, Prefix]]:
+        """Yield place and value of the prefixes at ``path``, one or a list; report those that are none."""
+        for place, text in self.items(*path):
+            if isinstance(text, str) and (prefix := self.prefix(place, text)) is not None:
+                yield place, prefix
+
+    def address(self, path: Path, text: str) -> Address | None:
+        """Return the address ``text``, which stands at ``path``; report one that is none."""
+        if "%" in text:  # a zone (RFC 4007) means something on one machine only
+            self.error(path, f"`{text}` names an interface; write the address without `%` and what follows")
             return None
         try:
-            return IPv4Address(text)
+            return ip_address(text)
         except ValueError:
-            self.error(path, f"`{text}` is not an IPv4 address; its four numbers are 0 to 255, without leading zeros")
+            if ":" in text:
+                message = "an IPv6 address; it is eight groups of up to four digits 0-9 and a-f, of which `::` stands "
+                message += "for those that are zero"
+            else:
+                message = "an IPv4 address; its four numbers are 0 to 255, without leading zeros"
+            self.error(path, f"`{text}` is not {message}")
             return None
 
-    def prefix(self, *path: str | int) -> IPv4Network | None:
-        """Return the prefix at ``path``; report one that is none or has bits set beyond its length."""
-        text = self.text(*path)
-        if text is None:
-            return None
+    def prefix(self, path: Path, text: str) -> Prefix | None:
+        """Return the prefix ``text``, at ``path``; report one that is none or has bits set beyond its length."""
         try:
-            network = IPv4Network(text, strict=False)
+            network = ip_network(text, strict=False)
         except ValueError:
-            message = f"`{text}` is not an IPv4 prefix; it is four numbers from 0 to 255, then `/` and 0 to 32"
-            self.error(path, message)
+            if ":" in text:
+                message = "an IPv6 prefix; it is an address such as fd00:0:0:1::, then `/` and 0 to 128"
+            else:
+                message = "an IPv4 prefix; it is four numbers from 0 to 255, then `/` and 0 to 32"
+            self.error(path, f"`{text}` is not {message}")
             return None
-        if str(network) != text:
+        if network.network_address != ip_address(text.partition("/")[0]):
             self.error(path, f"`{text}` is an address inside a prefix; the prefix is `{network}`: write that")
         return network

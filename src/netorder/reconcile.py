@@ -80,7 +80,9 @@ def reconcile(
     start = time.monotonic()
     cloud.phase = "list"
     seen = observe(cloud, plan.topology)
-    named = plan.external_network and any(router.external for router in plan.routers) and seen.routers
+    named = seen.routers and any(
+        router.external and (router.external_network or plan.external_network) for router in plan.routers
+    )
     externals = external_networks(cloud) if named else ()
     changes, problems = compare(plan, seen, key=key, externals=externals)
     if changes and not check:
@@ -128,10 +130,10 @@ def _host_facts(
     facts = {}
     for host in plan.hosts:
         server = by_name.get(host.cloud_name)
-        address = floating.get(host.name) or known.get(host.port.cloud_name)
+        address = floating.get(host.name) or known.get(host.ports[0].cloud_name)
         facts[host.name] = HostFacts(
             server.id if server else None,
-            host.port.address,
+            host.ports[0].addresses[0],
             address if host.floating_ip else None,
             (server.metadata or {}).get(METADATA["hostkey"]) if server else None,
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netorder.model import url_host
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -56,30 +58,37 @@ def _table(rows: Iterable[Sequence[str]]) -> str:
 
 def _names(plan: Plan) -> dict[str, str]:
     """Return whose each address and prefix is."""
-    names = {network.cidr: network.name for network in plan.networks}
-    names |= {interface.address: router.name for router in plan.routers for interface in router.interfaces}
-    names |= {host.port.address: host.name for host in plan.hosts}
-    return names
+    names = {subnet.cidr: network.name for network in plan.networks for subnet in network.subnets}
+    names |= {
+        address: router.name
+        for router in plan.routers
+        for interface in router.interfaces
+        for address in interface.addresses
+    }
+    return names | {address: host.name for host in plan.hosts for address in host.addresses}
 
 
 def _networks(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
     for network in plan.networks:
-        gateway = "no router, so no way out of it"
-        if network.gateway_ip:
-            gateway = f"gateway {network.gateway_ip} ({names[network.gateway_ip]})"
-        yield network.name, network.cidr, gateway
+        for index, subnet in enumerate(network.subnets):
+            gateway = "no router, so no gateway"
+            if subnet.gateway_ip:
+                gateway = f"gateway {subnet.gateway_ip} ({names[subnet.gateway_ip]})"
+            yield "" if index else network.name, subnet.cidr, gateway
 
 
 def _routers(plan: Plan) -> Iterator[Sequence[str]]:
     for router in plan.routers:
-        joins = ["outside"] if router.external else []
-        joins += [f"{interface.network} ({interface.address})" for interface in router.interfaces]
+        joins = [router.external_network or "outside"] if router.external else []
+        joins += [f"{interface.network} ({', '.join(interface.addresses)})" for interface in router.interfaces]
         yield router.name, "joins " + ", ".join(joins)
 
 
 def _hosts(plan: Plan) -> Iterator[Sequence[str]]:
     for host in plan.hosts:
-        yield host.name, host.port.address, host.port.network, f"{host.image}, {host.flavor}", _way_in(host)
+        about = [f"{host.image}, {host.flavor}", ("routes, " if host.forwarding else "") + _way_in(host)]
+        for index, port in enumerate(host.ports):
+            yield ("" if index else host.name), ", ".join(port.addresses), port.network, *(["", ""] if index else about)
 
 
 def _way_in(host: Host) -> str:
@@ -93,8 +102,10 @@ def _way_in(host: Host) -> str:
 
 
 def _routes(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
-    owners = [(host.name, host.routes) for host in plan.hosts] + [
-        (router.name, router.routes) for router in plan.routers
+    owners = [(host.name, host.routes) for host in plan.hosts]
+    owners += [(router.name, router.routes) for router in plan.routers]
+    owners += [
+        (f"{network.name} (by DHCP)", subnet.host_routes) for network in plan.networks for subnet in network.subnets
     ]
     for owner, routes in owners:
         for index, route in enumerate(routes):
@@ -109,18 +120,18 @@ def _named(place: str, names: dict[str, str]) -> str:
 def _services(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
     for host in plan.hosts:
         if host.service:
-            url = f"http://{host.port.address}:{host.service.port}"
-            hosts = (names[url.removeprefix("http://").partition(":")[0]] for _, url in host.service.peers)
-            calls = ", ".join(hosts)
+            address = host.ports[0].addresses[0]
+            url = f"http://{f'[{address}]' if ':' in address else address}:{host.service.port}"
+            calls = ", ".join(names[url_host(peer)] for _, peer in host.service.peers)
             yield host.service.name, url, f"on {host.name}" + (f", calls {calls}" if calls else "")
 
 
 def _rules(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
     for group in plan.security_groups:
-        ingress: dict[str, list[str]] = {}
+        ingress: dict[str, dict[str, None]] = {}
         for rule in group.rules:
             if rule.direction == "ingress":
-                ingress.setdefault(_match(rule), []).append(_source(rule, names))
+                ingress.setdefault(_match(rule), {})[_source(rule, names)] = None
         for index, (match, sources) in enumerate(ingress.items()):
             yield "" if index else group.name, match, "from " + ", ".join(sources)
         if not ingress:
@@ -140,5 +151,5 @@ def _match(rule: Rule) -> str:
 def _source(rule: Rule, names: dict[str, str]) -> str:
     if rule.remote_cidr is None:
         return "anywhere"
-    place = rule.remote_cidr.removesuffix("/32")
+    place = rule.remote_cidr.removesuffix("/128" if rule.ethertype == "IPv6" else "/32")
     return names.get(place, place)

@@ -2,54 +2,87 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING
 
 from netorder.routes import Graph
 
 if TYPE_CHECKING:
     from netorder.diagnostics import Diagnostic
+    from netorder.reader import Address, Prefix
+    from netorder.routing import Routing
+    from netorder.ways import Way
 
 __all__ = [
     "ANYWHERE",
     "PEERS",
     "PORTS",
     "SSH",
+    "VERSIONS",
     "HostSpec",
+    "Interface",
     "Match",
     "NetworkSpec",
     "RouterSpec",
     "RuleSpec",
     "ServiceSpec",
+    "SubnetSpec",
     "Topology",
 ]
 
-ANYWHERE = IPv4Network("0.0.0.0/0")
+VERSIONS = (4, 6)
+ANYWHERE = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 SSH = 22
 PORTS = {"calculator": 50000, "sum": 50001, "sub": 50002, "mul": 50003, "div": 50004}
 PEERS = {"calculator": ("sum", "sub", "mul", "div")}  # which services a service calls
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkSpec:
-    """A network; ``gateway`` is the address of ``gateway_router``, both None when no router joins it."""
+class SubnetSpec:
+    """A network's prefix of one IP version; ``gateway`` is None when no router joins the network."""
 
-    name: str
-    cidr: IPv4Network
-    gateway: IPv4Address | None
-    gateway_router: str | None
-    allocation_pool: tuple[IPv4Address, IPv4Address]
+    cidr: Prefix
+    gateway: Address | None
+    allocation_pool: tuple[Address, Address]
     dns_nameservers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """A network; ``gateway_router`` has its gateways. Its hosts' ``routes`` live on the host, subnet or router."""
+
+    name: str
+    subnets: tuple[SubnetSpec, ...]
+    gateway_router: str | None
+    routes: str
+
+    def subnet(self, version: int) -> SubnetSpec | None:
+        """Return the subnet of an IP version."""
+        return next((subnet for subnet in self.subnets if subnet.cidr.version == version), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """On a network, one address on each of its subnets."""
+
+    network: str
+    addresses: tuple[Address, ...]
+
+    def address(self, version: int) -> Address | None:
+        """Return the address of an IP version."""
+        return next((address for address in self.addresses if address.version == version), None)
+
+
+@dataclass(frozen=True, slots=True)
 class RouterSpec:
-    """A router and its (network, address) pairs."""
+    """A router. ``routes`` are the declared ones, (destination, next hop) pairs."""
 
     name: str
     external: bool
-    interfaces: tuple[tuple[str, IPv4Address], ...]
+    external_network: str | None
+    interfaces: tuple[Interface, ...]
+    routes: tuple[tuple[Prefix, Address], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +98,29 @@ class HostSpec:
     """A host. ``routes`` are the declared ones, (destination, next hop) pairs; ``groups`` too."""
 
     name: str
-    network: str
-    address: IPv4Address
+    interfaces: tuple[Interface, ...]
     floating_ip: bool
+    forward: bool
     image: str
     flavor: str
     user: str
     service: ServiceSpec | None
     groups: tuple[str, ...]
-    routes: tuple[tuple[IPv4Network, IPv4Address], ...]
+    routes: tuple[tuple[Prefix, Address], ...]
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """All its addresses."""
+        return tuple(address for interface in self.interfaces for address in interface.addresses)
+
+    def address(self, network: str, version: int) -> Address | None:
+        """Return the address on a network."""
+        return next((one.address(version) for one in self.interfaces if one.network == network), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A protocol and its ports from ``first`` to ``last``; 0 and 0 where the protocol has none."""
+    """A protocol (tcp, udp, icmp) and its ports from ``first`` to ``last``; 0 and 0 where the protocol has none."""
 
     protocol: str
     first: int = 0
@@ -93,7 +135,7 @@ class Match:
 class RuleSpec:
     """``sources`` may come in to ``targets`` (hosts): by ``matches``, and to each one's own service if ``service``."""
 
-    sources: tuple[IPv4Network, ...]
+    sources: tuple[Prefix, ...]
     targets: tuple[str, ...]
     matches: tuple[Match, ...]
     service: bool
@@ -101,7 +143,10 @@ class RuleSpec:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """A checked topology. ``entries`` are the hosts that let SSH in from outside; ``warnings`` are for people."""
+    """A checked topology. ``entries`` are the hosts that let SSH in from outside; ``warnings`` are for people.
+
+    ``routings`` (by IP version) and ``ways`` (the way in to each host) follow from the rest.
+    """
 
     name: str
     external_network: str | None
@@ -110,12 +155,25 @@ class Topology:
     hosts: tuple[HostSpec, ...]
     rules: tuple[RuleSpec, ...]
     entries: frozenset[str]
-    warnings: tuple[Diagnostic, ...]
+    routings: dict[int, Routing] = field(default_factory=dict)
+    ways: dict[str, Way | None] = field(default_factory=dict)
+    warnings: tuple[Diagnostic, ...] = ()
 
-    def graph(self) -> Graph:
-        """Return which router joins which networks."""
-        return Graph(
-            tuple(network.name for network in self.networks),
-            {router.name: tuple(name for name, _ in router.interfaces) for router in self.routers},
-            {network.name: network.gateway_router for network in self.networks if network.gateway_router},
-        )
+    def graph(self, version: int) -> Graph:
+        """Return which router and which forwarding host joins which networks of an IP version."""
+        networks = [network.name for network in self.networks if network.subnet(version)]
+        known = set(networks)
+        forwarding = [host for host in self.hosts if host.forward]
+        all_: list[RouterSpec | HostSpec] = [*self.routers, *forwarding]
+        joined = {
+            one.name: tuple(interface.network for interface in one.interfaces if interface.network in known)
+            for one in all_
+        }
+        return Graph(networks, joined, [host.name for host in forwarding])
+
+    def homes(self, version: int) -> dict[str, tuple[str, ...]]:
+        """Return each host's networks of an IP version, in the order of its interfaces."""
+        return {
+            host.name: tuple(one.network for one in host.interfaces if one.address(version) is not None)
+            for host in self.hosts
+        }

@@ -6,18 +6,22 @@ cannot fail.
 
 from __future__ import annotations
 
-from pathlib import Path
+import dataclasses
+from typing import TYPE_CHECKING
 
 from netorder import source
 from netorder.allow import Allow
 from netorder.check import Checker
+from netorder.derive import check, derive, entries
 from netorder.diagnostics import Diagnostic, TopologyError
 from netorder.reader import Reader
 from netorder.spec import Topology
 
-__all__ = ["Topology", "TopologyError", "load", "parse"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
-MAX_BYTES = 4_000_000
+__all__ = ["Topology", "TopologyError", "load", "parse"]
 
 
 def load(path: str | Path) -> Topology:
@@ -25,46 +29,37 @@ def load(path: str | Path) -> Topology:
 
     Raises TopologyError, with every error found, when it cannot be used.
     """
-    name = str(path)
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise TopologyError([Diagnostic(name, 0, 0, "error", f"cannot be read: {reason}; check the path")]) from None
-    if len(content) > MAX_BYTES:
-        message = f"larger than {MAX_BYTES // 1_000_000} MB, which no topology is; check the path"
-        raise TopologyError([Diagnostic(name, 0, 0, "error", message)])
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        column = error.start - content.rfind(b"\n", 0, error.start)
-        message = f"byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        raise TopologyError([Diagnostic(name, line, column, "error", message)]) from None
-    return parse(text, name)
+    return _check(str(path), lambda: source.read_file(str(path)))
 
 
 def parse(text: str, path: str = "<text>") -> Topology:
     """Do for ``text`` what ``load`` does for a file; ``path`` is what diagnostics call it."""
+    return _check(path, lambda: source.read(text, path))
+
+
+def _check(path: str, read: Callable[[], source.Document]) -> Topology:
     try:
-        document = source.read(text)
+        document = read()
     except source.SourceError as error:
-        raise TopologyError([Diagnostic(path, *error.place, "error", str(error))]) from None
+        raise TopologyError([Diagnostic(*error.place, "error", str(error))]) from None
     reader = Reader(path, document)
     checker = Checker(reader)
-    allow = Allow(reader, checker)
-    allow.check_peers()
+    rules = Allow(reader, checker).rules
     reader.raise_if_failed()
-    hosts = checker.hosts()
-    allow.check_ways_in(hosts)
-    return Topology(
-        name=str(reader.text("topology")),
-        external_network=reader.text("external_network"),
-        networks=checker.networks(),
-        routers=checker.routers(),
-        hosts=hosts,
-        rules=allow.rules,
-        entries=allow.entries(hosts),
-        warnings=tuple(sorted(set(reader.diagnostics))),
+    hosts = checker.host_specs()
+    own = [layout.cidr for layout in checker.addressing.layouts.values()]
+    topology = derive(
+        Topology(
+            name=str(reader.text("topology")),
+            external_network=reader.text("external_network"),
+            networks=checker.network_specs(),
+            routers=checker.router_specs(),
+            hosts=hosts,
+            rules=rules,
+            entries=entries(hosts, rules, own),
+        ),
+        reader,
     )
+    check(topology, reader)
+    reader.raise_if_failed()
+    return dataclasses.replace(topology, warnings=tuple(sorted(set(reader.diagnostics))))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from netorder.plan import plan, to_dict
+from netorder.plan import plan, to_json
 from netorder.render import render
 from netorder.topology import TopologyError, load
 
@@ -24,8 +23,8 @@ def plan_of(source: Path) -> tuple[str, str]:
     """Return the plan as JSON, and as text below the warnings."""
     topology = load(source)
     its_plan = plan(topology)
-    warnings = "".join(f"{warning}\n" for warning in topology.warnings).replace(str(source), source.name)
-    return json.dumps(to_dict(its_plan), indent=1) + "\n", warnings + render(its_plan)
+    warnings = "".join(f"{warning}\n" for warning in topology.warnings).replace(f"{source.parent}/", "")
+    return to_json(its_plan), warnings + render(its_plan)
 
 
 def diagnostics_of(source: Path) -> str:
@@ -33,5 +32,5 @@ def diagnostics_of(source: Path) -> str:
     try:
         load(source)
     except TopologyError as error:
-        return f"{error}\n".replace(str(source), source.name)
+        return f"{error}\n".replace(f"{source.parent}/", "")
     return "no error\n"

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
-from netorder.expect import Probe, Way, from_inside, from_outside, report, route_demonstration
-from netorder.model import Host, Network, Plan, Port, Route, Router, RouterInterface, Rule, SecurityGroup, Service
+from netorder.expect import Probe, Way, from_inside, from_outside, listens_on, report, route_demonstration
+from netorder.model import (
+    Host,
+    Network,
+    Plan,
+    Port,
+    Route,
+    Router,
+    RouterInterface,
+    Rule,
+    SecurityGroup,
+    Service,
+    Subnet,
+)
+from netorder.plan import plan as make_plan
+from netorder.reach import Matrix
+from netorder.topology import load
 
 OUT = Rule("egress", "IPv4", None, None, None, None)
 
@@ -23,7 +39,10 @@ def host(name: str, network: str, address: str, **more: object) -> Host:
         "image": "i",
         "flavor": "f",
         "user": "u",
-        "port": Port(f"t-{name}", network, address, (name,)),
+        "ports": (Port(f"t-{name}", network, (address,), (name,), ()),),
+        "gateways": (address.rpartition(".")[0] + ".1",),
+        "forwarding": False,
+        "ssh_address": address,
         "floating_ip": False,
         "routes": (),
         "way_in": (),
@@ -34,12 +53,12 @@ def host(name: str, network: str, address: str, **more: object) -> Host:
 
 
 def network(name: str, cidr: str, gateway: str) -> Network:
-    return Network(name, f"t-{name}", cidr, gateway, (), (gateway, gateway))
+    return Network(name, f"t-{name}", (Subnet(f"t-{name}", 4, cidr, gateway, (), (gateway, gateway), ()),))
 
 
 def router(name: str, *interfaces: tuple[str, str], external: bool = False, routes: tuple[Route, ...] = ()) -> Router:
-    ports = tuple(RouterInterface(net, address, f"{name}.{net}") for net, address in interfaces)
-    return Router(name, f"t-{name}", external, ports, routes)
+    ports = tuple(RouterInterface(net, (address,), f"{name}.{net}") for net, address in interfaces)
+    return Router(name, f"t-{name}", external, None, ports, routes)
 
 
 def group(name: str, *rules: Rule) -> SecurityGroup:
@@ -75,7 +94,7 @@ PLAN = Plan(
 
 def test_a_service_answers_the_host_that_a_rule_names() -> None:
     """The front host reaches SSH and the service of the host behind it, and its own service."""
-    assert from_inside(PLAN, FRONT) == (
+    assert from_inside(Matrix(PLAN), FRONT) == (
         Probe("front", "10.0.1.10", 50000, open=True),
         Probe("back", "10.0.2.10", 22, open=True),
         Probe("back", "10.0.2.10", 50001, open=True),
@@ -85,7 +104,7 @@ def test_a_service_answers_the_host_that_a_rule_names() -> None:
 
 def test_a_service_does_not_answer_a_host_that_no_rule_names() -> None:
     """The bystander on the same network as the front host reaches only what is open to all."""
-    assert from_inside(PLAN, BYSTANDER) == (
+    assert from_inside(Matrix(PLAN), BYSTANDER) == (
         Probe("front", "10.0.1.10", 22, open=True),
         Probe("front", "10.0.1.10", 50000, open=True),
         Probe("back", "10.0.2.10", 22, open=False),
@@ -97,11 +116,11 @@ def test_without_its_route_the_front_host_reaches_nothing_behind() -> None:
     """Net1's gateway has no way to net2, so the rules alone open nothing."""
     lost = dataclasses.replace(FRONT, routes=())
     plan = dataclasses.replace(PLAN, hosts=(lost, BACK, BYSTANDER))
-    assert [probe for probe in from_inside(plan, lost) if probe.name == "back"] == [
+    assert [probe for probe in from_inside(Matrix(plan), lost) if probe.name == "back"] == [
         Probe("back", "10.0.2.10", 22, open=False),
         Probe("back", "10.0.2.10", 50001, open=False),
     ]
-    assert Probe("front", "10.0.1.10", 50000, open=False) in from_inside(plan, BACK)
+    assert Probe("front", "10.0.1.10", 50000, open=False) in from_inside(Matrix(plan), BACK)
 
 
 def test_routers_that_send_a_packet_round_in_circles_do_not_deliver_it() -> None:
@@ -117,7 +136,7 @@ def test_routers_that_send_a_packet_round_in_circles_do_not_deliver_it() -> None
         security_groups=(*PLAN.security_groups, group("far", tcp(22))),
         hosts=(*PLAN.hosts, far),
     )
-    assert Probe("far", "10.0.3.10", 22, open=False) in from_inside(plan, FRONT)
+    assert Probe("far", "10.0.3.10", 22, open=False) in from_inside(Matrix(plan), FRONT)
 
 
 def test_a_packet_crosses_several_routers() -> None:
@@ -139,38 +158,38 @@ def test_a_packet_crosses_several_routers() -> None:
             far,
         ),
     )
-    assert Probe("far", "10.0.3.10", 22, open=True) in from_inside(plan, plan.hosts[0])
+    assert Probe("far", "10.0.3.10", 22, open=True) in from_inside(Matrix(plan), plan.hosts[0])
 
 
 def test_from_outside_only_what_is_open_to_the_world_answers() -> None:
     """The services' ports and an unused one must not answer at the floating address."""
-    assert from_outside(PLAN, FRONT) == (
+    assert from_outside(Matrix(PLAN), FRONT) == (
         Probe("front", "10.0.1.10", 9, open=False),
         Probe("front", "10.0.1.10", 22, open=True),
         Probe("front", "10.0.1.10", 50000, open=True),
         Probe("front", "10.0.1.10", 50001, open=False),
     )
-    assert from_outside(PLAN, BACK) == ()
+    assert from_outside(Matrix(PLAN), BACK) == ()
 
 
 @pytest.mark.parametrize("rule", [tcp(22, "192.0.2.0/24"), Rule("ingress", "IPv4", None, None, None, "192.0.2.0/24")])
 def test_what_is_open_to_some_prefix_outside_is_not_asked(rule: Rule) -> None:
     """Whether we are in that prefix is unknown, so neither answer is wrong."""
     plan = dataclasses.replace(PLAN, security_groups=(group("front", rule), *PLAN.security_groups[1:]))
-    assert 22 not in [probe.port for probe in from_outside(plan, FRONT)]
+    assert 22 not in [probe.port for probe in from_outside(Matrix(plan), FRONT)]
 
 
 def test_the_demonstration_asks_what_the_route_makes_reachable() -> None:
     """By SSH's port, since no rule lets ping through here; hosts without routes have nothing to show."""
-    assert route_demonstration(PLAN, FRONT) == (Way("back", "10.0.2.10", 22),)
-    assert route_demonstration(PLAN, BACK) == ()
+    assert route_demonstration(Matrix(PLAN), FRONT) == (Way("back", "10.0.2.10", 22),)
+    assert route_demonstration(Matrix(PLAN), BACK) == ()
 
 
 def test_the_demonstration_pings_where_ping_is_let_through() -> None:
     """An ICMP rule for the asker is enough."""
     icmp = Rule("ingress", "IPv4", "icmp", None, None, "10.0.1.10/32")
     plan = dataclasses.replace(PLAN, security_groups=(group("front"), group("back", icmp), group("bystander")))
-    assert route_demonstration(plan, FRONT) == (Way("back", "10.0.2.10", None),)
+    assert route_demonstration(Matrix(plan), FRONT) == (Way("back", "10.0.2.10", None),)
 
 
 def test_the_report_shows_open_ports_and_spells_out_what_is_wrong() -> None:
@@ -197,3 +216,20 @@ def test_the_report_shows_open_ports_and_spells_out_what_is_wrong() -> None:
         "a: tcp 80 of b: planned no answer, found open",
         "c: not observed (unreachable, or a task failed on it)",
     ]
+
+
+def test_a_service_listens_where_it_is_called() -> None:
+    """On IPv4, but on IPv6 where its host has nothing else or its caller comes by that; it is asked there only."""
+    topology = load(Path(__file__).parents[1] / "golden/good/dual-stack.yml")
+    the_plan = make_plan(topology)
+    matrix = Matrix(the_plan)
+    hosts = {one.name: one for one in the_plan.hosts}
+    assert [name for name, one in hosts.items() if one.service and listens_on(matrix, one) == "::"] == ["six", "mul"]
+    probes = from_inside(matrix, hosts["calc"])
+    asked = {(probe.name, probe.address) for probe in probes if probe.port > 50000}
+    assert asked == {
+        ("six", hosts["six"].addresses[0]),
+        ("rest", hosts["rest"].addresses[0]),
+        ("mul", hosts["mul"].addresses[0]),
+        ("div", "192.168.2.203"),
+    }

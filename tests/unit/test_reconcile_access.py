@@ -25,7 +25,7 @@ def key(fill: int) -> str:
 
 def facts() -> dict[str, HostFacts]:
     return {
-        h.name: HostFacts(f"id-{h.name}", h.port.address, "172.24.4.150" if h.floating_ip else None, key(n))
+        h.name: HostFacts(f"id-{h.name}", h.ports[0].addresses[0], "172.24.4.150" if h.floating_ip else None, key(n))
         for n, h in enumerate(PLAN.hosts)
     }
 
@@ -77,7 +77,7 @@ def written(tmp_path, monkeypatch):
 
 def test_openssh_takes_the_way_through_the_bastion(written):
     asked = ssh_asks(written / "ssh_config", "sum")
-    assert asked["hostname"] == next(h.port.address for h in PLAN.hosts if h.name == "sum")
+    assert asked["hostname"] == next(h.ports[0].addresses[0] for h in PLAN.hosts if h.name == "sum")
     assert asked["proxyjump"] == "calculator"
     assert asked["user"] == "debian"
     assert asked["hostkeyalias"] == "sum.calculator"
@@ -92,7 +92,7 @@ def test_openssh_goes_straight_to_the_floating_ip(written):
 
 
 def test_address_and_name_are_the_same_host(written):
-    address = next(h.port.address for h in PLAN.hosts if h.name == "sum")
+    address = next(h.ports[0].addresses[0] for h in PLAN.hosts if h.name == "sum")
     by_name, by_address = (ssh_asks(written / "ssh_config", name) for name in ("sum", address))
     for asked in (by_name, by_address):
         asked.pop("host", None)  # newer ssh repeats what was typed

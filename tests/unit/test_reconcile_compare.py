@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,9 +19,10 @@ from openstack.network.v2.security_group import SecurityGroup
 from openstack.network.v2.subnet import Subnet
 
 from netorder.cloud import Change
+from netorder.cloud.apply import Applier, first_boot
 from netorder.cloud.compare import compare, diff_text, normal_rule, rule_text
 from netorder.cloud.observe import Observed
-from netorder.cloud.preflight import quota_problems
+from netorder.cloud.preflight import Facts, quota_problems
 from netorder.cloud.teardown import deletions
 from netorder.plan import plan
 from netorder.topology import load
@@ -37,8 +40,8 @@ def as_built(wanted: model.Plan = PLAN) -> Observed:
     """Return what the cloud lists when all is as planned; ids are ``<type>:<name>``."""
     networks = {n.name: n for n in wanted.networks}
 
-    def port(name: str, network: str, address: str, **more: object) -> Port:
-        fixed = [{"subnet_id": f"subnet:{network}", "ip_address": address}]
+    def port(name: str, network: str, addresses: tuple[str, ...], **more: object) -> Port:
+        fixed = [{"subnet_id": f"subnet:{network}", "ip_address": address} for address in reversed(addresses)]
         return Port.existing(
             id=f"port:{name}",
             name=name,
@@ -52,7 +55,7 @@ def as_built(wanted: model.Plan = PLAN) -> Observed:
         port(
             i.port_name,
             i.network,
-            i.address,
+            i.addresses,
             device_id=f"router:{r.name}",
             device_owner="network:router_interface",
             security_groups=[],
@@ -62,14 +65,18 @@ def as_built(wanted: model.Plan = PLAN) -> Observed:
     ]
     host_ports = [
         port(
-            h.port.cloud_name,
-            h.port.network,
-            h.port.address,
+            p.cloud_name,
+            p.network,
+            p.addresses,
             device_id=f"server:{h.name}",
             device_owner="compute:nova",
-            security_groups=[f"group:{g.name}" for g in wanted.security_groups if g.name in h.port.security_groups],
+            security_groups=[f"group:{g.name}" for g in wanted.security_groups if g.name in p.security_groups],
+            allowed_address_pairs=[
+                {"ip_address": pair, "mac_address": "fa:16:3e:0:0:1"} for pair in p.allowed_address_pairs
+            ],
         )
         for h in wanted.hosts
+        for p in h.ports
     ]
     return Observed(
         networks=tuple(
@@ -77,16 +84,19 @@ def as_built(wanted: model.Plan = PLAN) -> Observed:
         ),
         subnets=tuple(
             Subnet.existing(
-                id=f"subnet:{n.name}",
-                name=n.cloud_name,
+                id=f"subnet:{s.cloud_name}",
+                name=s.cloud_name,
                 network_id=f"network:{n.name}",
-                cidr=n.cidr,
-                gateway_ip=n.gateway_ip,
-                dns_nameservers=list(n.dns_nameservers),
+                ip_version=s.version,
+                cidr=s.cidr,
+                gateway_ip=s.gateway_ip,
+                dns_nameservers=list(s.dns_nameservers),
                 enable_dhcp=True,
-                allocation_pools=[{"start": n.allocation_pool[0], "end": n.allocation_pool[1]}],
+                allocation_pools=[{"start": s.allocation_pool[0], "end": s.allocation_pool[1]}],
+                host_routes=[{"destination": r.destination, "nexthop": r.next_hop} for r in s.host_routes],
             )
             for n in networks.values()
+            for s in n.subnets
         ),
         routers=tuple(
             Router.existing(
@@ -107,7 +117,7 @@ def as_built(wanted: model.Plan = PLAN) -> Observed:
         ),
         floating_ips=tuple(
             FloatingIP.existing(
-                id=f"ip:{h.name}", floating_ip_address="172.24.4.150", port_id=f"port:{h.port.cloud_name}"
+                id=f"ip:{h.name}", floating_ip_address="172.24.4.150", port_id=f"port:{h.ports[0].cloud_name}"
             )
             for h in wanted.hosts
             if h.floating_ip
@@ -386,3 +396,87 @@ def test_teardown_deletes_every_resource_once_dependants_first():
 def test_quota_counts_what_is_free_and_minus_one_is_no_limit():
     assert quota_problems({"ports": (5, 10, 5), "routers": (2, -1, 99)}) == []
     assert quota_problems({"ports": (6, 10, 5)})[0].startswith("Quota: 6 ports needed, 5 free (5 of 10 used).")
+
+
+# Several interfaces, both IP versions, hosts that forward, routes by DHCP
+
+ROOT = Path(__file__).parents[2]
+RICHER = ["topologies/gateway-host.yml", "topologies/pool.yml", "tests/golden/good/dual-stack.yml"]
+
+
+@pytest.mark.parametrize("path", RICHER)
+def test_nothing_differs_from_what_was_built_of_richer_plans(path: str):
+    wanted = plan(load(ROOT / path))
+    assert brief(as_built(wanted), wanted) == []
+
+
+def test_pairs_of_a_forwarding_host_are_put_right():
+    """Neutron tells them with the MAC that it has added; the prefixes count."""
+    wanted = plan(load(ROOT / RICHER[0]))
+    seen = as_built(wanted)
+    gate = next(port for port in seen.ports if port.name == "gateway-host-gate.back")
+    gate.allowed_address_pairs = [{"ip_address": "0.0.0.0/0", "mac_address": "fa:16:3e:0:0:1"}]
+    changes, problems = compare(wanted, seen, key=KEY)
+    assert not problems
+    assert [(change.action, change.kind, change.name) for change in changes] == [
+        ("update", "port", "gateway-host-gate.back")
+    ]
+    assert changes[0].after == {
+        "allowed_address_pairs": ["192.168.1.0/24", "192.168.2.0/24", "fd00:1::/64", "fd00:2::/64"]
+    }
+
+
+def test_routes_by_dhcp_are_put_right():
+    wanted = plan(load(ROOT / RICHER[1]))
+    seen = as_built(wanted)
+    subnet = next(one for one in seen.subnets if one.name == "pool-front")
+    subnet.host_routes = []
+    assert brief(seen, wanted) == [("update", "subnet", "pool-front")]
+
+
+def test_a_second_interface_that_is_missing_is_made_and_attached():
+    wanted = plan(load(ROOT / RICHER[0]))
+    seen = as_built(wanted)
+    seen = replace(seen, ports=tuple(port for port in seen.ports if port.name != "gateway-host-gate.back"))
+    changes, _ = compare(wanted, seen, key=KEY)
+    assert [(change.action, change.kind, change.name, (change.after or {}).get("port")) for change in changes] == [
+        ("create", "port", "gateway-host-gate.back", None),
+        ("update", "server", "gateway-host-gate", "gateway-host-gate.back"),
+    ]
+
+
+def test_what_is_asked_of_the_cloud():
+    """The bodies of the requests for a network of both IP versions and for a port of a host that forwards."""
+    wanted = plan(load(ROOT / RICHER[0]))
+    cloud = SimpleNamespace(conn=None)
+    applier = Applier(cloud, wanted, as_built(wanted), [], facts=Facts(externals={None: "x"}), key=KEY)  # type: ignore[arg-type]
+    front, back = wanted.networks[0], wanted.networks[2]
+    assert applier._subnet_body((front, front.subnets[1])) == {
+        "name": "gateway-host-front.ipv6",
+        "description": "netorder:gateway-host",
+        "network_id": "network:front",
+        "ip_version": 6,
+        "cidr": "fd00:1::/64",
+        "gateway_ip": "fd00:1::1",
+        "dns_nameservers": [],
+        "allocation_pools": [{"start": "fd00:1::100", "end": "fd00:1::1ff"}],
+        "enable_dhcp": True,
+        "ipv6_ra_mode": "dhcpv6-stateful",
+        "ipv6_address_mode": "dhcpv6-stateful",
+    }
+    gate = wanted.hosts[1]
+    body = applier._port_body(gate.ports[1])
+    assert [one["ip_address"] for one in body["fixed_ips"]] == list(gate.ports[1].addresses)
+    assert [one["subnet_id"] for one in body["fixed_ips"]] == [f"subnet:{s.cloud_name}" for s in back.subnets]
+    assert body["allowed_address_pairs"][0] == {"ip_address": "192.168.1.0/24"}
+    assert applier._floating_network(wanted.hosts[0]) == "x"
+
+
+def test_only_a_host_with_two_gateways_needs_a_script_at_its_first_boot():
+    """It names the addresses whose default route has to go; the shell takes it."""
+    assert all(first_boot(one, host) is None for one in (PLAN, plan(load(ROOT / RICHER[0]))) for host in one.hosts)
+    wanted = plan(load(ROOT / RICHER[2]))
+    scripts = {host.name: first_boot(wanted, host) for host in wanted.hosts}
+    assert [name for name, script in scripts.items() if script] == ["two"]
+    assert "for address in 192.168.2.30; do" in str(scripts["two"])
+    subprocess.run(["sh", "-n"], input=scripts["two"], text=True, check=True)

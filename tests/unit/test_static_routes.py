@@ -249,3 +249,131 @@ def test_probes_show_the_difference_that_a_route_makes(
             "reached_after": True,
         }
     ]
+
+
+# Several interfaces
+
+
+class _Router(_Guest):
+    """A host with eth0 on 192.168.1.0/24 and eth1 on 192.168.3.0/24, dual stack; both have a default route by DHCP."""
+
+    LINKS = (
+        {
+            "ifname": "eth0",
+            "ifindex": 2,
+            "address": "fa:16:3e:00:00:01",
+            "addr_info": [
+                {"local": "192.168.1.5", "prefixlen": 24, "scope": "global"},
+                {"local": "fe80::5", "prefixlen": 64, "scope": "link"},
+                {"local": "fd00:1::5", "prefixlen": 128, "scope": "global"},
+            ],
+        },
+        {
+            "ifname": "eth1",
+            "ifindex": 3,
+            "address": "fa:16:3e:00:00:02",
+            "addr_info": [{"local": "192.168.3.5", "prefixlen": 24, "scope": "global"}],
+        },
+    )
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.defaults = {"eth0", "eth1"}
+        self.six: set[tuple[str, str]] = set()
+
+    def run(self, *command: str, check: bool = True) -> str:
+        line = " ".join(command)
+        if line in ("ip -json -4 address show", "ip -json -6 address show", "ip -json address show"):
+            self.commands.append(line)
+            kept = {"-4": (False,), "-6": (True,)}.get(command[2], (False, True))
+            return json.dumps(
+                [
+                    link | {"addr_info": [a for a in link["addr_info"] if (":" in a["local"]) in kept]}
+                    for link in self.LINKS
+                ]
+            )
+        if line.startswith("ip -json -4 route show default dev "):
+            return json.dumps([{"dst": "default"}] if command[-1] in self.defaults else [])
+        if line.startswith("ip -4 route del default dev "):
+            self.defaults.remove(command[-1])
+        if line == "ip -json -6 route show table main":
+            return json.dumps([{"dst": to, "gateway": via, "protocol": "static"} for to, via in sorted(self.six)])
+        if line.startswith("ip -6 route replace"):
+            self.six.add((command[4], command[6]))
+        if line.startswith("ip -6 route del"):
+            self.six.remove((command[4], command[6]))
+        return super().run(*command, check=check)
+
+
+TO_BACK6 = ("fd00:9::/64", "fd00:1::9")
+BOTH = [
+    {"address": "192.168.1.5", "static": [], "unwanted": []},
+    {"address": "192.168.3.5", "static": ["fd00:3::5/64"], "unwanted": [4]},
+]
+
+
+@pytest.fixture
+def router(tmp_path: Path, static_routes: ModuleType, guest: _Guest, monkeypatch: pytest.MonkeyPatch) -> _Router:
+    """Give a host with two interfaces that one .network file configures."""
+    assert guest.root == tmp_path
+    it = _Router(tmp_path)
+    monkeypatch.setattr(static_routes, "run", it.run)
+    shared = tmp_path / "20-wired.network"
+    shared.write_text("# for all\n[Match]\nName=eth*\n\n[Network]\nDHCP=ipv4\n")
+    for index in (2, 3):
+        (tmp_path / f"run/systemd/netif/links/{index}").write_text(f"NETWORK_FILE={shared}\n")
+    return it
+
+
+def converge(static_routes: ModuleType) -> dict[str, object]:
+    routes = {TO_NET2, TO_BACK6}
+    return static_routes.converge(routes, [], check_mode=False, interfaces=BOTH, forwarding=True)
+
+
+def test_each_of_several_interfaces_has_a_file_of_its_own(static_routes: ModuleType, router: _Router) -> None:
+    """Made from the shared one, with its own routes only; the second interface's default route goes."""
+    assert converge(static_routes)["changed"]
+    directory = router.root / "etc/systemd/network"
+    first, second = (directory / f"05-netorder-eth{number}.network" for number in (0, 1))
+    common = ["[Network]", "DHCP=ipv4", "", "[Network]", "IPv6AcceptRA=true"]
+    assert first.read_text().splitlines()[2:] == [
+        "[Match]", "MACAddress=fa:16:3e:00:00:01", "", *common, "",
+        "[Route]", "Destination=192.168.2.0/24", "Gateway=192.168.1.9", "",
+        "[Route]", "Destination=fd00:9::/64", "Gateway=fd00:1::9",
+    ]  # fmt: skip
+    assert second.read_text().splitlines()[2:] == [
+        "[Match]", "MACAddress=fa:16:3e:00:00:02", "", *common, "Address=fd00:3::5/64", "",
+        "[DHCPv4]", "UseRoutes=false", "UseGateway=false",
+    ]  # fmt: skip
+    assert (router.defaults, router.six) == ({"eth0"}, {TO_BACK6})
+
+
+def test_a_forwarding_host_forwards_now_and_after_a_reboot(static_routes: ModuleType, router: _Router) -> None:
+    """And stops when it shall no longer."""
+    converge(static_routes)
+    file = router.root / "etc/sysctl.d/60-netorder.conf"
+    assert "net.ipv4.ip_forward = 1\nnet.ipv6.conf.all.forwarding = 1\n" in file.read_text()
+    assert f"sysctl -q -p {file}" in router.commands
+    static_routes.converge(set(), [], check_mode=False)
+    assert not file.exists()
+    assert "sysctl -q -w net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0" in router.commands
+    assert not list((router.root / "etc/systemd/network").glob("05-netorder-*"))
+
+
+def test_a_second_run_on_several_interfaces_changes_nothing(static_routes: ModuleType, router: _Router) -> None:
+    """Even when networkd by then uses the files of the first run, and these are made from the shared one again."""
+    converge(static_routes)
+    for index in (2, 3):
+        own = router.root / f"etc/systemd/network/05-netorder-eth{index - 2}.network"
+        (router.root / f"run/systemd/netif/links/{index}").write_text(f"NETWORK_FILE={own}\n")
+    router.commands.clear()
+    result = converge(static_routes)
+    assert (result["changed"], result["in_line"], router.edits()) == (False, True, [])
+
+
+def test_an_interface_that_is_not_there_yet_is_an_error(static_routes: ModuleType, router: _Router) -> None:
+    with pytest.raises(static_routes.RoutesError, match=r"no interface has 192\.168\.7\.1"):
+        static_routes.converge(
+            set(), [], check_mode=True, interfaces=[{"address": "192.168.7.1", "static": [], "unwanted": []}]
+        )
+    assert not router.edits()

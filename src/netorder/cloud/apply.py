@@ -5,6 +5,7 @@ Each step finds what an earlier, killed run left by marker and name, so stopping
 
 from __future__ import annotations
 
+import base64
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +20,7 @@ from netorder.cloud import CloudError, keypair_name, marker
 from netorder.cloud.compare import METADATA, REVIVE, normal_rule
 from netorder.cloud.observe import Chosen, list_servers
 from netorder.cloud.session import Job, in_the_users_words
+from netorder.model import IPV4, IPV6
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from netorder.cloud.observe import Observed
     from netorder.cloud.preflight import Facts
     from netorder.cloud.session import Cloud
-    from netorder.model import Host, Network, Plan, Port, Router, RouterInterface, SecurityGroup
+    from netorder.model import Host, Network, Plan, Port, Router, RouterInterface, SecurityGroup, Subnet
 
 __all__ = ["Applier", "delete"]
 
@@ -52,7 +54,7 @@ class Applier:
         has = Chosen(seen)
         subnets = [has.by_name(s for s in seen.subnets if s.network_id == n.id)[0] for n in has.networks.values()]
         self._network_ids = {name: network.id for name, network in has.networks.items()}
-        self._subnet_ids = {s.network_id: s.id for by_name in subnets for s in by_name.values()}
+        self._subnet_ids = {(s.network_id, s.ip_version): s.id for by_name in subnets for s in by_name.values()}
         self._groups = has.groups
         self._router_ids = {name: router.id for name, router in has.routers.items()}
         self._port_ids = {name: port.id for name, port in has.ports.items()}
@@ -131,22 +133,29 @@ class Applier:
     def _made_network(self, one: CloudNetwork) -> None:
         self._network_ids[one.name] = one.id
 
-    def _subnet_body(self, network: Network) -> dict[str, Any]:
-        first, last = network.allocation_pool
-        return {
-            "name": network.cloud_name,
+    def _subnet_body(self, wanted: tuple[Network, Subnet]) -> dict[str, Any]:
+        network, subnet = wanted
+        first, last = subnet.allocation_pool
+        body: dict[str, Any] = {
+            "name": subnet.cloud_name,
             "description": self._mark,
             "network_id": self._network_ids[network.cloud_name],
-            "ip_version": 4,
-            "cidr": network.cidr,
-            "gateway_ip": network.gateway_ip,
-            "dns_nameservers": list(network.dns_nameservers),
+            "ip_version": subnet.version,
+            "cidr": subnet.cidr,
+            "gateway_ip": subnet.gateway_ip,
+            "dns_nameservers": list(subnet.dns_nameservers),
             "allocation_pools": [{"start": first, "end": last}],
             "enable_dhcp": True,
         }
+        if subnet.host_routes:
+            body["host_routes"] = _host_routes(subnet)
+        if subnet.version == IPV6:
+            # addresses by DHCPv6: with SLAAC they would follow from the MAC, not from the plan
+            body |= {"ipv6_ra_mode": "dhcpv6-stateful", "ipv6_address_mode": "dhcpv6-stateful"}
+        return body
 
     def _made_subnet(self, one: CloudSubnet) -> None:
-        self._subnet_ids[one.network_id] = one.id
+        self._subnet_ids[one.network_id, one.ip_version] = one.id
 
     def _group_body(self, group: SecurityGroup) -> dict[str, Any]:
         return {"name": group.cloud_name, "description": self._mark}
@@ -155,19 +164,23 @@ class Applier:
         self._groups[one.name] = one
 
     def _port_body(self, wanted: Port | tuple[Router, RouterInterface]) -> dict[str, Any]:
+        pairs: tuple[str, ...] = ()
         if isinstance(wanted, tuple):
             interface = wanted[1]
-            name, network, address, groups = interface.port_name, interface.network, interface.address, list[str]()
+            name, network, addresses, groups = interface.port_name, interface.network, interface.addresses, list[str]()
         else:
-            name, network, address, groups = wanted.cloud_name, wanted.network, wanted.address, self._group_ids(wanted)
+            name, network, addresses = wanted.cloud_name, wanted.network, wanted.addresses
+            groups, pairs = self._group_ids(wanted), wanted.allowed_address_pairs
         network_id = self._network_ids[self._cloud_networks[network]]
-        return {
+        fixed = [{"subnet_id": self._subnet_ids[network_id, 6 if ":" in a else 4], "ip_address": a} for a in addresses]
+        body = {
             "name": name,
             "description": self._mark,
             "network_id": network_id,
-            "fixed_ips": [{"subnet_id": self._subnet_ids[network_id], "ip_address": address}],
+            "fixed_ips": fixed,
             "security_groups": groups,
         }
+        return body | ({"allowed_address_pairs": _pairs(pairs)} if pairs else {})
 
     def _made_port(self, one: CloudPort) -> None:
         self._port_ids[one.name] = one.id
@@ -195,6 +208,8 @@ class Applier:
             fields = dict(change.after or {})
             if "enable_dhcp" in fields:
                 fields["is_dhcp_enabled"] = fields.pop("enable_dhcp")
+            if "host_routes" in fields:
+                fields["host_routes"] = _host_routes(cast("tuple[Network, Subnet]", change.wanted)[1])
             yield Job("subnet", (change.name,), "update", _bound(call, change.id, **fields))
 
     def _port_updates(self) -> Iterable[Job]:
@@ -205,6 +220,8 @@ class Applier:
                 fields["security_groups"] = self._group_ids(port)
             if "admin_state_up" in after:
                 fields["admin_state_up"] = True
+            if "allowed_address_pairs" in after:
+                fields["allowed_address_pairs"] = _pairs(port.allowed_address_pairs)
             yield Job("port", (change.name,), "update", _bound(self._conn.network.update_port, change.id, **fields))
 
     def _rule_jobs(self) -> Iterable[Job]:
@@ -248,7 +265,7 @@ class Applier:
             def create(router: Router = router) -> None:
                 body: dict[str, Any] = {"name": router.cloud_name, "description": self._mark}
                 if router.external:
-                    body["external_gateway_info"] = {"network_id": self._facts.external}
+                    body["external_gateway_info"] = {"network_id": self._external(router)}
                 self._router_ids[router.cloud_name] = self._conn.network.create_router(**body).id
 
             yield Job("router", (change.name,), "create", create)
@@ -258,10 +275,24 @@ class Applier:
             if "admin_state_up" in after:
                 fields["is_admin_state_up"] = True
             if "external" in after:
-                fields["external_gateway_info"] = {"network_id": self._facts.external} if router.external else None
+                fields["external_gateway_info"] = {"network_id": self._external(router)} if router.external else None
             if fields:
                 call = self._conn.network.update_router
                 yield Job("router", (change.name,), "update", _bound(call, change.id, **fields))
+
+    def _external(self, router: Router) -> str:
+        return self._facts.externals[router.external_network or self._plan.external_network]
+
+    def _floating_network(self, host: Host) -> str:
+        """Return the external network of the router by which the host's first port leaves."""
+        network = next(n for n in self._plan.networks if n.name == host.ports[0].network)
+        gateways = {subnet.gateway_ip for subnet in network.subnets}
+        return next(
+            self._external(router)
+            for router in self._plan.routers
+            for interface in router.interfaces
+            if interface.network == network.name and gateways.intersection(interface.addresses)
+        )
 
     def _interface_jobs(self) -> Iterable[Job]:
         for change in self._pick("router interface", "create", "update", "replace"):
@@ -308,12 +339,12 @@ class Applier:
             host = cast("Host", change.wanted)
 
             def call(host: Host = host, change: Change = change) -> None:
-                port_id = self._port_ids[host.port.cloud_name]
+                port_id = self._port_ids[host.ports[0].cloud_name]
                 if change.action == "update":
                     ip = self._conn.network.update_ip(str(change.id), port_id=port_id)
                 else:
                     ip = self._conn.network.create_ip(
-                        floating_network_id=self._facts.external, port_id=port_id, description=self._mark
+                        floating_network_id=self._floating_network(host), port_id=port_id, description=self._mark
                     )
                 self.floating[host.name] = str(ip.floating_ip_address)
 
@@ -334,9 +365,11 @@ class Applier:
                     _bound(getattr(self._conn.compute, REVIVE[str(status)]), change.id),
                 )
             else:
+                loose = str((change.after or {})["port"]).split(", ")
 
-                def plug(host: Host = host, server: str = str(change.id)) -> None:
-                    self._conn.compute.create_server_interface(server, port_id=self._port_ids[host.port.cloud_name])
+                def plug(loose: list[str] = loose, server: str = str(change.id)) -> None:
+                    for name in loose:
+                        self._conn.compute.create_server_interface(server, port_id=self._port_ids[name])
 
                 yield Job("server", (change.name,), "update", plug)
 
@@ -346,7 +379,7 @@ class Applier:
             "image_id": self._facts.images[host.image],
             "flavor_id": self._facts.flavors[host.flavor],
             "key_name": keypair_name(self._plan.topology),
-            "networks": [{"port": self._port_ids[host.port.cloud_name]}],
+            "networks": [{"port": self._port_ids[port.cloud_name]} for port in host.ports],
             "metadata": {
                 METADATA["topology"]: self._plan.topology,
                 METADATA["host"]: host.name,
@@ -354,9 +387,53 @@ class Applier:
             },
             "tags": [self._mark],
         }
+        if script := first_boot(self._plan, host):
+            body["user_data"] = base64.b64encode(script.encode()).decode()
         if utils.supports_microversion(self._conn.compute, "2.90"):
             body["hostname"] = host.name
         self._conn.compute.create_server(**body)
+
+
+def _host_routes(subnet: Subnet) -> list[dict[str, str]]:
+    return [{"destination": route.destination, "nexthop": route.next_hop} for route in subnet.host_routes]
+
+
+def _pairs(prefixes: Sequence[str]) -> list[dict[str, str]]:
+    return [{"ip_address": prefix} for prefix in prefixes]
+
+
+FIRST_BOOT = """\
+#!/bin/sh
+# One default gateway: DHCP names one on every interface, and the interface that is up first would win. The role
+# static_routes writes this down for later boots; until it comes, this keeps the way to this host open.
+for try in $(seq 60); do
+  left=
+  for address in {addresses}; do
+    interface=$(ip -o -4 address show to "$address" | awk '{{print $2; exit}}')
+    [ -n "$interface" ] && ip route del default dev "$interface" 2>/dev/null
+    [ -n "$interface" ] || left=yes
+  done
+  [ -n "$left" ] || [ "$try" -lt 10 ] || break
+  sleep 2
+done
+"""
+
+
+def first_boot(plan: Plan, host: Host) -> str | None:
+    """Return the script that a host with a gateway on more than one interface runs at its first boot; else None."""
+    gateways = {
+        network.name: subnet.gateway_ip
+        for network in plan.networks
+        for subnet in network.subnets
+        if subnet.version == IPV4
+    }
+    others = [
+        address
+        for port in host.ports
+        for address in port.addresses
+        if ":" not in address and gateways.get(port.network) and gateways[port.network] not in host.gateways
+    ]
+    return FIRST_BOOT.format(addresses=" ".join(others)) if others else None
 
 
 def _bound(call: Callable[..., object], *args: object, **fields: object) -> Callable[[], object]:

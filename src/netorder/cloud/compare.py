@@ -13,13 +13,15 @@ from netorder.cloud.observe import Chosen, is_router_port
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from openstack.compute.v2.server import Server as CloudServer
     from openstack.network.v2.network import Network as CloudNetwork
     from openstack.network.v2.port import Port as CloudPort
+    from openstack.network.v2.subnet import Subnet as CloudSubnet
 
     from netorder.cloud.observe import Observed
-    from netorder.model import Host, Network, Plan, Port, Router, Rule, SecurityGroup
+    from netorder.model import Host, Network, Plan, Port, Router, RouterInterface, Rule, SecurityGroup, Subnet
 
-__all__ = ["METADATA", "Comparison", "compare", "diff_text", "normal_rule", "rule_text", "same_key"]
+__all__ = ["METADATA", "Comparison", "compare", "diff_text", "normal_rule", "rule_text", "same_key", "subnet_fields"]
 
 # Server metadata that this project sets; the host key is added when the console log shows it.
 METADATA = {
@@ -60,7 +62,8 @@ class Comparison:
         for router in plan.routers:
             self._compare_router(router)
         for host in plan.hosts:
-            self._compare_port(host)
+            for host_port in host.ports:
+                self._compare_port(host, host_port)
         for host in plan.hosts:
             self._compare_server(host)
         self._compare_floating_ips()
@@ -128,26 +131,33 @@ class Comparison:
             self._update("network", name, up, {"admin_state_up": True}, id=found.id, wanted=network)
         mine = [s for s in self.seen.subnets if found and s.network_id == found.id]
         subnets, surplus = self._has.by_name(mine)
-        for one in [*surplus, *(s for n, s in subnets.items() if n != name)]:
+        names = {subnet.cloud_name for subnet in network.subnets}
+        for one in [*surplus, *(s for n, s in subnets.items() if n not in names)]:
             self._add("subnet", one.name, "delete", "not in the topology", before={"cidr": one.cidr}, id=one.id)
-        subnet, want = subnets.get(name), _subnet_fields(network)
-        if not subnet:
-            after = {"cidr": network.cidr, **want}
-            self._add("subnet", name, "create", "missing", after=after, wanted=network)
-        elif subnet.cidr != network.cidr:
+        for subnet in network.subnets:
+            self._compare_subnet(network, subnet, subnets.get(subnet.cloud_name))
+
+    def _compare_subnet(self, network: Network, subnet: Subnet, found: CloudSubnet | None) -> None:
+        name, want = subnet.cloud_name, subnet_fields(subnet)
+        if not found:
+            after = {"cidr": subnet.cidr, **want}
+            self._add("subnet", name, "create", "missing", after=after, wanted=(network, subnet))
+        elif found.cidr != subnet.cidr:
             self._refused.add(network.name)
             self.problems.append(
-                f"Network {network.name}: its prefix is {subnet.cidr} in the cloud and {network.cidr} in the topology; "
-                f"it cannot change in place. Put {subnet.cidr} back, give the network a new name, or tear down first."
+                f"Network {network.name}: its prefix is {found.cidr} in the cloud and {subnet.cidr} in the topology; "
+                f"it cannot change in place. Put {found.cidr} back, give the network a new name, or tear down first."
             )
         else:
             has: dict[str, object] = {
-                "gateway_ip": subnet.gateway_ip,
-                "dns_nameservers": list(subnet.dns_nameservers or ()),
-                "allocation_pools": [{"start": p["start"], "end": p["end"]} for p in subnet.allocation_pools or ()],
-                "enable_dhcp": subnet.is_dhcp_enabled,
+                "gateway_ip": found.gateway_ip,
+                "dns_nameservers": list(found.dns_nameservers or ()),
+                "allocation_pools": [{"start": p["start"], "end": p["end"]} for p in found.allocation_pools or ()],
+                "enable_dhcp": found.is_dhcp_enabled,
+                "host_routes": sorted(f"{r['destination']} via {r['nexthop']}" for r in found.host_routes or ()),
             }
-            self._update("subnet", name, has, want, id=subnet.id, wanted=network)
+            want.setdefault("host_routes", [])
+            self._update("subnet", name, has, want, id=found.id, wanted=(network, subnet))
 
     # Security groups
 
@@ -177,7 +187,7 @@ class Comparison:
                 "routes": sorted(f"{route['destination']} via {route['nexthop']}" for route in found.routes or ()),
             }
             self._update("router", router.cloud_name, has, want, id=found.id, wanted=router)
-            named = self.plan.external_network
+            named = router.external_network or self.plan.external_network
             leaves = self._externals.get(str(gateway), gateway)
             if router.external and gateway and named and named not in {gateway, leaves}:
                 self.problems.append(
@@ -185,11 +195,12 @@ class Comparison:
                     f"Changing it would cost all floating IPs: put {leaves} back, or tear down first."
                 )
         for interface in router.interfaces:
-            self._compare_interface(router, interface.port_name, interface.network, interface.address)
+            self._compare_interface(router, interface)
 
-    def _compare_interface(self, router: Router, name: str, network: str, address: str) -> None:
+    def _compare_interface(self, router: Router, interface: RouterInterface) -> None:
+        name, network, address = interface.port_name, interface.network, ", ".join(interface.addresses)
         found, after = self._has.ports.get(name), {"network": network, "address": address}
-        wanted = (router, next(i for i in router.interfaces if i.port_name == name))
+        wanted = (router, interface)
         if not found:
             self._add("router interface", name, "create", "missing", after=dict(after), wanted=wanted)
             return
@@ -216,13 +227,16 @@ class Comparison:
 
     # Hosts
 
-    def _compare_port(self, host: Host) -> None:
-        port, found = host.port, self._has.ports.get(host.port.cloud_name)
+    def _compare_port(self, host: Host, port: Port) -> None:
+        found = self._has.ports.get(port.cloud_name)
+        address = ", ".join(port.addresses)
         want: dict[str, object] = {
             "network": port.network,
-            "address": port.address,
+            "address": address,
             "security_groups": self._groups_of(port),
         }
+        if port.allowed_address_pairs:
+            want["allowed_address_pairs"] = sorted(port.allowed_address_pairs)
         if not found:
             self._add("port", port.cloud_name, "create", "missing", after=want, wanted=port)
             return
@@ -231,13 +245,16 @@ class Comparison:
             "address": _address(found),
             "security_groups": sorted(self._group_names.get(g, g) for g in found.security_group_ids or ()),
         }
-        if (has["network"], has["address"]) != (port.network, port.address):
+        pairs = sorted(pair["ip_address"] for pair in found.allowed_address_pairs or ())
+        if pairs or port.allowed_address_pairs:
+            has["allowed_address_pairs"], want["allowed_address_pairs"] = pairs, sorted(port.allowed_address_pairs)
+        if (has["network"], has["address"]) != (port.network, address):
             if port.network in self._refused:
                 return
             if found.device_id and not self._goes(found.device_id):
                 self.problems.append(
                     f"Host {host.name}: it has {has['address']} on {has['network']}, the topology says "
-                    f"{port.address} on {port.network}; a running host does not move in place. "
+                    f"{address} on {port.network}; a running host does not move in place. "
                     f"Delete server {host.cloud_name} and run again (its disk is lost)."
                 )
             else:
@@ -249,14 +266,16 @@ class Comparison:
 
     def _compare_server(self, host: Host) -> None:
         name, found = host.cloud_name, self._has.servers.get(host.cloud_name)
-        after: dict[str, object] = {"image": host.image, "flavor": host.flavor, "port": host.port.cloud_name}
-        port = self._has.ports.get(host.port.cloud_name)
+        names = [port.cloud_name for port in host.ports]
+        after: dict[str, object] = {"image": host.image, "flavor": host.flavor, "port": ", ".join(names)}
+        ports = {port_name: self._has.ports.get(port_name) for port_name in names}
         if not found:
-            if port and port.device_id and not self._goes(port.device_id):
-                self.problems.append(
-                    f"Host {host.name}: its port {port.name} is held by {port.device_id}, which is no server of this "
-                    f"topology (it lacks the tag netorder:{self.plan.topology}). Delete it or detach the port."
-                )
+            held = [port for port in ports.values() if port and port.device_id and not self._goes(port.device_id)]
+            self.problems += [
+                f"Host {host.name}: its port {port.name} is held by {port.device_id}, which is no server of this "
+                f"topology (it lacks the tag netorder:{self.plan.topology}). Delete it or detach the port."
+                for port in held
+            ]
             self._add("server", name, "create", "missing", after=after, wanted=host)
             return
         if found.status == "ERROR" or found.task_state == "deleting":
@@ -274,6 +293,13 @@ class Comparison:
                     f"changed in place. Put {has} back, or delete server {name} and run again (its disk is lost)."
                 )
         more = {"id": found.id, "wanted": host}
+        self._compare_status(host, found, ports)
+        if METADATA["hostkey"] not in (found.metadata or {}):
+            self._add("host key", name, "create", "not known yet", after={"hostkey": "(from the console log)"}, **more)
+
+    def _compare_status(self, host: Host, found: CloudServer, ports: Mapping[str, CloudPort | None]) -> None:
+        name = host.cloud_name
+        more: dict[str, Any] = {"id": found.id, "wanted": host}
         if found.status in REVIVE:
             status: dict[str, object] = {"status": found.status}
             self._add("server", name, "update", "is not running", before=status, after={"status": "ACTIVE"}, **more)
@@ -281,13 +307,12 @@ class Comparison:
             self.problems.append(
                 f"Host {host.name}: server {name} is in state {found.status}: finish or undo that first."
             )
-        elif found.status == "ACTIVE" and not (port and port.device_id == found.id):
-            attached: dict[str, object] = {"port": host.port.cloud_name}
-            self._add(
-                "server", name, "update", "its port is not attached", before={"port": None}, after=attached, **more
-            )
-        if METADATA["hostkey"] not in (found.metadata or {}):
-            self._add("host key", name, "create", "not known yet", after={"hostkey": "(from the console log)"}, **more)
+        elif found.status == "ACTIVE":
+            loose = [port_name for port_name, one in ports.items() if not (one and one.device_id == found.id)]
+            if loose:
+                attached: dict[str, object] = {"port": ", ".join(loose)}
+                before: dict[str, object] = {"port": None}
+                self._add("server", name, "update", "its port is not attached", before=before, after=attached, **more)
 
     def _goes(self, device: str) -> bool:
         """Tell whether the server with this id is about to be deleted."""
@@ -307,18 +332,18 @@ class Comparison:
         free = [ip for ip in self.seen.floating_ips if not ip.port_id or ip.port_id in lost]
         kept = set()
         for host in (h for h in self.plan.hosts if h.floating_ip):
-            port = self._has.ports.get(host.port.cloud_name)
+            port = self._has.ports.get(host.ports[0].cloud_name)
             ip = by_port.get(port.id) if port else None
             if ip:
                 kept.add(ip.id)
             elif free:
                 ip = free.pop(0)
                 kept.add(ip.id)
-                after: dict[str, object] = {"address": ip.floating_ip_address, "port": host.port.cloud_name}
+                after: dict[str, object] = {"address": ip.floating_ip_address, "port": host.ports[0].cloud_name}
                 more: dict[str, Any] = {"before": {**after, "port": None}, "after": after, "id": ip.id, "wanted": host}
                 self._add("floating IP", host.name, "update", "not associated", **more)
             else:
-                after = {"port": host.port.cloud_name}
+                after = {"port": host.ports[0].cloud_name}
                 self._add("floating IP", host.name, "create", "missing", after=after, wanted=host)
         for ip in self.seen.floating_ips:
             if ip.id not in kept:
@@ -333,7 +358,7 @@ class Comparison:
         plan = self.plan
         self._delete("server", self._has.servers, {h.cloud_name for h in plan.hosts}, self._has.surplus_servers)
         interfaces = {i.port_name for r in plan.routers for i in r.interfaces}
-        host_ports = {h.port.cloud_name for h in plan.hosts}
+        host_ports = {port.cloud_name for h in plan.hosts for port in h.ports}
         for kind, at_router in (("router interface", True), ("port", False)):
             ports = {n: p for n, p in self._has.ports.items() if is_router_port(p) is at_router}
             surplus = [p for p in self._has.surplus_ports if is_router_port(p) is at_router]
@@ -377,17 +402,21 @@ def compare(
     return comparison.changes, comparison.problems
 
 
-def _subnet_fields(network: Network) -> dict[str, object]:
-    first, last = network.allocation_pool
-    return {
-        "gateway_ip": network.gateway_ip,
-        "dns_nameservers": list(network.dns_nameservers),
+def subnet_fields(subnet: Subnet) -> dict[str, object]:
+    """Return what is changed in place when it differs; ``host_routes`` as text, and only where there are any."""
+    first, last = subnet.allocation_pool
+    fields: dict[str, object] = {
+        "gateway_ip": subnet.gateway_ip,
+        "dns_nameservers": list(subnet.dns_nameservers),
         "allocation_pools": [{"start": first, "end": last}],
         "enable_dhcp": True,
     }
+    if subnet.host_routes:
+        fields["host_routes"] = sorted(f"{route.destination} via {route.next_hop}" for route in subnet.host_routes)
+    return fields
 
 
-_PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp"}
+_PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
 NormalRule = tuple[str, str, str | None, int | None, int | None, str | None]
 
 
@@ -439,7 +468,8 @@ def _tail(key: str) -> str:
 
 
 def _address(port: CloudPort) -> str:
-    return ", ".join(fixed["ip_address"] for fixed in port.fixed_ips or ())
+    """Return a port's addresses, IPv4 first as in the plan."""
+    return ", ".join(sorted((fixed["ip_address"] for fixed in port.fixed_ips or ()), key=lambda one: ":" in one))
 
 
 _SIGNS = {"create": "+", "update": "~", "replace": "±", "delete": "-"}

@@ -41,9 +41,9 @@ NEUTRON_QUOTAS = {
 
 @dataclass(slots=True)
 class Facts:
-    """What the changes need to know of the cloud: ids by name; ``external`` is the external network's id."""
+    """What the changes need to know of the cloud: ids by name; that of the only external network by None too."""
 
-    external: str | None = None
+    externals: dict[str | None, str] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)
     flavors: dict[str, str] = field(default_factory=dict)
 
@@ -131,19 +131,26 @@ class _Questions:
         return problems
 
     def _external_problems(self) -> list[str]:
-        named = self.plan.external_network
-        choices = ", ".join(sorted(network.name for network in self._externals)) or "none"
-        matching = [network for network in self._externals if named in {None, network.name, network.id}]
-        if len(matching) == 1:
-            self.facts.external = matching[0].id
-            return []
         if not self._externals:
             return [
                 "This project sees no external network, so no router can leave the cloud. Ask the cloud's operator."
             ]
-        if not matching:
-            return [f"External network {named} does not exist here. The choices: {choices}."]
-        return [f"More than one external network fits: name one in the topology, or its id. The choices: {choices}."]
+        names = {
+            router.external_network or self.plan.external_network for router in self.plan.routers if router.external
+        }
+        problems = []
+        choices = ", ".join(sorted(network.name for network in self._externals))
+        for named in sorted(names, key=str):
+            matching = [network for network in self._externals if named in {None, network.name, network.id}]
+            if len(matching) == 1:
+                self.facts.externals[named] = matching[0].id
+            elif not matching:
+                problems.append(f"External network {named} does not exist here. The choices: {choices}.")
+            else:
+                problems.append(
+                    f"More than one external network fits: name one in the topology, or its id. The choices: {choices}."
+                )
+        return problems
 
     def _compute_quota(self, limits: AbsoluteLimits) -> list[str]:
         """Compare with what is free; a replaced server gives back what it takes, so only the new ones count."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import shlex
 import socket
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from netorder.expect import from_inside, from_outside
+from netorder.reach import Matrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,33 +41,37 @@ def accepting(host: testinfra.host.Host, targets: list[tuple[str, int]]) -> set[
     return {(address, port) for address, port in json.loads(result)}
 
 
-def test_the_host_has_its_name_and_its_planned_address(planned: Host, on: On) -> None:
-    """The address that the plan gave, not one that DHCP chose."""
+def test_the_host_has_its_name_and_its_planned_addresses(planned: Host, on: On) -> None:
+    """Those that the plan gave, not ones that DHCP chose."""
     guest = on(planned)
-    addresses = json.loads(guest.check_output("ip -json -4 address show scope global"))
-    found = [entry["local"] for link in addresses for entry in link.get("addr_info", [])]
-    assert (guest.check_output("hostname"), found) == (planned.name, [planned.port.address])
+    links = json.loads(guest.check_output("ip -json address show scope global"))
+    found = {entry["local"] for link in links for entry in link.get("addr_info", [])}
+    assert (guest.check_output("hostname"), found) == (planned.name, set(planned.addresses))
+
+
+def test_a_host_forwards_if_it_is_planned_to(planned: Host, on: On) -> None:
+    """In both IP versions."""
+    said = on(planned).check_output("cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding")
+    assert said.split() == (["1", "1"] if planned.forwarding else ["0", "0"])
 
 
 def test_the_routes_are_in_force(routed: Host, on: On) -> None:
     """Asked of the kernel: which router takes a packet for the other network."""
     for route in routed.routes:
-        target = route.destination.split("/")[0].rsplit(".", 1)[0] + ".1"
+        target = ip_network(route.destination)[1]
         answer = json.loads(on(routed).check_output(f"ip -json route get {target}"))
         assert answer[0]["gateway"] == route.next_hop
 
 
 def test_the_routes_are_written_down(routed: Host, on: On) -> None:
-    """In a drop-in that networkd can read and only root can change."""
+    """In files that networkd can read and only root can change: a drop-in, or one for each interface."""
     guest = on(routed)
-    path = guest.check_output("ls /etc/systemd/network/*.network.d/60-netorder.conf")
-    file = guest.file(path)
-    wanted = [f"Destination={route.destination}\nGateway={route.next_hop}" for route in routed.routes]
-    assert (file.user, file.mode, [text in file.content_string for text in wanted]) == (
-        "root",
-        0o644,
-        [True] * len(wanted),
-    )
+    found = guest.check_output("find /etc/systemd/network -name 60-netorder.conf -o -name '05-netorder-*.network'")
+    files = [guest.file(path) for path in found.split()]
+    assert {(file.user, file.mode) for file in files} == {("root", 0o644)}
+    said = "".join(file.content_string for file in files)
+    lacking = [one for one in routed.routes if f"Destination={one.destination}\nGateway={one.next_hop}" not in said]
+    assert lacking == []
 
 
 def test_the_service_runs_now_and_at_boot(serving: Host, on: On) -> None:
@@ -81,7 +87,7 @@ def test_the_service_runs_now_and_at_boot(serving: Host, on: On) -> None:
 
 def test_a_host_reaches_what_it_may_and_nothing_else(planned: Host, the_plan: Plan, on: On) -> None:
     """Every SSH and service port of every host, from every host: among them the services, from a host of Net1."""
-    probes = from_inside(the_plan, planned)
+    probes = from_inside(Matrix(the_plan), planned)
     found = accepting(on(planned), [(probe.address, probe.port) for probe in probes])
     assert found == {(probe.address, probe.port) for probe in probes if probe.open}
 
@@ -89,7 +95,7 @@ def test_a_host_reaches_what_it_may_and_nothing_else(planned: Host, the_plan: Pl
 def test_the_services_do_not_answer_the_neighbour(the_plan: Plan, on: On) -> None:
     """It has a route to them, so it is the security groups that keep it out."""
     neighbours = [host for host in the_plan.hosts if host.routes and host.service is None]
-    services = [(host.port.address, host.service.port) for host in the_plan.hosts if host.service]
+    services = [(host.ports[0].addresses[0], host.service.port) for host in the_plan.hosts if host.service]
     behind = [(address, port) for address, port in services if port != 50000]  # 50000 is open to all
     for neighbour in neighbours:
         assert accepting(on(neighbour), behind) == set()
@@ -100,12 +106,13 @@ def test_from_outside_only_what_is_declared_is_open(
 ) -> None:
     """The services' ports are not open at the floating address, nor is one that nobody declared."""
     found = set()
-    for probe in from_outside(the_plan, floating):
+    probes = from_outside(Matrix(the_plan), floating)
+    for probe in probes:
         with socket.socket() as connection:
             connection.settimeout(4)
             if connection.connect_ex((address_outside(floating), probe.port)) == 0:
                 found.add(probe.port)
-    assert found == {probe.port for probe in from_outside(the_plan, floating) if probe.open}
+    assert found == {probe.port for probe in probes if probe.open}
 
 
 def test_the_calculator_answers_from_outside(calculate: Callable[[str], str]) -> None:

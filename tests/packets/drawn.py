@@ -1,0 +1,219 @@
+"""Random topologies in the language, as Hypothesis draws them: valid, of a named shape, and small when shrunk."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NETWORKS, ROUTERS, HOSTS = 12, 12, 30  # at most
+VERSIONS = st.sampled_from(["4", "4", "4", "46", "46", "6"])
+GROUPS = ["front", "back", "spare"]
+PORTS = [22, 80, 5432, 8000]
+TCP = [22, 80, [22, 80], "8000-8003", [80, "8002-8005"]]
+UDP = [53, [53, 5432], "8001-8003"]
+FOREIGN = ["172.20.0.0/16", "172.20.7.0/24", "172.21.1.1/32", "fd77::/48"]
+
+Draw = Any  # what st.composite passes
+Joined = list[list[int]]  # the networks (numbers) of each router
+
+
+@st.composite
+def chain(draw: Draw) -> tuple[int, Joined]:
+    """Networks in a row, a router between each two."""
+    networks = draw(st.integers(2, NETWORKS))
+    return networks, [[index, index + 1] for index in range(networks - 1)]
+
+
+@st.composite
+def ring(draw: Draw) -> tuple[int, Joined]:
+    """Networks in a circle: two ways everywhere, some of them equally long."""
+    networks = draw(st.integers(3, NETWORKS))
+    return networks, [[index, (index + 1) % networks] for index in range(networks)]
+
+
+@st.composite
+def tree(draw: Draw) -> tuple[int, Joined]:
+    """Each network but the first hangs from an earlier one, by a router of its own or its elder sister's."""
+    networks = draw(st.integers(2, NETWORKS))
+    routers: dict[Any, list[int]] = {}
+    for child in range(1, networks):
+        parent = draw(st.integers(0, child - 1))
+        key = parent if draw(st.booleans()) else (parent, child)
+        routers.setdefault(key, [parent]).append(child)
+    return networks, list(routers.values())
+
+
+@st.composite
+def mesh(draw: Draw) -> tuple[int, Joined]:
+    """Any routers between any networks; parts may be joined many times or not at all."""
+    networks = draw(st.integers(1, NETWORKS))
+    some = st.lists(st.integers(0, networks - 1), min_size=1, max_size=4, unique=True)
+    return networks, draw(st.lists(some, max_size=ROUTERS))
+
+
+SHAPES: dict[str, Callable[[], st.SearchStrategy[tuple[int, Joined]]]] = {
+    "chain": chain,
+    "ring": ring,
+    "tree": tree,
+    "mesh": mesh,
+}
+
+
+@st.composite
+def topologies(draw: Draw, shape: str) -> str:
+    """Draw a topology file of one of SHAPES."""
+    networks, joined = draw(SHAPES[shape]())
+    return _Drawer(draw, networks, joined).text()
+
+
+class _Drawer:
+    def __init__(self, draw: Draw, networks: int, joined: Joined) -> None:
+        self._draw = draw
+        self._joined = joined
+        self._names = [f"n{index}" for index in range(networks)]
+        self._versions = {name: draw(VERSIONS) for name in self._names}
+        # neighbours in number are neighbours in address, so that their routes can be merged
+        self._v4 = dict(zip(self._names, IPv4Network("10.20.0.0/16").subnets(new_prefix=24), strict=False))
+        self._v6 = dict(zip(self._names, IPv6Network("fd00:20::/60").subnets(new_prefix=64), strict=False))
+        self._external = [self._chance(4) for _ in joined]
+        self._pool = self._chance(2)
+        self._hosts = self._draw_hosts()
+        self._on = {name: [host for host, its in self._hosts.items() if name in _networks(its)] for name in self._names}
+        self._groups = {
+            group: [host for host, its in self._hosts.items() if group in its.get("groups", ())] for group in GROUPS
+        }
+        self._parts = {version: self._islands(version) for version in "46"}
+
+    def text(self) -> str:
+        """Return the file."""
+        document: dict[str, Any] = {"topology": "drawn"}
+        if self._pool:
+            document["pool"] = ["10.20.0.0/16", "fd00:20::/48"]
+        document["networks"] = {name: self._network(name) for name in self._names}
+        if self._joined:
+            document["routers"] = {f"r{index}": self._router(index) for index in range(len(self._joined))}
+        document["hosts"] = self._hosts
+        document["allow"] = [self._rule() for _ in range(self._draw(st.integers(0, 6)))]
+        return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=120)
+
+    def _chance(self, one_in: int) -> bool:
+        return bool(self._draw(st.integers(0, one_in - 1)) == one_in - 1)
+
+    def _network(self, name: str) -> dict[str, Any]:
+        network: dict[str, Any] = {}
+        prefixes = [
+            str(one[name]) for version, one in (("4", self._v4), ("6", self._v6)) if version in self._versions[name]
+        ]
+        if not self._pool or self._versions[name] != "46":
+            network["cidr"] = prefixes[0] if len(prefixes) == 1 else prefixes
+        # DHCP tells every host the same, which is wrong for those on other networks too
+        if all(len(_networks(self._hosts[host])) == 1 for host in self._on[name]) and self._chance(3):
+            routed = any(self._names.index(name) in networks for networks in self._joined)
+            network["routes"] = self._draw(st.sampled_from(["subnet", "host", "router"][: 2 + routed]))
+        return network
+
+    def _router(self, index: int) -> dict[str, Any]:
+        router: dict[str, Any] = {"networks": [self._names[network] for network in self._joined[index]]}
+        if self._external[index]:
+            router["external"] = self._draw(st.sampled_from([True, True, "north", "south"]))
+        return router
+
+    def _gate(self, name: str) -> bool:
+        """Tell whether an external router joins the network: it is the gateway then, and can translate addresses."""
+        number = self._names.index(name)
+        return any(
+            external and number in networks for external, networks in zip(self._external, self._joined, strict=True)
+        )
+
+    def _draw_hosts(self) -> dict[str, Any]:
+        hosts: dict[str, Any] = {}
+        left = HOSTS
+        for index in range(self._draw(st.integers(1, 14))):
+            if left:
+                host = hosts[f"h{index}"] = self._host(left)
+                left -= host.get("count", 1)
+        return hosts
+
+    def _host(self, left: int) -> dict[str, Any]:
+        several = len(self._names) > 1 and self._chance(4)
+        size = self._draw(st.integers(2, min(3, len(self._names)))) if several else 1
+        names = self._draw(st.lists(st.sampled_from(self._names), min_size=size, max_size=size, unique=True))
+        host: dict[str, Any] = {"networks": names} if several else {"network": names[0]}
+        if several and self._chance(2):
+            host["forward"] = True
+        elif self._chance(3):
+            host["count"] = self._draw(st.integers(1, min(6, left)))
+        if "4" in self._versions[names[0]] and self._gate(names[0]) and self._chance(2):
+            host["floating_ip"] = True
+        if self._chance(3):
+            host["groups"] = self._draw(st.lists(st.sampled_from(GROUPS), min_size=1, max_size=2, unique=True))
+        if self._chance(4):
+            host["service"] = {"name": "sum", "port": self._draw(st.sampled_from(PORTS))}
+        return host
+
+    def _islands(self, version: str) -> dict[str, str]:
+        """Give each network of a version the name of its island: what routers and forwarding hosts join is one."""
+        island = {name: name for name in self._names if version in self._versions[name]}
+        joints = [[self._names[number] for number in networks] for networks in self._joined]
+        joints += [_networks(host) for host in self._hosts.values() if host.get("forward")]
+        for joint in joints:
+            merged = {island[name] for name in joint if name in island}
+            island = {name: min(merged) if its in merged else its for name, its in island.items()}
+        return island
+
+    def _rule(self) -> dict[str, Any]:
+        members = {host: [host] for host in self._hosts} | self._on | self._groups
+        rule: dict[str, Any] = {"to": self._several([name for name in members if members[name]])}
+        kind = self._draw(st.sampled_from(["tcp", "udp", "icmp", "mixed", "service"]))
+        if kind == "service":
+            served = [name for name, host in self._hosts.items() if "service" in host]
+            rule |= {"to": self._several(served), "service": True} if served else {"icmp": True}
+        if kind in ("tcp", "mixed"):
+            rule["tcp"] = self._draw(st.sampled_from(TCP))
+        if kind in ("udp", "mixed"):
+            rule["udp"] = self._draw(st.sampled_from(UDP))
+        if kind in ("icmp", "mixed"):
+            rule["icmp"] = True
+        targets = [host for name in _list(rule["to"]) for host in members[name]]
+        joined = [
+            name
+            for name, hosts in members.items()
+            if hosts and all(self._met(name, hosts, target) for target in targets)
+        ]
+        source = self._draw(st.sampled_from(["some", "some", "prefix", "prefix and some", "anywhere", "anyone"]))
+        if source == "anywhere":
+            rule["from"] = "anywhere"
+        elif source != "anyone":
+            prefixes = [*FOREIGN, *(str(one) for whole in self._v4.values() for one in [next(whole.subnets(2))])]
+            rule["from"] = self._several(prefixes * ("prefix" in source or not joined) + joined * ("some" in source))
+        return rule
+
+    def _met(self, name: str, hosts: list[str], target: str) -> bool:
+        """Tell whether a way joins ``name``, which stands for ``hosts``, and ``target``."""
+        networks = (
+            [name] if name in self._on else [network for host in hosts for network in _networks(self._hosts[host])]
+        )
+        return any(
+            one in part and other in part and part[one] == part[other]
+            for part in self._parts.values()
+            for one in networks
+            for other in _networks(self._hosts[target])
+        )
+
+    def _several(self, values: list[Any]) -> Any:
+        chosen = self._draw(st.lists(st.sampled_from(values), min_size=1, max_size=2, unique=True))
+        return chosen[0] if len(chosen) == 1 else chosen
+
+
+def _networks(host: dict[str, Any]) -> list[str]:
+    return host["networks"] if "networks" in host else [host["network"]]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,120 @@
+"""Random topologies: the kernel does what the plan predicts, pair by pair and port by port.
+
+Whatever is joined has a way, and no route is needless: without it a pair has none.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import pytest
+from drawn import SHAPES, topologies
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from lab import Lab
+from removal import removals
+from verdicts import compare, kinds, questions
+from wiring import wire
+
+from netorder.plan import plan
+from netorder.reach import Matrix
+from netorder.topology import parse
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterator
+
+    from verdicts import Findings
+
+    from netorder.model import Host, Plan
+
+EXAMPLES = 75  # of each shape
+ANY = [("icmp", None), ("tcp", 9)]  # without security groups a port is as good as another
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_is_predicted_is_measured(shape: str, tally: Counter[str]) -> None:
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        phases=[Phase.explicit, Phase.generate, Phase.shrink],
+        report_multiple_bugs=False,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(topologies(shape), st.integers(min_value=0))
+    def holds(text: str, pick: int) -> None:
+        seen.add(text)
+        prove(text, pick, tally)
+
+    seen: set[str] = set()
+    holds()
+    tally["topologies"] += len(seen)
+    assert len(seen) >= EXAMPLES * 5 // 6, "too few different topologies were drawn"
+
+
+def prove(text: str, pick: int, tally: Counter[str]) -> None:
+    """Check all that is predicted of a topology; ``pick`` says which of its routes is taken away with real packets."""
+    the_plan = plan(parse(text))
+    matrix, wiring, asked = Matrix(the_plan), wire(the_plan), kinds(the_plan)
+    without = list(removals(the_plan))
+    needless = [removed for removed in without if not removed.broken(matrix)]
+    assert not needless, f"needless: {', '.join(map(str, needless))}\n{text}"
+    lost = [pair for pair in joined(the_plan) if not reached(matrix, the_plan, *pair)]
+    assert not lost, f"joined, and no way: {', '.join(map(str, lost))}\n{text}"
+    with Lab(wiring, [port for _, port in asked if port]) as lab:
+        report(compare(lab, matrix, list(questions(the_plan, wiring, matrix, asked))), text, tally, "as planned")
+        lab.open()
+        findings = compare(lab, matrix, list(questions(the_plan, wiring, matrix, ANY)), filtered=False)
+        report(findings, text, tally, "without security groups")
+        if without:
+            removed = without[pick % len(without)]
+            other, rewired = Matrix(removed.plan), wire(removed.plan)
+            lab.reroute(rewired)
+            findings = compare(lab, other, list(questions(removed.plan, rewired, other, ANY)), filtered=False)
+            report(findings, f"# without {removed}\n{text}", tally, "and without a route")
+            tally["routes taken away"] += 1
+    tally["pairs of hosts that are joined, each with a way"] += sum(1 for _ in joined(the_plan))
+    tally["routes, each of them needed"] += len(without)
+    tally["largest number of networks"] = max(tally["largest number of networks"], len(the_plan.networks))
+    tally["largest number of routers"] = max(tally["largest number of routers"], len(the_plan.routers))
+    tally["largest number of hosts"] = max(tally["largest number of hosts"], len(the_plan.hosts))
+
+
+def joined(the_plan: Plan) -> Iterator[tuple[str, str, int]]:
+    """Yield each pair of hosts, and IP version, that routers and forwarding hosts join somehow."""
+    joints = [[end.network for end in router.interfaces] for router in the_plan.routers]
+    joints += [_networks(host) for host in the_plan.hosts if host.forwarding]
+    for version in (4, 6):
+        island = {
+            network.name: network.name
+            for network in the_plan.networks
+            if any(subnet.version == version for subnet in network.subnets)
+        }
+        for joint in joints:
+            merged = {island[name] for name in joint if name in island}
+            island = {name: min(merged) if its in merged else its for name, its in island.items()}
+        on = {host.name: {island[name] for name in _networks(host) if name in island} for host in the_plan.hosts}
+        yield from ((one, other, version) for one in on for other in on if one != other and on[one] & on[other])
+
+
+def _networks(host: Host) -> list[str]:
+    return [port.network for port in host.ports]
+
+
+def reached(matrix: Matrix, the_plan: Plan, source: str, target: str, version: int) -> bool:
+    """Tell whether ``source`` has a way to some address of ``target``."""
+    addresses = next(host.addresses for host in the_plan.hosts if host.name == target)
+    return any(
+        matrix.verdict(source, address, "icmp") != "no route"
+        for address in addresses
+        if ip_address(address).version == version
+    )
+
+
+def report(findings: Findings, text: str, tally: Counter[str], lab: str) -> None:
+    for state, count in findings.held.items():
+        tally[f"probes {lab}: {state}, as predicted"] += count
+    tally["probes sent again to a slow machine"] += findings.repeated
+    assert not findings.wrong, "\n".join([*map(str, findings.wrong), "", text])

@@ -1,0 +1,111 @@
+"""The predicted matrix of a plan beside the measured one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from probes import Probe, measure
+from wiring import OUTSIDE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lab import Lab
+    from wiring import Wiring
+
+    from netorder.model import Plan
+    from netorder.reach import Matrix
+
+UNUSED = 9  # discard (RFC 863): probed although no rule names it
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A probe, and what ``netorder.reach`` says of it: ``state`` is open, closed or no route.
+
+    ``target`` is the node that must answer if it is open. ``asked`` are the words it was asked in.
+    """
+
+    probe: Probe
+    target: str
+    state: str
+    asked: tuple[str, str, str, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """Where measurement and prediction differ: ``answer`` is the node that answered, None for silence."""
+
+    question: Question
+    reason: str
+    answer: str | None
+
+    def __str__(self) -> str:
+        measured = f"an answer from {self.answer}" if self.answer else "no answer"
+        return f"{self.question.probe}: predicted {self.question.state} ({self.reason}), measured {measured}"
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """How often the prediction held, by state, where it did not, and how many probes a slow machine needed twice."""
+
+    held: dict[str, int]
+    wrong: list[Wrong]
+    repeated: int
+
+
+def kinds(plan: Plan) -> list[tuple[str, int | None]]:
+    """Return all that is worth asking of every host: the ends of every rule's ports and their neighbours, and ICMP."""
+    found: set[tuple[str, int]] = {("tcp", UNUSED), ("udp", UNUSED)}
+    found |= {("tcp", host.service.port) for host in plan.hosts if host.service}
+    for rule in (rule for group in plan.security_groups for rule in group.rules):
+        if rule.port_min is not None and rule.port_max is not None:
+            protocols = [rule.protocol] if rule.protocol else ["tcp", "udp"]
+            ends = {rule.port_min - 1, rule.port_min, rule.port_max, rule.port_max + 1}
+            found |= {(protocol, port) for protocol in protocols for port in ends if 0 < port < 1 << 16}
+    return [*sorted(found), ("icmp", None)]
+
+
+def questions(
+    plan: Plan, wiring: Wiring, matrix: Matrix, asked: Sequence[tuple[str, int | None]]
+) -> Iterator[Question]:
+    """Yield every pair of hosts and outside, every address of the destination and every kind that is ``asked``.
+
+    Hosts choose their source addresses themselves. Outside asks from each of its addresses; hosts without a floating
+    address it cannot even name.
+    """
+    hosts = [host.name for host in plan.hosts]
+    addresses = {host.name: host.addresses for host in plan.hosts}
+    for protocol, port in asked:
+        for source in hosts:
+            yield _question(matrix, (source, OUTSIDE, protocol, port), Probe(source, wiring.outside[0], protocol, port))
+            for target in hosts:
+                for address in addresses[target] if target != source else ():
+                    probe = Probe(source, address, protocol, port)
+                    yield _question(matrix, (source, address, protocol, port), probe, target)
+        for target, floating in wiring.floating.items():
+            for index, address in enumerate(wiring.outside):
+                probe = Probe(OUTSIDE, floating, protocol, port, address)
+                yield _question(matrix, (address if index else OUTSIDE, target, protocol, port), probe, target)
+
+
+def _question(matrix: Matrix, asked: tuple[str, str, str, int | None], probe: Probe, target: str = OUTSIDE) -> Question:
+    return Question(probe, target, matrix.verdict(*asked), asked)
+
+
+def compare(lab: Lab, matrix: Matrix, asked: Sequence[Question], *, filtered: bool = True) -> Findings:
+    """Measure what ``asked`` predicts; with ``filtered`` False, in a lab whose security groups are gone."""
+    answering = {"open"} if filtered else {"open", "closed"}
+    expected = {question.probe: question.target if question.state in answering else None for question in asked}
+    measured = measure(lab, list(expected), [probe for probe, target in expected.items() if target])
+    held: dict[str, int] = {}
+    wrong = []
+    for question in asked:
+        answer = measured.answers.get(question.probe)
+        if answer == expected[question.probe]:
+            state = question.state if filtered or question.state not in answering else "a way"
+            held[state] = held.get(state, 0) + 1
+        else:
+            wrong.append(Wrong(question, matrix.explain(*question.asked).reason, answer))
+    return Findings(held, wrong, measured.repeated)

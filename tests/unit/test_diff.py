@@ -1,0 +1,89 @@
+"""What a change of the topology does, as `netorder diff` tells it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from netorder.diff import differences, flows, render
+from netorder.plan import plan
+from netorder.topology import parse
+
+TEXT = (Path(__file__).parents[2] / "topologies/calculator.yml").read_text(encoding="utf-8")
+OLD = plan(parse(TEXT))
+ALL = {
+    ("calculator", "sum"), ("calculator", "sub"), ("calculator", "mul"), ("calculator", "div"),
+    ("outside", "calculator"),
+}  # fmt: skip
+
+
+def fates(old: str, new: str) -> tuple[list[str], dict[tuple[str, str], set[str]]]:
+    """Return (what is different, in words) and the fates of the flows between each two."""
+    text = TEXT.replace(old, new)
+    assert text != TEXT
+    after = plan(parse(text))
+    found: dict[tuple[str, str], set[str]] = {}
+    for flow in flows(OLD, after):
+        found.setdefault((flow.source, flow.destination), set()).add(flow.fate)
+    return [f"{one.action} {one.kind} {one.name}: {one.what}" for one in differences(OLD, after)], found
+
+
+def test_a_new_host_interrupts_nothing():
+    said, found = fates("hosts:\n", "hosts:\n  more: {network: net2}\n")
+    assert said == ["added host more: "]
+    assert found == {key: {"kept"} for key in ALL}
+
+
+def test_another_flavor_is_another_host():
+    said, found = fates("div: {network: net2,", "div: {network: net2, flavor: large,")
+    assert said == ["replaced host div: flavor: small -> large"]
+    assert found == {key: {"kept"} for key in ALL} | {("calculator", "div"): {"interrupted"}}
+
+
+def test_another_prefix_interrupts_what_passes_it():
+    """Everything on the network is replaced; who only passes by goes on."""
+    said, found = fates("192.168.2.0/24", "192.168.7.0/24")
+    assert said[0] == (
+        "replaced network net2: prefixes: -192.168.2.0/24, +192.168.7.0/24; gateways: "
+        "-192.168.2.1, +192.168.7.1; allocation pools: -192.168.2.247-192.168.2.254, +192.168.7.247-192.168.7.254"
+    )
+    assert sum(line.startswith("replaced host") for line in said) == 4
+    assert found == {pair: {"interrupted"} if pair[0] == "calculator" else {"kept"} for pair in ALL}
+
+
+def test_a_closed_port_ends_its_flow():
+    said, found = fates("[22, 50000]", "[22]")
+    assert said == ["changed security group calculator: rules: 0 more, 1 fewer"]
+    assert found == {key: {"kept"} for key in ALL} | {("outside", "calculator"): {"kept", "ended"}}
+
+
+def test_a_shorter_way_moves_flows_without_interruption():
+    text = TEXT.replace("rt2: {networks", "rt2: {networks: [net1, side]}\n  rt3: {networks")
+    text = text.replace("networks:\n", "networks:\n  side: {cidr: 192.168.3.0/24}\n", 1)
+    text = text.replace("rt3: {networks: [net1, net2]}", "rt3: {networks: [side, net2]}")
+    longer = plan(parse(text))
+    assert {flow.fate for flow in flows(longer, OLD) if flow.source == "calculator"} == {"interrupted"}
+    shorter = plan(parse(text.replace("rt3: {networks: [side", "rt3: {networks: [net1, side")))
+    moved = [flow for flow in flows(longer, shorter) if flow.source == "calculator"]
+    assert [(flow.fate, flow.why) for flow in moved] == [
+        ("moved", f"takes another way: calculator -> rt3 -> {name}") for name in ("sum", "sub", "mul", "div")
+    ]
+
+
+def test_in_words():
+    text = TEXT.replace(
+        "  sum: {network: net2, service: sum}", "  sum: {network: net2, address: 192.168.2.20, service: sum}"
+    )
+    assert render(OLD, plan(parse(text))).splitlines() == [
+        "~ host calculator changed in place: peers: -sum http://192.168.2.64:50001, +sum http://192.168.2.20:50001",
+        "± host sum replaced: interfaces: -net2 192.168.2.64, +net2 192.168.2.20",
+        "",
+        "Application flows: 7, of which 1 are touched:",
+        "  calculator -> sum tcp 50001: interrupted, host sum is replaced",
+    ]
+
+
+@pytest.mark.parametrize("text", [TEXT, TEXT.replace("floating_ip: true", "floating_ip: false")])
+def test_no_difference(text: str):
+    assert render(plan(parse(text)), plan(parse(text))) == "no difference\n"

@@ -1,0 +1,162 @@
+"""Who reaches whom and why not: small plans in which each reason occurs once."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from netorder.plan import plan
+from netorder.reach import OUTSIDE, Matrix, Verdict
+from netorder.topology import load, parse
+
+if TYPE_CHECKING:
+    from netorder.model import Plan
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted([*ROOT.glob("topologies/*.yml"), *ROOT.glob("tests/golden/good/*.yml")])
+TEXT = """
+topology: t
+networks:
+  a: {cidr: 10.0.1.0/24}
+  b: {cidr: [10.0.2.0/24, "fd00:2::/64"]}
+  c: {cidr: [10.0.3.0/24, "fd00:3::/64"]}
+  d: {cidr: 10.0.4.0/24}
+routers:
+  r1: {external: true, networks: {a: 10.0.1.1}}
+  r2: {networks: {a: 10.0.1.2, b: {}}}
+hosts:
+  web: {network: a, address: 10.0.1.10, floating_ip: true}
+  both: {networks: {a: 10.0.1.20, b: [10.0.2.20, "fd00:2::20"]}}
+  fw: {networks: {b: [10.0.2.30, "fd00:2::30"], c: [10.0.3.30, "fd00:3::30"]}, forward: true}
+  app: {network: c, address: [10.0.3.40, "fd00:3::40"]}
+  mid: {network: b, address: [10.0.2.50, "fd00:2::50"]}
+  lone: {network: d}
+allow:
+  - {from: 192.0.2.0/24, to: web, tcp: 22}
+  - {to: web, tcp: 80}
+  - {from: web, to: app, tcp: 8000-8010, icmp: true}
+  - {from: mid, to: [app, both], udp: 53, icmp: true}
+"""
+PLAN = plan(parse(TEXT))
+MATRIX = Matrix(PLAN)
+
+
+def nodes(verdict: Verdict) -> tuple[list[str], list[str]]:
+    return [hop.node for hop in verdict.there], [hop.node for hop in verdict.back]
+
+
+@pytest.mark.parametrize(
+    ("question", "state", "reason"),
+    [
+        (("web", "app", "tcp", 8000), "open", "rule: tcp 8000-8010 from 10.0.1.10/32"),
+        (("web", "app", "tcp", 8011), "closed", "no rule of fw lets tcp 8011 in from 10.0.1.10"),
+        (("web", "app", "icmp"), "open", "rule: icmp from 10.0.1.10/32"),
+        (("web", "10.0.2.30", "tcp", 8000), "open", "rule: tcp 8000-8010 from 10.0.1.10/32"),
+        (("mid", "fd00:3::40", "udp", 53), "open", "rule: udp 53 from fd00:2::50/128"),
+        (("mid", "fd00:3::40", "icmp"), "open", "rule: ipv6-icmp from fd00:2::50/128"),
+        (("web", "lone", "tcp", 22), "no route", "r1 sends it to the outside, where nobody knows network d"),
+        (("lone", "web", "tcp", 80), "no route", "lone has no IPv4 route to network a"),
+        (("web", "10.0.2.20", "udp", 53), "no route", "both answers by its interface on a, not the one on b"),
+        (("mid", "both", "udp", 53), "open", "rule: udp 53 from 10.0.2.50/32"),
+        (("mid", "web", "tcp", 80), "open", "rule: tcp 80 from anywhere"),
+        (("web", "fd00:3::40", "tcp", 8000), "no route", "web has no IPv6 route to network c"),
+        (("web", "web", "tcp", 1), "open", "a host always reaches itself"),
+        ((OUTSIDE, "web", "tcp", 80), "open", "rule: tcp 80 from anywhere"),
+        ((OUTSIDE, "web", "tcp", 22), "closed", "no rule of web lets tcp 22 in from anywhere"),
+        (("192.0.2.7", "web", "tcp", 22), "open", "rule: tcp 22 from 192.0.2.0/24"),
+        (("198.51.100.7", "web", "tcp", 22), "closed", "no rule of web lets tcp 22 in from 198.51.100.7"),
+        ((OUTSIDE, "app", "tcp", 8000), "no route", "app has no floating address"),
+        (("2001:db8::1", "web", "tcp", 80), "no route", "nothing comes in from outside by IPv6"),
+        (("web", OUTSIDE, "tcp", 443), "open", "everything may go out"),
+        (("mid", OUTSIDE, "tcp", 443), "no route", "r2 does not join the outside"),
+        (("app", OUTSIDE, "icmp"), "no route", "app has no default gateway"),
+    ],
+)
+def test_each_answer_has_its_reason(question: tuple[str, str, str, int], state: str, reason: str):
+    verdict = MATRIX.explain(*question)
+    assert (verdict.state, verdict.reason[: len(reason)]) == (state, reason)
+
+
+def test_the_way_is_told_there_and_back():
+    """By the default gateway's neighbour, through the host that forwards, and the same way back."""
+    verdict = MATRIX.explain("web", "app", "tcp", 8000)
+    assert nodes(verdict) == (["web", "r2", "fw", "app"], ["app", "fw", "r2", "web"])
+    assert (verdict.source_address, verdict.address) == ("10.0.1.10", "10.0.3.40")
+    assert verdict.there[1].entry == "a"
+    assert verdict.there[1].why == "route 10.0.3.0/24 via 10.0.2.30"
+    assert nodes(MATRIX.explain(OUTSIDE, "web", "tcp", 80)) == ([OUTSIDE, "r1", "web"], ["web", "r1", OUTSIDE])
+
+
+def changed(**hosts: dict[str, object]) -> Matrix:
+    """Return the matrix of the plan with some hosts changed."""
+    found = tuple(dataclasses.replace(host, **hosts.get(host.name, {})) for host in PLAN.hosts)
+    return Matrix(dataclasses.replace(PLAN, hosts=found))
+
+
+def test_what_is_not_forwarded_is_told():
+    """A host whose forwarding is off, or whose port lets nothing pass."""
+    verdict = changed(fw={"forwarding": False}).explain("web", "app", "tcp", 8000)
+    assert verdict.reason == "fw does not forward"
+    ports = tuple(dataclasses.replace(port, allowed_address_pairs=()) for port in PLAN.hosts[2].ports)
+    verdict = changed(fw={"ports": ports}).explain("web", "app", "tcp", 8000)
+    assert verdict.reason == "fw's port security does not let it through"
+
+
+def test_without_a_way_back_there_is_none():
+    assert changed(app={"routes": ()}).explain("web", "app", "tcp", 8000).reason == (
+        "there is no way back: app has no IPv4 route to network a"
+    )
+
+
+def test_a_loop_ends():
+    """Two routers that each name the other."""
+    loop = []
+    for router in PLAN.routers:
+        via = {"r1": "10.0.1.2", "r2": "10.0.1.1"}[router.name]
+        loop.append(dataclasses.replace(router, routes=(type(PLAN.hosts[0].routes[0])("10.0.4.0/24", via),)))
+    verdict = Matrix(dataclasses.replace(PLAN, routers=tuple(loop))).explain("web", "lone", "tcp", 22)
+    assert verdict.reason == "a loop: r1 gets the packet a second time"
+
+
+def test_what_is_worth_asking():
+    """The ends of each range and their neighbours, SSH, a port that nobody uses, and ICMP."""
+    ports = {"tcp": [9, 21, 22, 23, 7999, 8000, 8010, 8011], "udp": [9, 52, 53, 54]}
+    expected = [(protocol, port) for protocol, its in ports.items() for port in its]
+    assert MATRIX.ports("app") == [*expected, ("icmp", None)]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("topologies/*.yml")), ids=lambda path: path.stem)
+def test_the_shipped_topologies_do_what_they_say(path: Path):
+    """Every service reaches its peers, and every host is reached from the last one on its way in."""
+    the_plan: Plan = plan(load(path))
+    matrix = Matrix(the_plan)
+    owners = {address: host for host in the_plan.hosts for address in host.addresses}
+    for host in the_plan.hosts:
+        for _, url in host.service.peers if host.service else ():
+            address = url.removeprefix("http://").rpartition(":")[0].strip("[]")
+            service = owners[address].service
+            assert service
+            assert matrix.verdict(host.name, address, "tcp", service.port) == "open"
+        if host.way_in:
+            assert matrix.verdict(host.way_in[-1], host.ssh_address, "tcp", 22) == "open"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_host_is_reached_before_it_is_configured_and_after(path: Path):
+    """SSH passes from the last host on its way in: when only those with a shorter way have routes, and at last."""
+    the_plan = plan(load(path))
+    depth = {host.name: len(host.way_in) for host in the_plan.hosts if host.way_in is not None}
+    for now in {*depth.values()} - {0}:
+        bare = tuple(
+            host if depth.get(host.name, now) < now else dataclasses.replace(host, routes=(), forwarding=False)
+            for host in the_plan.hosts
+        )
+        for matrix in (Matrix(dataclasses.replace(the_plan, hosts=bare)), Matrix(the_plan)):
+            for host in the_plan.hosts:
+                if depth.get(host.name) == now:
+                    assert host.way_in
+                    found = matrix.explain(host.way_in[-1], host.ssh_address, "tcp", 22)
+                    assert (found.state, found.reason[:12]) == ("open", "rule: tcp 22")
