@@ -29,7 +29,7 @@ demo: setup cloud ## the topology on a real OpenStack, up to the calculator's an
 	@scripts/demo
 
 .PHONY: test
-test: setup lint unit $(if $(LOCAL),life) molecule ## every test, on the real cloud too
+test: setup lint unit services-test $(if $(LOCAL),life) molecule ## every test, on the real cloud too
 
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
@@ -49,8 +49,18 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint
 	ANSIBLE_INVENTORY=$(CURDIR)/inventory/10-plan.yml ansible-lint --offline
 
 .PHONY: unit
-unit: setup ## pure functions, golden files, the services on loopback
+unit: setup ## pure functions, golden files
 	pytest -q -n 2 tests/unit tests/golden
+
+.PHONY: services-test
+services-test: setup ## the calculator's services over HTTP: answers, load, faults, fuzzing, the page in a browser
+	@scripts/setup-services
+	pytest -q tests/services
+
+.PHONY: bench-services
+bench-services: setup ## the services beside the Node.js originals' equivalents
+	@scripts/setup-services bench
+	$(PYTHON) bench/services/compare.py
 
 .PHONY: life
 life: setup cloud ## the local cloud itself: beside another, through a kill -9, to nothing left
