@@ -56,12 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _run(configuration: Configuration, log: Log) -> None:
     peers = [Peer(name, copies, configuration.timeout, log) for name, copies in configuration.peers.items()]
+    name = configuration.service
+    application = Calculator(name, peers, configuration.deadline) if peers else Operation(name)
     log.take_over_logging()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    name = configuration.service
-    application = Calculator(name, peers, configuration.deadline) if peers else Operation(name)
     limits = dataclasses.replace(configuration.limits, connections=_connections(configuration.limits.connections, log))
     server = application.server = Server(application, limits, log)
     async with AsyncExitStack() as cleanup:
