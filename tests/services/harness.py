@@ -48,7 +48,7 @@ class Service:
         try:
             connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
-            return response.status, response.read().decode("ascii"), response.headers
+            return response.status, response.read().decode(), response.headers
         finally:
             connection.close()
 
