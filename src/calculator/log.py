@@ -1,8 +1,8 @@
 """Structured log records: to the journal as fields, elsewhere as lines of text or JSON.
 
 Under systemd a record is one datagram in the journal's native protocol, so that ``journalctl REQUEST_ID=…`` finds a
-request on every host that worked for it. A journal that does not keep up never holds a request up: the record is
-dropped and counted. Lines are gathered and written once for each round of the event loop.
+request on every host that worked for it. Lines are gathered and written once for each round of the event loop. A
+journal, or a reader of the lines, that does not keep up never holds a request up: records are dropped and counted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import os
+import select
 import socket
 import sys
 import time
@@ -27,6 +28,9 @@ REQUEST_FIELDS: Final = (
 )  # fmt: skip
 
 _JOURNAL: Final = "/run/systemd/journal/socket"
+_LONGEST_WAITING: Final = 2**20  # characters of lines that nobody takes; beyond them lines are dropped
+_AGAIN_SECONDS: Final = 0.05
+
 # Priorities of syslog (RFC 5424): what journalctl -p takes.
 _PRIORITIES: Final = {"error": "3", "warning": "4", "info": "6"}
 
@@ -41,16 +45,21 @@ def _on_journal(stream: TextIO) -> bool:
 
 
 class Log:
-    """Where the records of one process go. ``dropped`` counts those that the journal did not take."""
+    """Where the records of one process go. ``dropped`` counts those that nobody took in time."""
 
     def __init__(self, service: str, form: str = "auto", stream: TextIO | None = None, journal: str = _JOURNAL) -> None:
         """``form``: one of FORMATS; OSError when it is ``journal`` and there is none."""
         self.service = service
         self.dropped = 0
-        self._stream = stream or sys.stdout
+        stream = stream or sys.stdout
+        self._file = stream.fileno()
+        self._poll = select.poll()
+        self._poll.register(self._file, select.POLLOUT)
         self._lines: list[str] = []
+        self._waiting = 0  # characters, about
+        self._scheduled = False
         self._socket: socket.socket | None = None
-        if form == "journal" or (form == "auto" and _on_journal(self._stream)):
+        if form == "journal" or (form == "auto" and _on_journal(stream)):
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
             self._socket.connect(journal)
             self._socket.setblocking(False)
@@ -76,18 +85,44 @@ class Log:
         self._line(line)
 
     def _line(self, line: str) -> None:
-        self._lines.append(line + "\n")
-        if len(self._lines) == 1:
+        if self._waiting > _LONGEST_WAITING:
+            self.dropped += 1
+            return
+        self._waiting += len(line) + 1
+        self._lines.append(line)
+        if not self._scheduled:
             try:
-                asyncio.get_running_loop().call_soon(self.flush)
-            except RuntimeError:  # before the event loop runs, and after
+                asyncio.get_running_loop().call_soon(self._flush_soon)
+            except RuntimeError:  # before the event loop runs
                 self.flush()
+            else:
+                self._scheduled = True
+
+    def _flush_soon(self) -> None:
+        """Write what can be written without waiting, and come back for the rest."""
+        self._scheduled = False
+        text = "\n".join([*self._lines, ""]).encode("utf-8", "replace")
+        self._lines.clear()
+        at = 0
+        # A pipe that is ready takes so many bytes without blocking (POSIX, PIPE_BUF).
+        while at < len(text) and self._ready():
+            at += os.write(self._file, text[at : at + select.PIPE_BUF])
+        self._waiting = len(text) - at
+        if self._waiting:
+            self._lines.append(text[at:-1].decode("utf-8", "replace"))
+            asyncio.get_running_loop().call_later(_AGAIN_SECONDS, self._flush_soon)
+            self._scheduled = True
+
+    def _ready(self) -> bool:
+        return bool(self._poll.poll(0))
 
     def flush(self) -> None:
-        """Write the lines gathered so far."""
-        lines, self._lines = self._lines, []
-        self._stream.write("".join(lines))
-        self._stream.flush()
+        """Write all that waits, however long that takes."""
+        text = "\n".join([*self._lines, ""]).encode("utf-8", "replace") if self._lines else b""
+        self._lines.clear()
+        self._waiting = 0
+        while text:
+            text = text[os.write(self._file, text) :]
 
     def _send(self, journal: socket.socket, message: str, level: str, fields: Mapping[str, str]) -> None:
         record = {"MESSAGE": message, "PRIORITY": _PRIORITIES[level], "SYSLOG_IDENTIFIER": f"netorder-{self.service}"}

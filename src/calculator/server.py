@@ -1,7 +1,8 @@
 """An HTTP/1.1 server over asyncio: small requests in, small answers out, everything bounded.
 
 Bounded are the size of a head and of a body, the time a client may take, the requests of one client that wait, and the
-number of connections: a new one takes the place of the one that has owed a request for longest.
+number of connections: a new one takes the place of the one that has owed a request for longest, and of one that never
+sent any before that.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ __all__ = ["Application", "Limits", "Request", "Response", "Server"]
 _LONGEST_TARGET: Final = 8192  # bytes
 _PIPELINED: Final = 65536  # bytes of further requests that a client may send before it waits for answers
 _IN_A_ROW: Final = 32  # requests of one client that are served before it is another's turn
+_ACCEPTED_AT_ONCE: Final = 64
 _BACKLOG: Final = 4096  # connections that wait to be accepted
 # A client that is still sending a refused body must be read on, or the reset that answers its bytes makes it lose
 # our answer: so many bytes and seconds of it are thrown away before the connection is closed.
@@ -119,7 +121,9 @@ class Server:
         self.log = log
         self.stopping = False
         self.clients: dict[_Client, None] = {}
-        # Those that owe us a request or a part of one, the one that has for longest first.
+        # Those that owe us a request or a part of one, the one that has for longest first: before their first request,
+        # and after it.
+        self.fresh: dict[_Client, None] = {}
         self.waiting: dict[_Client, None] = {}
         self.in_progress = 0
         self.evicted = 0
@@ -136,9 +140,13 @@ class Server:
     async def start(self, host: str, port: int) -> int:
         """Listen; the port, which the system chooses when ``port`` is 0. OSError when that cannot be."""
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(lambda: _Client(self), host, port, backlog=_BACKLOG)
+        (family, _, _, _, address), *_ = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        listener = socket.create_server(address[:2], family=family)
+        # asyncio takes its backlog for the number of connections to accept before it looks at any of them, too.
+        self._listener = await loop.create_server(lambda: _Client(self), sock=listener, backlog=_ACCEPTED_AT_ONCE)
+        listener.listen(_BACKLOG)
         self._sweep()
-        return int(self._listener.sockets[0].getsockname()[1])
+        return int(listener.getsockname()[1])
 
     async def stop(self) -> None:
         """Take no new connection, end the idle ones, and give the others time to finish."""
@@ -169,19 +177,24 @@ class Server:
     def admit(self, client: _Client) -> bool:
         """Make room for a client that has connected; False when all others have a request under way."""
         if len(self.clients) >= self.limits.connections:
-            oldest = next(iter(self.waiting), None)
+            oldest = next(iter(self.fresh), None) or next(iter(self.waiting), None)
             if oldest is None:
                 return False
             self.evicted += 1
             oldest.abort()
             self.forget(oldest)
-        self.clients[client] = self.waiting[client] = None
+        self.clients[client] = self.fresh[client] = None
         return True
+
+    def busy(self, client: _Client) -> None:
+        """Take note that a client owes us nothing: it makes no room for others."""
+        self.fresh.pop(client, None)
+        self.waiting.pop(client, None)
 
     def forget(self, client: _Client) -> None:
         """Count a client no longer."""
         self.clients.pop(client, None)
-        self.waiting.pop(client, None)
+        self.busy(client)
         if self.stopping and not self.clients:
             self._empty.set()
 
@@ -265,7 +278,7 @@ class Server:
         yield Sample("calculator_connections", gauge, "Connections of clients.", (), {(): len(self.clients)})
         yield Sample("calculator_connections_evicted_total", "counter", "Idle connections closed to make room.", (),
                      {(): self.evicted})  # fmt: skip
-        yield Sample("calculator_log_records_dropped_total", "counter", "Records that the journal did not take.", (),
+        yield Sample("calculator_log_records_dropped_total", "counter", "Records that nobody took in time.", (),
                      {(): self.log.dropped})  # fmt: skip
 
 
@@ -469,7 +482,7 @@ class _Client(asyncio.Protocol):
             self._respond(request, outcome, linger=more)
         else:
             server.in_progress += 1
-            server.waiting.pop(self, None)
+            server.busy(self)
             self._task = asyncio.get_running_loop().create_task(self._later(request, outcome))
 
     async def _later(self, request: Request, outcome: Awaitable[Response]) -> None:
@@ -487,8 +500,6 @@ class _Client(asyncio.Protocol):
         finally:
             self._task = None
             self._server.in_progress -= 1
-            if not self._closing:
-                self._server.waiting[self] = None
         self._respond(request, response, linger=bool(self._ahead))
         self._go_on()
 
@@ -510,7 +521,7 @@ class _Client(asyncio.Protocol):
             self._let_go(linger=linger)
         else:
             # To the end of the line of those that may be asked to make room.
-            server.waiting.pop(self, None)
+            server.busy(self)
             server.waiting[self] = None
 
     def _refuse(self, refusal: HttpError) -> None:
@@ -526,7 +537,6 @@ class _Client(asyncio.Protocol):
     def _let_go(self, *, linger: bool) -> None:
         """Close so that the client can still read the last answer: with ``linger`` it ends its side first."""
         self._closing = True
-        self._server.waiting[self] = None
         if linger and not self._ended and self._transport.can_write_eof():
             self._transport.resume_reading()
             self._transport.write_eof()

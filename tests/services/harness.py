@@ -23,7 +23,7 @@ class Service:
         command = [sys.executable, "-m", "calculator", *arguments]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         first = self.process.stdout.readline()
-        assert " listening on 127.0.0.1 port " in first
+        assert " listening on 127.0.0." in first
         self.port = int(first.split()[-1])
         self.log = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
