@@ -60,7 +60,7 @@ services-test: setup ## the calculator's services over HTTP: answers, load, faul
 .PHONY: bench-services
 bench-services: setup ## the services beside the Node.js originals' equivalents
 	@scripts/setup-services bench
-	$(PYTHON) bench/services/compare.py
+	python bench/services/compare.py
 
 .PHONY: life
 life: setup cloud ## the local cloud itself: beside another, through a kill -9, to nothing left
