@@ -30,7 +30,7 @@ demo: setup cloud ## the topology on a real OpenStack, up to the calculator's an
 	@scripts/demo
 
 .PHONY: test
-test: setup lint unit packets $(if $(LOCAL),life) molecule ## every test, on the real cloud too
+test: setup lint unit packets services-test $(if $(LOCAL),life) molecule ## every test, on the real cloud too
 
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
@@ -50,7 +50,7 @@ lint: setup ## ruff, mypy, yamllint, ansible-lint
 	ANSIBLE_INVENTORY=$(CURDIR)/inventory/10-plan.yml ansible-lint --offline
 
 .PHONY: unit
-unit: setup ## pure functions, golden files, the services on loopback
+unit: setup ## pure functions, golden files
 	pytest -q -n 2 tests/unit tests/golden
 
 .PHONY: packets
@@ -58,6 +58,16 @@ SEED ?= 4
 # whoever is not root is it in a user namespace, which is enough for network namespaces
 packets: setup ## random plans as network namespaces, probed with real packets: make packets SEED=random
 	$(if $(filter-out 0,$(shell id -u)),unshare --user --map-root-user )pytest -q -n 2 --hypothesis-seed=$(SEED) tests/packets
+
+.PHONY: services-test
+services-test: setup ## the calculator's services over HTTP: answers, load, faults, fuzzing, the page in a browser
+	@scripts/setup-services
+	pytest -q tests/services
+
+.PHONY: bench-services
+bench-services: setup ## the services beside the Node.js originals' equivalents
+	@scripts/setup-services bench
+	python bench/services/compare.py
 
 .PHONY: life
 life: setup cloud ## the local cloud itself: its guests, its faults, its hosts, to nothing left

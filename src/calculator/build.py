@@ -31,7 +31,7 @@ def build() -> bytes:
         raise RuntimeError(f"h11 is {vendored.version}, but {H11_VERSION} is pinned: pip install h11=={H11_VERSION}")
     entries = {"__main__.py": _MAIN}
     own = Path(__file__).parent
-    for path in own.glob("*.py"):
+    for path in (*own.glob("*.py"), *own.glob("*.html")):
         if path.name not in {"__main__.py", "build.py"}:
             entries[f"calculator/{path.name}"] = path.read_bytes()
     for file in vendored.files or ():

@@ -8,6 +8,7 @@ it is. (That also keeps a bare ``3.0`` as ``3.0``, as the original did.)
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from calculator.errors import HttpError, shown
 from calculator.operations import SYMBOLS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
 __all__ = ["Expression", "Operand", "Operation", "evaluate", "parse"]
 
@@ -38,12 +39,11 @@ class Operand:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One call: ``name`` of the service and its operands. ``level`` 0 needs no other result, 1 those of level 0..."""
+    """One call: ``name`` of the service and its operands."""
 
     name: str
     left: Operand
     right: Operand
-    level: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +124,8 @@ class _Parser:
         while self.waiting and _PRECEDENCE.get(self.waiting[-1][0], -1) >= precedence:
             symbol, _ = self.waiting.pop()
             right, left = self.operands.pop(), self.operands.pop()
-            level = max(self._level(left), self._level(right)) + 1
-            self.operations.append(Operation(SYMBOLS[symbol], left, right, level))
+            self.operations.append(Operation(SYMBOLS[symbol], left, right))
             self.operands.append(Operand(len(self.operations) - 1))
-
-    def _level(self, operand: Operand) -> int:
-        return self.operations[operand.source].level if isinstance(operand.source, int) else -1
 
     def _word(self, at: int) -> str:
         """Return the operator, parenthesis or word at a place."""
@@ -148,40 +144,63 @@ def parse(text: str) -> Expression:
     return _Parser(text).parse()
 
 
+class _Evaluation:
+    """One expression on its way: which results are there, and which operations they make ready."""
+
+    def __init__(self, expression: Expression, call: Callable[[str, str, str], Awaitable[str]]) -> None:
+        self._operations = expression.operations
+        self._call = call
+        self._results = [""] * len(self._operations)
+        self._users: dict[int, int] = {}  # the one operation that waits for each result
+        self._missing: list[int] = []  # how many results each operation waits for
+        for index, operation in enumerate(self._operations):
+            sources = [side.source for side in (operation.left, operation.right) if isinstance(side.source, int)]
+            self._missing.append(len(sources))
+            self._users.update(dict.fromkeys(sources, index))
+        self._ready = deque(index for index, count in enumerate(self._missing) if not count)
+
+    def value(self, operand: Operand) -> str:
+        """Return an operand as text; its source must have been computed."""
+        source = operand.source
+        return _negated(self._results[source] if isinstance(source, int) else source, negative=operand.negative)
+
+    async def run(self) -> None:
+        """Make each call as soon as it can be made; the first failure ends the others and is raised as it is."""
+        under_way: set[asyncio.Task[None]] = set()
+        try:
+            while self._ready or under_way:
+                if not under_way and len(self._ready) == 1:  # nothing to do at the same time
+                    await self._one(self._ready.popleft())
+                    continue
+                while self._ready and len(under_way) < _AT_ONCE:
+                    under_way.add(asyncio.create_task(self._one(self._ready.popleft())))
+                finished, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+                failures = [error for task in finished if (error := task.exception())]
+                if failures:
+                    raise failures[0]
+        finally:
+            for task in under_way:
+                task.cancel()
+            if under_way:
+                await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def _one(self, index: int) -> None:
+        operation = self._operations[index]
+        self._results[index] = await self._call(operation.name, self.value(operation.left), self.value(operation.right))
+        user = self._users.get(index)
+        if user is not None:
+            self._missing[user] -= 1
+            if not self._missing[user]:
+                self._ready.append(user)
+
+
 async def evaluate(expression: Expression, call: Callable[[str, str, str], Awaitable[str]]) -> str:
     """Return the result as text: one ``call(service, left, right)`` an operation, independent ones side by side."""
-    results: dict[int, str] = {}
-
-    def value(operand: Operand) -> str:
-        source = operand.source
-        return _negated(results[source] if isinstance(source, int) else source, negative=operand.negative)
-
-    async def run(index: int) -> None:
-        operation = expression.operations[index]
-        results[index] = await call(operation.name, value(operation.left), value(operation.right))
-
-    levels: dict[int, list[int]] = {}
-    for index, operation in enumerate(expression.operations):
-        levels.setdefault(operation.level, []).append(index)
-    for _, ready in sorted(levels.items()):
-        for first in range(0, len(ready), _AT_ONCE):
-            await _together([run(index) for index in ready[first : first + _AT_ONCE]])
-    result = value(expression.result)
+    evaluation = _Evaluation(expression, call)
+    await evaluation.run()
+    result = evaluation.value(expression.result)
     # The text of minus zero, which is written 0, can only come from a sign in the expression: services write 0.
     return "0" if result.startswith("-") and numerals.read(result) == 0 else result
-
-
-async def _together(calls: list[Coroutine[None, None, None]]) -> None:
-    """Wait for all; the first failure ends the others and is raised as it is."""
-    if len(calls) == 1:
-        await calls[0]
-        return
-    try:
-        async with asyncio.TaskGroup() as group:
-            for call in calls:
-                group.create_task(call)
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
 
 
 def _negated(text: str, *, negative: bool) -> str:

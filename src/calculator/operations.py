@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from typing import TYPE_CHECKING
 
 from calculator import numerals
@@ -16,6 +17,9 @@ __all__ = ["OPERATIONS", "SYMBOLS", "answer"]
 
 # The sign of each operation in an expression.
 SYMBOLS = {"+": "sum", "-": "sub", "*": "mul", "/": "div"}
+
+_SPACES = " \t\r\n"  # which may stand around the operands
+_OPERANDS = re.compile(rf"[{_SPACES}]*({numerals.NUMBER.pattern}) ({numerals.NUMBER.pattern})[{_SPACES}]*")
 
 
 def _divide(left: float, right: float) -> float:
@@ -37,16 +41,19 @@ OPERATIONS: dict[str, Callable[[float, float], float]] = {
 
 def answer(operation: str, body: str) -> str:
     """Return the service's answer to a request body such as ``2 3``; HttpError 400 says what is wrong with it."""
-    operands = body.strip(" \t\r\n").split(" ")
+    found = _OPERANDS.fullmatch(body)
+    if found:
+        return numerals.write(OPERATIONS[operation](float(found[1]), float(found[2])))
+    raise HttpError(400, _wrong(body))
+
+
+def _wrong(body: str) -> str:
+    """Return what is wrong with a request body that is not two numbers."""
+    operands = body.strip(_SPACES).split(" ")
     if operands == [""]:
-        raise HttpError(400, "empty body: send two numbers separated by one space, such as: 5 3")
+        return "empty body: send two numbers separated by one space, such as: 5 3"
     if len(operands) != 2:  # noqa: PLR2004  binary operations
         wanted = "two numbers separated by one space"
-        raise HttpError(400, f"{shown(body)} is not {wanted}: send {wanted}, such as: 5 3")
-    numbers = [numerals.read(operand) for operand in operands]
-    left, right = numbers
-    if left is None or right is None:
-        place = "first" if left is None else "second"
-        wrong = operands[0] if left is None else operands[1]
-        raise HttpError(400, f"the {place} operand {shown(wrong)} is not a number")
-    return numerals.write(OPERATIONS[operation](left, right))
+        return f"{shown(body)} is not {wanted}: send {wanted}, such as: 5 3"
+    place, wrong = ("first", operands[0]) if numerals.read(operands[0]) is None else ("second", operands[1])
+    return f"the {place} operand {shown(wrong)} is not a number"

@@ -138,7 +138,7 @@ def _host_aspects(host: Host) -> Aspects:
         "way in": " ".join(host.way_in) if host.way_in is not None else None,
         "groups": host.groups,
         "service": f"{host.service.name} {host.service.port}" if host.service else None,
-        "peers": tuple(f"{name} {url}" for name, url in host.service.peers) if host.service else (),
+        "peers": tuple(f"{name} {url}" for name, urls in host.service.peers for url in urls) if host.service else (),
     }
     return lasting, fleeting
 
@@ -169,7 +169,7 @@ def _application_flows(plan: Plan, matrix: Matrix) -> list[_Key]:
     owner = {address: host for host in plan.hosts for address in host.addresses}
     found: dict[_Key, None] = {}
     for host in plan.hosts:
-        for _, url in host.service.peers if host.service else ():
+        for url in host.service.calls if host.service else ():
             callee = owner[url_host(url)]
             if callee.service and callee is not host:
                 found[host.name, callee.name, "tcp", callee.service.port] = None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["SSH", "Probe", "Way", "from_inside", "from_outside", "listens_on", "report", "route_demonstration"]
 
 SSH = 22
+_ANY = {False: "0.0.0.0", True: "::"}  # noqa: S104 - by whether it is IPv6; a security group is before it
 _UNUSED = 9  # discard: no service here listens on it and no topology has a reason to open it
 
 
@@ -54,7 +55,7 @@ def from_inside(matrix: Matrix, host: Host) -> tuple[Probe, ...]:
     for other in matrix.plan.hosts:
         for address in other.addresses:
             ports = [SSH] if other is not host else []
-            if other.service is not None and (":" in address) == (listens_on(matrix, other) == "::"):
+            if other.service is not None and listens_on(matrix, other) in {address, _ANY[":" in address]}:
                 ports.append(other.service.port)
             found += [
                 Probe(other.name, address, port, open=matrix.verdict(host.name, address, "tcp", port) == "open")
@@ -65,9 +66,14 @@ def from_inside(matrix: Matrix, host: Host) -> tuple[Probe, ...]:
 
 
 def listens_on(matrix: Matrix, host: Host) -> str:
-    """Return the address that the service of ``host`` listens on: all of IPv4, or of IPv6 if it is called by that."""
-    mine = matrix.called.intersection(host.addresses) or host.addresses
-    return "::" if all(":" in address for address in mine) else "0.0.0.0"  # noqa: S104 - a security group is before it
+    """Return the address that the service of ``host`` listens on: the one it is called at, or its floating IP is at.
+
+    Where these are several it is all of IPv4, or of IPv6 if it is only called by that.
+    """
+    mine = matrix.called.intersection(host.addresses)
+    if host.floating_ip or not mine:
+        mine |= {host.ports[0].addresses[0]}
+    return next(iter(mine)) if len(mine) == 1 else _ANY[all(":" in address for address in mine)]
 
 
 def from_outside(matrix: Matrix, host: Host) -> tuple[Probe, ...]:

@@ -62,7 +62,7 @@ def host_vars(matrix: Matrix, host: Host, ssh_config: Path) -> dict[str, Any]:
         else {
             "name": host.service.name,
             "port": host.service.port,
-            "peers": dict(host.service.peers),
+            "peers": {name: list(urls) for name, urls in host.service.peers},
             "listens_on": listens_on(matrix, host),
         },
         "netorder_inside": [asdict(probe) for probe in from_inside(matrix, host)],

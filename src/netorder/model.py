@@ -132,11 +132,16 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """An application service on a host: its TCP ``port``, and the services it calls, as (name, url) pairs."""
+    """An application service on a host: its TCP ``port``, and the services it calls: (name, URLs of its copies)."""
 
     name: str
     port: int
-    peers: tuple[tuple[str, str], ...]
+    peers: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """The URLs of everything that this service calls."""
+        return tuple(url for _, copies in self.peers for url in copies)
 
 
 @dataclass(frozen=True, slots=True)

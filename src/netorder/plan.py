@@ -204,12 +204,19 @@ class _Planner:
     def _service(self, host: HostSpec) -> Service | None:
         if host.service is None:
             return None
-        peers = tuple((name, self._url(host, self._serving[name])) for name in PEERS.get(host.service.name, ()))
+        peers = tuple(
+            (name, tuple(self._url(host, copy) for copy in self._serving[name]))
+            for name in PEERS.get(host.service.name, ())
+        )
         return Service(host.service.name, host.service.port, peers)
 
     @cached_property
-    def _serving(self) -> dict[str, HostSpec]:
-        return {other.service.name: other for other in reversed(self._topology.hosts) if other.service}
+    def _serving(self) -> dict[str, list[HostSpec]]:
+        copies: dict[str, list[HostSpec]] = {}
+        for host in self._topology.hosts:
+            if host.service:
+                copies.setdefault(host.service.name, []).append(host)
+        return copies
 
     def _url(self, caller: HostSpec, callee: HostSpec) -> str:
         port = callee.service.port if callee.service else 0
@@ -436,7 +443,8 @@ def from_dict(data: dict[str, Any]) -> Plan:
 
 def _tupled(value: dict[str, Any]) -> dict[str, Any]:
     """Return ``value`` with tuples for its lists, and for the lists in these."""
-    return {
-        key: tuple(tuple(part) if isinstance(part, list) else part for part in item) if isinstance(item, list) else item
-        for key, item in value.items()
-    }
+    return {key: _frozen(item) for key, item in value.items()}
+
+
+def _frozen(item: Any) -> Any:  # noqa: ANN401 - any JSON value
+    return tuple(map(_frozen, item)) if isinstance(item, list) else item

@@ -163,7 +163,7 @@ class Matrix:
     def called(self) -> frozenset[str]:
         """The addresses at which services are called by others."""
         services = (host.service for host in self.plan.hosts if host.service)
-        return frozenset(url_host(url) for service in services for _, url in service.peers)
+        return frozenset(url_host(url) for service in services for url in service.calls)
 
     def destinations(self, host: str) -> tuple[str, ...]:
         """Return the addresses of a host."""

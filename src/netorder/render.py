@@ -122,7 +122,7 @@ def _services(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
         if host.service:
             address = host.ports[0].addresses[0]
             url = f"http://{f'[{address}]' if ':' in address else address}:{host.service.port}"
-            calls = ", ".join(names[url_host(peer)] for _, peer in host.service.peers)
+            calls = ", ".join(names[url_host(peer)] for peer in host.service.calls)
             yield host.service.name, url, f"on {host.name}" + (f", calls {calls}" if calls else "")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import yaml
 ROLE = Path(__file__).parents[2] / "roles" / "calculator"
 BUILT = {"stdout": "built calculator.pyz 0123456789ab"}
 PEERS = {name: f"http://192.168.2.{20 + at}:{50001 + at}" for at, name in enumerate(("sum", "sub", "mul", "div"))}
+PEERS["sum"] += ",http://192.168.2.30:50001"  # a second copy
 
 
 def load(path):
@@ -33,7 +35,8 @@ def unit(request, tmp_path_factory):
     """Yield the unit's path, rendered by Ansible itself."""
     service, peers = request.param
     path = tmp_path_factory.mktemp("unit") / f"netorder-{service}.service"
-    variables = load("defaults/main.yml") | {"calculator_service": service, "calculator_peers": peers}
+    given = {name: urls.split(",") if "," in urls else urls for name, urls in peers.items()}
+    variables = load("defaults/main.yml") | {"calculator_service": service, "calculator_peers": given}
     arguments = f"src={ROLE}/templates/calculator.service.j2 dest={path}"
     inputs = path.with_suffix(".yml")
     inputs.write_text(
@@ -59,7 +62,7 @@ def test_command_line(unit):
     artefact = "/usr/local/lib/netorder-calculator-0123456789ab.pyz"
     expected = f"ExecStart=/usr/bin/python3 -I {artefact} {service} --host 0.0.0.0 --port {port}"
     if service == "calculator":
-        expected += "".join(f' --{name} "{url}"' for name, url in sorted(PEERS.items()))
+        expected += "".join(f" --{name} {url}" for name, url in sorted(PEERS.items()))
     assert [line for line in unit.read_text().splitlines() if line.startswith("ExecStart=")] == [expected]
 
 
@@ -69,3 +72,23 @@ def test_systemd_accepts_the_unit(unit):
         pytest.skip("systemd-analyze is not installed")
     done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
     assert [line for line in done.stderr.splitlines() if unit.name in line] == []
+
+
+def test_exposure(unit):
+    """What `systemd-analyze security` counts against the unit is 2.0 at most, of 10."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", unit]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin"})
+    assert float(re.search(r"Overall exposure level for \S+: ([0-9.]+) ", done.stdout)[1]) <= 2.0
+
+
+def test_own_user_and_no_capabilities(unit):
+    """The settings that the score alone would not miss."""
+    lines = unit.read_text().splitlines()
+    for setting in (
+        *("DynamicUser=yes", "CapabilityBoundingSet=", "AmbientCapabilities=", "NoNewPrivileges=yes"),
+        *("ProtectSystem=strict", "PrivateTmp=yes", "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX"),
+        *("SystemCallFilter=@system-service", "SystemCallFilter=~@privileged @resources"),
+    ):
+        assert setting in lines

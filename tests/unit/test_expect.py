@@ -20,6 +20,7 @@ from netorder.model import (
     SecurityGroup,
     Service,
     Subnet,
+    url_host,
 )
 from netorder.plan import plan as make_plan
 from netorder.reach import Matrix
@@ -219,12 +220,17 @@ def test_the_report_shows_open_ports_and_spells_out_what_is_wrong() -> None:
 
 
 def test_a_service_listens_where_it_is_called() -> None:
-    """On IPv4, but on IPv6 where its host has nothing else or its caller comes by that; it is asked there only."""
+    """On the address that its caller has, whatever its IP version, and on no other; it is asked there only."""
     topology = load(Path(__file__).parents[1] / "golden/good/dual-stack.yml")
     the_plan = make_plan(topology)
     matrix = Matrix(the_plan)
     hosts = {one.name: one for one in the_plan.hosts}
-    assert [name for name, one in hosts.items() if one.service and listens_on(matrix, one) == "::"] == ["six", "mul"]
+    listening = {name: listens_on(matrix, one) for name, one in hosts.items() if one.service}
+    called = {url_host(url) for one in hosts.values() if one.service for url in one.service.calls}
+    assert {name: address for name, address in listening.items() if address not in called} == {
+        "calc": hosts["calc"].addresses[0]
+    }
+    assert [name for name, address in listening.items() if ":" in address] == ["six", "mul"]
     probes = from_inside(matrix, hosts["calc"])
     asked = {(probe.name, probe.address) for probe in probes if probe.port > 50000}
     assert asked == {

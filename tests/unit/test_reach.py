@@ -135,7 +135,7 @@ def test_the_shipped_topologies_do_what_they_say(path: Path):
     matrix = Matrix(the_plan)
     owners = {address: host for host in the_plan.hosts for address in host.addresses}
     for host in the_plan.hosts:
-        for _, url in host.service.peers if host.service else ():
+        for url in host.service.calls if host.service else ():
             address = url.removeprefix("http://").rpartition(":")[0].strip("[]")
             service = owners[address].service
             assert service

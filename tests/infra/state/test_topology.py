@@ -75,12 +75,13 @@ def test_the_routes_are_written_down(routed: Host, on: On) -> None:
 
 
 def test_the_service_runs_now_and_at_boot(serving: Host, on: On) -> None:
-    """Listening on its port, under an account that is not root's."""
+    """Listening on its port at the plan's address alone, under an account that is not root's."""
     assert serving.service
     guest = on(serving)
     unit = guest.service(f"netorder-{serving.service.name}")
     assert (unit.is_running, unit.is_enabled) == (True, True)
-    assert guest.socket(f"tcp://0.0.0.0:{serving.service.port}").is_listening
+    listening = [place for place in guest.socket.get_listening_sockets() if place.endswith(f":{serving.service.port}")]
+    assert listening == [f"tcp://{serving.port.address}:{serving.service.port}"]
     user = guest.check_output(f"ps -o user= -p $(systemctl show -p MainPID --value netorder-{serving.service.name})")
     assert user.strip() not in {"root", ""}
 

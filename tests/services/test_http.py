@@ -5,149 +5,15 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import queue
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-
-REFERENCE = Path(__file__).parents[1] / "reference"
-OPERATIONS = ("sum", "sub", "mul", "div")
-
-
-class Service:
-    """A running service; ``port`` is read from its log."""
-
-    def __init__(self, *arguments):
-        command = [sys.executable, "-m", "calculator", *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        first = self.process.stdout.readline()
-        assert " listening on 127.0.0.1 port " in first
-        self.port = int(first.split()[-1])
-        self.log = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self):
-        for line in self.process.stdout:
-            self.log.put(line)
-
-    def stop(self):
-        """Return the exit status after SIGTERM."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=20)
-
-    @property
-    def url(self):
-        """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
-
-    def ask(self, body, method="POST", path="/", headers=()):
-        """Return (status, line, headers) of one request on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request(method, path, body, dict(headers))
-            response = connection.getresponse()
-            return response.status, response.read().decode("ascii"), response.headers
-        finally:
-            connection.close()
-
-    def raw(self, data):
-        """Return all that comes back for these bytes, the connection's end included."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
-            connection.sendall(data)
-            return b"".join(iter(lambda: connection.recv(65536), b""))
-
-
-@contextmanager
-def running(*arguments):
-    service = Service(*arguments)
-    try:
-        yield service
-    finally:
-        service.stop()
-
-
-def calculator(urls, *options):
-    peers = [part for name in OPERATIONS for part in (f"--{name}", urls[name])]
-    return running("calculator", "--port", "0", *peers, *options)
-
-
-@pytest.fixture(scope="session")
-def services():
-    """Yield the five services, started once."""
-    started = {name: Service(name, "--port", "0", "--client-timeout", "1") for name in OPERATIONS}
-    with calculator({name: service.url for name, service in started.items()}) as front:
-        yield started | {"calculator": front}
-    for service in started.values():
-        service.stop()
-
-
-class Fake:
-    """A service on a port of its own that plays ``script``: a function of the connection, run for each connection."""
-
-    def __init__(self):
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        self.script = None
-        self.connections = 0
-        threading.Thread(target=self._serve, daemon=True).start()
-
-    def _serve(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            threading.Thread(target=self._play, args=(connection,), daemon=True).start()
-
-    def _play(self, connection):
-        with connection:
-            self.script(connection)
-
-    def close(self):
-        """Take no further connection."""
-        self.listener.close()
-
-
-def reply(text, status="200 OK"):
-    return f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode()
-
-
-def answers(data):
-    """Return a script that answers each request with these bytes and keeps the connection."""
-
-    def script(connection):
-        while connection.recv(65536):
-            connection.sendall(data)
-
-    return script
-
-
-@pytest.fixture
-def fake():
-    service = Fake()
-    yield service
-    service.close()
-
-
-@pytest.fixture
-def front(fake):
-    """Yield a calculator whose sum is ``fake``; nothing listens where it looks for sub."""
-    unused = socket.socket()
-    unused.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused, and nobody else takes the port
-    refusing = f"http://127.0.0.1:{unused.getsockname()[1]}"
-    urls = dict.fromkeys(OPERATIONS, refusing) | {"sum": fake.url}
-    with calculator(urls, "--timeout", "0.5") as service:
-        service.refusing = refusing
-        yield service
-    unused.close()
+from harness import OPERATIONS, REFERENCE, answers, calculator, reply
 
 
 @pytest.mark.parametrize("kind", ["operations", "calculator"])
@@ -180,8 +46,8 @@ def test_every_request_is_logged(services):
     lines = []
     while not lines or "1b[31m" not in lines[-1]:
         lines.append(service.log.get(timeout=20))
-    assert "POST / '15 5' -> 200 3\n" in lines[-2]
-    assert "POST / '1\\n2 \\x1b[31m' -> 400 the first operand '1\\n2' is not a number\n" in lines[-1]
+    assert "POST / '15 5' -> 200 3 [" in lines[-2]
+    assert "POST / '1\\n2 \\x1b[31m' -> 400 the first operand '1\\n2' is not a number [" in lines[-1]
 
 
 def test_health(services):
@@ -195,15 +61,19 @@ def test_health(services):
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
-        ("GET", "/", "POST"),
-        ("HEAD", "/", "POST"),
-        ("PUT", "/", "POST"),
-        ("DELETE", "/x", "POST"),
+        ("GET", "/x", "POST"),
+        ("HEAD", "/x", "POST"),
+        ("PUT", "/x", "POST"),
+        ("DELETE", "/", "POST"),
         ("POST", "/healthz", "GET, HEAD"),
+        ("POST", "/readyz", "GET, HEAD"),
+        ("PUT", "/metrics", "GET, HEAD"),
     ],
 )
 def test_wrong_method(services, name, method, path, allow):
     """405 names the methods that are allowed."""
+    if (name, path) == ("calculator", "/"):
+        allow = "GET, HEAD, POST"  # the page
     status, line, headers = services[name].ask("2 3", method, path)
     assert (status, headers["Allow"]) == (405, allow)
     assert line == (
@@ -464,37 +334,6 @@ def test_stop_finishes_the_request_under_way(fake):
         assert service.process.wait(timeout=20) == 0
 
 
-URLS = [part for name in OPERATIONS for part in (f"--{name}", "http://127.0.0.1:1")]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        ([], "calculator: the following arguments are required: SERVICE"),
-        (["sum"], "calculator sum: the following arguments are required: --port"),
-        (["sum", "--port", "70000"], "calculator sum: argument --port: '70000' is not a whole number from 0 to 65535"),
-        (["sum", "--port", "http"], "calculator sum: argument --port: 'http' is not a whole number from 0 to 65535"),
-        (["sum", "--port", "1", "--sum", "x"], "calculator: unrecognized arguments: --sum x"),
-        (["calculator", "--port", "1"], ("calculator calculator: the following arguments are required: "
-         "--sum, --sub, --mul, --div")),
-        (["calculator", "--port", "1", *URLS, "--sum", "127.0.0.1:50001"], ("calculator: argument --sum: "
-         "'127.0.0.1:50001' is not a URL such as http://192.168.2.20:50001")),
-        (["calculator", "--port", "1", *URLS, "--sum", "https://a:1"], ("calculator: argument --sum: "
-         "'https://a:1' is not a URL such as http://192.168.2.20:50001")),
-        (["calculator", "--port", "1", *URLS, "--div", "http://a:99999"], ("calculator: argument --div: "
-         "'http://a:99999': the port is not a number from 1 to 65535")),
-        (["calculator", "--port", "1", *URLS, "--mul", "http://a:1/?x"], ("calculator: argument --mul: "
-         "'http://a:1/?x': only a host, a port and a path may stand after http://")),
-        (["calculator", "--port", "1", *URLS, "--mul", "http://[::1"], ("calculator: argument --mul: "
-         "'http://[::1' is not a URL such as http://192.168.2.20:50001")),
-    ],
-)  # fmt: skip
-def test_wrong_configuration(arguments, line):
-    """One line and status 2, before anything listens."""
-    done = subprocess.run([sys.executable, "-m", "calculator", *arguments], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{line} (see --help)\n")
-
-
 def test_port_in_use(services):
     """One line and status 1."""
     port = services["sum"].port
@@ -502,13 +341,6 @@ def test_port_in_use(services):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     line = f"calculator: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
-
-
-def test_help():
-    """The help shows how to start all five and how to ask."""
-    done = subprocess.run([sys.executable, "-m", "calculator", "--help"], capture_output=True, text=True, check=True)
-    for word in (*OPERATIONS, "calculator calculator --port 50000 --sum http://127.0.0.1:50001", "curl -d"):
-        assert word in done.stdout
 
 
 def test_tells_systemd(tmp_path):
