@@ -199,7 +199,7 @@ def test_deeper_nesting(services):
     with calculator({name: services[name].url for name in OPERATIONS}, "--max-body", "1048576") as front:
         text = "(" * 100_000 + "1+1" + ")" * 100_000
         assert front.ask(text)[:2] == (200, "result = 2\r\n")
-        assert front.ask(text[:150_000])[:2] == (400, "column 100000: '(' is never closed\r\n")
+        assert front.ask(text[:150_000])[:2] == (400, "column 50003: '(' is never closed\r\n")
 
 
 def test_refused_peer(front):
