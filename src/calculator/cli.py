@@ -33,17 +33,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a service; 0 after a stop by signal, 1 when it cannot listen, 2 when its configuration is wrong."""
     try:
         configuration, check = config.read(arguments, os.environ)
-        log = Log(configuration.service, configuration.log)
     except config.ConfigurationError as error:
         for line in error.args:
             print(f"calculator: {line} (see --help)", file=sys.stderr)
         return 2
-    except OSError as error:
-        print(f"calculator: --log journal: {error.strerror}", file=sys.stderr)
-        return 2
     if check:
         print("the configuration is correct")
         return 0
+    try:
+        log = Log(configuration.service, configuration.log)
+    except OSError as error:
+        print(f"calculator: --log {configuration.log}: {error.strerror or error}", file=sys.stderr)
+        return 2
     try:
         asyncio.run(_run(configuration, log))
     except OSError as error:

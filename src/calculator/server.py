@@ -422,10 +422,13 @@ class _Client(asyncio.Protocol):
             ahead, self._ahead = self._ahead, b""
             self._take(ahead)
         if self._task is None and not self._blocked and not self._closing and not self._ahead:
-            if self._ended and self._http is None:
+            if not self._ended:
+                self._transport.resume_reading()
+            elif self._http is None:
                 self._transport.close()
             else:
-                self._transport.resume_reading()
+                self._http.receive_data(b"")
+                self._read(self._http)
 
     def _read(self, http: h11.Connection) -> bytes:
         """Let h11 read on; the bytes after the request, once it is complete and was answered."""

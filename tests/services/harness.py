@@ -37,6 +37,11 @@ class Service:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=20)
 
+    def kill(self):
+        """End it, whatever its state."""
+        self.process.kill()
+        self.process.wait()
+
     @property
     def url(self):
         """Where it listens."""

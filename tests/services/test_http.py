@@ -194,6 +194,14 @@ def test_deep_nesting(services):
     assert services["calculator"].ask(text)[:2] == (200, "result = 1\r\n")
 
 
+def test_deeper_nesting(services):
+    """100,000 parentheses, where the limit lets them in; and 100,000 that are never closed."""
+    with calculator({name: services[name].url for name in OPERATIONS}, "--max-body", "1048576") as front:
+        text = "(" * 100_000 + "1+1" + ")" * 100_000
+        assert front.ask(text)[:2] == (200, "result = 2\r\n")
+        assert front.ask(text[:150_000])[:2] == (400, "column 50003: '(' is never closed\r\n")
+
+
 def test_refused_peer(front):
     """503 when nothing listens."""
     line = f"sub ({front.refusing}) cannot be reached: connection refused\r\n"

@@ -201,9 +201,8 @@ class Copies:
     """Three copies of sum, on three addresses, and a calculator in front of them."""
 
     def __init__(self, stack, *options):
-        self.services = [Service("sum", "--port", "0", "--host", f"127.0.0.{10 + number}") for number in range(3)]
-        for service in self.services:
-            stack.callback(lambda service=service: service.process.poll() is None and service.stop())
+        self._stack = stack
+        self.services = [self._run("0", f"127.0.0.{10 + number}") for number in range(3)]
         self.urls = [f"http://127.0.0.{10 + number}:{each.port}" for number, each in enumerate(self.services)]
         urls = dict.fromkeys(OPERATIONS, ",".join(self.urls))
         self.front = stack.enter_context(calculator(urls, *options))
@@ -211,7 +210,12 @@ class Copies:
     def start(self, number):
         """Start a copy again, where it was."""
         host, port = self.urls[number].removeprefix("http://").split(":")
-        self.services[number] = Service("sum", "--port", port, "--host", host)
+        self.services[number] = self._run(port, host)
+
+    def _run(self, port, host):
+        service = Service("sum", "--port", port, "--host", host)
+        self._stack.callback(service.kill)
+        return service
 
     def up(self):
         """Return how many copies the calculator sends calls to."""
@@ -253,8 +257,6 @@ def test_lost_copy_loses_nothing(copies, number):
         load.wait(1000)
         copies.wait_up(2)
     assert list(load.outcomes) == ["right"]
-    copies.services[0].process.kill()
-    copies.services[0].process.wait()
 
 
 def test_no_copy_left(copies):
