@@ -83,6 +83,7 @@ class _Drawer:
         self._v6 = dict(zip(self._names, IPv6Network("fd00:20::/60").subnets(new_prefix=64), strict=False))
         self._external = [self._chance(4) for _ in joined]
         self._pool = self._chance(2)
+        self._taken = 0
         self._hosts = self._draw_hosts()
         self._on = {name: [host for host, its in self._hosts.items() if name in _networks(its)] for name in self._names}
         self._groups = {
@@ -99,7 +100,7 @@ class _Drawer:
         if self._joined:
             document["routers"] = {f"r{index}": self._router(index) for index in range(len(self._joined))}
         document["hosts"] = self._hosts
-        document["allow"] = [self._rule() for _ in range(self._draw(st.integers(0, 6)))]
+        document["allow"] = [self._rule() for _ in range(self._draw(st.integers(0, 9)))]
         return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=120)
 
     def _chance(self, one_in: int) -> bool:
@@ -112,9 +113,11 @@ class _Drawer:
         ]
         if not self._pool or self._versions[name] != "46":
             network["cidr"] = prefixes[0] if len(prefixes) == 1 else prefixes
+        routed = any(self._names.index(name) in networks for networks in self._joined)
+        if routed and "cidr" in network and self._chance(6):
+            network["gateway"] = [str(one[name][-2]) for one in (self._v4, self._v6) if str(one[name]) in prefixes]
         # DHCP tells every host the same, which is wrong for those on other networks too
         if all(len(_networks(self._hosts[host])) == 1 for host in self._on[name]) and self._chance(3):
-            routed = any(self._names.index(name) in networks for networks in self._joined)
             network["routes"] = self._draw(st.sampled_from(["subnet", "host", "router"][: 2 + routed]))
         return network
 
@@ -149,12 +152,27 @@ class _Drawer:
             host["forward"] = True
         elif self._chance(3):
             host["count"] = self._draw(st.integers(1, min(6, left)))
+        else:
+            host |= self._by_hand(names)
         if "4" in self._versions[names[0]] and self._gate(names[0]) and self._chance(2):
             host["floating_ip"] = True
         if self._chance(3):
             host["groups"] = self._draw(st.lists(st.sampled_from(GROUPS), min_size=1, max_size=2, unique=True))
         if self._chance(4):
             host["service"] = {"name": "sum", "port": self._draw(st.sampled_from(PORTS))}
+        return host
+
+    def _by_hand(self, names: list[str]) -> dict[str, Any]:
+        """Draw an address, and a route to somewhere else, that are written down."""
+        host: dict[str, Any] = {}
+        known = [name for name in names if self._versions[name] == "4"]
+        # what each may have for itself: the number of the host is not known here, that of the draws is
+        self._taken += 1
+        if known and self._chance(3):
+            addresses = {name: str(self._v4[name][100 + self._taken]) if name in known else {} for name in names}
+            host |= {"networks": addresses} if len(names) > 1 else {"address": addresses[names[0]]}
+        if known and self._chance(6):
+            host["routes"] = [{"to": f"10.99.{self._taken}.0/24", "via": str(self._v4[known[0]][90])}]
         return host
 
     def _islands(self, version: str) -> dict[str, str]:
@@ -212,7 +230,7 @@ class _Drawer:
 
 
 def _networks(host: dict[str, Any]) -> list[str]:
-    return host["networks"] if "networks" in host else [host["network"]]
+    return list(host["networks"]) if "networks" in host else [host["network"]]
 
 
 def _list(value: Any) -> list[Any]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CLONE_NEWNET = 0x40000000  # <sched.h>
+# Debian's ip and nft are where only root looks
+ENVIRONMENT = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -99,7 +101,8 @@ class Namespace:
         return ports
 
     def _run(self, command: list[str], lines: list[str]) -> str:
-        done = subprocess.run(command, input="\n".join(lines) + "\n", capture_output=True, text=True, check=False)
+        text = "\n".join(lines) + "\n"
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, env=ENVIRONMENT)
         if done.returncode != 0:
             numbered = "\n".join(f"{number:4} {line}" for number, line in enumerate(lines, 1))
             raise NamespaceError(f"{self.name}: {' '.join(command)}: {done.stderr.strip()}\n{numbered}")

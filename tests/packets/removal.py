@@ -10,6 +10,7 @@ from netorder.reach import Matrix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from ipaddress import IPv4Network, IPv6Network
 
     from netorder.model import Plan, Route
 
@@ -47,22 +48,34 @@ class Removal:
 
 
 def removals(plan: Plan) -> Iterator[Removal]:
-    """Yield ``plan`` without each of its routes: of a host, of a subnet, of a router."""
+    """Yield ``plan`` without each of its routes: of a host, of a subnet, of a router.
+
+    Those to somewhere outside the plan, which are written down and not derived, are left out.
+    """
+    own = [ip_network(subnet.cidr) for network in plan.networks for subnet in network.subnets]
+
+    def derived(routes: tuple[Route, ...]) -> list[Route]:
+        return [route for route in routes if any(_meet(ip_network(route.destination), prefix) for prefix in own)]
+
     for index, host in enumerate(plan.hosts):
-        for route in host.routes:
+        for route in derived(host.routes):
             changed = replace(host, routes=_without(host.routes, route))
             yield Removal(host.name, route, replace(plan, hosts=_changed(plan.hosts, index, changed)))
     for index, router in enumerate(plan.routers):
-        for route in router.routes:
+        for route in derived(router.routes):
             changed_router = replace(router, routes=_without(router.routes, route))
             yield Removal(router.name, route, replace(plan, routers=_changed(plan.routers, index, changed_router)))
     for index, network in enumerate(plan.networks):
         for place, subnet in enumerate(network.subnets):
-            for route in subnet.host_routes:
+            for route in derived(subnet.host_routes):
                 changed_subnet = replace(subnet, host_routes=_without(subnet.host_routes, route))
                 subnets = _changed(network.subnets, place, changed_subnet)
                 networks = _changed(plan.networks, index, replace(network, subnets=subnets))
                 yield Removal(f"subnet of {network.name}", route, replace(plan, networks=networks))
+
+
+def _meet(one: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) -> bool:
+    return one.version == other.version and one.overlaps(other)
 
 
 def _without(routes: tuple[Route, ...], route: Route) -> tuple[Route, ...]:

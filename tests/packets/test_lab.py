@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import namespaces
 import probes
@@ -210,3 +210,53 @@ def test_the_machine_itself_is_out_of_reach() -> None:
 
 def interfaces() -> set[str]:
     return {name for _, name in socket.if_nameindex()}
+
+
+RELAYED = """\
+topology: relayed
+networks: {a: {cidr: 10.1.0.0/24}, b: {cidr: 10.2.0.0/24}}
+hosts:
+  left: {network: a, address: 10.1.0.10}
+  right: {network: b, address: 10.2.0.10}
+  relay: {networks: {a: 10.1.0.20, b: 10.2.0.20}, forward: true}
+  other: {networks: {a: 10.1.0.30, b: 10.2.0.30}, forward: true}
+allow:
+  - {from: left, to: [right, relay, other], tcp: 80, udp: 53}
+"""
+
+
+def relayed(**changes: Any) -> Plan:
+    """Return the plan, with ``changes`` to the host by which the ways lead."""
+    the_plan = plan(parse(RELAYED))
+    return replace(
+        the_plan, hosts=tuple(replace(one, **changes) if one.name == "relay" else one for one in the_plan.hosts)
+    )
+
+
+def through(the_plan: Plan) -> set[str]:
+    """Return what of ``left`` and ``right`` is answered by the other."""
+    asked = [
+        Probe("left", "10.2.0.10", "tcp", 80),
+        Probe("left", "10.2.0.10", "udp", 53),
+        Probe("left", "10.2.0.10", "tcp", 81),
+    ]
+    with Lab(wire(the_plan), [80, 81, 53]) as lab:
+        return {f"{probe.protocol} {probe.port}" for probe in measure(lab, asked, ()).answers}
+
+
+def test_a_host_forwards() -> None:
+    assert through(relayed()) == {"tcp 80", "udp 53"}
+    assert through(relayed(forwarding=False)) == set()
+
+
+def test_ports_drop_addresses_that_are_not_theirs() -> None:
+    ports = next(host.ports for host in relayed().hosts if host.name == "relay")
+    assert all(port.allowed_address_pairs for port in ports)
+    assert through(relayed(ports=tuple(replace(port, allowed_address_pairs=()) for port in ports))) == set()
+
+
+def test_ports_drop_answers_to_questions_that_they_never_saw() -> None:
+    """The answer goes by the other host, whose ports would let the question in, and know nothing of it."""
+    astray = routed(relayed(), "right", [Route("10.1.0.0/24", "10.2.0.30")])
+    assert through(astray) == set()
+    assert wrong(astray, astray) == set()

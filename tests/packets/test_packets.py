@@ -6,6 +6,7 @@ Whatever is joined has a way, and no route is needless: without it a pair has no
 from __future__ import annotations
 
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,7 @@ from wiring import wire
 
 from netorder.plan import plan
 from netorder.reach import Matrix
-from netorder.topology import parse
+from netorder.topology import load, parse
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -28,7 +29,13 @@ if TYPE_CHECKING:
     from verdicts import Findings
 
     from netorder.model import Host, Plan
+    from netorder.spec import Topology
 
+ROOT = Path(__file__).parents[2]
+# all but the lab with its public addresses
+FILES = sorted(
+    {*ROOT.glob("topologies/*.yml"), *ROOT.glob("tests/golden/good/*.yml")} - {ROOT / "topologies/insa-lab.yml"}
+)
 EXAMPLES = 75  # of each shape
 ANY = [("icmp", None), ("tcp", 9)]  # without security groups a port is as good as another
 
@@ -46,7 +53,7 @@ def test_what_is_predicted_is_measured(shape: str, tally: Counter[str]) -> None:
     @given(topologies(shape), st.integers(min_value=0))
     def holds(text: str, pick: int) -> None:
         seen.add(text)
-        prove(text, pick, tally)
+        prove(parse(text), text, pick, tally)
 
     seen: set[str] = set()
     holds()
@@ -54,9 +61,20 @@ def test_what_is_predicted_is_measured(shape: str, tally: Counter[str]) -> None:
     assert len(seen) >= EXAMPLES * 5 // 6, "too few different topologies were drawn"
 
 
-def prove(text: str, pick: int, tally: Counter[str]) -> None:
-    """Check all that is predicted of a topology; ``pick`` says which of its routes is taken away with real packets."""
-    the_plan = plan(parse(text))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_examples_are_as_predicted(path: Path, tally: Counter[str]) -> None:
+    topology = load(path)
+    assert all(subnet.cidr.is_private for network in topology.networks for subnet in network.subnets)
+    prove(topology, path.read_text(encoding="utf-8"), 0, tally)
+    tally["topologies"] += 1
+
+
+def prove(topology: Topology, text: str, pick: int, tally: Counter[str]) -> None:
+    """Check all that is predicted of ``topology``, whose file says ``text``.
+
+    ``pick`` says which of its routes is taken away with real packets; that the others are needed is only computed.
+    """
+    the_plan = plan(topology)
     matrix, wiring, asked = Matrix(the_plan), wire(the_plan), kinds(the_plan)
     without = list(removals(the_plan))
     needless = [removed for removed in without if not removed.broken(matrix)]
