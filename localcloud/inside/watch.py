@@ -95,7 +95,10 @@ def helpers(supervisor: Supervisor) -> None:
             owner = supervisor.processes.get(name)
             if owner is None or owner.poll() is not None:
                 continue
-            found = run(["pgrep", "-f", f"privsep-helper --config-file {configuration}"], may_fail=True).split()
+            # as daemons, children of PID 1: on its way there a helper passes through other processes
+            found = run(
+                ["pgrep", "-P", "1", "-f", f"privsep-helper --config-file {configuration}"], may_fail=True
+            ).split()
             now |= {(owner.pid, pid) for pid in found}
             if any(pid not in found for mine, pid in known if mine == owner.pid):
                 print(f"a privileged helper of {name} was killed: starting {name} again", flush=True)
