@@ -134,5 +134,5 @@ def reached(matrix: Matrix, the_plan: Plan, source: str, target: str, version: i
 def report(findings: Findings, text: str, tally: Counter[str], lab: str) -> None:
     for state, count in findings.held.items():
         tally[f"probes {lab}: {state}, as predicted"] += count
-    tally["probes sent again to a slow machine"] += findings.repeated
+    tally["probes sent again: the machine was slow, or its kernel short of room"] += findings.repeated
     assert not findings.wrong, "\n".join([*map(str, findings.wrong), "", text])
