@@ -206,6 +206,18 @@ def settings(interfaces: list[dict[str, Any]]) -> Settings:
     return found
 
 
+def static_networks(links: Links, say: Settings) -> dict[str, list[str]]:
+    """Add the networks of static addresses to those of their interfaces; return the addresses not there yet."""
+    absent: dict[str, list[str]] = {}
+    for name, interface in say.items():
+        nets = links.setdefault(name, (0, []))[1]
+        for address in interface.static:
+            if ip_interface(address).network not in nets:
+                nets.append(ip_interface(address).network)
+                absent.setdefault(name, []).append(address)
+    return absent
+
+
 def kernel(versions: tuple[int, ...] = (4,)) -> set[Route]:
     """Return the static routes in force. In IPv4 they have no metric: DHCP's have one and are not ours."""
     found: set[Route] = set()
@@ -583,6 +595,7 @@ def converge(
     say = settings(interfaces or [])
     versions = (4, 6) if say or any(version(to) == IPV6 for to, _ in routes) else (4,)
     links = connected(versions)
+    absent = static_networks(links, say)
     manager = backend(links)
     before = manager.current()
     after = manager.wanted(routes, links, say)
@@ -594,7 +607,7 @@ def converge(
         versions = (4, 6)
     in_force = kernel(versions)
     add = routes - in_force
-    changed = before != after or bool(add) or kernel_before != kernel_after or bool(unwanted_defaults(say))
+    changed = before != after or kernel_before != kernel_after or bool(add or absent or unwanted_defaults(say))
     result = {
         "backend": manager.name,
         "changed": changed,
@@ -619,6 +632,9 @@ def converge(
         six = ["-6"] if version(destination) == IPV6 else []
         run("ip", *six, "route", "del", destination, "via", next_hop)
     remove_defaults(say)
+    for name, addresses in absent.items():
+        for address in addresses:
+            run("ip", "-6", "address", "replace", address, "dev", name, "nodad")
     put_in_force(add)
     if before != after:
         manager.apply(before, after)

@@ -280,6 +280,7 @@ class _Router(_Guest):
         super().__init__(root)
         self.defaults = {"eth0", "eth1"}
         self.six: set[tuple[str, str]] = set()
+        self.static: dict[str, list[dict[str, object]]] = {}
 
     def run(self, *command: str, check: bool = True) -> str:
         line = " ".join(command)
@@ -288,7 +289,14 @@ class _Router(_Guest):
             kept = {"-4": (False,), "-6": (True,)}.get(command[2], (False, True))
             return json.dumps(
                 [
-                    link | {"addr_info": [a for a in link["addr_info"] if (":" in a["local"]) in kept]}
+                    link
+                    | {
+                        "addr_info": [
+                            a
+                            for a in (*link["addr_info"], *self.static.get(link["ifname"], []))
+                            if (":" in a["local"]) in kept
+                        ]
+                    }
                     for link in self.LINKS
                 ]
             )
@@ -298,7 +306,14 @@ class _Router(_Guest):
             self.defaults.remove(command[-1])
         if line == "ip -json -6 route show table main":
             return json.dumps([{"dst": to, "gateway": via, "protocol": "static"} for to, via in sorted(self.six)])
+        if line.startswith("ip -6 address replace"):
+            address, length = command[4].split("/")
+            self.static.setdefault(command[6], []).append(
+                {"local": address, "prefixlen": int(length), "scope": "global"}
+            )
         if line.startswith("ip -6 route replace"):
+            # as the kernel does: the next hop must be on a network that is there
+            assert any(command[6].startswith(net) for net in ("fd00:1::", *(["fd00:3::"] if self.static else [])))
             self.six.add((command[4], command[6]))
         if line.startswith("ip -6 route del"):
             self.six.remove((command[4], command[6]))
@@ -369,6 +384,15 @@ def test_a_second_run_on_several_interfaces_changes_nothing(static_routes: Modul
     router.commands.clear()
     result = converge(static_routes)
     assert (result["changed"], result["in_line"], router.edits()) == (False, True, [])
+
+
+def test_a_next_hop_on_a_static_network_of_the_same_run(static_routes: ModuleType, router: _Router) -> None:
+    """Nobody announces that network: the host has it by the very address that the run gives it, first."""
+    route = ("fd00:8::/64", "fd00:3::9")
+    result = static_routes.converge({route}, [], check_mode=False, interfaces=BOTH, forwarding=False)
+    assert result["added"] == ["fd00:8::/64 via fd00:3::9"]
+    assert route in router.six
+    assert static_routes.converge({route}, [], check_mode=False, interfaces=BOTH, forwarding=False)["in_line"]
 
 
 def test_an_interface_that_is_not_there_yet_is_an_error(static_routes: ModuleType, router: _Router) -> None:
