@@ -1,4 +1,3 @@
-
 """Time and memory of planning, beside what a user would pick instead. `make bench-plan` runs it.
 
 Each size is planned in a process of its own, several times; the table shows medians. The rivals read the same file with

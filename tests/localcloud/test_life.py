@@ -212,7 +212,8 @@ def serving(cloud):
 def test_every_killed_process_comes_back(cloud, guest):
     """Each process in turn; then the guest runs on, the same one, and another can be made."""
     alive = guest.ssh(guest.address, "cat /proc/sys/kernel/random/boot_id; stat -c %Y /proc/1")
-    wanted = Counter(serving(cloud).values())
+    # privileged helpers are started when they are needed
+    wanted = Counter(command for command in serving(cloud).values() if "privsep-helper" not in command)
     steps = [name for name, step in cloud.steps().items() if step["kind"] == "process"]
     assert len(steps) == 23
     assert wanted.total() > len(steps)
