@@ -537,20 +537,24 @@ def put_in_force(routes: set[Route]) -> None:
         run("ip", *six, "route", "replace", destination, "via", next_hop, "proto", "static")
 
 
-def unwanted_defaults(say: Settings) -> list[tuple[int, str]]:
-    """Return IP version and interface of each default route in force that must not be used."""
+def unwanted_defaults(say: Settings) -> list[tuple[int, str, str]]:
+    """Return IP version, interface and protocol of each default route in force that must not be used.
+
+    Those of protocol static are planned: where several routers advertise themselves, one is told to be the gateway.
+    """
     return [
-        (one, name)
+        (one, name, route.get("protocol", "boot"))
         for name, interface in sorted(say.items())
         for one in interface.unwanted
-        if listed(f"-{one}", "route", "show", "default", "dev", name)
+        for route in listed(f"-{one}", "route", "show", "default", "dev", name)
+        if route.get("protocol") != "static"
     ]
 
 
 def remove_defaults(say: Settings) -> None:
     """Remove these routes; networkd adds one once more if an advertisement came before it read its files."""
-    for one, name in unwanted_defaults(say):
-        run("ip", f"-{one}", "route", "del", "default", "dev", name, check=False)
+    for one, name, protocol in unwanted_defaults(say):
+        run("ip", f"-{one}", "route", "del", "default", "dev", name, "proto", protocol, check=False)
 
 
 SYSCTL = "sysctl.d/60-netorder.conf"

@@ -301,9 +301,14 @@ class _Router(_Guest):
                 ]
             )
         if line.startswith("ip -json -4 route show default dev "):
-            return json.dumps([{"dst": "default"}] if command[-1] in self.defaults else [])
+            return json.dumps([{"dst": "default", "protocol": "dhcp"}] if command[-1] in self.defaults else [])
+        if line.startswith("ip -json -6 route show default dev "):
+            mine = [{"dst": "default", "protocol": "static"}] if ("::/0", "fd00:1::9") in self.six else []
+            return json.dumps(mine)
         if line.startswith("ip -4 route del default dev "):
-            self.defaults.remove(command[-1])
+            assert command[-2:] == ("proto", "dhcp")
+            self.defaults.remove(command[-3])
+        assert not line.startswith("ip -6 route del default")
         if line == "ip -json -6 route show table main":
             return json.dumps([{"dst": to, "gateway": via, "protocol": "static"} for to, via in sorted(self.six)])
         if line.startswith("ip -6 address replace"):
@@ -393,6 +398,15 @@ def test_a_next_hop_on_a_static_network_of_the_same_run(static_routes: ModuleTyp
     assert result["added"] == ["fd00:8::/64 via fd00:3::9"]
     assert route in router.six
     assert static_routes.converge({route}, [], check_mode=False, interfaces=BOTH, forwarding=False)["in_line"]
+
+
+def test_a_planned_default_route_is_not_an_unwanted_one(static_routes: ModuleType, router: _Router) -> None:
+    """Where several routers advertise themselves, their routes are unwanted and the planned one stays."""
+    both = [BOTH[0] | {"unwanted": [6]}, BOTH[1]]
+    route = ("::/0", "fd00:1::9")
+    static_routes.converge({route}, [], check_mode=False, interfaces=both, forwarding=False)
+    assert route in router.six
+    assert static_routes.converge({route}, [], check_mode=False, interfaces=both, forwarding=False)["in_line"]
 
 
 def test_an_interface_that_is_not_there_yet_is_an_error(static_routes: ModuleType, router: _Router) -> None:
