@@ -80,6 +80,21 @@ def test_boots_from_its_own_snapshot(guests):
         assert guests.ssh(first, command) != guests.ssh(second, command)
 
 
+def test_a_killed_guest_is_started_again(cloud, guests):
+    """The process that is the guest ends by force; Nova sees it stopped; it is started as its user would."""
+    address = guests.server("killed")
+    guests.reached(address)
+    boot = guests.ssh(address, "cat /proc/sys/kernel/random/boot_id")
+    server = guests.servers["killed"].id
+    cloud.inside("pkill", "-9", "-f", f"qemu-system-x86_64 .*-uuid {server}")
+
+    def again():
+        return guests.ssh(address, "cat /proc/sys/kernel/random/boot_id", patience=5) not in (None, boot)
+
+    until(again, 180)
+    assert guests.cloud.compute.get_server(server).status == "ACTIVE"
+
+
 def test_five_at_once_all_have_their_network(guests):
     """Asked for in one breath; every one answers."""
     addresses = [guests.server(f"at-once-{number}") for number in range(5)]

@@ -245,22 +245,6 @@ def test_every_killed_process_comes_back(cloud, guest):
     guest.reached(second)
 
 
-def test_a_killed_guest_is_started_again(cloud, guest):
-    """The process that is the guest ends by force; Nova sees it stopped; it is started as its user would."""
-    virsh = ("virsh", "-c", cloud.cloud.parameters()["libvirt_uri"])
-    names = cloud.inside(*virsh, "list", "--name").split()
-    assert len(names) == 2
-    before = {one: cloud.inside(*virsh, "domid", one) for one in names}
-    for pid in cloud.inside("pgrep", "-f", "libvirt_lxc --name").split():
-        cloud.inside("kill", "-9", pid)
-
-    def again():
-        return {one: cloud.inside(*virsh, "domid", one).strip() for one in names}
-
-    until(lambda: all(now.isdigit() and now != before[one].strip() for one, now in again().items()), 180)
-    guest.reached(guest.address)
-
-
 def test_everything_killed_at_once_comes_back(cloud, guest):
     """All processes but the first, supervisor and guests too: all is started again, the guest as well."""
     before = cloud.cloud.pid()
