@@ -181,16 +181,15 @@ class Allow:
             path = ("hosts", entry, "service")
             for peer in PEERS.get(services[names[0]].name, ()) if names[0] in services else ():
                 if peer in serving:
-                    self._check_peer(path, entry, names[0], peer, serving[peer])
+                    self._check_peer(path, entry, names[0], serving[peer])
                 elif not self._reader.refused("hosts", "*", "service"):
                     message = f"`{entry}` calls `{peer}`, and no host has it; add one with `service: {peer}`"
                     self._reader.error(path, message)
 
-    def _check_peer(self, path: Path, entry: str, host: str, peer: str, serving: list[str]) -> None:
-        callee = serving[0]
-        if len(serving) > 1:
-            names = ", ".join(f"`{name}`" for name in serving)
-            self._reader.warning(path, f"{names} all have service `{peer}`; `{entry}` calls the first, `{callee}`")
-        its, others = self._checker.networks_of.get(host), self._checker.networks_of.get(callee)
-        if its and others and not any(self._checker.meet(one, other) for one in its for other in others):
-            self._reader.error(path, f"`{entry}` calls `{callee}`, and no router joins their networks; join them")
+    def _check_peer(self, path: Path, entry: str, host: str, serving: list[str]) -> None:
+        """Each copy of a called service must be where the caller can come to."""
+        its = self._checker.networks_of.get(host)
+        for callee in serving:
+            others = self._checker.networks_of.get(callee)
+            if its and others and not any(self._checker.meet(one, other) for one in its for other in others):
+                self._reader.error(path, f"`{entry}` calls `{callee}`, and no router joins their networks; join them")
