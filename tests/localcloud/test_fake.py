@@ -51,7 +51,8 @@ def test_many_hosts_at_once_and_after_a_restart(cloud):
         api.compute.delete_server(server)
 
     def gone():
-        return not list(api.compute.servers()) and not list(api.network.ports(network_id=network.id))
+        left = api.network.ports(network_id=network.id, device_owner="compute:nova")
+        return not list(api.compute.servers()) and not list(left)
 
     until(gone, 300, 2)
     api.network.delete_network(network)
