@@ -155,20 +155,47 @@ class Supervisor:
             status = process.wait()
             if self.stopping.is_set():
                 return
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # children of a parent that was killed: workers, Erlang's node
+            self.kill(process)
             restarts += 1
             self.report(step.name, state="restarting", restarts=restarts, last_status=status)
             if self.stopping.wait(RESPAWN_PAUSE):
                 return
-            if step.prepare:
-                step.prepare()
-            process = self.spawn(step)
-            self.report(step.name, pid=process.pid)
-            if self.await_ready(step, process):
-                self.report(step.name, state="running")
-                if step.on_respawn:
-                    step.on_respawn()
+            process = self.again(step)
+
+    def again(self, step: Step) -> subprocess.Popen[bytes]:
+        """Start a process that ended; what goes wrong meanwhile is told, and tried again until the cloud stops."""
+        while True:
+            try:
+                if step.prepare:
+                    step.prepare()
+                process = self.spawn(step)
+                self.report(step.name, pid=process.pid)
+                if self.await_ready(step, process):
+                    self.settle(step, process)
+            except (OSError, RuntimeError) as error:
+                self.report(step.name, state="restarting", why=str(error))
+                self.kill(self.processes[step.name])
+                if not self.stopping.wait(RESPAWN_PAUSE):
+                    continue
+            return self.processes[step.name]
+
+    def settle(self, step: Step, process: subprocess.Popen[bytes]) -> None:
+        """Do what is due at a respawn, as often as it takes: it needs processes that may be on their way back too."""
+        while step.on_respawn and process.poll() is None:
+            try:
+                step.on_respawn()
+                break
+            except (OSError, RuntimeError) as error:
+                self.report(step.name, why=str(error))
+                if self.stopping.wait(RESPAWN_PAUSE):
+                    return
+        self.report(step.name, state="running", why="")
+
+    @staticmethod
+    def kill(process: subprocess.Popen[bytes]) -> None:
+        """End what is left of a process and its children: workers, Erlang's node."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
     def stop(self, grace: float = 2) -> None:
         """End all processes at once, by force those that do not obey in time (seconds)."""

@@ -21,11 +21,12 @@ ROOT = Path(__file__).resolve().parents[2]
 BASE = Path(os.environ.get("LOCALCLOUD_DIR") or ROOT / ".localcloud").resolve()
 
 
-def until(true, patience=60.0, pause=0.2):
-    """Wait until ``true()`` gives something and return that; the last answer is the failure's text."""
+def until(true, patience=60.0, pause=0.2, told=str):
+    """Wait until ``true()`` gives something and return that; what ``told()`` returns is the failure's text."""
     deadline = time.monotonic() + patience
     while not (answer := true()):
-        assert time.monotonic() < deadline, f"not after {patience} s: {true.__name__}"
+        late = time.monotonic() > deadline
+        assert not late, f"not after {patience} s: {true.__name__}\n{told()}"
         time.sleep(pause)
     return answer
 

@@ -229,7 +229,7 @@ def test_every_killed_process_comes_back(cloud, guest):
             well = all(step["state"] in ("running", "done") for step in cloud.steps().values())
             return pid not in now and well and not wanted - Counter(now.values())
 
-        until(back, 120)
+        until(back, 120, told=lambda: f"{cloud.command('status').stdout}\n{wanted - Counter(serving(cloud).values())}")
     restarts = {name for name in steps if cloud.steps()[name].get("restarts")}
     assert restarts == set(steps)
     assert "started again" in cloud.command("status").stdout
