@@ -6,24 +6,28 @@ Each step finds what an earlier, killed run left by marker and name, so stopping
 from __future__ import annotations
 
 import base64
+import contextlib
+import ipaddress
 import time
 from typing import TYPE_CHECKING, Any, cast
 
 from openstack import utils
-from openstack.exceptions import NotFoundException, PreconditionFailedException
+from openstack.exceptions import ConflictException, NotFoundException, PreconditionFailedException
 from openstack.network.v2.network import Network as CloudNetwork
 from openstack.network.v2.port import Port as CloudPort
 from openstack.network.v2.security_group import SecurityGroup as CloudGroup
 from openstack.network.v2.subnet import Subnet as CloudSubnet
 
 from netorder.cloud import CloudError, keypair_name, marker
-from netorder.cloud.compare import METADATA, REVIVE, normal_rule
+from netorder.cloud.compare import METADATA, REVIVE, exit_router, normal_rule
 from netorder.cloud.observe import Chosen, list_servers
 from netorder.cloud.session import Job, in_the_users_words
 from netorder.model import IPV4, IPV6
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from openstack.network.v2.router import Router as CloudRouter
 
     from netorder.cloud import Change
     from netorder.cloud.observe import Observed
@@ -37,6 +41,8 @@ __all__ = ["Applier", "delete"]
 BULK = 50
 # Deleting a server, its guest shut down, must not take longer than this (s).
 GONE_TIMEOUT = 300
+# Resizing copies a disk, on slow storage for minutes (s).
+RESIZE_TIMEOUT = 900
 # So often may somebody else change a router between our reading and our writing its routes.
 ROUTE_ATTEMPTS = 5
 
@@ -59,15 +65,20 @@ class Applier:
         self._router_ids = {name: router.id for name, router in has.routers.items()}
         self._port_ids = {name: port.id for name, port in has.ports.items()}
         self._cloud_networks = {n.name: n.cloud_name for n in plan.networks}
-        self._cleared = False  # stale extra routes are removed with the first deletions, if there are any
+        self._routes_gone: dict[str, set[tuple[str, str]]] = {}  # by router id: extra routes removed with the deletions
+        self._stopped: set[str] = set()  # servers that were stopped for a port to be taken out
         self.floating: dict[str, str] = {}
 
     def apply(self) -> None:
         """Do it all, short of waiting for the servers."""
         gone = [c for c in self._changes if c.action in {"delete", "replace"}]
         if gone:
-            self._cleared = True
-            delete(self._cloud, self._plan.topology, gone, self._seen, self._stale_routes())
+            self._unplug()
+            in_the_way = self._routes_in_the_way()
+            self._routes_gone = {
+                router: {(r["destination"], r["nexthop"]) for r in routes} for router, routes in in_the_way.items()
+            }
+            delete(self._cloud, self._plan.topology, [*gone, *self._loosened()], self._seen, in_the_way)
         new = self._pick
         self._cloud.run(
             [
@@ -89,7 +100,11 @@ class Applier:
         self._cloud.run(
             [
                 *self._bulk(
-                    "subnet", CloudSubnet, new("subnet", "create"), body=self._subnet_body, made=self._made_subnet
+                    "subnet",
+                    CloudSubnet,
+                    new("subnet", "create", "replace"),
+                    body=self._subnet_body,
+                    made=self._made_subnet,
                 ),
                 *self._rule_jobs(),
                 *self._subnet_updates(),
@@ -274,7 +289,7 @@ class Applier:
             fields: dict[str, Any] = {}
             if "admin_state_up" in after:
                 fields["is_admin_state_up"] = True
-            if "external" in after:
+            if "external" in after or "external_network" in after:
                 fields["external_gateway_info"] = {"network_id": self._external(router)} if router.external else None
             if fields:
                 call = self._conn.network.update_router
@@ -282,17 +297,6 @@ class Applier:
 
     def _external(self, router: Router) -> str:
         return self._facts.externals[router.external_network or self._plan.external_network]
-
-    def _floating_network(self, host: Host) -> str:
-        """Return the external network of the router by which the host's first port leaves."""
-        network = next(n for n in self._plan.networks if n.name == host.ports[0].network)
-        gateways = {subnet.gateway_ip for subnet in network.subnets}
-        return next(
-            self._external(router)
-            for router in self._plan.routers
-            for interface in router.interfaces
-            if interface.network == network.name and gateways.intersection(interface.addresses)
-        )
 
     def _interface_jobs(self) -> Iterable[Job]:
         for change in self._pick("router interface", "create", "update", "replace"):
@@ -305,29 +309,91 @@ class Applier:
 
             yield Job("router interface", (change.name,), "create", attach)
 
-    def _stale_routes(self) -> dict[str, list[dict[str, str]]]:
-        """Return, by router id, the extra routes that are not planned; an interface they use cannot be detached."""
+    # What goes first
+
+    def _loosened(self) -> list[Change]:
+        """Return the floating IPs that keep their address, but stand in the way of what is replaced."""
+        return [c for c in self._pick("floating IP", "update") if (c.before or {}).get("port")]
+
+    def _unplug(self) -> None:
+        """Take the ports that go out of servers that stay: at rest, since not every guest lets a device go."""
+        going = {c.id for c in self._changes if c.action in {"delete", "replace"}}
+        stay = {change.id: change for change in self._pick("server", "update")}
+        plugged = [
+            (stay[port.device_id], port)
+            for port in self._seen.ports
+            if port.device_id in stay
+            and (port.id in going or port.name not in {p.cloud_name for p in _host(stay[port.device_id]).ports})
+        ]
+        if not plugged:
+            return
+        running = {str(c.id): c.name for c, _ in plugged if (c.before or {}).get("status", "ACTIVE") == "ACTIVE"}
+        self._stopped = set(running)
+        compute = self._conn.compute
+        self._cloud.run(
+            Job("server", (name,), "stop", _bound(compute.stop_server, server)) for server, name in running.items()
+        )
+        topology = self._plan.topology
+        wait_until_none(
+            self._cloud,
+            "server(s) to stop",
+            lambda: [s.name for s in list_servers(self._cloud, topology) if s.id in running and s.status != "SHUTOFF"],
+        )
+        self._cloud.run(
+            Job("port", (port.name,), "unplug", _bound(_gone_is_well, _unplugged(compute, change.id), port.id))
+            for change, port in plugged
+        )
+        ids = {port.id for _, port in plugged}
+        wait_until_none(
+            self._cloud,
+            "port(s) to be free",
+            lambda: [
+                port.name
+                for port in self._conn.network.ports(description=self._mark, project_id=self._cloud.project)
+                if port.id in ids and port.device_id
+            ],
+        )
+
+    def _routes_in_the_way(self) -> dict[str, list[dict[str, str]]]:
+        """Return, by router id, the extra routes to remove before anything else goes.
+
+        An interface that a route's next hop is behind cannot be detached: routes that are not planned, and those by
+        way of an interface that is replaced.
+        """
         wanted = {r.cloud_name: {(x.destination, x.next_hop) for x in r.routes} for r in self._plan.routers}
+        cidrs = {subnet.id: ipaddress.ip_network(subnet.cidr) for subnet in self._seen.subnets}
+        ports = {port.id: port for port in self._seen.ports}
+        behind: dict[str, list[Any]] = {}
+        for change in self._pick("router interface", "delete", "replace"):
+            port = ports[str(change.id)]
+            behind.setdefault(port.device_id, []).extend(
+                cidrs[fixed["subnet_id"]] for fixed in port.fixed_ips or () if fixed["subnet_id"] in cidrs
+            )
+
+        def goes(router: CloudRouter, route: dict[str, str]) -> bool:
+            hop = ipaddress.ip_address(route["nexthop"])
+            planned = (route["destination"], route["nexthop"]) in wanted.get(router.name, set())
+            return not planned or any(hop in prefix for prefix in behind.get(router.id, ()))
+
         return {
-            router.id: [
-                r for r in router.routes or () if (r["destination"], r["nexthop"]) not in wanted.get(router.name, set())
-            ]
-            for router in self._seen.routers
+            router.id: [route for route in router.routes or () if goes(router, route)] for router in self._seen.routers
         }
+
+    # Routers, floating IPs, servers
 
     def _route_jobs(self) -> Iterable[Job]:
         """Add what is missing and remove what is not planned, atomically: the list itself is never rewritten."""
         seen = {router.id: router for router in self._seen.routers}
-        for change in self._pick("router", "create", "update"):
-            router = cast("Router", change.wanted)
+        for router in self._plan.routers:
             router_id = self._router_ids[router.cloud_name]
             found = seen.get(router_id)
             has = {(r["destination"], r["nexthop"]) for r in (found.routes or ())} if found else set()
+            has -= self._routes_gone.get(router_id, set())
             want = {(r.destination, r.next_hop) for r in router.routes}
-            stale = set() if self._cleared else has - want
-            for verb, routes in (("add", want - has), ("remove", stale)):
+            for verb, routes in (("add", want - has), ("remove", has - want)):
                 if routes:
-                    yield Job("route set", (change.name,), "update", self._routes_call(router_id, verb, routes))
+                    call = self._routes_call(router_id, verb, routes)
+                    yield Job("route set", (router.cloud_name,), "update", call)
 
     def _routes_call(self, router_id: str, verb: str, routes: set[tuple[str, str]]) -> Callable[[], object]:
         return lambda: change_routes(
@@ -335,7 +401,7 @@ class Applier:
         )
 
     def _floating_jobs(self) -> Iterable[Job]:
-        for change in self._pick("floating IP", "create", "update"):
+        for change in self._pick("floating IP", "create", "update", "replace"):
             host = cast("Host", change.wanted)
 
             def call(host: Host = host, change: Change = change) -> None:
@@ -344,7 +410,9 @@ class Applier:
                     ip = self._conn.network.update_ip(str(change.id), port_id=port_id)
                 else:
                     ip = self._conn.network.create_ip(
-                        floating_network_id=self._floating_network(host), port_id=port_id, description=self._mark
+                        floating_network_id=self._external(exit_router(self._plan, host)),
+                        port_id=port_id,
+                        description=self._mark,
                     )
                 self.floating[host.name] = str(ip.floating_ip_address)
 
@@ -355,23 +423,45 @@ class Applier:
             host = cast("Host", change.wanted)
             yield Job("server", (change.name,), "create", _bound(self._create_server, host))
         for change in self._pick("server", "update"):
-            host = cast("Host", change.wanted)
-            status = (change.before or {}).get("status")
-            if status:
-                yield Job(
-                    "server",
-                    (change.name,),
-                    "update",
-                    _bound(getattr(self._conn.compute, REVIVE[str(status)]), change.id),
+            yield Job("server", (change.name,), "update", _bound(self._update_server, change))
+
+    def _update_server(self, change: Change) -> None:
+        """Plug the ports that are missing, change the flavor, start what does not run; settling waits for that."""
+        compute: Any = self._conn.compute
+        server, before = str(change.id), change.before or {}
+        status = str(before.get("status", "ACTIVE"))
+        going = {c.id for c in self._pick("port", "replace")}
+        attached = {p.name for p in self._seen.ports if p.device_id == server and p.id not in going}
+        for port in _host(change).ports:
+            if port.cloud_name not in attached:
+                compute.create_server_interface(server, port_id=self._port_ids[port.cloud_name])
+        if "flavor" in before and status != "VERIFY_RESIZE":
+            compute.resize_server(server, self._facts.flavors[_host(change).flavor])
+        if "flavor" in before or status == "VERIFY_RESIZE":
+            status = self._resized(server, change)
+        if server in self._stopped or status in REVIVE:
+            getattr(compute, REVIVE.get(status, "start_server"))(server)
+
+    def _resized(self, server: str, change: Change) -> str:
+        """Confirm a resize when Nova is ready for it; return the server's status when that is done."""
+        compute: Any = self._conn.compute
+        confirmed, end = False, time.monotonic() + RESIZE_TIMEOUT
+        while time.monotonic() < end:
+            found = compute.get_server(server)
+            if found.status == "ERROR":
+                raise CloudError(f"it went to ERROR: {(found.fault or {}).get('message', 'no reason given')}")
+            if not found.task_state and found.status != "VERIFY_RESIZE":
+                if found.flavor.original_name == _host(change).flavor:
+                    return str(found.status)
+                raise CloudError(
+                    f"Nova took the change of flavor back: `openstack server event list {change.name}` says why."
                 )
-            else:
-                loose = str((change.after or {})["port"]).split(", ")
-
-                def plug(loose: list[str] = loose, server: str = str(change.id)) -> None:
-                    for name in loose:
-                        self._conn.compute.create_server_interface(server, port_id=self._port_ids[name])
-
-                yield Job("server", (change.name,), "update", plug)
+            if not found.task_state and not confirmed:
+                confirmed = True
+                with contextlib.suppress(ConflictException):  # the cloud may confirm by itself
+                    compute.confirm_server_resize(server)
+            time.sleep(1)
+        raise CloudError(f"it is still being resized after {RESIZE_TIMEOUT} s: see `openstack server show`.")
 
     def _create_server(self, host: Host) -> None:
         body: dict[str, Any] = {
@@ -392,6 +482,14 @@ class Applier:
         if utils.supports_microversion(self._conn.compute, "2.90"):
             body["hostname"] = host.name
         self._conn.compute.create_server(**body)
+
+
+def _host(change: Change) -> Host:
+    return cast("Host", change.wanted)
+
+
+def _unplugged(compute: Any, server: str | None) -> Callable[[Any], object]:  # noqa: ANN401 - the SDK's proxy
+    return lambda port: compute.delete_server_interface(port, server=server, ignore_missing=False)
 
 
 def _host_routes(subnet: Subnet) -> list[dict[str, str]]:
@@ -464,7 +562,7 @@ def change_routes(cloud: Cloud, router_id: str, verb: str, routes: list[dict[str
                 return
 
 
-def _gone_is_well(call: Callable[[Any], object], change: Change) -> None:
+def _gone_is_well(call: Callable[[Any], object], change: object) -> None:
     """Delete; what has gone meanwhile (a killed teardown's last request, still at work) is deleted too."""
     try:
         call(change)
@@ -495,9 +593,15 @@ def delete(
         else:
             conn.network.delete_port(port)
 
+    def release(change: Change) -> None:
+        if change.action == "update":
+            conn.network.update_ip(str(change.id), port_id=None)
+        else:
+            conn.network.delete_ip(str(change.id), ignore_missing=False)
+
     cloud.run(
         [
-            *jobs("floating IP", lambda c: conn.network.delete_ip(c.id)),
+            *jobs("floating IP", release),
             *jobs("server", lambda c: conn.compute.delete_server(c.id)),
         ]
     )
@@ -522,18 +626,26 @@ def delete(
 
 def wait_gone(cloud: Cloud, topology: str, ids: set[str]) -> None:
     """Wait until none of the servers ``ids`` is listed any more."""
+    if ids:
+        wait_until_none(
+            cloud, "server(s) to be gone", lambda: [s.name for s in list_servers(cloud, topology) if s.id in ids]
+        )
+
+
+def wait_until_none(cloud: Cloud, what: str, names: Callable[[], Sequence[str]]) -> None:
+    """Wait until ``names`` (one list for each look) is empty."""
     end, told = time.monotonic() + GONE_TIMEOUT, 0
-    while ids:
+    while True:
         with in_the_users_words():
-            left = [server for server in list_servers(cloud, topology) if server.id in ids]
+            left = sorted(names())
         if not left:
             return
-        names = ", ".join(sorted(server.name for server in left))
         if time.monotonic() > end:
             raise CloudError(
-                f"Still not deleted after {GONE_TIMEOUT} s: {names}. See `openstack server show`; then run again."
+                f"After {GONE_TIMEOUT} s still waiting for {len(left)} {what}: {', '.join(left)}. "
+                "See `openstack server show`; then run again."
             )
         if len(left) != told:
             told = len(left)
-            cloud.progress(f"waiting for {told} server(s) to be gone: {names}")
+            cloud.progress(f"waiting for {told} {what}: {', '.join(left)}")
         time.sleep(1)

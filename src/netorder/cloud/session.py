@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -9,6 +10,7 @@ from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import openstack
@@ -53,6 +55,7 @@ class Cloud:
     progress: Callable[[str], None]
     calls: Counter[str] = field(default_factory=Counter)
     api_seconds: float = 0.0
+    clock_ahead: float = 0.0  # by how much (s) the clock here is ahead of the cloud's
     phase: str = "connect"
     timings: list[Timing] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -65,6 +68,8 @@ class Cloud:
         with self._lock:
             self.calls[self.phase] += 1
             self.api_seconds += response.elapsed.total_seconds()
+            with contextlib.suppress(KeyError, ValueError):  # Date is optional (RFC 9110, 6.6.1)
+                self.clock_ahead = time.time() - parsedate_to_datetime(response.headers["Date"]).timestamp()
 
     @property
     def project(self) -> str:
@@ -102,7 +107,10 @@ class Cloud:
             raise CloudError(*problems)
 
 
-_DONE = {"create": "created", "delete": "deleted", "update": "updated", "replace": "replaced"}
+_DONE = {
+    "create": "created", "delete": "deleted", "update": "updated", "replace": "replaced", "stop": "stopping",
+    "unplug": "being unplugged",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

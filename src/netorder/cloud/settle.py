@@ -67,13 +67,14 @@ def host_key(console: str) -> str | None:
 def settle(cloud: Cloud, plan: Plan, *, timeout: float) -> tuple[Server, ...]:
     """Wait for all planned servers; return them as last listed, host keys in their metadata.
 
-    ``timeout`` (s) is for the host keys, counted from the last server's becoming active.
+    ``timeout`` (s) is for the host keys, counted from the last server's becoming active; 0: they are not learned.
     """
     waiting = _Waiting(cloud, plan)
     start = time.monotonic()
     waiting.until_active(start)
-    cloud.phase = "host keys"
-    waiting.until_known(time.monotonic() + timeout, timeout)
+    if timeout > 0:
+        cloud.phase = "host keys"
+        waiting.until_known(time.monotonic() + timeout, timeout)
     return waiting.servers
 
 
