@@ -76,7 +76,8 @@ class Proxy:
         self._there = re.compile(rf"http://({re.escape(self.host)}:\d+)".encode())
         self._here = rf"http://127.0.0.1:{self.port}/\1".encode()
         self._closed = False
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._server = threading.Thread(target=self._serve, daemon=True)
+        self._server.start()
 
     def url(self, there):
         """Return what stands here for a URL of the cloud."""
@@ -103,6 +104,7 @@ class Proxy:
     def close(self):
         """Listen no more."""
         self._closed = True
+        self._server.join()
         self.listener.close()
 
     def _serve(self):
@@ -151,10 +153,11 @@ class _Handler(BaseHTTPRequestHandler):
     """One connection of the client."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_any(self):
         """Count, spoil or forward one request."""
-        _, authority, path = self.path.split("/", 2)
+        authority, _, path = self.path.removeprefix("/").partition("/")
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         token = self.headers.get("X-Auth-Token")
         fault = self.server.judge(signature(self.command, authority, path, body), token)
