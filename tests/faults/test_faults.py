@@ -29,8 +29,8 @@ class Matrix:
 
     def __init__(self, life):
         self.life = life
+        assert life.run("teardown").how == "ok"  # what a broken test run may have left
         self.before = life.everything()
-        self.begin()
         provision, quiet, teardown = self._learn(), self._learn("provision"), self._learn("teardown")
         self.begin()
         again = self._learn()
