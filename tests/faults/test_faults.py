@@ -6,7 +6,9 @@ A sample by default, in which each call fails once; ``--every`` (make faults) fo
 from __future__ import annotations
 
 import re
+import traceback
 from collections import Counter
+from contextlib import contextmanager
 from itertools import zip_longest
 
 import pytest
@@ -109,6 +111,16 @@ def mended(call, fault):
     return fault in MENDED
 
 
+@contextmanager
+def told():
+    """Print a failure at once: the whole matrix takes hours."""
+    try:
+        yield
+    except Exception:
+        traceback.print_exc()
+        raise
+
+
 @pytest.fixture(scope="module")
 def matrix(life):
     one = Matrix(life)
@@ -125,9 +137,11 @@ def lives(matrix, request):
         return [tuple(dict([case] if case else []) for case in both) for both in zip_longest(*cases)]
     seed = request.config.getoption("seed")
     writes = [[call for call in calls if call.writes] for calls in phases]
-    # each read is asked again on its own account, so their faults do not disturb each other
+    # Each read is asked again on its own account, so their faults do not disturb each other; but what is down is so for
+    # all.
     reads = [[call for call in calls if not call.writes] for calls in phases]
-    together = tuple({call: MENDED[(seed + n) % len(MENDED)] for n, call in enumerate(calls)} for calls in reads)
+    kinds = [fault for fault in MENDED if fault != "down"]
+    together = tuple({call: kinds[(seed + n) % len(kinds)] for n, call in enumerate(calls)} for calls in reads)
     ends = [fault for fault in FAULTS if fault not in KILLS]
     order = [ends[(seed + n) % len(ends)] for n in range(sum(map(len, writes)))]
     singly = [
@@ -156,7 +170,7 @@ def test_a_life_with_faults(matrix, lives, subtests):
     for number, (provision, teardown) in enumerate(lives, 1):
         said = ", ".join(f"{call}: {fault}" for call, fault in (*provision.items(), *teardown.items()))
         print(f"{number}/{len(lives)} {said}", flush=True)
-        with subtests.test(said):
+        with subtests.test(said), told():
             matrix.live(provision, teardown)
 
 
@@ -169,7 +183,7 @@ def test_a_look_with_faults(matrix, subtests, request):
     for number, call in enumerate(matrix.listing):
         for fault in faults if every else [faults[(seed + number + step) % len(faults)] for step in (0, 4, 7)]:
             print(f"{call}: {fault}", flush=True)
-            with subtests.test(f"{call}: {fault}"):
+            with subtests.test(f"{call}: {fault}"), told():
                 matrix.faulty("provision", {call: fault})
                 found = matrix.life.run("provision")
                 assert (found.how, found.changes) == ("ok", ())
