@@ -23,7 +23,7 @@ LOGIN = "POST identity /v3/auth/tokens"
 POLL = re.compile(r"servers/detail")
 # In the sample, one in so many writes is also where the run is killed.
 KILLED = 4
-NAMES = re.compile(r"faults-|netorder:faults|http://\S+")
+NAMES = re.compile(r"faults|http://\S+")
 
 
 class Matrix:

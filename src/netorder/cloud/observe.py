@@ -176,7 +176,10 @@ def _check_compute(cloud: Cloud) -> None:
     data = cloud.conn.compute.get_endpoint_data()
     newest = data.max_microversion if data else None
     if newest is None:
-        raise CloudError("The cloud's compute API does not tell its versions. Is it up? Try `openstack versions show`.")
+        raise CloudError(
+            "The cloud's compute API does not tell its versions. Run again; if it stays so, see `openstack versions "
+            "show`."
+        )
     if tuple(newest) < MIN_COMPUTE:
         shown = ".".join(map(str, newest))
         raise CloudError(f"This cloud's compute API is too old: microversion {shown}, needed 2.52 (OpenStack Pike).")
