@@ -53,7 +53,7 @@ class Timing:
 
 @dataclass(slots=True)
 class Cloud:
-    """A connection, its request count by phase, and its threads. ``progress`` is only called from the main thread.
+    """A connection, its request count by phase, and its threads. ``progress`` is only called from its own thread.
 
     ``in_flight`` (s): how long what a killed run has sent may still be at work inside the cloud.
     """
@@ -67,9 +67,10 @@ class Cloud:
     in_flight: float = IN_FLIGHT
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _notes: deque[str] = field(default_factory=deque)
+    _main: threading.Thread = field(default_factory=threading.current_thread)
 
     def __post_init__(self) -> None:
-        transport = Transport(count=self._count, note=self._notes.append)
+        transport = Transport(count=self._count, note=self._note)
         for scheme in ("http://", "https://"):
             self.conn.session.session.mount(scheme, transport)  # the requests.Session inside keystoneauth's
         _keep_logged_in(self.conn.session.auth)
@@ -78,6 +79,11 @@ class Cloud:
         with self._lock:
             self.calls[self.phase] += 1
             self.api_seconds += seconds
+
+    def _note(self, text: str) -> None:
+        self._notes.append(text)
+        if threading.current_thread() is self._main:
+            self._tell()
 
     def _tell(self) -> None:
         """Pass on what the threads have noted."""
