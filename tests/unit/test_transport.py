@@ -77,7 +77,7 @@ def session(monkeypatch):
     monkeypatch.setattr(module, "PAUSE", 0.0)
     one = requests.Session()
     one.counts, one.notes = [], []
-    one.mount("http://", Transport(count=one.counts.append, note=one.notes.append))
+    one.mount("http://", Transport(requests.adapters.HTTPAdapter(), count=one.counts.append, note=one.notes.append))
     return one
 
 

@@ -70,9 +70,9 @@ class Cloud:
     _main: threading.Thread = field(default_factory=threading.current_thread)
 
     def __post_init__(self) -> None:
-        transport = Transport(count=self._count, note=self._note)
-        for scheme in ("http://", "https://"):
-            self.conn.session.session.mount(scheme, transport)  # the requests.Session inside keystoneauth's
+        http = self.conn.session.session  # the requests.Session inside keystoneauth's
+        for scheme, adapter in [*http.adapters.items()]:
+            http.mount(scheme, Transport(adapter, count=self._count, note=self._note))
         _keep_logged_in(self.conn.session.auth)
 
     def _count(self, seconds: float) -> None:

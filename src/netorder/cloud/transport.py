@@ -7,13 +7,12 @@ make a second resource. The error then says that its fate is unknown; the next r
 
 from __future__ import annotations
 
-import itertools
 import re
 import time
 from typing import TYPE_CHECKING, Any
 
 import requests
-from keystoneauth1.session import TCPKeepAliveAdapter
+from requests.adapters import BaseAdapter
 from urllib3.exceptions import InvalidHeader, NewConnectionError
 from urllib3.util import Retry
 
@@ -49,14 +48,16 @@ def may_happen_twice(method: str, url: str, body: object = None) -> bool:
     return method in {"GET", "HEAD", "PUT", "DELETE"} and not _ONCE_PUTS.search(path)
 
 
-class Transport(TCPKeepAliveAdapter):
-    """A requests adapter; ``count`` gets the seconds of each attempt, ``note`` a line for each repetition.
+class Transport(BaseAdapter):
+    """A requests adapter around keystoneauth's own, which has the connections and the user's TLS settings.
 
+    ``count`` gets the seconds of each attempt, ``note`` a line for each repetition.
     Raises CloudError, which neither SDK nor keystoneauth takes for something to try again or to do without.
     """
 
-    def __init__(self, *, count: Callable[[float], None], note: Callable[[str], None]) -> None:
+    def __init__(self, inner: BaseAdapter, *, count: Callable[[float], None], note: Callable[[str], None]) -> None:
         super().__init__()
+        self._inner = inner
         self._count = count
         self._note = note
 
@@ -64,10 +65,12 @@ class Transport(TCPKeepAliveAdapter):
         """Send, as often as is safe and useful; return the answer, its body read."""
         method, url = str(request.method), str(request.url)
         twice = may_happen_twice(method, url, request.body)
-        for attempt in itertools.count(1):
+        attempt = 0
+        while True:
+            attempt += 1
             start = time.monotonic()
             try:
-                response = super().send(request, *args, **more)
+                response = self._inner.send(request, *args, **more)
                 _ = response.content  # a body that was cut short raises here; the SDK has no words for it
             except requests.exceptions.SSLError:
                 raise
@@ -88,7 +91,10 @@ class Transport(TCPKeepAliveAdapter):
             pause = PAUSE * 2 ** (attempt - 1) if asked is None else asked
             self._note(f"{method} {url}: {trouble}; again in {pause:.1f} s")
             time.sleep(pause)
-        raise AssertionError  # for the type checker: the loop has no end of its own
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._inner.close()
 
 
 def _retry_after(response: requests.Response) -> float | None:
