@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from netorder.cloud import marker
+from netorder.cloud.session import connect
 from netorder.provision import provision, take_away
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,11 +40,17 @@ def cloud():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OS_CLOUD", f"netorder-local-{NAME}")
         patch.setenv("OS_CLIENT_CONFIG_FILE", str(BASE / "clouds.yaml"))
-        # each run here ends before the next begins: nothing of it is still under way
-        patch.setattr("netorder.cloud.observe.IN_FLIGHT", 0)
+        patch.setattr("netorder.provision.connect", connected)
         yield openstack.connect()
     if not ran:
         assert command("clean").returncode == 0
+
+
+def connected(*arguments, **options):
+    """Log in; each run here ends before the next begins, so nothing of it is still under way."""
+    session = connect(*arguments, **options)
+    session.in_flight = 0
+    return session
 
 
 @dataclass

@@ -334,6 +334,7 @@ def test_address_of_a_port_nobody_uses_is_replaced():
     assert brief(seen) == [("replace", "port", "calculator-sum"), ("create", "server", "calculator-sum")]
 
 
+ELSEWHERE = {"fixed_ips": [{"ip_address": "192.168.1.77"}]}
 MOVED = {"fixed_ips": [{"ip_address": "192.168.2.9", "subnet_id": "subnet:net2"}]}
 
 
@@ -344,7 +345,7 @@ MOVED = {"fixed_ips": [{"ip_address": "192.168.2.9", "subnet_id": "subnet:net2"}
         ("servers", "calculator-sum", {"flavor": {"original_name": "tiny"}}, ["update server calculator-sum"]),
         ("servers", "calculator-sum", {"metadata": {"netorder_image": "old"}}, ["replace server calculator-sum"]),
         ("servers", "calculator-sum", {"status": "VERIFY_RESIZE"}, ["update server calculator-sum"]),
-        ("ports", INTERFACE, {"fixed_ips": [{"ip_address": "192.168.1.77"}]}, [f"replace router interface {INTERFACE}"]),
+        ("ports", INTERFACE, ELSEWHERE, [f"replace router interface {INTERFACE}"]),
     ],
 )  # fmt: skip
 def test_in_place_where_the_cloud_can_and_replaced_where_not(kind, name, attributes, expected):

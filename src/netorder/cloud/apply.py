@@ -39,6 +39,8 @@ __all__ = ["Applier", "delete"]
 
 # A bulk request creates all or nothing; this many at once stays well within common request time-outs.
 BULK = 50
+# Ports are the dearest bulk, and one API process works on each: two at once, unless they are few.
+SMALLEST_BULK = 10
 # Deleting a server, its guest shut down, must not take longer than this (s).
 GONE_TIMEOUT = 300
 # Resizing copies a disk, on slow storage for minutes (s).
@@ -57,7 +59,7 @@ class Applier:
         self._changes = changes
         self._seen = seen
         self._mark = marker(plan.topology)
-        has = Chosen(seen)
+        self._has = has = Chosen(seen)
         subnets = [has.by_name(s for s in seen.subnets if s.network_id == n.id)[0] for n in has.networks.values()]
         self._network_ids = {name: network.id for name, network in has.networks.items()}
         self._subnet_ids = {(s.network_id, s.ip_version): s.id for by_name in subnets for s in by_name.values()}
@@ -66,6 +68,7 @@ class Applier:
         self._port_ids = {name: port.id for name, port in has.ports.items()}
         self._cloud_networks = {n.name: n.cloud_name for n in plan.networks}
         self._routes_gone: dict[str, set[tuple[str, str]]] = {}  # by router id: extra routes removed with the deletions
+        self._part: dict[str, str] = {}  # by port name: the bulk request that makes it
         self._stopped: set[str] = set()  # servers that were stopped for a port to be taken out
         self.floating: dict[str, str] = {}
 
@@ -79,44 +82,49 @@ class Applier:
                 router: {(r["destination"], r["nexthop"]) for r in routes} for router, routes in in_the_way.items()
             }
             delete(self._cloud, self._plan.topology, [*gone, *self._loosened()], self._seen, in_the_way)
+        self._cloud.run(self._jobs())
+
+    def _jobs(self) -> list[Job]:
+        """Return what is to come; the first in the list that are ready go first.
+
+        Servers cost the cloud most, and nothing waits for them: ways first. A security group's rules hold nobody up,
+        since a new group lets nothing in until it has them.
+        """
         new = self._pick
-        self._cloud.run(
-            [
-                *self._keypair_job(),
-                *self._bulk(
-                    "network", CloudNetwork, new("network", "create"), body=self._network_body, made=self._made_network
-                ),
-                *self._bulk(
-                    "security group",
-                    CloudGroup,
-                    new("security group", "create"),
-                    body=self._group_body,
-                    made=self._made_group,
-                ),
-                *self._router_jobs(),
-                *self._network_updates(),
-            ]
-        )
-        self._cloud.run(
-            [
-                *self._bulk(
-                    "subnet",
-                    CloudSubnet,
-                    new("subnet", "create", "replace"),
-                    body=self._subnet_body,
-                    made=self._made_subnet,
-                ),
-                *self._rule_jobs(),
-                *self._subnet_updates(),
-            ]
-        )
-        ports = [*new("router interface", "create", "replace"), *new("port", "create", "replace")]
-        self._cloud.run(
-            [*self._bulk("port", CloudPort, ports, body=self._port_body, made=self._made_port), *self._port_updates()]
-        )
-        # Servers boot for long: ask for them first. They need their ports; floating IPs and routes need the interfaces.
-        self._cloud.run([*self._server_jobs(), *self._interface_jobs()])
-        self._cloud.run([*self._route_jobs(), *self._floating_jobs()])
+        inner = new("port", "create", "replace")
+        size = max(
+            SMALLEST_BULK, min(BULK, -(-len(inner) // 2))
+        )  # side by side, but not a request more than that takes
+        parts = [inner[start : start + size] for start in range(0, len(inner), size)]
+        self._part = {change.name: f"ports {number}" for number, part in enumerate(parts) for change in part}
+        subnets, interfaces = new("subnet", "create", "replace"), new("router interface", "create", "replace")
+        groups = new("security group", "create")
+        return [
+            *self._keypair_job(),
+            *self._bulk("network", CloudNetwork, new("network", "create"), self._network_body, self._made_network),
+            *self._router_jobs(),
+            *self._network_updates(),
+            *self._bulk("security group", CloudGroup, groups, self._group_body, self._made_group),
+            *self._bulk("subnet", CloudSubnet, subnets, self._subnet_body, self._made_subnet, "networks"),
+            *self._subnet_updates(),
+            *self._bulk(
+                "port", CloudPort, interfaces, self._port_body, self._made_port, "subnets", gives="interface ports"
+            ),
+            *self._interface_jobs(),
+            *self._route_jobs(),
+            *(
+                job
+                for number, part in enumerate(parts)
+                for job in self._bulk(
+                    "port", CloudPort, part, self._port_body, self._made_port, "subnets", "security groups",
+                    gives=f"ports {number}",
+                )
+            ),
+            *self._port_updates(),
+            *self._floating_jobs(),
+            *self._server_jobs(),
+            *self._rule_jobs(),
+        ]  # fmt: skip
 
     def _pick(self, kind: str, *actions: str) -> list[Change]:
         return [change for change in self._changes if change.kind == kind and change.action in actions]
@@ -128,9 +136,10 @@ class Applier:
         kind: str,
         resource: type[Any],
         changes: list[Change],
-        *,
         body: Callable[[Any], dict[str, Any]],
         made: Callable[[Any], None],
+        *needs: str,
+        gives: str = "",
     ) -> Iterable[Job]:
         for start in range(0, len(changes), BULK):
             part = changes[start : start + BULK]
@@ -140,7 +149,8 @@ class Applier:
                 for one in resource.bulk_create(self._conn.network, bodies):
                     made(one)
 
-            yield Job(kind, tuple(change.name for change in part), "create", call)
+            names = tuple(change.name for change in part)
+            yield Job(kind, names, "create", call, frozenset(needs), gives or f"{kind}s")
 
     def _network_body(self, network: Network) -> dict[str, Any]:
         return {"name": network.cloud_name, "description": self._mark}
@@ -210,7 +220,8 @@ class Applier:
         for change in self._pick("key pair", "create"):
             name = keypair_name(self._plan.topology)
             body = {"name": name, "public_key": self._key}
-            yield Job("key pair", (change.name,), "create", _bound(self._conn.compute.create_keypair, **body))
+            call = _bound(self._conn.compute.create_keypair, **body)
+            yield Job("key pair", (change.name,), "create", call, gives="key pair")
 
     def _network_updates(self) -> Iterable[Job]:
         for change in self._pick("network", "update"):
@@ -225,40 +236,41 @@ class Applier:
                 fields["is_dhcp_enabled"] = fields.pop("enable_dhcp")
             if "host_routes" in fields:
                 fields["host_routes"] = _host_routes(cast("tuple[Network, Subnet]", change.wanted)[1])
-            yield Job("subnet", (change.name,), "update", _bound(call, change.id, **fields))
+            yield Job("subnet", (change.name,), "update", _bound(call, change.id, **fields), gives="subnets")
 
     def _port_updates(self) -> Iterable[Job]:
         for change in self._pick("port", "update"):
-            port, after = cast("Port", change.wanted), change.after or {}
-            fields: dict[str, Any] = {}
-            if "security_groups" in after:
-                fields["security_groups"] = self._group_ids(port)
-            if "admin_state_up" in after:
-                fields["admin_state_up"] = True
-            if "allowed_address_pairs" in after:
-                fields["allowed_address_pairs"] = _pairs(port.allowed_address_pairs)
-            yield Job("port", (change.name,), "update", _bound(self._conn.network.update_port, change.id, **fields))
+
+            def call(change: Change = change) -> None:
+                port, after = cast("Port", change.wanted), change.after or {}
+                fields: dict[str, Any] = {}
+                if "security_groups" in after:
+                    fields["security_groups"] = self._group_ids(port)
+                if "admin_state_up" in after:
+                    fields["admin_state_up"] = True
+                if "allowed_address_pairs" in after:
+                    fields["allowed_address_pairs"] = _pairs(port.allowed_address_pairs)
+                self._conn.network.update_port(str(change.id), **fields)
+
+            yield Job("port", (change.name,), "update", call, frozenset({"security groups"}))
 
     def _rule_jobs(self) -> Iterable[Job]:
         """Make each group's rules the planned ones; a new group comes with default rules, which count too."""
         for change in self._pick("security group", "create", "update"):
-            group = cast("SecurityGroup", change.wanted)
-            found = self._groups[group.cloud_name]
-            has = {normal_rule(rule): rule["id"] for rule in found.security_group_rules or ()}
-            want = {normal_rule(rule): rule for rule in group.rules}
-            missing = [key for key in want if key not in has]
-            surplus = [rule_id for key, rule_id in has.items() if key not in want]
-            if not missing and not surplus:
-                continue
 
-            def call(group_id: str = found.id, missing: list[Any] = missing, surplus: list[str] = surplus) -> None:
-                bodies = [self._rule_body(group_id, rule) for rule in missing]
+            def call(change: Change = change) -> None:
+                group = cast("SecurityGroup", change.wanted)
+                found = self._groups[group.cloud_name]
+                has = {normal_rule(rule): rule["id"] for rule in found.security_group_rules or ()}
+                want = {normal_rule(rule): rule for rule in group.rules}
+                bodies = [self._rule_body(found.id, key) for key in want if key not in has]
                 if bodies:  # Neutron takes rules in bulk for one group at a time
                     list(self._conn.network.create_security_group_rules(bodies))
-                for rule_id in surplus:
-                    self._conn.network.delete_security_group_rule(rule_id)
+                for key, rule_id in has.items():
+                    if key not in want:
+                        self._conn.network.delete_security_group_rule(rule_id)
 
-            yield Job("rule set", (change.name,), "update", call)
+            yield Job("rule set", (change.name,), "update", call, frozenset({"security groups"}))
 
     def _rule_body(self, group_id: str, rule: tuple[Any, ...]) -> dict[str, Any]:
         direction, ethertype, protocol, low, high, remote = rule
@@ -283,7 +295,7 @@ class Applier:
                     body["external_gateway_info"] = {"network_id": self._external(router)}
                 self._router_ids[router.cloud_name] = self._conn.network.create_router(**body).id
 
-            yield Job("router", (change.name,), "create", create)
+            yield Job("router", (change.name,), "create", create, gives="routers")
         for change in self._pick("router", "update"):
             router, after = cast("Router", change.wanted), change.after or {}
             fields: dict[str, Any] = {}
@@ -293,7 +305,7 @@ class Applier:
                 fields["external_gateway_info"] = {"network_id": self._external(router)} if router.external else None
             if fields:
                 call = self._conn.network.update_router
-                yield Job("router", (change.name,), "update", _bound(call, change.id, **fields))
+                yield Job("router", (change.name,), "update", _bound(call, change.id, **fields), gives="routers")
 
     def _external(self, router: Router) -> str:
         return self._facts.externals[router.external_network or self._plan.external_network]
@@ -307,7 +319,8 @@ class Applier:
                     self._router_ids[router.cloud_name], port=self._port_ids[interface.port_name]
                 )
 
-            yield Job("router interface", (change.name,), "create", attach)
+            needs = frozenset({"routers", "interface ports"})
+            yield Job("router interface", (change.name,), "create", attach, needs, "interfaces")
 
     # What goes first
 
@@ -383,22 +396,19 @@ class Applier:
 
     def _route_jobs(self) -> Iterable[Job]:
         """Add what is missing and remove what is not planned, atomically: the list itself is never rewritten."""
-        seen = {router.id: router for router in self._seen.routers}
         for router in self._plan.routers:
-            router_id = self._router_ids[router.cloud_name]
-            found = seen.get(router_id)
+            found = self._has.routers.get(router.cloud_name)
             has = {(r["destination"], r["nexthop"]) for r in (found.routes or ())} if found else set()
-            has -= self._routes_gone.get(router_id, set())
+            has -= self._routes_gone.get(found.id, set()) if found else set()
             want = {(r.destination, r.next_hop) for r in router.routes}
             for verb, routes in (("add", want - has), ("remove", has - want)):
                 if routes:
-                    call = self._routes_call(router_id, verb, routes)
-                    yield Job("route set", (router.cloud_name,), "update", call)
 
-    def _routes_call(self, router_id: str, verb: str, routes: set[tuple[str, str]]) -> Callable[[], object]:
-        return lambda: change_routes(
-            self._cloud, router_id, verb, [{"destination": to, "nexthop": via} for to, via in sorted(routes)]
-        )
+                    def call(name: str = router.cloud_name, verb: str = verb, routes: set[Any] = routes) -> None:
+                        these = [{"destination": to, "nexthop": via} for to, via in sorted(routes)]
+                        change_routes(self._cloud, self._router_ids[name], verb, these)
+
+                    yield Job("route set", (router.cloud_name,), "update", call, frozenset({"routers", "interfaces"}))
 
     def _floating_jobs(self) -> Iterable[Job]:
         for change in self._pick("floating IP", "create", "update", "replace"):
@@ -416,14 +426,21 @@ class Applier:
                     )
                 self.floating[host.name] = str(ip.floating_ip_address)
 
-            yield Job("floating IP", (change.name,), change.action, call)
+            needs = frozenset({"routers", "interfaces", *self._ports_of(host)})
+            yield Job("floating IP", (change.name,), change.action, call, needs)
 
     def _server_jobs(self) -> Iterable[Job]:
         for change in self._pick("server", "create", "replace"):
             host = cast("Host", change.wanted)
-            yield Job("server", (change.name,), "create", _bound(self._create_server, host))
+            needs = frozenset({"key pair", *self._ports_of(host)})
+            yield Job("server", (change.name,), "create", _bound(self._create_server, host), needs)
         for change in self._pick("server", "update"):
-            yield Job("server", (change.name,), "update", _bound(self._update_server, change))
+            needs = self._ports_of(_host(change))
+            yield Job("server", (change.name,), "update", _bound(self._update_server, change), needs)
+
+    def _ports_of(self, host: Host) -> frozenset[str]:
+        """Name the bulk requests that make a host's ports."""
+        return frozenset(self._part[p.cloud_name] for p in host.ports if p.cloud_name in self._part)
 
     def _update_server(self, change: Change) -> None:
         """Plug the ports that are missing, change the flavor, start what does not run; settling waits for that."""

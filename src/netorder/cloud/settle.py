@@ -19,7 +19,7 @@ from openstack.exceptions import ConflictException, NotFoundException
 from netorder.cloud import CloudError
 from netorder.cloud.compare import IN_MOTION, METADATA
 from netorder.cloud.observe import list_servers
-from netorder.cloud.session import Timing, in_the_users_words
+from netorder.cloud.session import in_the_users_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -135,8 +135,7 @@ class _Waiting:
         self._tell(f"servers: all {len(self._names)} active", always=True)
 
     def _note(self, server: Server, stage: str) -> None:
-        seconds = round(time.monotonic() - self._start, 3)
-        self.cloud.timings.append(Timing("server", server.name, stage, seconds))
+        self.cloud.note_times("server", (str(server.name),), stage, self._start, time.monotonic())
 
     def until_known(self, deadline: float, timeout: float) -> None:
         """Read consoles until each server's host key is in its metadata."""
