@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from netorder import times
 from netorder.cloud import CloudError
 from netorder.cloud.compare import unchanged_text
 from netorder.provision import provision
@@ -30,6 +32,7 @@ class ActionModule(ActionBase):
                 "ssh_key": {"type": "path"},
                 "cloud": {"type": "str"},
                 "allow": {"type": "list", "elements": "str", "default": []},
+                "format": {"type": "str", "choices": ["text", "json"], "default": "text"},
                 "hostkey_timeout": {"type": "float", "default": HOSTKEY_TIMEOUT},
             }
         )
@@ -52,4 +55,7 @@ class ActionModule(ActionBase):
             self._display.display(
                 f"  a run needs leave for this: -e allow={','.join(done['needs_allow'])}", color="yellow"
             )
+        if done["timings"]:
+            as_json = options["format"] == "json"
+            self._display.display(json.dumps(done["timings"]) if as_json else times.text(done, times.SHOWN))
         return result | done

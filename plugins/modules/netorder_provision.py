@@ -35,6 +35,11 @@ options:
     elements: str
     choices: [delete, replace]
     default: []
+  format:
+    description: How the times of what was changed are shown at the end.
+    type: str
+    choices: [text, json]
+    default: text
   hostkey_timeout:
     description: Seconds to wait for the host keys once the hosts are active; 0 does not learn them.
     type: float
@@ -73,7 +78,7 @@ hosts:
   returned: success
 timings:
   description:
-    - By resource the seconds that its request took, or the bulk request it was part of.
+    - By resource when its request, or the bulk request it was part of, began (seconds from the login) and took.
     - For servers also the seconds of waiting until they were active, and until the host key was known.
   type: list
   elements: dict

@@ -6,7 +6,7 @@ import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from netorder import access, lock
+from netorder import access, lock, times
 from netorder.cloud import LEAVES, CloudError
 from netorder.cloud.session import connect
 from netorder.cloud.teardown import teardown
@@ -63,6 +63,8 @@ def provision(
             written = access.write(wanted, result.hosts, directory=files / wanted.topology, key=key)
             answer["written"] = [str(path) for path in written]
             answer["changed"] = result.changed or bool(written)
+            if result.timings:
+                times.record(answer, files / wanted.topology)
     return answer
 
 
