@@ -126,9 +126,9 @@ def let_finish(cloud: Cloud, topology: str, seen: Observed) -> Observed:
     return seen
 
 
-def list_servers(cloud: Cloud, topology: str) -> tuple[Server, ...]:
-    """List the topology's servers, with status, fault, flavor and metadata."""
-    return tuple(cloud.conn.compute.servers(details=True, tags=marker(topology)))
+def list_servers(cloud: Cloud, topology: str, *, details: bool = True) -> tuple[Server, ...]:
+    """List the topology's servers, with status, fault, flavor and metadata; without ``details`` only id and name."""
+    return tuple(cloud.conn.compute.servers(details=details, tags=marker(topology)))
 
 
 def external_networks(cloud: Cloud) -> tuple[Network, ...]:
