@@ -31,7 +31,7 @@ class Matrix:
     """The calls of a clean life, and the lives that let them fail."""
 
     def __init__(self, life):
-        self.life = life
+        self.life, self.clean = life, False
         assert life.run("teardown").how == "ok"  # what a broken test run may have left
         self.before = life.everything()
         provision, quiet, teardown = self._learn(), self._learn("provision"), self._learn("teardown")
@@ -92,13 +92,16 @@ class Matrix:
 
     def live(self, provision, teardown):
         """Go through one life with faults in its provision and in its teardown."""
-        self.begin()
+        if not self.clean:  # the life before has failed
+            self.begin()
+        self.clean = False
         self.faulty("provision", provision)
         self.converges()
         if not self.faulty("teardown", teardown):
             found = self.life.run("teardown")
             assert found.how == "ok", found
         self.nothing_left()
+        self.clean = True
 
 
 def mended(call, fault):
