@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -9,6 +10,7 @@ from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import openstack
@@ -43,11 +45,12 @@ for _name in ("keystoneauth", "openstack"):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long one resource took (s): its own request, or the bulk request that it was part of."""
+    """When one resource's own request, or the bulk request that it was part of, began (s from login) and took."""
 
     kind: str
     name: str
     action: str
+    start: float
     seconds: float
 
 
@@ -62,7 +65,9 @@ class Cloud:
     progress: Callable[[str], None]
     calls: Counter[str] = field(default_factory=Counter)
     api_seconds: float = 0.0
+    clock_ahead: float = 0.0  # by how much (s) the clock here is ahead of the cloud's
     phase: str = "connect"
+    began: float = field(default_factory=time.monotonic)
     timings: list[Timing] = field(default_factory=list)
     in_flight: float = IN_FLIGHT
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -73,7 +78,12 @@ class Cloud:
         http = self.conn.session.session  # the requests.Session inside keystoneauth's
         for scheme, adapter in [*http.adapters.items()]:
             http.mount(scheme, Transport(adapter, count=self._count, note=self._note))
+        http.hooks["response"].append(self._compare_clocks)
         _keep_logged_in(self.conn.session.auth)
+
+    def _compare_clocks(self, response: requests.Response, *_args: object, **_kwargs: object) -> None:
+        with contextlib.suppress(KeyError, ValueError):  # Date is optional (RFC 9110, 6.6.1)
+            self.clock_ahead = time.time() - parsedate_to_datetime(response.headers["Date"]).timestamp()
 
     def _count(self, seconds: float) -> None:
         with self._lock:
@@ -108,12 +118,22 @@ class Cloud:
             return [future.result() for future in futures]
 
     def run(self, jobs: Iterable[Job]) -> None:
-        """Run ``jobs`` in threads, tell of each that is done, note its time; all failures are raised together."""
-        problems: list[str] = []
+        """Run ``jobs`` in threads, each as soon as what it ``needs`` is given by others; all failures at once.
+
+        Jobs that are ready go in their order. Each that is done is told, and its times are noted. What needs something
+        that failed is not tried; the rest is.
+        """
+        waiting, problems = list(jobs), list[str]()
+        due = Counter(job.gives for job in waiting)  # how many jobs must still give it
+        pending: dict[Future[tuple[float, float]], Job] = {}
         pool = ThreadPoolExecutor(THREADS)
         try:
-            pending: dict[Future[float], Job] = {pool.submit(job.timed): job for job in jobs}
-            while pending:
+            while True:
+                for job in [job for job in waiting if not any(due[need] for need in job.needs)]:
+                    waiting.remove(job)
+                    pending[pool.submit(job.timed)] = job
+                if not pending:
+                    break
                 done, _ = wait(pending, timeout=TELL, return_when=FIRST_COMPLETED)
                 self._tell()
                 for future in done:
@@ -122,26 +142,40 @@ class Cloud:
                     if error is not None:
                         problems.append(f"{job.what}: {explain(error)}")
                         continue
-                    seconds = future.result()
-                    self.progress(f"{job.what}: {job.done} ({seconds:.1f} s)")
-                    self.timings += [Timing(job.kind, name, job.action, round(seconds, 3)) for name in job.names]
+                    due[job.gives] -= 1
+                    start, end = future.result()
+                    self.progress(f"{job.what}: {job.done} ({end - start:.1f} s)")
+                    self.note_times(job.kind, job.names, job.action, start, end)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
         if problems:
             raise CloudError(*problems)
 
+    def note_times(self, kind: str, names: Iterable[str], action: str, start: float, end: float) -> None:
+        """Note when a request about these resources began and ended (monotonic clock)."""
+        first, took = round(start - self.began, 3), round(end - start, 3)
+        self.timings += [Timing(kind, name, action, first, took) for name in names]
 
-_DONE = {"create": "created", "delete": "deleted", "update": "updated", "replace": "replaced"}
+
+_DONE = {
+    "create": "created", "delete": "deleted", "update": "updated", "replace": "replaced", "stop": "stopping",
+    "unplug": "being unplugged",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One call to the cloud, about the resources ``names`` of one ``kind``."""
+    """One call to the cloud, about the resources ``names`` of one ``kind``.
+
+    It waits for all jobs that give what it ``needs``: words of the caller's own, "" is nothing.
+    """
 
     kind: str
     names: tuple[str, ...]
     action: str
     call: Callable[[], object]
+    needs: frozenset[str] = frozenset()
+    gives: str = ""
 
     @property
     def what(self) -> str:
@@ -157,11 +191,11 @@ class Job:
         """Name the deed in the past tense."""
         return _DONE[self.action]
 
-    def timed(self) -> float:
-        """Make the call; return how long it took (s)."""
+    def timed(self) -> tuple[float, float]:
+        """Make the call; return when it began and when it ended (monotonic clock)."""
         start = time.monotonic()
         self.call()
-        return time.monotonic() - start
+        return start, time.monotonic()
 
 
 def connect(progress: Callable[[str], None], name: str | None = None) -> Cloud:
