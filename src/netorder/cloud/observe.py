@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -127,8 +128,17 @@ def let_finish(cloud: Cloud, topology: str, seen: Observed) -> Observed:
 
 
 def list_servers(cloud: Cloud, topology: str, *, details: bool = True) -> tuple[Server, ...]:
-    """List the topology's servers, with status, fault, flavor and metadata; without ``details`` only id and name."""
-    return tuple(cloud.conn.compute.servers(details=details, tags=marker(topology)))
+    """List the topology's servers, with status, fault, flavor and metadata; without ``details`` only id and name.
+
+    A server that no host took is kept in Nova's cell 0, whose faults a list leaves out: each of those is asked for.
+    """
+    compute = cloud.conn.compute
+    servers = list(compute.servers(details=details, tags=marker(topology)))
+    for number, server in enumerate(servers):
+        if details and server.status == "ERROR" and not server.fault:
+            with suppress(NotFoundException):  # deleted meanwhile: the list is as good an answer
+                servers[number] = compute.get_server(server.id)
+    return tuple(servers)
 
 
 def external_networks(cloud: Cloud) -> tuple[Network, ...]:
