@@ -1,0 +1,338 @@
+"""Provision one topology four ways on the local cloud, side by side, and print the table. `make bench-provision` runs it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import openstack
+import rivals
+from meter import Meter
+from topology import topology
+
+from localcloud.cloud import Cloud
+from netorder import access
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+WORK = ROOT / "build" / "bench-provision-work"
+CLIENT = ROOT / "build" / "bench-provision"  # where make puts the `openstack` command
+PHASES = ("up", "again", "down")
+# A netorder run that finds something to do waits while the topology's newest resource is younger than 15 s. So that it does
+# not, and to be alike, every way pauses so long before its teardown (not timed).
+PAUSE = 16.0
+EXTERNAL = "public"
+
+
+@dataclass
+class Case:
+    """One size: the topology's files, its plan, and how each way is run."""
+
+    hosts: int
+    fake: bool
+    home: Path = field(init=False)
+    name: str = field(init=False)
+    plan: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name = f"bench{self.hosts}"
+        self.home = WORK / self.name
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.file.write_text(topology(self.name, self.hosts), encoding="utf-8")
+        command = [sys.executable, "-m", "netorder", "plan", str(self.file), "--format", "json"]
+        self.plan = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        public = access.public_key(self.key, make=True)
+        if public is None:
+            raise SystemExit("no key")
+        texts = dict(zip(("up.sh", "down.sh"), rivals.script(self.plan, f"{self.key}.pub", EXTERNAL), strict=True))
+        plays = rivals.play(self.plan, f"{self.key}.pub", EXTERNAL)
+        texts |= dict(zip(("up.yml", "down.yml"), plays, strict=True))
+        texts["stack.json"] = rivals.template(self.plan, public, EXTERNAL)
+        for name, text in texts.items():
+            (self.home / name).write_text(text, encoding="utf-8")
+
+    @property
+    def file(self) -> Path:
+        """The topology file."""
+        return self.home / "topology.yml"
+
+    @property
+    def key(self) -> Path:
+        """The private key."""
+        return self.home / "id_ed25519"
+
+    def playbook(self, phase: str) -> list[str]:
+        """Ours as a user runs it."""
+        quick = ["-e", "netorder_hostkey_timeout=0"] if self.fake else []
+        if phase == "down":
+            return ["ansible-playbook", "playbooks/teardown.yml", "-e", f"confirm={self.name}"]
+        return ["ansible-playbook", "playbooks/provision.yml", "-e", f"netorder_ssh_key={self.key}", *quick]
+
+    def bare(self, phase: str) -> list[str]:
+        """Ours without Ansible."""
+        action = "down" if phase == "down" else "up"
+        report = self.home / f"report-{phase}.json"
+        return [sys.executable, str(HERE / "ours.py"), action, str(self.file), str(self.key), str(report)]
+
+    def heat(self, phase: str) -> list[str]:
+        """A Heat stack."""
+        action = "down" if phase == "down" else "up"
+        return [sys.executable, str(HERE / "heat.py"), action, self.name, str(self.home / "stack.json")]
+
+    def play(self, phase: str) -> list[str]:
+        """A play of openstack.cloud modules."""
+        return ["ansible-playbook", str(self.home / ("down.yml" if phase == "down" else "up.yml"))]
+
+    def script(self, phase: str) -> list[str] | None:
+        """A shell script of `openstack` calls: run again it would make everything twice, so it is not."""
+        return None if phase == "again" else ["sh", str(self.home / f"{phase}.sh")]
+
+
+WAYS: dict[str, tuple[str, Callable[[Case, str], list[str] | None]]] = {
+    "ours": ("netorder, its playbook", Case.playbook),
+    "bare": ("netorder's reconciler alone", Case.bare),
+    "heat": ("Heat stack", Case.heat),
+    "play": ("openstack.cloud play", Case.play),
+    "script": ("`openstack` script", Case.script),
+}
+
+
+def environment(case: Case, way: str) -> dict[str, str]:
+    """Return the environment a way runs in: the CLI has its own packages, the play Ansible's defaults with pipelining."""
+    own = {"NETORDER_TOPOLOGY": str(case.file)}
+    if way == "script":
+        own |= {"PYTHONPATH": str(CLIENT), "PATH": f"{CLIENT / 'bin'}:{os.environ['PATH']}"}
+    if way == "play":
+        own |= {"ANSIBLE_CONFIG": os.devnull, "ANSIBLE_PIPELINING": "true"}
+    return {**os.environ, **own}
+
+
+def wanted(case: Case) -> dict[str, int]:
+    """Return how much of each type the plan has; rules are those that let in."""
+    plan = case.plan
+    return {
+        "active": case.hosts, "servers": case.hosts, "networks": len(plan["networks"]),
+        "subnets": sum(len(network["subnets"]) for network in plan["networks"]), "routers": len(plan["routers"]),
+        "groups": len(plan["security_groups"]),
+        "rules": sum(rule["direction"] == "ingress" for group in plan["security_groups"] for rule in group["rules"]),
+        "ports": sum(len(host["ports"]) for host in plan["hosts"]),
+        "interfaces": sum(len(router["interfaces"]) for router in plan["routers"]),
+        "floating IPs": sum(host["floating_ip"] for host in plan["hosts"]),
+    }  # fmt: skip
+
+
+def found(cloud: Any, name: str) -> dict[str, int]:
+    """Return how much of each type the cloud has under the topology's names."""
+
+    def mine(them: Iterator[Any]) -> list[Any]:
+        return [one for one in them if (one.name or "").startswith(f"{name}-")]
+
+    net = cloud.network
+    servers, networks, groups = mine(cloud.compute.servers()), mine(net.networks()), mine(net.security_groups())
+    ids = {network.id for network in networks}
+    ports = [port for port in net.ports() if port.network_id in ids]
+    hosts = [port for port in ports if (port.device_owner or "").startswith("compute:")]
+    return {
+        "active": sum(server.status == "ACTIVE" for server in servers), "servers": len(servers),
+        "networks": len(networks), "subnets": sum(subnet.network_id in ids for subnet in net.subnets()),
+        "routers": len(mine(net.routers())), "groups": len(groups),
+        "rules": sum(rule["direction"] == "ingress" for group in groups for rule in group.security_group_rules),
+        "ports": len(hosts), "interfaces": sum(port.device_owner == "network:router_interface" for port in ports),
+        "floating IPs": sum(ip.port_id in {port.id for port in hosts} for ip in net.ips() if ip.port_id),
+    }  # fmt: skip
+
+
+def sweep(cloud: Any, case: Case) -> None:
+    """Take away what a way that failed left: nothing but what has the topology's names."""
+    own = {**os.environ, "NETORDER_TOPOLOGY": str(case.file)}
+    for way in (Case.heat, Case.bare):
+        subprocess.run(way(case, "down"), cwd=ROOT, env=own, check=False, capture_output=True)  # type: ignore[arg-type]
+    name, net = f"{case.name}-", cloud.network
+    for server in [server for server in cloud.compute.servers() if server.name.startswith(name)]:
+        cloud.compute.delete_server(server)
+        cloud.compute.wait_for_delete(server)
+    networks = [network for network in net.networks() if network.name.startswith(name)]
+    ports = [port for port in net.ports() if port.network_id in {network.id for network in networks}]
+    for ip in [ip for ip in net.ips() if ip.port_id in {port.id for port in ports}]:
+        net.delete_ip(ip)
+    for port in ports:
+        if port.device_owner == "network:router_interface":
+            net.remove_interface_from_router(port.device_id, port_id=port.id)
+        elif not port.device_owner.startswith("network:"):
+            net.delete_port(port)
+    for kind, delete in ((net.routers, net.delete_router), (net.security_groups, net.delete_security_group)):
+        for one in [one for one in kind() if one.name.startswith(name)]:
+            delete(one)
+    for network in networks:
+        net.delete_network(network)
+    cloud.compute.delete_keypair(rivals.key_name(case.plan), ignore_missing=True)
+
+
+@contextmanager
+def swept(cloud: Any, case: Case) -> Iterator[None]:
+    """Leave nothing behind, however the block ends."""
+    try:
+        yield
+    except BaseException:
+        sweep(cloud, case)
+        raise
+
+
+def measure(case: Case, way: str, phase: str, meter: Meter) -> dict[str, float] | None:
+    """Run one phase of one way; return its seconds, requests and the cloud's processor time."""
+    command = WAYS[way][1](case, phase)
+    if command is None:
+        return None
+    log = case.home / f"{way}-{phase}.log"
+    before, began = meter.read(), time.monotonic()
+    with log.open("w") as sink:
+        status = subprocess.run(
+            command, cwd=ROOT, env=environment(case, way), stdout=sink, stderr=subprocess.STDOUT, check=False
+        ).returncode
+    took, counted = time.monotonic() - began, meter.read() - before
+    if status != 0:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
+        raise SystemExit(f"{WAYS[way][0]}, {case.hosts} hosts, {phase}: status {status}\n{tail}")
+    return {"seconds": took, **asdict(counted), **inside(case, way, phase)}
+
+
+def inside(case: Case, way: str, phase: str) -> dict[str, Any]:
+    """Return what the bare reconciler told of itself, {} for others."""
+    if way != "bare":
+        return {}
+    told: dict[str, Any] = json.loads((case.home / f"report-{phase}.json").read_text())
+    return {name: told[name] for name in ("inside", "phases", "own_cpu")}
+
+
+def one_run(case: Case, way: str, meter: Meter, cloud: Any, results: list[dict[str, Any]]) -> float:
+    """Measure a way from nothing to nothing, checking what is there after each phase; return the seconds of ``up``."""
+    first = 0.0
+    with swept(cloud, case):
+        for phase in PHASES:
+            if phase == "down":
+                time.sleep(PAUSE)
+            numbers = measure(case, way, phase, meter)
+            if numbers is None:
+                continue
+            goal = dict.fromkeys(wanted(case), 0) if phase == "down" else wanted(case)
+            if (there := found(cloud, case.name)) != goal:
+                raise SystemExit(f"{WAYS[way][0]}, {case.hosts} hosts, {phase}: not as planned\n{there}\n{goal}")
+            results.append({"hosts": case.hosts, "way": way, "phase": phase, **numbers})
+            first = first or numbers["seconds"]
+            print(f"  {case.hosts:4} hosts  {WAYS[way][0]:28} {phase:6} {numbers['seconds']:8.1f} s  "
+                  f"{numbers['client']:5.0f} requests  {numbers['cpu']:7.1f} s CPU in the cloud", flush=True)  # fmt: skip
+    return first
+
+
+def median(results: list[dict[str, Any]], hosts: int, way: str, phase: str, what: str) -> float | None:
+    """Return the median of a number over the runs, None where there was none."""
+    values = [one[what] for one in results if (one["hosts"], one["way"], one["phase"]) == (hosts, way, phase)]
+    return statistics.median(values) if values else None
+
+
+def table(results: list[dict[str, Any]], guests: str) -> str:
+    """Return the table of medians and ratios, in Markdown."""
+
+    def shown(value: float | None, digits: int = 1) -> str:
+        return "-" if value is None else f"{value:.{digits}f}"
+
+    lines = [
+        f"| hosts ({guests}) | way | all ACTIVE (s) | ours : it | again (s) | ours : it | teardown (s) | ours : it "
+        "| requests: create, again, teardown | between services: create | CPU in the cloud: create (s) | runs |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for hosts in sorted({one["hosts"] for one in results}):
+        for way, (title, _) in WAYS.items():
+            cells = []
+            for phase in PHASES:
+                mine = median(results, hosts, "ours", phase, "seconds")
+                its = median(results, hosts, way, phase, "seconds")
+                cells += [shown(its), shown(mine / its if mine and its else None, 2)]
+            requests = ", ".join(shown(median(results, hosts, way, phase, "client"), 0) for phase in PHASES)
+            cells += [requests, shown(median(results, hosts, way, "up", "services"), 0)]
+            cells += [shown(median(results, hosts, way, "up", "cpu"))]
+            runs = sum((one["hosts"], one["way"], one["phase"]) == (hosts, way, "up") for one in results)
+            lines.append(f"| {hosts} | {title} | {' | '.join(cells)} | {runs} |")
+    return "\n".join(lines)
+
+
+def where(results: list[dict[str, Any]]) -> str:
+    """Return where the bare reconciler's time went: with a request under way, without, and by phase; cost of a host."""
+    lines = ["| hosts | phase of the run | s | of it waiting for the APIs | s a host | own CPU (s) | its steps, requests |",
+             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    for one in sorted(results, key=lambda one: (one["hosts"], PHASES.index(one["phase"]))):
+        if one["way"] == "bare":
+            steps = ", ".join(f"{name} {part['seconds']:.1f} s {part['requests']}" for name, part in one["phases"].items())
+            lines.append(f"| {one['hosts']} | {one['phase']} | {one['seconds']:.1f} | {one['inside']:.1f} "
+                         f"| {one['seconds'] / one['hosts']:.2f} | {one['own_cpu']:.1f} | {steps} |")  # fmt: skip
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="bench-provision", description=__doc__)
+    parser.add_argument("--sizes", default="5", help="numbers of hosts, e.g. 5,10,50,100,200 (default 5)")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each way at each size (default 3)")
+    parser.add_argument("--ways", default=",".join(WAYS), help=f"some of {','.join(WAYS)} (default all)")
+    parser.add_argument("--limit", type=float, default=300,
+                        help="a way is left out where one creation would take longer than this (s), as foretold by"
+                        " its time at the size before; 0: never (default 300)")  # fmt: skip
+    parser.add_argument("--add", action="store_true", help="keep the results of earlier calls in the table")
+    options = parser.parse_args()
+    sizes, ways = [int(size) for size in options.sizes.split(",")], options.ways.split(",")
+    if unknown := set(ways) - WAYS.keys():
+        parser.error(f"no such way: {', '.join(sorted(unknown))}")
+    local = Cloud(Path(os.environ.get("LOCALCLOUD_DIR") or ROOT / ".localcloud").resolve(),
+                  os.environ.get("LOCALCLOUD_NAME") or "default")  # fmt: skip
+    guests = local.parameters()["guests"]
+    if "heat" in ways and local.parameters().get("heat") != "true":
+        raise SystemExit("the cloud runs without Heat; mend: LOCALCLOUD_HEAT=yes make cloud-up, or --ways without heat")
+    if "script" in ways and shutil.which("openstack", path=str(CLIENT / "bin")) is None:
+        raise SystemExit(f"{CLIENT} has no openstack command; mend: make bench-provision")
+    cloud = openstack.connect()
+    WORK.mkdir(parents=True, exist_ok=True)
+    kept = WORK / f"results-{guests}.json"
+    results: list[dict[str, Any]] = json.loads(kept.read_text()) if options.add and kept.exists() else []
+    print(f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()},"
+          f" guests: {guests}, load before: {os.getloadavg()[0]:.1f}", flush=True)  # fmt: skip
+    last: dict[str, tuple[int, float]] = {
+        way: (hosts, seconds)
+        for way in ways for hosts in sorted({one["hosts"] for one in results})
+        if (seconds := median(results, hosts, way, "up", "seconds"))
+    }  # fmt: skip
+    failures = []
+    with Meter(local) as meter:
+        for hosts in sizes:
+            case = Case(hosts, fake=guests == "fake")
+            for run in range(options.runs):
+                for way in ways:
+                    before = last.get(way)
+                    if options.limit and before and before[1] * max(1, hosts / before[0]) > options.limit:
+                        if run == 0:
+                            print(f"  {hosts:4} hosts  {WAYS[way][0]:28} left out: {before[1]:.0f} s at {before[0]}")
+                        continue
+                    try:
+                        last[way] = (hosts, one_run(case, way, meter, cloud, results))
+                    except SystemExit as failure:
+                        print(failure, file=sys.stderr, flush=True)
+                        failures.append(way)
+                    kept.write_text(json.dumps(results))
+    print(f"\n{table(results, guests)}\n\n{where(results)}")
+    if failures:
+        raise SystemExit(f"failed: {', '.join(failures)}")
+
+
+if __name__ == "__main__":
+    main()
