@@ -1,4 +1,4 @@
-"""Provision one topology four ways on the local cloud, side by side, and print the table. `make bench-provision` runs it."""
+"""Provision one topology in four ways on the local cloud, side by side; `make bench-provision` runs it."""
 
 from __future__ import annotations
 
@@ -11,27 +11,34 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import openstack
-import rivals
-from meter import Meter
-from topology import topology
-
-from localcloud.cloud import Cloud
-from netorder import access
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # localcloud is beside netorder, not installed
+
+import rivals  # noqa: E402
+from meter import Meter  # noqa: E402
+from topology import topology  # noqa: E402
+
+from localcloud.cloud import Cloud  # noqa: E402
+from netorder import access  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from openstack.connection import Connection
+
 HERE = Path(__file__).resolve().parent
 WORK = ROOT / "build" / "bench-provision-work"
 CLIENT = ROOT / "build" / "bench-provision"  # where make puts the `openstack` command
 PHASES = ("up", "again", "down")
-# A netorder run that finds something to do waits while the topology's newest resource is younger than 15 s. So that it does
-# not, and to be alike, every way pauses so long before its teardown (not timed).
+# A netorder run that finds something to do waits while the topology's newest resource is younger than 15 s. So that it
+# need not, and all are alike, every way pauses so long (s) before its teardown, which is not timed.
 PAUSE = 16.0
 EXTERNAL = "public"
 
@@ -41,7 +48,6 @@ class Case:
     """One size: the topology's files, its plan, and how each way is run."""
 
     hosts: int
-    fake: bool
     home: Path = field(init=False)
     name: str = field(init=False)
     plan: dict[str, Any] = field(init=False)
@@ -60,6 +66,7 @@ class Case:
         plays = rivals.play(self.plan, f"{self.key}.pub", EXTERNAL)
         texts |= dict(zip(("up.yml", "down.yml"), plays, strict=True))
         texts["stack.json"] = rivals.template(self.plan, public, EXTERNAL)
+        texts["ansible.cfg"] = "[defaults]\n[connection]\npipelining = True\n"
         for name, text in texts.items():
             (self.home / name).write_text(text, encoding="utf-8")
 
@@ -74,29 +81,29 @@ class Case:
         return self.home / "id_ed25519"
 
     def playbook(self, phase: str) -> list[str]:
-        """Ours as a user runs it."""
-        quick = ["-e", "netorder_hostkey_timeout=0"] if self.fake else []
+        """Return the command for ours as a user runs it, up to ACTIVE like the others: host keys are not waited for."""
         if phase == "down":
             return ["ansible-playbook", "playbooks/teardown.yml", "-e", f"confirm={self.name}"]
-        return ["ansible-playbook", "playbooks/provision.yml", "-e", f"netorder_ssh_key={self.key}", *quick]
+        return ["ansible-playbook", "playbooks/provision.yml", "-e", f"netorder_ssh_key={self.key}",
+                "-e", "netorder_hostkey_timeout=0"]  # fmt: skip
 
     def bare(self, phase: str) -> list[str]:
-        """Ours without Ansible."""
+        """Return the command for ours without Ansible."""
         action = "down" if phase == "down" else "up"
         report = self.home / f"report-{phase}.json"
         return [sys.executable, str(HERE / "ours.py"), action, str(self.file), str(self.key), str(report)]
 
     def heat(self, phase: str) -> list[str]:
-        """A Heat stack."""
+        """Return the command for a Heat stack."""
         action = "down" if phase == "down" else "up"
         return [sys.executable, str(HERE / "heat.py"), action, self.name, str(self.home / "stack.json")]
 
     def play(self, phase: str) -> list[str]:
-        """A play of openstack.cloud modules."""
+        """Return the command for a play of openstack.cloud modules."""
         return ["ansible-playbook", str(self.home / ("down.yml" if phase == "down" else "up.yml"))]
 
     def script(self, phase: str) -> list[str] | None:
-        """A shell script of `openstack` calls: run again it would make everything twice, so it is not."""
+        """Return the command for the shell script; run again it would make everything twice, so it is not."""
         return None if phase == "again" else ["sh", str(self.home / f"{phase}.sh")]
 
 
@@ -110,12 +117,12 @@ WAYS: dict[str, tuple[str, Callable[[Case, str], list[str] | None]]] = {
 
 
 def environment(case: Case, way: str) -> dict[str, str]:
-    """Return the environment a way runs in: the CLI has its own packages, the play Ansible's defaults with pipelining."""
+    """Return the environment of a way: the CLI has packages of its own, the play Ansible's defaults with pipelining."""
     own = {"NETORDER_TOPOLOGY": str(case.file)}
     if way == "script":
         own |= {"PYTHONPATH": str(CLIENT), "PATH": f"{CLIENT / 'bin'}:{os.environ['PATH']}"}
     if way == "play":
-        own |= {"ANSIBLE_CONFIG": os.devnull, "ANSIBLE_PIPELINING": "true"}
+        own |= {"ANSIBLE_CONFIG": str(case.home / "ansible.cfg")}
     return {**os.environ, **own}
 
 
@@ -133,10 +140,10 @@ def wanted(case: Case) -> dict[str, int]:
     }  # fmt: skip
 
 
-def found(cloud: Any, name: str) -> dict[str, int]:
+def found(cloud: Connection, name: str) -> dict[str, int]:
     """Return how much of each type the cloud has under the topology's names."""
 
-    def mine(them: Iterator[Any]) -> list[Any]:
+    def mine(them: Iterable[Any]) -> list[Any]:
         return [one for one in them if (one.name or "").startswith(f"{name}-")]
 
     net = cloud.network
@@ -154,11 +161,11 @@ def found(cloud: Any, name: str) -> dict[str, int]:
     }  # fmt: skip
 
 
-def sweep(cloud: Any, case: Case) -> None:
+def sweep(cloud: Connection, case: Case) -> None:
     """Take away what a way that failed left: nothing but what has the topology's names."""
     own = {**os.environ, "NETORDER_TOPOLOGY": str(case.file)}
     for way in (Case.heat, Case.bare):
-        subprocess.run(way(case, "down"), cwd=ROOT, env=own, check=False, capture_output=True)  # type: ignore[arg-type]
+        subprocess.run(way(case, "down"), cwd=ROOT, env=own, check=False, capture_output=True)
     name, net = f"{case.name}-", cloud.network
     for server in [server for server in cloud.compute.servers() if server.name.startswith(name)]:
         cloud.compute.delete_server(server)
@@ -169,19 +176,20 @@ def sweep(cloud: Any, case: Case) -> None:
         net.delete_ip(ip)
     for port in ports:
         if port.device_owner == "network:router_interface":
-            net.remove_interface_from_router(port.device_id, port_id=port.id)
+            net.remove_interface_from_router(port.device_id, port=port.id)  # type: ignore[no-untyped-call]
         elif not port.device_owner.startswith("network:"):
             net.delete_port(port)
-    for kind, delete in ((net.routers, net.delete_router), (net.security_groups, net.delete_security_group)):
-        for one in [one for one in kind() if one.name.startswith(name)]:
-            delete(one)
+    for router in [router for router in net.routers() if router.name.startswith(name)]:
+        net.delete_router(router)
+    for group in [group for group in net.security_groups() if group.name.startswith(name)]:
+        net.delete_security_group(group)
     for network in networks:
         net.delete_network(network)
     cloud.compute.delete_keypair(rivals.key_name(case.plan), ignore_missing=True)
 
 
 @contextmanager
-def swept(cloud: Any, case: Case) -> Iterator[None]:
+def swept(cloud: Connection, case: Case) -> Iterator[None]:
     """Leave nothing behind, however the block ends."""
     try:
         yield
@@ -216,9 +224,8 @@ def inside(case: Case, way: str, phase: str) -> dict[str, Any]:
     return {name: told[name] for name in ("inside", "phases", "own_cpu")}
 
 
-def one_run(case: Case, way: str, meter: Meter, cloud: Any, results: list[dict[str, Any]]) -> float:
-    """Measure a way from nothing to nothing, checking what is there after each phase; return the seconds of ``up``."""
-    first = 0.0
+def one_run(case: Case, way: str, meter: Meter, cloud: Connection, results: list[dict[str, Any]]) -> None:
+    """Measure a way from nothing to nothing, and check what is there after each phase."""
     with swept(cloud, case):
         for phase in PHASES:
             if phase == "down":
@@ -230,10 +237,8 @@ def one_run(case: Case, way: str, meter: Meter, cloud: Any, results: list[dict[s
             if (there := found(cloud, case.name)) != goal:
                 raise SystemExit(f"{WAYS[way][0]}, {case.hosts} hosts, {phase}: not as planned\n{there}\n{goal}")
             results.append({"hosts": case.hosts, "way": way, "phase": phase, **numbers})
-            first = first or numbers["seconds"]
             print(f"  {case.hosts:4} hosts  {WAYS[way][0]:28} {phase:6} {numbers['seconds']:8.1f} s  "
-                  f"{numbers['client']:5.0f} requests  {numbers['cpu']:7.1f} s CPU in the cloud", flush=True)  # fmt: skip
-    return first
+                  f"{numbers['client']:5.0f} requests  {numbers['cpu']:7.1f} s of CPU there", flush=True)  # fmt: skip
 
 
 def median(results: list[dict[str, Any]], hosts: int, way: str, phase: str, what: str) -> float | None:
@@ -243,47 +248,49 @@ def median(results: list[dict[str, Any]], hosts: int, way: str, phase: str, what
 
 
 def table(results: list[dict[str, Any]], guests: str) -> str:
-    """Return the table of medians and ratios, in Markdown."""
+    """Return the table of medians and ratios, in Markdown; ``x`` is ours (the playbook) divided by that way."""
 
     def shown(value: float | None, digits: int = 1) -> str:
         return "-" if value is None else f"{value:.{digits}f}"
 
-    lines = [
-        f"| hosts ({guests}) | way | all ACTIVE (s) | ours : it | again (s) | ours : it | teardown (s) | ours : it "
-        "| requests: create, again, teardown | between services: create | CPU in the cloud: create (s) | runs |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    heads = [
+        f"hosts ({guests})", "way", "all ACTIVE (s)", "x", "again (s)", "x", "teardown (s)", "x",
+        "requests: create, again, teardown", "between services: create", "CPU in the cloud: create (s)", "x", "runs",
+    ]  # fmt: skip
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for hosts in sorted({one["hosts"] for one in results}):
+
+        def cell(way: str, phase: str, what: str, hosts: int = hosts) -> list[str]:
+            mine, its = median(results, hosts, "ours", phase, what), median(results, hosts, way, phase, what)
+            return [shown(its), shown(mine / its if mine and its else None, 2)]
+
         for way, (title, _) in WAYS.items():
-            cells = []
-            for phase in PHASES:
-                mine = median(results, hosts, "ours", phase, "seconds")
-                its = median(results, hosts, way, phase, "seconds")
-                cells += [shown(its), shown(mine / its if mine and its else None, 2)]
+            times = [text for phase in PHASES for text in cell(way, phase, "seconds")]
             requests = ", ".join(shown(median(results, hosts, way, phase, "client"), 0) for phase in PHASES)
-            cells += [requests, shown(median(results, hosts, way, "up", "services"), 0)]
-            cells += [shown(median(results, hosts, way, "up", "cpu"))]
+            between = shown(median(results, hosts, way, "up", "services"), 0)
             runs = sum((one["hosts"], one["way"], one["phase"]) == (hosts, way, "up") for one in results)
-            lines.append(f"| {hosts} | {title} | {' | '.join(cells)} | {runs} |")
+            cells = [str(hosts), title, *times, requests, between, *cell(way, "up", "cpu"), str(runs)]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def where(results: list[dict[str, Any]]) -> str:
-    """Return where the bare reconciler's time went: with a request under way, without, and by phase; cost of a host."""
-    lines = ["| hosts | phase of the run | s | of it waiting for the APIs | s a host | own CPU (s) | its steps, requests |",
-             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    """Return where the bare reconciler's time went, run by run: with a request under way, without, and by step."""
+    heads = ["hosts", "phase", "s", "of it with a request under way", "s a host", "own CPU (s)", "step: s, requests"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for one in sorted(results, key=lambda one: (one["hosts"], PHASES.index(one["phase"]))):
         if one["way"] == "bare":
-            steps = ", ".join(f"{name} {part['seconds']:.1f} s {part['requests']}" for name, part in one["phases"].items())
-            lines.append(f"| {one['hosts']} | {one['phase']} | {one['seconds']:.1f} | {one['inside']:.1f} "
-                         f"| {one['seconds'] / one['hosts']:.2f} | {one['own_cpu']:.1f} | {steps} |")  # fmt: skip
+            steps = [f"{name}: {step['seconds']:.1f}, {step['requests']}" for name, step in one["phases"].items()]
+            times = [one["seconds"], one["inside"], one["seconds"] / one["hosts"], one["own_cpu"]]
+            cells = [str(one["hosts"]), one["phase"], *(f"{time:.2f}" for time in times), "; ".join(steps)]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Measure what the command line asks for."""
+def parse() -> argparse.Namespace:
+    """Return the command line, taken apart."""
     parser = argparse.ArgumentParser(prog="bench-provision", description=__doc__)
-    parser.add_argument("--sizes", default="5", help="numbers of hosts, e.g. 5,10,50,100,200 (default 5)")
+    parser.add_argument("--sizes", default="5", help="numbers of hosts, e.g. 10,50,100,200 (default 5)")
     parser.add_argument("--runs", type=int, default=3, help="runs of each way at each size (default 3)")
     parser.add_argument("--ways", default=",".join(WAYS), help=f"some of {','.join(WAYS)} (default all)")
     parser.add_argument("--limit", type=float, default=300,
@@ -291,47 +298,73 @@ def main() -> None:
                         " its time at the size before; 0: never (default 300)")  # fmt: skip
     parser.add_argument("--add", action="store_true", help="keep the results of earlier calls in the table")
     options = parser.parse_args()
-    sizes, ways = [int(size) for size in options.sizes.split(",")], options.ways.split(",")
-    if unknown := set(ways) - WAYS.keys():
+    options.sizes, options.ways = [int(size) for size in options.sizes.split(",")], options.ways.split(",")
+    if unknown := set(options.ways) - WAYS.keys():
         parser.error(f"no such way: {', '.join(sorted(unknown))}")
-    local = Cloud(Path(os.environ.get("LOCALCLOUD_DIR") or ROOT / ".localcloud").resolve(),
-                  os.environ.get("LOCALCLOUD_NAME") or "default")  # fmt: skip
-    guests = local.parameters()["guests"]
+    return options
+
+
+def the_cloud(ways: list[str]) -> Cloud:
+    """Return the local cloud of the environment, when it has what these ways need."""
+    base = Path(os.environ.get("LOCALCLOUD_DIR") or ROOT / ".localcloud").resolve()
+    local = Cloud(base, os.environ.get("LOCALCLOUD_NAME") or "default")
+    if local.pid() is None:
+        raise SystemExit(f"{local.entry} is down; mend: make cloud-up")
     if "heat" in ways and local.parameters().get("heat") != "true":
         raise SystemExit("the cloud runs without Heat; mend: LOCALCLOUD_HEAT=yes make cloud-up, or --ways without heat")
     if "script" in ways and shutil.which("openstack", path=str(CLIENT / "bin")) is None:
-        raise SystemExit(f"{CLIENT} has no openstack command; mend: make bench-provision")
+        raise SystemExit(f"{CLIENT} has no openstack command; mend: make build/bench-provision")
+    return local
+
+
+class Series:
+    """All measurements of one call, kept in a file after each."""
+
+    def __init__(self, kept: Path, *, add: bool, limit: float) -> None:
+        self._kept, self._limit = kept, limit
+        self.results: list[dict[str, Any]] = json.loads(kept.read_text()) if add and kept.exists() else []
+        self.failures: list[str] = []
+
+    def foretold(self, way: str, hosts: int) -> float:
+        """Return how long (s) this way's creation should take at this size, by the nearest smaller size; 0: unknown."""
+        sizes = [one["hosts"] for one in self.results if one["way"] == way and one["hosts"] <= hosts]
+        if not sizes:
+            return 0.0
+        seconds = median(self.results, max(sizes), way, "up", "seconds") or 0.0
+        return seconds * hosts / max(sizes)
+
+    def one(self, case: Case, way: str, meter: Meter, cloud: Connection) -> None:
+        """Measure a way at a size, unless it would take too long; a failure is told and the next goes on."""
+        if self._limit and (guess := self.foretold(way, case.hosts)) > self._limit:
+            print(f"  {case.hosts:4} hosts  {WAYS[way][0]:28} left out: would take about {guess:.0f} s", flush=True)
+            return
+        try:
+            one_run(case, way, meter, cloud, self.results)
+        except SystemExit as failure:
+            print(failure, file=sys.stderr, flush=True)
+            self.failures.append(f"{WAYS[way][0]} at {case.hosts}")
+        self._kept.write_text(json.dumps(self.results))
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    options = parse()
+    local = the_cloud(options.ways)
+    guests = local.parameters()["guests"]
     cloud = openstack.connect()
     WORK.mkdir(parents=True, exist_ok=True)
-    kept = WORK / f"results-{guests}.json"
-    results: list[dict[str, Any]] = json.loads(kept.read_text()) if options.add and kept.exists() else []
+    series = Series(WORK / f"results-{guests}.json", add=options.add, limit=options.limit)
     print(f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()},"
           f" guests: {guests}, load before: {os.getloadavg()[0]:.1f}", flush=True)  # fmt: skip
-    last: dict[str, tuple[int, float]] = {
-        way: (hosts, seconds)
-        for way in ways for hosts in sorted({one["hosts"] for one in results})
-        if (seconds := median(results, hosts, way, "up", "seconds"))
-    }  # fmt: skip
-    failures = []
     with Meter(local) as meter:
-        for hosts in sizes:
-            case = Case(hosts, fake=guests == "fake")
-            for run in range(options.runs):
-                for way in ways:
-                    before = last.get(way)
-                    if options.limit and before and before[1] * max(1, hosts / before[0]) > options.limit:
-                        if run == 0:
-                            print(f"  {hosts:4} hosts  {WAYS[way][0]:28} left out: {before[1]:.0f} s at {before[0]}")
-                        continue
-                    try:
-                        last[way] = (hosts, one_run(case, way, meter, cloud, results))
-                    except SystemExit as failure:
-                        print(failure, file=sys.stderr, flush=True)
-                        failures.append(way)
-                    kept.write_text(json.dumps(results))
-    print(f"\n{table(results, guests)}\n\n{where(results)}")
-    if failures:
-        raise SystemExit(f"failed: {', '.join(failures)}")
+        for hosts in options.sizes:
+            case = Case(hosts)
+            for _ in range(options.runs):
+                for way in options.ways:
+                    series.one(case, way, meter, cloud)
+    print(f"\n{table(series.results, guests)}\n\n{where(series.results)}")
+    if series.failures:
+        raise SystemExit(f"failed: {', '.join(series.failures)}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from http import HTTPStatus
 from pathlib import Path
 
 import openstack
@@ -25,12 +26,12 @@ def main(action: str, name: str, template: str = "") -> int:
         body["template"] = Path(template).read_text(encoding="utf-8")
         url = f"/stacks/{name}/{there.id}" if there else "/stacks"
         answer = heat.put(url, json=body) if there else heat.post(url, json=body)
-        if answer.status_code >= 400:
+        if answer.status_code >= HTTPStatus.BAD_REQUEST:
             sys.exit(f"Heat refuses the stack: {answer.text}")
         goal = "UPDATE_COMPLETE" if there else "CREATE_COMPLETE"
     while True:
         answer = heat.get(f"/stacks/{name}/{there.id}" if there else f"/stacks/{name}")
-        if answer.status_code == 404:
+        if answer.status_code == HTTPStatus.NOT_FOUND:
             return 0 if action == "down" else 1
         stack = answer.json()["stack"]
         status = stack["stack_status"]

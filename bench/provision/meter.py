@@ -1,6 +1,6 @@
 """What the local cloud does meanwhile, seen from inside: requests to its APIs, processor time of its services.
 
-Its APIs close every connection after one answer, so each request is one TCP connection, and those are counted where they
+Its APIs close every connection after one answer, so each request is one TCP connection. Those are counted where they
 arrive, for every way of provisioning alike: from outside (the client's) and over loopback (the services' own).
 """
 
@@ -11,7 +11,7 @@ import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from localcloud import machine
 
@@ -61,11 +61,13 @@ class Meter:
         command = [*machine.entering(self._pid), "nft", *words]
         return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
 
-    def __enter__(self) -> Meter:
+    def __enter__(self) -> Self:
         self._nft("-f", "-", text=f"table inet bench\ndelete table inet bench\n{TABLE}")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._nft("delete", "table", "inet", "bench")
 
     def read(self) -> Reading:
@@ -78,7 +80,7 @@ class Meter:
         return Reading(found["client"], found["services"], self._cpu())
 
     def _cpu(self) -> float:
-        """Return the processor time (s) of all that the cloud's first process has started, children that ended included."""
+        """Return the processor time (s) of all the cloud's processes, those that have ended included."""
         ticks = 0
         for one in machine.processes(self._pid):
             try:

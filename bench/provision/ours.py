@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netorder import access
 from netorder.cloud.session import Cloud, connect
@@ -15,6 +15,9 @@ from netorder.cloud.teardown import teardown
 from netorder.plan import plan
 from netorder.reconcile import reconcile
 from netorder.topology import load
+
+if TYPE_CHECKING:
+    import requests
 
 Interval = tuple[float, float]
 
@@ -28,12 +31,12 @@ def covered(intervals: list[Interval]) -> float:
     return total
 
 
-def watch(cloud: Cloud, requests: list[tuple[str, Interval]]) -> None:
+def watch(cloud: Cloud, seen: list[tuple[str, Interval]]) -> None:
     """Note phase, begin and end of every request."""
 
-    def note(response: Any, *_args: object, **_kwargs: object) -> None:
+    def note(response: requests.Response, *_args: object, **_kwargs: object) -> None:
         now = time.monotonic()
-        requests.append((cloud.phase, (now - response.elapsed.total_seconds(), now)))
+        seen.append((cloud.phase, (now - response.elapsed.total_seconds(), now)))
 
     cloud.conn.session.session.hooks["response"].append(note)
 
@@ -42,19 +45,19 @@ def main(action: str, file: str, key: str, report: str) -> int:
     """Make or take away; write the report."""
     began = time.monotonic()
     wanted = plan(load(file))
-    requests: list[tuple[str, Interval]] = []
+    seen: list[tuple[str, Interval]] = []
     cloud = connect(lambda _line: None)
-    watch(cloud, requests)
+    watch(cloud, seen)
     if action == "down":
         teardown(cloud, wanted.topology, check=False)
     else:
         public = access.public_key(Path(key), make=False)
         reconcile(cloud, wanted, key=public, check=False, hostkey_timeout=0)
     took = time.monotonic() - began
-    phases = Counter(phase for phase, _ in requests)
+    phases = Counter(phase for phase, _ in seen)
     Path(report).write_text(json.dumps({
-        "seconds": took, "inside": covered([interval for _, interval in requests]),
-        "phases": {phase: {"requests": count, "seconds": covered([i for p, i in requests if p == phase])}
+        "seconds": took, "inside": covered([interval for _, interval in seen]),
+        "phases": {phase: {"requests": count, "seconds": covered([i for p, i in seen if p == phase])}
                    for phase, count in phases.items()},
         "own_cpu": time.process_time(),
     }))  # fmt: skip

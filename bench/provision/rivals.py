@@ -1,17 +1,20 @@
 """What a user would write in place of netorder, for the topology of a plan: a shell script, a play, a Heat template.
 
-Each takes the plan as ``netorder plan FILE --format json`` prints it, and makes the same networks, routers, groups, rules,
-ports, servers and floating IPs, under the same names. Each is written to its own advantage: the script and the play ask
-for all servers before they wait for any, and groups get their rules in one task where a module can.
+Each takes the plan as ``netorder plan FILE --format json`` prints it, and makes the same networks, routers, groups,
+rules, ports, servers and floating IPs, under the same names. Each is written to its own advantage: the script and the
+play ask for all servers before they wait for any, and groups get their rules in one task where a module can.
 """
 
 from __future__ import annotations
 
 import json
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 Plan = dict[str, Any]
 
@@ -56,74 +59,93 @@ def _ingress(group: Plan) -> list[Plan]:
     return [rule for rule in group["rules"] if rule["direction"] == "ingress"]
 
 
-# --- a shell script of `openstack` calls --------------------------------------------------------------------------------
+# --- a shell script of `openstack` calls ---
+
+Words = tuple[str, ...]
 
 
 def script(plan: Plan, public_key: str, external: str) -> tuple[str, str]:
     """Return the shell scripts that create and delete."""
-    lines = ["set -eu"]
+    create = [("keypair", "create", "--public-key", public_key, key_name(plan))]
+    create += [*_network_calls(plan, external), *_group_calls(plan), *_host_calls(plan, external)]
+    pattern = shlex.quote(f"^{plan['topology']}-")
+    wait = [
+        f"until states=$(openstack server list --name {pattern} -f value -c Status) &&",
+        f'      [ "$(echo "$states" | grep -c ACTIVE)" = {len(plan["hosts"])} ]; do',
+        "  case $states in *ERROR*) exit 1 ;; esac",
+        "  sleep 1",
+        "done",
+    ]
+    ports = [shlex.quote(host["ports"][0]["cloud_name"]) for host in plan["hosts"] if host["floating_ip"]]
+    listed = [f"$(openstack floating ip list --port {port} -f value -c ID)" for port in ports]
+    gone = [f"openstack floating ip delete {' '.join(listed)}"]
+    return _shell(create, after=wait), _shell(_deletions(plan), before=gone)
 
-    def openstack(*words: str) -> None:
-        lines.append("openstack " + " ".join(shlex.quote(word) for word in words) + " >/dev/null")
 
-    openstack("keypair", "create", "--public-key", public_key, key_name(plan))
+def _shell(calls: list[Words], *, before: Sequence[str] = (), after: Sequence[str] = ()) -> str:
+    lines = ["openstack " + shlex.join(words) + " >/dev/null" for words in calls]
+    return "\n".join(["set -eu", *before, *lines, *after]) + "\n"
+
+
+def _network_calls(plan: Plan, external: str) -> Iterator[Words]:
     for network, subnet in _subnets(plan):
         first, last = subnet["allocation_pool"]
-        openstack("network", "create", network["cloud_name"])
-        openstack("subnet", "create", "--network", network["cloud_name"], "--subnet-range", subnet["cidr"],
-                  "--gateway", subnet["gateway_ip"], "--allocation-pool", f"start={first},end={last}",
-                  subnet["cloud_name"])  # fmt: skip
+        yield ("network", "create", network["cloud_name"])
+        yield ("subnet", "create", "--network", network["cloud_name"], "--subnet-range", subnet["cidr"],
+               "--gateway", subnet["gateway_ip"], "--allocation-pool", f"start={first},end={last}",
+               subnet["cloud_name"])  # fmt: skip
     for router in plan["routers"]:
         way = ("--external-gateway", external) if router["external"] else ()
-        openstack("router", "create", *way, router["cloud_name"])
+        yield ("router", "create", *way, router["cloud_name"])
     for router, interface, network, subnet in _router_ports(plan):
-        openstack("port", "create", "--network", network["cloud_name"], "--no-security-group", "--fixed-ip",
-                  f"subnet={subnet['cloud_name']},ip-address={interface['addresses'][0]}",
-                  interface["port_name"])  # fmt: skip
-        openstack("router", "add", "port", router["cloud_name"], interface["port_name"])
+        yield ("port", "create", "--network", network["cloud_name"], "--no-security-group", "--fixed-ip",
+               f"subnet={subnet['cloud_name']},ip-address={interface['addresses'][0]}",
+               interface["port_name"])  # fmt: skip
+        yield ("router", "add", "port", router["cloud_name"], interface["port_name"])
+
+
+def _group_calls(plan: Plan) -> Iterator[Words]:
     for group in plan["security_groups"]:
-        openstack("security", "group", "create", group["cloud_name"])
+        yield ("security", "group", "create", group["cloud_name"])
         for rule in _ingress(group):
             remote = ("--remote-ip", rule["remote_cidr"]) if rule["remote_cidr"] else ()
             protocol = ("--protocol", rule["protocol"]) if rule["protocol"] else ()
             ports = ("--dst-port", f"{rule['port_min']}:{rule['port_max']}") if rule["port_min"] else ()
-            openstack("security", "group", "rule", "create", "--ingress", "--ethertype", rule["ethertype"], *protocol,
-                      *ports, *remote, group["cloud_name"])  # fmt: skip
+            yield ("security", "group", "rule", "create", "--ingress", "--ethertype", rule["ethertype"], *protocol,
+                   *ports, *remote, group["cloud_name"])  # fmt: skip
+
+
+def _host_calls(plan: Plan, external: str) -> Iterator[Words]:
     for port, network, subnet, groups in _host_ports(plan):
-        openstack("port", "create", "--network", network["cloud_name"], "--fixed-ip",
-                  f"subnet={subnet['cloud_name']},ip-address={port['addresses'][0]}",
-                  *(word for group in groups for word in ("--security-group", group)), port["cloud_name"])  # fmt: skip
+        yield ("port", "create", "--network", network["cloud_name"], "--fixed-ip",
+               f"subnet={subnet['cloud_name']},ip-address={port['addresses'][0]}",
+               *(word for group in groups for word in ("--security-group", group)), port["cloud_name"])  # fmt: skip
     for host in plan["hosts"]:
-        openstack("server", "create", "--image", host["image"], "--flavor", host["flavor"], "--key-name",
-                  key_name(plan), *(word for port in host["ports"] for word in ("--port", port["cloud_name"])),
-                  host["cloud_name"])  # fmt: skip
+        yield ("server", "create", "--image", host["image"], "--flavor", host["flavor"], "--key-name",
+               key_name(plan), *(word for port in host["ports"] for word in ("--port", port["cloud_name"])),
+               host["cloud_name"])  # fmt: skip
     for host in plan["hosts"]:
         if host["floating_ip"]:
-            openstack("floating", "ip", "create", "--port", host["ports"][0]["cloud_name"], external)
-    pattern = shlex.quote(f"^{plan['topology']}-")
-    lines += [
-        f"until states=$(openstack server list --name {pattern} -f value -c Status) &&",
-        f'      [ "$(echo "$states" | grep -c ACTIVE)" = {len(plan["hosts"])} ]; do',
-        '  case $states in *ERROR*) exit 1 ;; esac',
-        "  sleep 1",
-        "done",
+            yield ("floating", "ip", "create", "--port", host["ports"][0]["cloud_name"], external)
+
+
+def _deletions(plan: Plan) -> list[Words]:
+    detached = [
+        ("router", "remove", "port", router["cloud_name"], interface["port_name"])
+        for router, interface, _, _ in _router_ports(plan)
     ]
-    created, lines = lines, ["set -eu"]
-    floating = [host["ports"][0]["cloud_name"] for host in plan["hosts"] if host["floating_ip"]]
-    for port in floating:
-        lines.append(f"openstack floating ip delete $(openstack floating ip list --port {shlex.quote(port)} -f value -c ID)")
-    openstack("server", "delete", "--wait", *(host["cloud_name"] for host in plan["hosts"]))
-    for router, interface, _, _ in _router_ports(plan):
-        openstack("router", "remove", "port", router["cloud_name"], interface["port_name"])
-    openstack("port", "delete", *(port["cloud_name"] for port, *_ in _host_ports(plan)))
-    openstack("router", "delete", *(router["cloud_name"] for router in plan["routers"]))
-    openstack("network", "delete", *(network["cloud_name"] for network in plan["networks"]))
-    openstack("security", "group", "delete", *(group["cloud_name"] for group in plan["security_groups"]))
-    openstack("keypair", "delete", key_name(plan))
-    return "\n".join(created) + "\n", "\n".join(lines) + "\n"
+    return [
+        ("server", "delete", "--wait", *(host["cloud_name"] for host in plan["hosts"])),
+        *detached,
+        ("port", "delete", *(port["cloud_name"] for port, *_ in _host_ports(plan))),
+        ("router", "delete", *(router["cloud_name"] for router in plan["routers"])),
+        ("network", "delete", *(network["cloud_name"] for network in plan["networks"])),
+        ("security", "group", "delete", *(group["cloud_name"] for group in plan["security_groups"])),
+        ("keypair", "delete", key_name(plan)),
+    ]
 
 
-# --- a play of openstack.cloud modules -----------------------------------------------------------------------------------
+# --- a play of openstack.cloud modules ---
 
 
 def play(plan: Plan, public_key: str, external: str) -> tuple[str, str]:
@@ -170,10 +192,10 @@ def play(plan: Plan, public_key: str, external: str) -> tuple[str, str]:
     named = "{{ item.name }}"
     listed = {"name": f"{plan['topology']}-*"}
 
-    def present(name: str, module: str, items: list[Any], **arguments: Any) -> Plan:
+    def present(name: str, module: str, items: list[Any], **arguments: object) -> Plan:
         return task(name, module, {"name": named, "state": "present", **arguments}, items)
 
-    def absent(name: str, module: str, items: list[Any], **arguments: Any) -> Plan:
+    def absent(name: str, module: str, items: list[Any], **arguments: object) -> Plan:
         return task(name, module, {"name": named, "state": "absent", **arguments},
                     [{"name": item["name"]} for item in items])  # fmt: skip
 
@@ -212,7 +234,7 @@ def play(plan: Plan, public_key: str, external: str) -> tuple[str, str]:
     return text(create), text(delete)
 
 
-# --- a Heat template ---------------------------------------------------------------------------------------------------
+# --- a Heat template ---
 
 
 def template(plan: Plan, public_key: str, external: str) -> str:
