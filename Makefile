@@ -128,6 +128,15 @@ build/bench: bench/requirements.txt
 	pip install --quiet --disable-pip-version-check --target $@ --requirement $<
 	@touch $@
 
+.PHONY: bench-provision
+bench-provision: setup build/bench-provision ## provisioning beside its rivals, on the local cloud (make bench-provision ARGS=--help)
+	$(AS_ROOT) $(BIN)/python3 bench/provision $(ARGS)
+
+build/bench-provision: bench/provision/requirements.txt requirements.lock
+	rm -rf $@
+	pip install --quiet --disable-pip-version-check --target $@ --constraint requirements.lock --requirement $<
+	@touch $@
+
 .PHONY: clean
 clean: ## remove what was made here, the local cloud excepted
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build

@@ -18,6 +18,7 @@ EPILOG = """environment:
   LOCALCLOUD_NAME         which cloud of several beside each other (default: default)
   LOCALCLOUD_GUESTS       vm, container, or fake: hundreds of hosts that are only in Nova's books (default vm)
   LOCALCLOUD_API_WORKERS  processes of nova's and of neutron's API (default 2)
+  LOCALCLOUD_HEAT         yes starts Heat (orchestration) too
   LOCALCLOUD_MIRROR       the Debian mirror to take packages from (default: that of apt's sources)
 """
 
@@ -102,7 +103,9 @@ def main() -> int:
         match arguments.command:
             case "up":
                 guests = os.environ.get("LOCALCLOUD_GUESTS") or "vm"
-                life.up(cloud, guests, os.environ.get("LOCALCLOUD_API_WORKERS") or "2", log)
+                workers = os.environ.get("LOCALCLOUD_API_WORKERS") or "2"
+                heat = os.environ.get("LOCALCLOUD_HEAT") == "yes"
+                life.up(cloud, guests, workers, heat, log)
             case "down":
                 life.down(cloud, log)
             case "clean":

@@ -28,7 +28,7 @@ DISK_LOW = 512 * 2**20  # bytes: below this, message broker and databases stop t
 STOPPED, UNWELL = 3, 1  # exit statuses of `status`
 
 
-def up(cloud: Cloud, guests: str, workers: str, log: Log) -> None:
+def up(cloud: Cloud, guests: str, workers: str, heat: bool, log: Log) -> None:
     """Start the cloud, from nothing or from its state, and return when a user can work on it."""
     if guests not in GUEST_KINDS:
         raise CloudError(f"LOCALCLOUD_GUESTS={guests}: must be one of {', '.join(GUEST_KINDS)}")
@@ -39,6 +39,8 @@ def up(cloud: Cloud, guests: str, workers: str, log: Log) -> None:
         net = checks.pick_net(cloud)
         if cloud.pid() is not None:
             _refuse_other_guests(cloud, guests)
+            if heat and cloud.parameters().get("heat") != "true":
+                raise CloudError(f"{cloud.entry} is up without Heat; mend: `down`, then `up` with LOCALCLOUD_HEAT=yes")
             if not cloud.status().get("ready"):
                 machine.wait_ready(cloud, log)
             log(f"the cloud is up already: OS_CLOUD={cloud.entry}")
@@ -52,7 +54,9 @@ def up(cloud: Cloud, guests: str, workers: str, log: Log) -> None:
             log("fresh state ready")
         else:
             _refuse_other_guests(cloud, guests)
-        values = _parameters(cloud, lower, net, guests, workers)
+        values = {
+            **_parameters(cloud, lower, net, guests), "workers": workers, "heat": "true" if heat else "false"
+        }  # fmt: skip
         if fresh:
             shutil.rmtree(cloud.home / "upper", ignore_errors=True)  # of a start that was interrupted here
             machine.run("cp", "-a", str(ready / "upper"), str(cloud.home))
@@ -80,14 +84,14 @@ def _refuse_other_guests(cloud: Cloud, guests: str) -> None:
         )
 
 
-def _parameters(cloud: Cloud, lower: Path, net: dict[str, str], guests: str, workers: str) -> dict[str, str]:
+def _parameters(cloud: Cloud, lower: Path, net: dict[str, str], guests: str) -> dict[str, str]:
     """Return the cloud's parameters: what is remembered stays, secrets are random and made once."""
     try:
         known = cloud.parameters()
     except FileNotFoundError:
         known = {name: secrets.token_hex(16) for name in ("secret", "admin_password", "user_password")}
     made_of = {"rootfs": lower.parent.name}
-    return {**known, **net, **state.constants(guests), **made_of, "workers": workers, "image": "true"}
+    return {**known, **net, **state.constants(guests), **made_of, "image": "true"}
 
 
 def _prune(cloud: Cloud) -> None:

@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Without Recommends. Not nova-compute*: it pulls in every qemu there is, and its service is nova.cmd.compute.
+# Heat starts only when it is asked for; its packages are 27 MB, less than what a second tree for it would take.
 PACKAGES = """
 systemd-standalone-sysusers ca-certificates iproute2 iputils-ping ethtool procps kmod openssh-client nftables sudo
 e2fsprogs mariadb-server rabbitmq-server memcached python3-pymysql python3-memcache
-keystone glance-common placement-common nova-common neutron-common uwsgi-core uwsgi-plugin-python3
+keystone glance-common placement-common nova-common neutron-common heat-common uwsgi-core uwsgi-plugin-python3
 python3-openstackclient ovn-central ovn-host openvswitch-switch
 libvirt-daemon libvirt-daemon-driver-qemu libvirt-daemon-driver-lxc libvirt-daemon-driver-nodedev libvirt-clients
 python3-libvirt qemu-system-x86 qemu-utils seabios ipxe-qemu genisoimage haproxy iptables

@@ -42,7 +42,8 @@ def make(cache: Path, lower: Path, guests: str, log: Log) -> Path:
         cloud.make()
         values = {
             **constants(guests), "gateway": "172.24.4.1", "host_ip": "", "ip": "127.0.0.1", "workers": "1",
-            "image": "false", **{name: secrets.token_hex(16) for name in ("secret", "admin_password", "user_password")},
+            "image": "false", "heat": "false",
+            **{name: secrets.token_hex(16) for name in ("secret", "admin_password", "user_password")},
         }  # fmt: skip
         try:
             machine.start(cloud, lower, values)

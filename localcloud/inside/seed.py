@@ -26,6 +26,7 @@ SERVICES = {
     "nova": ("compute", 8774, "/v2.1"),
     "neutron": ("network", 9696, ""),
     "glance": ("image", 9292, ""),
+    "heat": ("orchestration", 8004, "/v1/%(project_id)s"),
 }
 # Flavors: name, vCPUs, RAM in MiB, disk in GB. Resident memory of an emulated guest is well above its RAM.
 FLAVORS = (("small", 1, 256, 2), ("small2", 1, 512, 4), ("medium", 2, 1024, 8))
@@ -41,8 +42,8 @@ def connect() -> Any:
     )  # fmt: skip
 
 
-def catalog(cloud: Any) -> None:
-    """Make the service project, the services' accounts with their roles, and their endpoints."""
+def catalog(cloud: Any, *names: str) -> None:
+    """Make the service project, the accounts of these services with their roles, and their endpoints."""
     identity = cloud.identity
     roles = {role.name: role for role in identity.roles()}
     for name in ("service", "member", "admin"):
@@ -64,7 +65,7 @@ def catalog(cloud: Any) -> None:
             )  # fmt: skip
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(add, SERVICES))
+        list(pool.map(add, names))
 
 
 def project(cloud: Any) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from localcloud.inside import tasks, watch
 from localcloud.inside.supervisor import Step
 
+# whose accounts and endpoints every cloud has
+BASIC = ("placement", "nova", "neutron", "glance")
 # Nova's fake driver makes its node a new id at each start; a node that comes back under another id is refused.
 FAKE_NODE = (
     "from oslo_utils.fixture import uuidsentinel as ids;"
@@ -45,8 +47,8 @@ def uwsgi(
 
 def python(module: str, *arguments: str, first: str = "") -> tuple[str, ...]:
     """Return the command line of a service's ``main`` under its usual name, after the statement ``first``."""
-    program = module.rsplit(".", 1)[-1]
-    code = f"import sys; sys.argv[0] = 'nova-{program}'; {first}from {module} import main; main()"
+    service, program = module.split(".cmd.")
+    code = f"import sys; sys.argv[0] = '{service}-{program}'; {first}from {module} import main; main()"
     return ("python3", "-c", code, *arguments)
 
 
@@ -80,7 +82,7 @@ def ovn_server(which: str) -> Step:
 def steps() -> list[Step]:
     """Return every step of a start."""
     values = tasks.parameters()
-    fake = values["guests"] == "fake"
+    fake, heat = values["guests"] == "fake", values["heat"] == "true"
     nb, sb = "unix:/run/ovn/ovnnb_db.sock", "unix:/run/ovn/ovnsb_db.sock"
     table = [
         Step("configuration", run=tasks.configure),
@@ -112,14 +114,15 @@ def steps() -> list[Step]:
              argv=("ovn-controller", "unix:/run/openvswitch/db.sock", "--unixctl=/run/ovn/ovn-controller.ctl"),
              ready=tasks.unix_listens("/run/ovn/ovn-controller.ctl")),
         # tables
-        *(Step(f"migrate-{name}", after=("accounts",), run=tasks.migrate(name)) for name in tasks.DATABASES),
+        *(Step(f"migrate-{name}", after=("accounts",), run=tasks.migrate(name))
+          for name in tasks.DATABASES if name != "heat" or heat),
         Step("cells", after=("migrate-nova", "migrate-nova_api"), run=tasks.once("cells", tasks.cells)),
         # identity, and what everyone must find in its catalog
         Step("bootstrap", after=("migrate-keystone",), run=tasks.once("bootstrap", tasks.bootstrap)),
         Step("identity", after=("bootstrap",), run=tasks.once("identity", tasks.identity, tasks.identity_version)),
         Step("keystone", after=("identity", "memcached"),
              argv=uwsgi("keystone", 5000, "keystone.wsgi.api:application"), user="keystone", ready=tasks.answers(5000)),
-        Step("catalog", after=("keystone",), run=tasks.once("catalog", tasks.seed("catalog"))),
+        Step("catalog", after=("keystone",), run=tasks.once("catalog", tasks.seed("catalog", *BASIC))),
         # the services
         Step("placement", after=("catalog", "migrate-placement"),
              argv=uwsgi("placement", 8778, "placement.wsgi.api:application"), ready=tasks.answers(8778)),
@@ -163,6 +166,15 @@ def steps() -> list[Step]:
             Step("guest", after=("nova-compute",), run=tasks.guest, restarts="nova-compute"),
             Step("image", after=("catalog", "glance", "guest"),
                  run=tasks.once("image", tasks.seed("image"), tasks.image_version)),
+        ]  # fmt: skip
+    if heat:
+        table += [
+            Step("catalog-heat", after=("catalog",), run=tasks.once("catalog-heat", tasks.seed("catalog", "heat"))),
+            # a request that no engine takes from its queue hangs for a minute
+            Step("heat-engine", after=("catalog-heat", "migrate-heat", "rabbitmq"), argv=python("heat.cmd.engine"),
+                 ready=tasks.consumed("engine")),
+            Step("heat-api", after=("heat-engine",), argv=uwsgi("heat", 8004, "heat.wsgi.api:application"),
+                 ready=tasks.answers(8004)),
         ]  # fmt: skip
     if values["metadata"] == "true":
         table += [

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CONFIG = Path("/localcloud/localcloud/inside/config")
 COMPUTE_SETTINGS = Path("/etc/nova/nova-compute.conf")
-SERVICE_USERS = ("nova", "neutron", "glance", "placement")
+SERVICE_USERS = ("nova", "neutron", "glance", "placement", "heat")
 NEUTRON_FILES = "--config-file /etc/neutron/neutron.conf --config-file /etc/neutron/plugins/ml2/ml2_conf.ini"
 DATABASES = {
     "keystone": ["keystone-manage db_sync"],
@@ -34,6 +34,7 @@ DATABASES = {
     "neutron": [f"neutron-db-manage {NEUTRON_FILES} upgrade heads"],
     "nova_api": ["nova-manage api_db sync"],
     "nova": ["nova-manage db sync --local_cell"],
+    "heat": ["heat-manage db_sync"],
 }
 
 

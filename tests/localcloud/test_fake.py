@@ -24,6 +24,34 @@ def test_the_apis_have_the_workers_that_were_asked_for(cloud):
         assert sum(line.startswith(name) for line in running) == 1 + WORKERS, name
 
 
+def test_heat_runs_only_when_it_is_asked_for(cloud):
+    """Without the request there is neither process nor endpoint; with it a stack makes and deletes what it names."""
+    assert "heat" not in cloud.inside("ps", "-e", "-o", "args")
+    assert not any(entry["type"] == "orchestration" for entry in cloud.connection().service_catalog)
+    refused = cloud.command("up", LOCALCLOUD_HEAT="yes")
+    assert refused.returncode == 1
+    assert "up without Heat" in refused.stderr
+    assert cloud.command("down").returncode == 0
+    done = cloud.command("up", LOCALCLOUD_HEAT="yes")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    api = cloud.connection()
+    resources = {"net": {"type": "OS::Neutron::Net", "properties": {"name": "of-a-stack"}}}
+    template = {"heat_template_version": "2018-08-31", "resources": resources}
+    stack = api.orchestration.create_stack(name="one", template=template, timeout_mins=5)
+
+    def state():
+        return api.orchestration.get_stack(stack.id).status
+
+    until(lambda: state() == "CREATE_COMPLETE", 60, 1, state)
+    assert api.network.find_network("of-a-stack")
+    api.orchestration.delete_stack(stack)
+    until(lambda: state() == "DELETE_COMPLETE", 60, 1, state)
+    assert not api.network.find_network("of-a-stack")
+    # as the next test expects it
+    assert cloud.command("down").returncode == 0
+    cloud.up()
+
+
 def test_many_hosts_at_once_and_after_a_restart(cloud):
     """All are active with an address each, no guest runs, and the next start of the cloud still has them."""
     api = cloud.connection()
