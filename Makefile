@@ -30,7 +30,7 @@ demo: setup cloud ## the topology on a real OpenStack, up to the calculator's an
 	@scripts/demo
 
 .PHONY: test
-test: setup lint unit packets services-test $(if $(LOCAL),life) molecule ## every test, on the real cloud too
+test: setup lint unit packets services-test $(if $(LOCAL),life faults) molecule ## every test, on the real cloud too
 
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
@@ -72,6 +72,14 @@ bench-services: setup ## the services beside the Node.js originals' equivalents
 .PHONY: life
 life: setup cloud ## the local cloud itself: its guests, its faults, its hosts, to nothing left
 	$(AS_ROOT) pytest -q tests/localcloud
+
+.PHONY: faults faults-every
+FAULTS_SEED ?= 1
+faults: setup ## every call to the cloud fails once, in some way: make faults FAULTS_SEED=7
+	$(AS_ROOT) pytest -q tests/faults --seed=$(FAULTS_SEED)
+
+faults-every: setup ## every call to the cloud fails in every way, which takes hours
+	$(AS_ROOT) pytest -q -s tests/faults --every
 
 .PHONY: bench-localcloud
 bench-localcloud: setup ## time the local cloud, stage by stage (make bench-localcloud ARGS=--help)

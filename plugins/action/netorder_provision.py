@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from netorder import times
 from netorder.cloud import CloudError
+from netorder.cloud.compare import unchanged_text
 from netorder.provision import provision
 from netorder.reconcile import HOSTKEY_TIMEOUT
 
@@ -28,18 +31,31 @@ class ActionModule(ActionBase):
                 "files": {"type": "path", "required": True},
                 "ssh_key": {"type": "path"},
                 "cloud": {"type": "str"},
+                "allow": {"type": "list", "elements": "str", "default": []},
+                "format": {"type": "str", "choices": ["text", "json"], "default": "text"},
                 "hostkey_timeout": {"type": "float", "default": HOSTKEY_TIMEOUT},
             }
         )
         try:
-            return result | provision(
+            done = provision(
                 Path(options["topology"]),
                 files=Path(options["files"]),
                 ssh_key=Path(options["ssh_key"]) if options["ssh_key"] else None,
                 cloud=options["cloud"],
                 check=self._task.check_mode,
+                allow=options["allow"],
                 hostkey_timeout=options["hostkey_timeout"],
                 progress=lambda line: self._display.display(f"  {line}"),
             )
         except CloudError as error:
             raise AnsibleActionFail("\n".join(error.problems)) from None
+        if not done["changes"]:
+            self._display.display(f"  as planned: {unchanged_text(done['unchanged'])}")
+        if self._task.check_mode and done["needs_allow"]:
+            self._display.display(
+                f"  a run needs leave for this: -e allow={','.join(done['needs_allow'])}", color="yellow"
+            )
+        if done["timings"]:
+            as_json = options["format"] == "json"
+            self._display.display(json.dumps(done["timings"]) if as_json else times.text(done, times.SHOWN))
+        return result | done

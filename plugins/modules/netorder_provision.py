@@ -27,8 +27,21 @@ options:
   cloud:
     description: An entry of clouds.yaml; left out, what OS_CLOUD or the OS_* variables name.
     type: str
+  allow:
+    description:
+      - What may be done to resources in use, C(delete) and C(replace). Without it, a run that needs it stops before its
+        first change.
+    type: list
+    elements: str
+    choices: [delete, replace]
+    default: []
+  format:
+    description: How the times of what was changed are shown at the end.
+    type: str
+    choices: [text, json]
+    default: text
   hostkey_timeout:
-    description: Seconds to wait for the host keys once the hosts are active.
+    description: Seconds to wait for the host keys once the hosts are active; 0 does not learn them.
     type: float
     default: 600
 attributes:
@@ -50,13 +63,22 @@ changes:
   type: list
   elements: dict
   returned: success
+unchanged:
+  description: By kind, how many planned resources are as they should be.
+  type: dict
+  returned: success
+needs_allow:
+  description: What I(allow) must name for these changes.
+  type: list
+  elements: str
+  returned: success
 hosts:
   description: By host name the server's id, address, floating_ip and hostkey; null where not there yet (check mode).
   type: dict
   returned: success
 timings:
   description:
-    - By resource the seconds that its request took, or the bulk request it was part of.
+    - By resource when its request, or the bulk request it was part of, began (seconds from the login) and took.
     - For servers also the seconds of waiting until they were active, and until the host key was known.
   type: list
   elements: dict

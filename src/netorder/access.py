@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from netorder import times
 from netorder.cloud import CloudError
 
 if TYPE_CHECKING:
@@ -138,8 +139,9 @@ def _write(path: Path, text: str) -> bool:
 
 
 def remove(directory: Path) -> list[Path]:
-    """Remove what :func:`write` wrote, and the directory if nothing else is in it; return the files removed."""
-    gone = [path for path in (directory / "known_hosts", directory / "ssh_config") if path.exists()]
+    """Remove what provisioning wrote, and the directory if nothing else is in it; return the files removed."""
+    mine = (directory / name for name in ("known_hosts", "ssh_config", times.FILE))
+    gone = [path for path in mine if path.exists()]
     for path in gone:
         path.unlink()
     if directory.is_dir() and not any(directory.iterdir()):

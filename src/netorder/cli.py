@@ -24,6 +24,7 @@ examples:
   netorder reach FILE                        who reaches whom, on which ports
   netorder reach FILE --from a --to b --port 80      one pair, hop by hop, and why (not)
   netorder diff OLD NEW                      what a change adds, replaces, removes and interrupts
+  netorder times FILE --format json          where the time of the last run went
   netorder schema > topology.schema.json     for editors that complete and check as you type
 
 Errors and warnings go to standard error, one a line: FILE:LINE:COLUMN: error: what is wrong; how to mend it.
@@ -95,6 +96,19 @@ def _parser() -> argparse.ArgumentParser:
     diff.add_argument("old", metavar="OLD", help="the topology file as it is")
     diff.add_argument("new", metavar="NEW", help="the topology file as it shall be")
     diff.set_defaults(run=_diff)
+
+    times = commands.add_parser(
+        "times",
+        help="show where the time of the last run went",
+        description="Show, for the last run that changed something in the cloud, when each resource's request began, "
+        "how long it took, and the chain of them that decided how long the run was.",
+    )
+    times.add_argument("file", metavar="FILE", help="the topology file")
+    times.add_argument(
+        "--files", metavar="DIR", default=".netorder", help="where runs keep their files (the default: .netorder)"
+    )
+    times.add_argument("--format", choices=("text", "json"), default="text", help="text is for people (the default)")
+    times.set_defaults(run=_times)
 
     schema = commands.add_parser(
         "schema",
@@ -194,6 +208,24 @@ def _diff(options: argparse.Namespace) -> int:
     if len(plans) != len(topologies):
         return 1
     print(render(*plans), end="")
+    return 0
+
+
+def _times(options: argparse.Namespace) -> int:
+    import json  # noqa: PLC0415 - as above
+    from pathlib import Path  # noqa: PLC0415 - as above
+
+    topology = _load(options.file)
+    if topology is None:
+        return 1
+    from netorder import times  # noqa: PLC0415 - as above
+
+    directory = Path(options.files, topology.name)
+    kept = times.read(directory)
+    if kept is None:
+        print(f"netorder times: error: no run has changed {topology.name} yet (none in {directory})", file=sys.stderr)
+        return 1
+    print(json.dumps(kept, indent=1) + "\n" if options.format == "json" else times.text(kept), end="")
     return 0
 
 

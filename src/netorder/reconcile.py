@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from netorder.cloud import Change, CloudError
 from netorder.cloud.apply import Applier
-from netorder.cloud.compare import METADATA, compare, diff_text
+from netorder.cloud.compare import METADATA, compare, diff_text, unchanged, unchanged_text
 from netorder.cloud.observe import external_networks, let_finish, observe
 from netorder.cloud.preflight import preflight
 from netorder.cloud.settle import settle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from openstack.compute.v2.server import Server
 
@@ -40,9 +40,10 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run did, or in check mode would do."""
+    """What a run did, or in check mode would do. ``unchanged`` counts the planned resources of each kind that stay."""
 
     changes: tuple[Change, ...]
+    unchanged: dict[str, int] = field(default_factory=dict)
     hosts: dict[str, HostFacts] = field(default_factory=dict)
     timings: tuple[dict[str, object], ...] = ()
     requests: dict[str, int] = field(default_factory=dict)
@@ -59,6 +60,8 @@ class Result:
         answer: dict[str, Any] = {
             "changed": self.changed,
             "changes": [change.as_dict() for change in self.changes],
+            "unchanged": self.unchanged,
+            "needs_allow": sorted({change.leave for change in self.changes if change.leave}),
             "hosts": {name: asdict(host) for name, host in self.hosts.items()},
             "timings": list(self.timings),
             "requests": self.requests,
@@ -66,16 +69,24 @@ class Result:
             "seconds": self.seconds,
         }
         if self.changes:
-            answer["diff"] = {"prepared": diff_text(self.changes)}
+            same = f"= unchanged: {unchanged_text(self.unchanged)}\n" if self.unchanged else ""
+            answer["diff"] = {"prepared": diff_text(self.changes) + same}
         return answer
 
 
 def reconcile(
-    cloud: Cloud, plan: Plan, *, key: str | None, check: bool, hostkey_timeout: float = HOSTKEY_TIMEOUT
+    cloud: Cloud,
+    plan: Plan,
+    *,
+    key: str | None,
+    check: bool,
+    allow: Collection[str] = (),
+    hostkey_timeout: float = HOSTKEY_TIMEOUT,
 ) -> Result:
     """Compare, check that the cloud can give what is missing, change, wait for the hosts; CloudError when it cannot be.
 
-    ``key`` is the user's public key (None only in check mode: it is made on the first run).
+    ``key`` is the user's public key (None only in check mode: it is made on the first run). ``allow`` names what may
+    be done to what is in use: "delete", "replace". ``hostkey_timeout`` (s) of 0: host keys are not learned.
     """
     start = time.monotonic()
     cloud.phase = "list"
@@ -84,16 +95,19 @@ def reconcile(
         router.external and (router.external_network or plan.external_network) for router in plan.routers
     )
     externals = external_networks(cloud) if named else ()
-    changes, problems = compare(plan, seen, key=key, externals=externals)
+    options: dict[str, Any] = {"key": key, "externals": externals, "host_keys": hostkey_timeout > 0}
+    changes, problems = compare(plan, seen, **options)
     if changes and not check:
         seen = let_finish(cloud, plan.topology, seen)
-        changes, problems = compare(plan, seen, key=key, externals=externals)
+        changes, problems = compare(plan, seen, **options)
     servers: Sequence[Server] = seen.servers
     floating: dict[str, str] = {}
     if changes:
         cloud.phase = "preflight"
-        facts, more = preflight(cloud, plan, changes)
+        facts, more = preflight(cloud, plan, seen, changes)
         problems += more
+    if not check:
+        problems += not_allowed(changes, allow)
     if problems:
         raise CloudError(*problems)
     if changes and not check:
@@ -106,13 +120,35 @@ def reconcile(
     if not check and (changes or any(server.status != "ACTIVE" for server in servers)):
         cloud.phase = "wait"
         servers = settle(cloud, plan, timeout=hostkey_timeout)
-    return result_of(cloud, changes, _host_facts(plan, seen, servers, floating), start)
+    same = unchanged(plan, changes)
+    return result_of(cloud, changes, _host_facts(plan, seen, servers, floating), start, unchanged=same)
 
 
-def result_of(cloud: Cloud, changes: Sequence[Change], hosts: dict[str, HostFacts], start: float) -> Result:
+def not_allowed(changes: Iterable[Change], allow: Collection[str]) -> list[str]:
+    """Return the problem, if it is one, that changes bring a loss that is not allowed."""
+    losses: dict[str, list[str]] = {}
+    for change in changes:
+        if change.leave and change.leave not in allow:
+            losses.setdefault(change.leave, []).append(f"{change.kind} {change.name} ({change.reason})")
+    if not losses:
+        return []
+    what = " and ".join(f"{leave} {len(these)}: {'; '.join(these)}" for leave, these in losses.items())
+    leaves = ",".join(sorted({*losses, *allow}))
+    return [f"Nothing was changed: this would {what}. If that is meant, allow it: -e allow={leaves}"]
+
+
+def result_of(
+    cloud: Cloud,
+    changes: Sequence[Change],
+    hosts: dict[str, HostFacts],
+    start: float,
+    *,
+    unchanged: dict[str, int] | None = None,
+) -> Result:
     """Put the session's counts and times beside the changes."""
     return Result(
         tuple(changes),
+        unchanged or {},
         hosts,
         tuple(asdict(timing) for timing in cloud.timings),
         {**cloud.calls, "total": cloud.calls.total()},

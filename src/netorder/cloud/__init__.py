@@ -6,11 +6,13 @@ what carries it is wholly the topology's, rules and routes inside included. See 
 
 from __future__ import annotations
 
-__all__ = ["Change", "CloudError", "Progress", "keypair_name", "marker"]
+__all__ = ["LEAVES", "Change", "CloudError", "Progress", "keypair_name", "marker"]
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+# What `-e allow=…` may name.
+LEAVES = ("delete", "replace")
 Progress = Callable[[str], None]
 
 
@@ -27,7 +29,8 @@ class Change:
     """One difference between plan and cloud, and what is done about it.
 
     ``action`` is create, update, replace or delete. ``before`` and ``after`` hold what differs, in the topology's
-    words. ``id`` is the existing resource; ``wanted`` the plan's object; neither is shown to the user.
+    words. ``id`` is the existing resource; ``wanted`` the plan's object; neither is shown to the user. ``lossless``
+    is a deletion or replacement of what nobody has a use for: what a killed run left, or a server in ERROR.
     """
 
     kind: str
@@ -38,6 +41,12 @@ class Change:
     after: dict[str, object] | None = None
     id: str | None = field(default=None, compare=False, repr=False)
     wanted: object = field(default=None, compare=False, repr=False)
+    lossless: bool = field(default=False, compare=False, repr=False)
+
+    @property
+    def leave(self) -> str | None:
+        """What the user must allow before this is done: "delete", "replace" or nothing."""
+        return self.action if self.action in LEAVES and not self.lossless else None
 
     def as_dict(self) -> dict[str, object]:
         """Return what Ansible returns for this change."""

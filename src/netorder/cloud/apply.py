@@ -6,24 +6,28 @@ Each step finds what an earlier, killed run left by marker and name, so stopping
 from __future__ import annotations
 
 import base64
+import contextlib
+import ipaddress
 import time
 from typing import TYPE_CHECKING, Any, cast
 
 from openstack import utils
-from openstack.exceptions import NotFoundException, PreconditionFailedException
+from openstack.exceptions import ConflictException, NotFoundException, PreconditionFailedException
 from openstack.network.v2.network import Network as CloudNetwork
 from openstack.network.v2.port import Port as CloudPort
 from openstack.network.v2.security_group import SecurityGroup as CloudGroup
 from openstack.network.v2.subnet import Subnet as CloudSubnet
 
 from netorder.cloud import CloudError, keypair_name, marker
-from netorder.cloud.compare import METADATA, REVIVE, normal_rule
+from netorder.cloud.compare import METADATA, REVIVE, exit_router, normal_rule
 from netorder.cloud.observe import Chosen, list_servers
 from netorder.cloud.session import Job, in_the_users_words
 from netorder.model import IPV4, IPV6
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from openstack.network.v2.router import Router as CloudRouter
 
     from netorder.cloud import Change
     from netorder.cloud.observe import Observed
@@ -35,8 +39,12 @@ __all__ = ["Applier", "delete"]
 
 # A bulk request creates all or nothing; this many at once stays well within common request time-outs.
 BULK = 50
+# Ports are the dearest bulk, and one API process works on each: two at once, unless they are few.
+SMALLEST_BULK = 10
 # Deleting a server, its guest shut down, must not take longer than this (s).
 GONE_TIMEOUT = 300
+# Resizing copies a disk, on slow storage for minutes (s).
+RESIZE_TIMEOUT = 900
 # So often may somebody else change a router between our reading and our writing its routes.
 ROUTE_ATTEMPTS = 5
 
@@ -51,7 +59,7 @@ class Applier:
         self._changes = changes
         self._seen = seen
         self._mark = marker(plan.topology)
-        has = Chosen(seen)
+        self._has = has = Chosen(seen)
         subnets = [has.by_name(s for s in seen.subnets if s.network_id == n.id)[0] for n in has.networks.values()]
         self._network_ids = {name: network.id for name, network in has.networks.items()}
         self._subnet_ids = {(s.network_id, s.ip_version): s.id for by_name in subnets for s in by_name.values()}
@@ -59,49 +67,64 @@ class Applier:
         self._router_ids = {name: router.id for name, router in has.routers.items()}
         self._port_ids = {name: port.id for name, port in has.ports.items()}
         self._cloud_networks = {n.name: n.cloud_name for n in plan.networks}
-        self._cleared = False  # stale extra routes are removed with the first deletions, if there are any
+        self._routes_gone: dict[str, set[tuple[str, str]]] = {}  # by router id: extra routes removed with the deletions
+        self._part: dict[str, str] = {}  # by port name: the bulk request that makes it
+        self._stopped: set[str] = set()  # servers that were stopped for a port to be taken out
         self.floating: dict[str, str] = {}
 
     def apply(self) -> None:
         """Do it all, short of waiting for the servers."""
         gone = [c for c in self._changes if c.action in {"delete", "replace"}]
         if gone:
-            self._cleared = True
-            delete(self._cloud, self._plan.topology, gone, self._seen, self._stale_routes())
+            self._unplug()
+            in_the_way = self._routes_in_the_way()
+            self._routes_gone = {
+                router: {(r["destination"], r["nexthop"]) for r in routes} for router, routes in in_the_way.items()
+            }
+            delete(self._cloud, self._plan.topology, [*gone, *self._loosened()], self._seen, in_the_way)
+        self._cloud.run(self._jobs())
+
+    def _jobs(self) -> list[Job]:
+        """Return what is to come; the first in the list that are ready go first.
+
+        Servers cost the cloud most, and nothing waits for them: ways first. A security group's rules hold nobody up,
+        since a new group lets nothing in until it has them.
+        """
         new = self._pick
-        self._cloud.run(
-            [
-                *self._keypair_job(),
-                *self._bulk(
-                    "network", CloudNetwork, new("network", "create"), body=self._network_body, made=self._made_network
-                ),
-                *self._bulk(
-                    "security group",
-                    CloudGroup,
-                    new("security group", "create"),
-                    body=self._group_body,
-                    made=self._made_group,
-                ),
-                *self._router_jobs(),
-                *self._network_updates(),
-            ]
-        )
-        self._cloud.run(
-            [
-                *self._bulk(
-                    "subnet", CloudSubnet, new("subnet", "create"), body=self._subnet_body, made=self._made_subnet
-                ),
-                *self._rule_jobs(),
-                *self._subnet_updates(),
-            ]
-        )
-        ports = [*new("router interface", "create", "replace"), *new("port", "create", "replace")]
-        self._cloud.run(
-            [*self._bulk("port", CloudPort, ports, body=self._port_body, made=self._made_port), *self._port_updates()]
-        )
-        # Servers boot for long: ask for them first. They need their ports; floating IPs and routes need the interfaces.
-        self._cloud.run([*self._server_jobs(), *self._interface_jobs()])
-        self._cloud.run([*self._route_jobs(), *self._floating_jobs()])
+        inner = new("port", "create", "replace")
+        size = max(
+            SMALLEST_BULK, min(BULK, -(-len(inner) // 2))
+        )  # side by side, but not a request more than that takes
+        parts = [inner[start : start + size] for start in range(0, len(inner), size)]
+        self._part = {change.name: f"ports {number}" for number, part in enumerate(parts) for change in part}
+        subnets, interfaces = new("subnet", "create", "replace"), new("router interface", "create", "replace")
+        groups = new("security group", "create")
+        return [
+            *self._keypair_job(),
+            *self._bulk("network", CloudNetwork, new("network", "create"), self._network_body, self._made_network),
+            *self._router_jobs(),
+            *self._network_updates(),
+            *self._bulk("security group", CloudGroup, groups, self._group_body, self._made_group),
+            *self._bulk("subnet", CloudSubnet, subnets, self._subnet_body, self._made_subnet, "networks"),
+            *self._subnet_updates(),
+            *self._bulk(
+                "port", CloudPort, interfaces, self._port_body, self._made_port, "subnets", gives="interface ports"
+            ),
+            *self._interface_jobs(),
+            *self._route_jobs(),
+            *(
+                job
+                for number, part in enumerate(parts)
+                for job in self._bulk(
+                    "port", CloudPort, part, self._port_body, self._made_port, "subnets", "security groups",
+                    gives=f"ports {number}",
+                )
+            ),
+            *self._port_updates(),
+            *self._floating_jobs(),
+            *self._server_jobs(),
+            *self._rule_jobs(),
+        ]  # fmt: skip
 
     def _pick(self, kind: str, *actions: str) -> list[Change]:
         return [change for change in self._changes if change.kind == kind and change.action in actions]
@@ -113,9 +136,10 @@ class Applier:
         kind: str,
         resource: type[Any],
         changes: list[Change],
-        *,
         body: Callable[[Any], dict[str, Any]],
         made: Callable[[Any], None],
+        *needs: str,
+        gives: str = "",
     ) -> Iterable[Job]:
         for start in range(0, len(changes), BULK):
             part = changes[start : start + BULK]
@@ -125,7 +149,8 @@ class Applier:
                 for one in resource.bulk_create(self._conn.network, bodies):
                     made(one)
 
-            yield Job(kind, tuple(change.name for change in part), "create", call)
+            names = tuple(change.name for change in part)
+            yield Job(kind, names, "create", call, frozenset(needs), gives or f"{kind}s")
 
     def _network_body(self, network: Network) -> dict[str, Any]:
         return {"name": network.cloud_name, "description": self._mark}
@@ -195,7 +220,8 @@ class Applier:
         for change in self._pick("key pair", "create"):
             name = keypair_name(self._plan.topology)
             body = {"name": name, "public_key": self._key}
-            yield Job("key pair", (change.name,), "create", _bound(self._conn.compute.create_keypair, **body))
+            call = _bound(self._conn.compute.create_keypair, **body)
+            yield Job("key pair", (change.name,), "create", call, gives="key pair")
 
     def _network_updates(self) -> Iterable[Job]:
         for change in self._pick("network", "update"):
@@ -210,40 +236,41 @@ class Applier:
                 fields["is_dhcp_enabled"] = fields.pop("enable_dhcp")
             if "host_routes" in fields:
                 fields["host_routes"] = _host_routes(cast("tuple[Network, Subnet]", change.wanted)[1])
-            yield Job("subnet", (change.name,), "update", _bound(call, change.id, **fields))
+            yield Job("subnet", (change.name,), "update", _bound(call, change.id, **fields), gives="subnets")
 
     def _port_updates(self) -> Iterable[Job]:
         for change in self._pick("port", "update"):
-            port, after = cast("Port", change.wanted), change.after or {}
-            fields: dict[str, Any] = {}
-            if "security_groups" in after:
-                fields["security_groups"] = self._group_ids(port)
-            if "admin_state_up" in after:
-                fields["admin_state_up"] = True
-            if "allowed_address_pairs" in after:
-                fields["allowed_address_pairs"] = _pairs(port.allowed_address_pairs)
-            yield Job("port", (change.name,), "update", _bound(self._conn.network.update_port, change.id, **fields))
+
+            def call(change: Change = change) -> None:
+                port, after = cast("Port", change.wanted), change.after or {}
+                fields: dict[str, Any] = {}
+                if "security_groups" in after:
+                    fields["security_groups"] = self._group_ids(port)
+                if "admin_state_up" in after:
+                    fields["admin_state_up"] = True
+                if "allowed_address_pairs" in after:
+                    fields["allowed_address_pairs"] = _pairs(port.allowed_address_pairs)
+                self._conn.network.update_port(str(change.id), **fields)
+
+            yield Job("port", (change.name,), "update", call, frozenset({"security groups"}))
 
     def _rule_jobs(self) -> Iterable[Job]:
         """Make each group's rules the planned ones; a new group comes with default rules, which count too."""
         for change in self._pick("security group", "create", "update"):
-            group = cast("SecurityGroup", change.wanted)
-            found = self._groups[group.cloud_name]
-            has = {normal_rule(rule): rule["id"] for rule in found.security_group_rules or ()}
-            want = {normal_rule(rule): rule for rule in group.rules}
-            missing = [key for key in want if key not in has]
-            surplus = [rule_id for key, rule_id in has.items() if key not in want]
-            if not missing and not surplus:
-                continue
 
-            def call(group_id: str = found.id, missing: list[Any] = missing, surplus: list[str] = surplus) -> None:
-                bodies = [self._rule_body(group_id, rule) for rule in missing]
+            def call(change: Change = change) -> None:
+                group = cast("SecurityGroup", change.wanted)
+                found = self._groups[group.cloud_name]
+                has = {normal_rule(rule): rule["id"] for rule in found.security_group_rules or ()}
+                want = {normal_rule(rule): rule for rule in group.rules}
+                bodies = [self._rule_body(found.id, key) for key in want if key not in has]
                 if bodies:  # Neutron takes rules in bulk for one group at a time
                     list(self._conn.network.create_security_group_rules(bodies))
-                for rule_id in surplus:
-                    self._conn.network.delete_security_group_rule(rule_id)
+                for key, rule_id in has.items():
+                    if key not in want:
+                        self._conn.network.delete_security_group_rule(rule_id)
 
-            yield Job("rule set", (change.name,), "update", call)
+            yield Job("rule set", (change.name,), "update", call, frozenset({"security groups"}))
 
     def _rule_body(self, group_id: str, rule: tuple[Any, ...]) -> dict[str, Any]:
         direction, ethertype, protocol, low, high, remote = rule
@@ -268,31 +295,20 @@ class Applier:
                     body["external_gateway_info"] = {"network_id": self._external(router)}
                 self._router_ids[router.cloud_name] = self._conn.network.create_router(**body).id
 
-            yield Job("router", (change.name,), "create", create)
+            yield Job("router", (change.name,), "create", create, gives="routers")
         for change in self._pick("router", "update"):
             router, after = cast("Router", change.wanted), change.after or {}
             fields: dict[str, Any] = {}
             if "admin_state_up" in after:
                 fields["is_admin_state_up"] = True
-            if "external" in after:
+            if "external" in after or "external_network" in after:
                 fields["external_gateway_info"] = {"network_id": self._external(router)} if router.external else None
             if fields:
                 call = self._conn.network.update_router
-                yield Job("router", (change.name,), "update", _bound(call, change.id, **fields))
+                yield Job("router", (change.name,), "update", _bound(call, change.id, **fields), gives="routers")
 
     def _external(self, router: Router) -> str:
         return self._facts.externals[router.external_network or self._plan.external_network]
-
-    def _floating_network(self, host: Host) -> str:
-        """Return the external network of the router by which the host's first port leaves."""
-        network = next(n for n in self._plan.networks if n.name == host.ports[0].network)
-        gateways = {subnet.gateway_ip for subnet in network.subnets}
-        return next(
-            self._external(router)
-            for router in self._plan.routers
-            for interface in router.interfaces
-            if interface.network == network.name and gateways.intersection(interface.addresses)
-        )
 
     def _interface_jobs(self) -> Iterable[Job]:
         for change in self._pick("router interface", "create", "update", "replace"):
@@ -303,39 +319,99 @@ class Applier:
                     self._router_ids[router.cloud_name], port=self._port_ids[interface.port_name]
                 )
 
-            yield Job("router interface", (change.name,), "create", attach)
+            needs = frozenset({"routers", "interface ports"})
+            yield Job("router interface", (change.name,), "create", attach, needs, "interfaces")
 
-    def _stale_routes(self) -> dict[str, list[dict[str, str]]]:
-        """Return, by router id, the extra routes that are not planned; an interface they use cannot be detached."""
+    # What goes first
+
+    def _loosened(self) -> list[Change]:
+        """Return the floating IPs that keep their address, but stand in the way of what is replaced."""
+        return [c for c in self._pick("floating IP", "update") if (c.before or {}).get("port")]
+
+    def _unplug(self) -> None:
+        """Take the ports that go out of servers that stay: at rest, since not every guest lets a device go."""
+        going = {c.id for c in self._changes if c.action in {"delete", "replace"}}
+        stay = {change.id: change for change in self._pick("server", "update")}
+        plugged = [
+            (stay[port.device_id], port)
+            for port in self._seen.ports
+            if port.device_id in stay
+            and (port.id in going or port.name not in {p.cloud_name for p in _host(stay[port.device_id]).ports})
+        ]
+        if not plugged:
+            return
+        running = {str(c.id): c.name for c, _ in plugged if (c.before or {}).get("status", "ACTIVE") == "ACTIVE"}
+        self._stopped = set(running)
+        compute = self._conn.compute
+        self._cloud.run(
+            Job("server", (name,), "stop", _bound(compute.stop_server, server)) for server, name in running.items()
+        )
+        topology = self._plan.topology
+        wait_until_none(
+            self._cloud,
+            "server(s) to stop",
+            lambda: [s.name for s in list_servers(self._cloud, topology) if s.id in running and s.status != "SHUTOFF"],
+        )
+        self._cloud.run(
+            Job("port", (port.name,), "unplug", _bound(_gone_is_well, _unplugged(compute, change.id), port.id))
+            for change, port in plugged
+        )
+        ids = {port.id for _, port in plugged}
+        wait_until_none(
+            self._cloud,
+            "port(s) to be free",
+            lambda: [
+                port.name
+                for port in self._conn.network.ports(description=self._mark, project_id=self._cloud.project)
+                if port.id in ids and port.device_id
+            ],
+        )
+
+    def _routes_in_the_way(self) -> dict[str, list[dict[str, str]]]:
+        """Return, by router id, the extra routes to remove before anything else goes.
+
+        An interface that a route's next hop is behind cannot be detached: routes that are not planned, and those by
+        way of an interface that is replaced.
+        """
         wanted = {r.cloud_name: {(x.destination, x.next_hop) for x in r.routes} for r in self._plan.routers}
+        cidrs = {subnet.id: ipaddress.ip_network(subnet.cidr) for subnet in self._seen.subnets}
+        ports = {port.id: port for port in self._seen.ports}
+        behind: dict[str, list[Any]] = {}
+        for change in self._pick("router interface", "delete", "replace"):
+            port = ports[str(change.id)]
+            behind.setdefault(port.device_id, []).extend(
+                cidrs[fixed["subnet_id"]] for fixed in port.fixed_ips or () if fixed["subnet_id"] in cidrs
+            )
+
+        def goes(router: CloudRouter, route: dict[str, str]) -> bool:
+            hop = ipaddress.ip_address(route["nexthop"])
+            planned = (route["destination"], route["nexthop"]) in wanted.get(router.name, set())
+            return not planned or any(hop in prefix for prefix in behind.get(router.id, ()))
+
         return {
-            router.id: [
-                r for r in router.routes or () if (r["destination"], r["nexthop"]) not in wanted.get(router.name, set())
-            ]
-            for router in self._seen.routers
+            router.id: [route for route in router.routes or () if goes(router, route)] for router in self._seen.routers
         }
+
+    # Routers, floating IPs, servers
 
     def _route_jobs(self) -> Iterable[Job]:
         """Add what is missing and remove what is not planned, atomically: the list itself is never rewritten."""
-        seen = {router.id: router for router in self._seen.routers}
-        for change in self._pick("router", "create", "update"):
-            router = cast("Router", change.wanted)
-            router_id = self._router_ids[router.cloud_name]
-            found = seen.get(router_id)
+        for router in self._plan.routers:
+            found = self._has.routers.get(router.cloud_name)
             has = {(r["destination"], r["nexthop"]) for r in (found.routes or ())} if found else set()
+            has -= self._routes_gone.get(found.id, set()) if found else set()
             want = {(r.destination, r.next_hop) for r in router.routes}
-            stale = set() if self._cleared else has - want
-            for verb, routes in (("add", want - has), ("remove", stale)):
+            for verb, routes in (("add", want - has), ("remove", has - want)):
                 if routes:
-                    yield Job("route set", (change.name,), "update", self._routes_call(router_id, verb, routes))
 
-    def _routes_call(self, router_id: str, verb: str, routes: set[tuple[str, str]]) -> Callable[[], object]:
-        return lambda: change_routes(
-            self._cloud, router_id, verb, [{"destination": to, "nexthop": via} for to, via in sorted(routes)]
-        )
+                    def call(name: str = router.cloud_name, verb: str = verb, routes: set[Any] = routes) -> None:
+                        these = [{"destination": to, "nexthop": via} for to, via in sorted(routes)]
+                        change_routes(self._cloud, self._router_ids[name], verb, these)
+
+                    yield Job("route set", (router.cloud_name,), "update", call, frozenset({"routers", "interfaces"}))
 
     def _floating_jobs(self) -> Iterable[Job]:
-        for change in self._pick("floating IP", "create", "update"):
+        for change in self._pick("floating IP", "create", "update", "replace"):
             host = cast("Host", change.wanted)
 
             def call(host: Host = host, change: Change = change) -> None:
@@ -344,34 +420,65 @@ class Applier:
                     ip = self._conn.network.update_ip(str(change.id), port_id=port_id)
                 else:
                     ip = self._conn.network.create_ip(
-                        floating_network_id=self._floating_network(host), port_id=port_id, description=self._mark
+                        floating_network_id=self._external(exit_router(self._plan, host)),
+                        port_id=port_id,
+                        description=self._mark,
                     )
                 self.floating[host.name] = str(ip.floating_ip_address)
 
-            yield Job("floating IP", (change.name,), change.action, call)
+            needs = frozenset({"routers", "interfaces", *self._ports_of(host)})
+            yield Job("floating IP", (change.name,), change.action, call, needs)
 
     def _server_jobs(self) -> Iterable[Job]:
         for change in self._pick("server", "create", "replace"):
             host = cast("Host", change.wanted)
-            yield Job("server", (change.name,), "create", _bound(self._create_server, host))
+            needs = frozenset({"key pair", *self._ports_of(host)})
+            yield Job("server", (change.name,), "create", _bound(self._create_server, host), needs)
         for change in self._pick("server", "update"):
-            host = cast("Host", change.wanted)
-            status = (change.before or {}).get("status")
-            if status:
-                yield Job(
-                    "server",
-                    (change.name,),
-                    "update",
-                    _bound(getattr(self._conn.compute, REVIVE[str(status)]), change.id),
+            needs = self._ports_of(_host(change))
+            yield Job("server", (change.name,), "update", _bound(self._update_server, change), needs)
+
+    def _ports_of(self, host: Host) -> frozenset[str]:
+        """Name the bulk requests that make a host's ports."""
+        return frozenset(self._part[p.cloud_name] for p in host.ports if p.cloud_name in self._part)
+
+    def _update_server(self, change: Change) -> None:
+        """Plug the ports that are missing, change the flavor, start what does not run; settling waits for that."""
+        compute: Any = self._conn.compute
+        server, before = str(change.id), change.before or {}
+        status = str(before.get("status", "ACTIVE"))
+        going = {c.id for c in self._pick("port", "replace")}
+        attached = {p.name for p in self._seen.ports if p.device_id == server and p.id not in going}
+        for port in _host(change).ports:
+            if port.cloud_name not in attached:
+                compute.create_server_interface(server, port_id=self._port_ids[port.cloud_name])
+        if "flavor" in before and status != "VERIFY_RESIZE":
+            compute.resize_server(server, self._facts.flavors[_host(change).flavor])
+        if "flavor" in before or status == "VERIFY_RESIZE":
+            status = self._resized(server, change)
+        if server in self._stopped or status in REVIVE:
+            getattr(compute, REVIVE.get(status, "start_server"))(server)
+
+    def _resized(self, server: str, change: Change) -> str:
+        """Confirm a resize when Nova is ready for it; return the server's status when that is done."""
+        compute: Any = self._conn.compute
+        confirmed, end = False, time.monotonic() + RESIZE_TIMEOUT
+        while time.monotonic() < end:
+            found = compute.get_server(server)
+            if found.status == "ERROR":
+                raise CloudError(f"it went to ERROR: {(found.fault or {}).get('message', 'no reason given')}")
+            if not found.task_state and found.status != "VERIFY_RESIZE":
+                if found.flavor.original_name == _host(change).flavor:
+                    return str(found.status)
+                raise CloudError(
+                    f"Nova took the change of flavor back: `openstack server event list {change.name}` says why."
                 )
-            else:
-                loose = str((change.after or {})["port"]).split(", ")
-
-                def plug(loose: list[str] = loose, server: str = str(change.id)) -> None:
-                    for name in loose:
-                        self._conn.compute.create_server_interface(server, port_id=self._port_ids[name])
-
-                yield Job("server", (change.name,), "update", plug)
+            if not found.task_state and not confirmed:
+                confirmed = True
+                with contextlib.suppress(ConflictException):  # the cloud may confirm by itself
+                    compute.confirm_server_resize(server)
+            time.sleep(1)
+        raise CloudError(f"it is still being resized after {RESIZE_TIMEOUT} s: see `openstack server show`.")
 
     def _create_server(self, host: Host) -> None:
         body: dict[str, Any] = {
@@ -392,6 +499,14 @@ class Applier:
         if utils.supports_microversion(self._conn.compute, "2.90"):
             body["hostname"] = host.name
         self._conn.compute.create_server(**body)
+
+
+def _host(change: Change) -> Host:
+    return cast("Host", change.wanted)
+
+
+def _unplugged(compute: Any, server: str | None) -> Callable[[Any], object]:  # noqa: ANN401 - the SDK's proxy
+    return lambda port: compute.delete_server_interface(port, server=server, ignore_missing=False)
 
 
 def _host_routes(subnet: Subnet) -> list[dict[str, str]]:
@@ -464,7 +579,7 @@ def change_routes(cloud: Cloud, router_id: str, verb: str, routes: list[dict[str
                 return
 
 
-def _gone_is_well(call: Callable[[Any], object], change: Change) -> None:
+def _gone_is_well(call: Callable[[Any], object], change: object) -> None:
     """Delete; what has gone meanwhile (a killed teardown's last request, still at work) is deleted too."""
     try:
         call(change)
@@ -495,9 +610,15 @@ def delete(
         else:
             conn.network.delete_port(port)
 
+    def release(change: Change) -> None:
+        if change.action == "update":
+            conn.network.update_ip(str(change.id), port_id=None)
+        else:
+            conn.network.delete_ip(str(change.id), ignore_missing=False)
+
     cloud.run(
         [
-            *jobs("floating IP", lambda c: conn.network.delete_ip(c.id)),
+            *jobs("floating IP", release),
             *jobs("server", lambda c: conn.compute.delete_server(c.id)),
         ]
     )
@@ -522,18 +643,26 @@ def delete(
 
 def wait_gone(cloud: Cloud, topology: str, ids: set[str]) -> None:
     """Wait until none of the servers ``ids`` is listed any more."""
+    if ids:
+        wait_until_none(
+            cloud, "server(s) to be gone", lambda: [s.name for s in list_servers(cloud, topology) if s.id in ids]
+        )
+
+
+def wait_until_none(cloud: Cloud, what: str, names: Callable[[], Sequence[str]]) -> None:
+    """Wait until ``names`` (one list for each look) is empty."""
     end, told = time.monotonic() + GONE_TIMEOUT, 0
-    while ids:
+    while True:
         with in_the_users_words():
-            left = [server for server in list_servers(cloud, topology) if server.id in ids]
+            left = sorted(names())
         if not left:
             return
-        names = ", ".join(sorted(server.name for server in left))
         if time.monotonic() > end:
             raise CloudError(
-                f"Still not deleted after {GONE_TIMEOUT} s: {names}. See `openstack server show`; then run again."
+                f"After {GONE_TIMEOUT} s still waiting for {len(left)} {what}: {', '.join(left)}. "
+                "See `openstack server show`; then run again."
             )
         if len(left) != told:
             told = len(left)
-            cloud.progress(f"waiting for {told} server(s) to be gone: {names}")
+            cloud.progress(f"waiting for {told} {what}: {', '.join(left)}")
         time.sleep(1)

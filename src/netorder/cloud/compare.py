@@ -5,15 +5,17 @@ Pure: no call to the cloud, no order of work; :mod:`netorder.cloud.apply` does e
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
-from netorder.cloud import Change, keypair_name
+from netorder.cloud import LEAVES, Change, keypair_name
 from netorder.cloud.observe import Chosen, is_router_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from openstack.compute.v2.server import Server as CloudServer
+    from openstack.network.v2.floating_ip import FloatingIP
     from openstack.network.v2.network import Network as CloudNetwork
     from openstack.network.v2.port import Port as CloudPort
     from openstack.network.v2.subnet import Subnet as CloudSubnet
@@ -21,7 +23,18 @@ if TYPE_CHECKING:
     from netorder.cloud.observe import Observed
     from netorder.model import Host, Network, Plan, Port, Router, RouterInterface, Rule, SecurityGroup, Subnet
 
-__all__ = ["METADATA", "Comparison", "compare", "diff_text", "normal_rule", "rule_text", "same_key", "subnet_fields"]
+__all__ = [
+    "METADATA",
+    "Comparison",
+    "compare",
+    "diff_text",
+    "normal_rule",
+    "rule_text",
+    "same_key",
+    "subnet_fields",
+    "unchanged",
+    "unchanged_text",
+]
 
 # Server metadata that this project sets; the host key is added when the console log shows it.
 METADATA = {
@@ -39,15 +52,23 @@ IN_MOTION = frozenset({"BUILD", "REBUILD", "REBOOT", "HARD_REBOOT", "MIGRATING"}
 class Comparison:
     """Compares a plan with what the cloud has; ``changes`` and ``problems`` are the answer."""
 
-    def __init__(self, plan: Plan, seen: Observed, *, key: str | None, externals: Iterable[CloudNetwork] = ()) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        seen: Observed,
+        *,
+        key: str | None,
+        externals: Iterable[CloudNetwork] = (),
+        host_keys: bool = True,
+    ) -> None:
         self.plan = plan
         self.seen = seen
         self.changes: list[Change] = []
         self.problems: list[str] = []
-        self._refused: set[str] = (
-            set()
-        )  # networks whose prefix differs: what follows from it is not a problem of its own
         self._key = key
+        self._host_keys = host_keys
+        self._going: set[str] = set()  # the ids of subnets and ports that are deleted or replaced
+        self._unhooked: set[tuple[str, str]] = set()  # (router, network) ids whose interface is
         self._externals = {network.id: network.name for network in externals}
         self._has = Chosen(seen)
         self._group_names = {group.id: group.name for group in seen.groups}
@@ -64,10 +85,10 @@ class Comparison:
         for host in plan.hosts:
             for host_port in host.ports:
                 self._compare_port(host, host_port)
+        self._remove()
         for host in plan.hosts:
             self._compare_server(host)
         self._compare_floating_ips()
-        self._remove()
 
     def _add(
         self,
@@ -80,8 +101,11 @@ class Comparison:
         after: dict[str, object] | None = None,
         id: str | None = None,  # noqa: A002 (the cloud's word)
         wanted: object = None,
+        lossless: bool = False,
     ) -> None:
-        self.changes.append(Change(kind, name, action, reason, before, after, id, wanted))
+        if id and action in LEAVES:
+            self._going.add(id)
+        self.changes.append(Change(kind, name, action, reason, before, after, id, wanted, lossless))
 
     def _update(
         self,
@@ -143,11 +167,8 @@ class Comparison:
             after = {"cidr": subnet.cidr, **want}
             self._add("subnet", name, "create", "missing", after=after, wanted=(network, subnet))
         elif found.cidr != subnet.cidr:
-            self._refused.add(network.name)
-            self.problems.append(
-                f"Network {network.name}: its prefix is {found.cidr} in the cloud and {subnet.cidr} in the topology; "
-                f"it cannot change in place. Put {found.cidr} back, give the network a new name, or tear down first."
-            )
+            more: dict[str, Any] = {"before": {"cidr": found.cidr}, "after": {"cidr": subnet.cidr}, "id": found.id}
+            self._add("subnet", name, "replace", "its prefix differs", wanted=(network, subnet), **more)
         else:
             has: dict[str, object] = {
                 "gateway_ip": found.gateway_ip,
@@ -186,14 +207,10 @@ class Comparison:
                 "external": bool(gateway),
                 "routes": sorted(f"{route['destination']} via {route['nexthop']}" for route in found.routes or ()),
             }
-            self._update("router", router.cloud_name, has, want, id=found.id, wanted=router)
             named = router.external_network or self.plan.external_network
-            leaves = self._externals.get(str(gateway), gateway)
-            if router.external and gateway and named and named not in {gateway, leaves}:
-                self.problems.append(
-                    f"Router {router.name} leaves through external network {leaves}, the topology says {named}. "
-                    f"Changing it would cost all floating IPs: put {leaves} back, or tear down first."
-                )
+            if router.external and gateway and named and named != gateway:
+                has["external_network"], want["external_network"] = self._externals.get(gateway, gateway), named
+            self._update("router", router.cloud_name, has, want, id=found.id, wanted=router)
         for interface in router.interfaces:
             self._compare_interface(router, interface)
 
@@ -210,17 +227,12 @@ class Comparison:
             self.problems.append(
                 f"Port {name} ({found.id}) is held by {found.device_id}, not by {router.cloud_name}: free it."
             )
-        elif network in self._refused:
-            return
-        elif has != after and found.device_id:
-            self.problems.append(
-                f"Router {router.name}: its interface on {network} has {has['address']} on {has['network']}, the "
-                f"topology says {address}; it cannot change in place. Take {network} out of the "
-                f"router's networks, provision, put it back."
-            )
-        elif has != after:
+        elif has != after or self._stands_on_going(found):
             more = {"before": has, "after": dict(after), "id": found.id, "wanted": wanted}
-            self._add("router interface", name, "replace", "on another network or address, and not attached", **more)
+            reason = "on another network or address" if has != after else "its subnet is replaced"
+            if found.device_id:
+                self._unhooked.add((found.device_id, found.network_id))
+            self._add("router interface", name, "replace", reason, lossless=not found.device_id, **more)
         elif not found.device_id:
             more = {"before": {"attached": False}, "after": {"attached": True}, "id": found.id, "wanted": wanted}
             self._add("router interface", name, "update", "not attached to its router", **more)
@@ -248,18 +260,18 @@ class Comparison:
         pairs = sorted(pair["ip_address"] for pair in found.allowed_address_pairs or ())
         if pairs or port.allowed_address_pairs:
             has["allowed_address_pairs"], want["allowed_address_pairs"] = pairs, sorted(port.allowed_address_pairs)
-        if (has["network"], has["address"]) != (port.network, address):
-            if port.network in self._refused:
-                return
-            if found.device_id and not self._goes(found.device_id):
+        moved = (has["network"], has["address"]) != (port.network, address)
+        if moved or self._stands_on_going(found):
+            server = self._has.servers.get(host.cloud_name)
+            if found.device_id and not (server and found.device_id == server.id) and not self._goes(found.device_id):
                 self.problems.append(
-                    f"Host {host.name}: it has {has['address']} on {has['network']}, the topology says "
-                    f"{address} on {port.network}; a running host does not move in place. "
-                    f"Delete server {host.cloud_name} and run again (its disk is lost)."
+                    f"Host {host.name}: its port {port.cloud_name} is held by {found.device_id}, which is no server of "
+                    f"this topology. Delete that or detach the port."
                 )
-            else:
-                more = {"before": has, "after": want, "id": found.id, "wanted": port}
-                self._add("port", port.cloud_name, "replace", "on another network or address, and not in use", **more)
+                return
+            reason = "on another network or address" if moved else "its subnet is replaced"
+            more = {"before": has, "after": want, "id": found.id, "wanted": port, "lossless": not found.device_id}
+            self._add("port", port.cloud_name, "replace", reason, **more)
             return
         has["admin_state_up"], want["admin_state_up"] = found.is_admin_state_up, True
         self._update("port", port.cloud_name, has, want, id=found.id, wanted=port)
@@ -282,37 +294,39 @@ class Comparison:
             fault = (found.fault or {}).get("message", "no reason given")
             reason = f"is in ERROR: {fault}" if found.status == "ERROR" else "is being deleted"
             more = {"before": {"status": found.status}, "after": after, "id": found.id, "wanted": host}
-            self._add("server", name, "replace", reason, **more)
+            self._add("server", name, "replace", reason, lossless=True, **more)
             return
         image = (found.metadata or {}).get(METADATA["image"], host.image)
-        flavor = found.flavor.original_name if found.flavor else host.flavor
-        for what, has, want in (("image", image, host.image), ("flavor", flavor, host.flavor)):
-            if has != want:
-                self.problems.append(
-                    f"Host {host.name}: its {what} is {has} in the cloud and {want} in the topology; it is not "
-                    f"changed in place. Put {has} back, or delete server {name} and run again (its disk is lost)."
-                )
-        more = {"id": found.id, "wanted": host}
-        self._compare_status(host, found, ports)
-        if METADATA["hostkey"] not in (found.metadata or {}):
-            self._add("host key", name, "create", "not known yet", after={"hostkey": "(from the console log)"}, **more)
-
-    def _compare_status(self, host: Host, found: CloudServer, ports: Mapping[str, CloudPort | None]) -> None:
-        name = host.cloud_name
-        more: dict[str, Any] = {"id": found.id, "wanted": host}
-        if found.status in REVIVE:
-            status: dict[str, object] = {"status": found.status}
-            self._add("server", name, "update", "is not running", before=status, after={"status": "ACTIVE"}, **more)
-        elif found.status != "ACTIVE" and found.status not in IN_MOTION:
+        if image != host.image:
+            more = {"before": {"image": image}, "after": {"image": host.image}, "id": found.id, "wanted": host}
+            self._add("server", name, "replace", "its image differs; its disk is lost", **more)
+            return
+        if found.status not in {"ACTIVE", "VERIFY_RESIZE", *REVIVE} and found.status not in IN_MOTION:
             self.problems.append(
                 f"Host {host.name}: server {name} is in state {found.status}: finish or undo that first."
             )
-        elif found.status == "ACTIVE":
-            loose = [port_name for port_name, one in ports.items() if not (one and one.device_id == found.id)]
-            if loose:
-                attached: dict[str, object] = {"port": ", ".join(loose)}
-                before: dict[str, object] = {"port": None}
-                self._add("server", name, "update", "its port is not attached", before=before, after=attached, **more)
+            return
+        has, want = self._server_fields(host, found)
+        self._update("server", name, has, want, id=found.id, wanted=host)
+        if self._host_keys and METADATA["hostkey"] not in (found.metadata or {}):
+            more = {"after": {"hostkey": "(from the console log)"}, "id": found.id, "wanted": host}
+            self._add("host key", name, "create", "not known yet", **more)
+
+    def _server_fields(self, host: Host, found: CloudServer) -> tuple[dict[str, object], dict[str, object]]:
+        """Return what is changed in place when it differs: what the server has, and what is wanted."""
+        flavor = found.flavor.original_name if found.flavor else host.flavor
+        has: dict[str, object] = {"status": found.status, "flavor": flavor}
+        want: dict[str, object] = {"status": "ACTIVE", "flavor": host.flavor}
+        if found.status in IN_MOTION:
+            has["status"] = "ACTIVE"
+        else:  # one that is still being built has its ports only later
+            plugged = [p.name for p in self._has.ports.values() if p.device_id == found.id and p.id not in self._going]
+            has["ports"], want["ports"] = sorted(plugged), sorted(port.cloud_name for port in host.ports)
+        return has, want
+
+    def _stands_on_going(self, port: CloudPort) -> bool:
+        """Tell whether a subnet of this port is deleted or replaced, which it would hinder."""
+        return any(fixed.get("subnet_id") in self._going for fixed in port.fixed_ips or ())
 
     def _goes(self, device: str) -> bool:
         """Tell whether the server with this id is about to be deleted."""
@@ -326,31 +340,47 @@ class Comparison:
     # Floating IPs
 
     def _compare_floating_ips(self) -> None:
-        # A replaced port takes its association with it; the address itself stays free for whoever lacks one.
-        lost = {change.id for change in self.changes if change.kind == "port" and change.action == "replace"}
-        by_port = {ip.port_id: ip for ip in reversed(self.seen.floating_ips) if ip.port_id and ip.port_id not in lost}
-        free = [ip for ip in self.seen.floating_ips if not ip.port_id or ip.port_id in lost]
+        lost = {ip.id for ip in self.seen.floating_ips if self._loses_port(ip)}
+        by_port = {ip.port_id: ip for ip in reversed(self.seen.floating_ips) if ip.port_id and ip.id not in lost}
+        free = [ip for ip in self.seen.floating_ips if not ip.port_id or ip.id in lost]
+        free.sort(key=lambda ip: not ip.port_id)
+        had = {ip.port_id: ip for ip in free if ip.port_id}
         kept = set()
         for host in (h for h in self.plan.hosts if h.floating_ip):
-            port = self._has.ports.get(host.ports[0].cloud_name)
+            name = host.ports[0].cloud_name
+            port = self._has.ports.get(name)
             ip = by_port.get(port.id) if port else None
-            if ip:
+            leaves = self._leaves_through(host)
+            if ip and leaves not in {None, ip.floating_network_id, self._externals.get(str(ip.floating_network_id))}:
                 kept.add(ip.id)
-            elif free:
-                ip = free.pop(0)
+                before: dict[str, object] = {"network": self._externals.get(str(ip.floating_network_id))}
+                more: dict[str, Any] = {"before": before, "after": {"network": leaves}, "id": ip.id, "wanted": host}
+                self._add("floating IP", host.name, "replace", "of another external network", **more)
+            elif ip:
                 kept.add(ip.id)
-                after: dict[str, object] = {"address": ip.floating_ip_address, "port": host.ports[0].cloud_name}
-                more: dict[str, Any] = {"before": {**after, "port": None}, "after": after, "id": ip.id, "wanted": host}
-                self._add("floating IP", host.name, "update", "not associated", **more)
+            elif ip := (had.pop(port.id, None) if port else None) or next((i for i in free if i.id not in kept), None):
+                kept.add(ip.id)
+                old, reason = (name, "its port or way out is replaced") if ip.port_id else (None, "not associated")
+                after: dict[str, object] = {"address": ip.floating_ip_address, "port": name}
+                more = {"before": {**after, "port": old}, "after": after, "id": ip.id, "wanted": host}
+                self._add("floating IP", host.name, "update", reason, **more)
             else:
-                after = {"port": host.ports[0].cloud_name}
-                self._add("floating IP", host.name, "create", "missing", after=after, wanted=host)
+                self._add("floating IP", host.name, "create", "missing", after={"port": name}, wanted=host)
         for ip in self.seen.floating_ips:
             if ip.id not in kept:
-                before: dict[str, object] = {"address": ip.floating_ip_address}
+                before = {"address": ip.floating_ip_address}
                 self._add(
                     "floating IP", ip.floating_ip_address, "delete", "not in the topology", before=before, id=ip.id
                 )
+
+    def _loses_port(self, ip: FloatingIP) -> bool:
+        """Tell whether what carries an address is deleted or replaced: its port, or its router's interface there."""
+        port = next((port for port in self.seen.ports if port.id == ip.port_id), None)
+        return port is not None and (port.id in self._going or (ip.router_id, port.network_id) in self._unhooked)
+
+    def _leaves_through(self, host: Host) -> str | None:
+        """Return the external network that a host's floating IP must be of, None where any will do."""
+        return exit_router(self.plan, host).external_network or self.plan.external_network
 
     # What is to go
 
@@ -362,6 +392,9 @@ class Comparison:
         for kind, at_router in (("router interface", True), ("port", False)):
             ports = {n: p for n, p in self._has.ports.items() if is_router_port(p) is at_router}
             surplus = [p for p in self._has.surplus_ports if is_router_port(p) is at_router]
+            self._unhooked |= {
+                (p.device_id, p.network_id) for n, p in ports.items() if at_router and n not in interfaces
+            }
             self._delete(kind, ports, interfaces | host_ports, surplus)
         self._delete("router", self._has.routers, {r.cloud_name for r in plan.routers}, self._has.surplus_routers)
         self._delete("network", self._has.networks, {n.cloud_name for n in plan.networks}, self._has.surplus_networks)
@@ -374,9 +407,8 @@ class Comparison:
             if name not in wanted:
                 self._add(kind, name, "delete", "not in the topology", before={"id": one.id}, id=one.id, wanted=one)
         for one in surplus:
-            self._add(
-                kind, one.name, "delete", "a second one of this name", before={"id": one.id}, id=one.id, wanted=one
-            )
+            more = {"before": {"id": one.id}, "id": one.id, "wanted": one}
+            self._add(kind, one.name, "delete", "a second one of this name", lossless=True, **more)
 
     # Names
 
@@ -390,16 +422,56 @@ class Comparison:
         return sorted(names.get(name, name) for name in port.security_groups)
 
 
+def exit_router(plan: Plan, host: Host) -> Router:
+    """Return the external router by which the first port of a host with a floating IP leaves: it has the gateway."""
+    network = next(network for network in plan.networks if network.name == host.ports[0].network)
+    gateways = {subnet.gateway_ip for subnet in network.subnets}
+    return next(
+        router
+        for router in plan.routers
+        for interface in router.interfaces
+        if router.external and interface.network == network.name and gateways.intersection(interface.addresses)
+    )
+
+
 def compare(
-    plan: Plan, seen: Observed, *, key: str | None, externals: Iterable[CloudNetwork] = ()
+    plan: Plan,
+    seen: Observed,
+    *,
+    key: str | None,
+    externals: Iterable[CloudNetwork] = (),
+    host_keys: bool = True,
 ) -> tuple[list[Change], list[str]]:
     """Return the changes that make the cloud as planned, and the problems that forbid them.
 
     ``key`` is the controller's public key, None when it has none yet; ``externals`` is only needed where the plan
-    names the external network.
+    names the external network. Without ``host_keys`` it is no difference that a host's key is not known.
     """
-    comparison = Comparison(plan, seen, key=key, externals=externals)
+    comparison = Comparison(plan, seen, key=key, externals=externals, host_keys=host_keys)
     return comparison.changes, comparison.problems
+
+
+def unchanged(plan: Plan, changes: Iterable[Change]) -> dict[str, int]:
+    """Return how many planned resources of each kind are as they should be; kinds without any are left out."""
+    planned = {
+        "network": len(plan.networks),
+        "subnet": sum(len(network.subnets) for network in plan.networks),
+        "security group": len(plan.security_groups),
+        "router": len(plan.routers),
+        "router interface": sum(len(router.interfaces) for router in plan.routers),
+        "port": sum(len(host.ports) for host in plan.hosts),
+        "server": len(plan.hosts),
+        "floating IP": sum(host.floating_ip for host in plan.hosts),
+        "key pair": 1,
+    }
+    differing = Counter(change.kind for change in changes if change.action != "delete")
+    counts = {kind: count - differing[kind] for kind, count in planned.items()}
+    return {kind: count for kind, count in counts.items() if count > 0}
+
+
+def unchanged_text(counts: Mapping[str, int]) -> str:
+    """Write ``unchanged`` for people, in one line."""
+    return ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts.items())
 
 
 def subnet_fields(subnet: Subnet) -> dict[str, object]:

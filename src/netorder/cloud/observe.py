@@ -31,8 +31,6 @@ __all__ = ["Chosen", "Observed", "external_networks", "is_router_port", "let_fin
 
 # Tags at creation (2.52); everything else used here is older, except the optional host name (2.90).
 MIN_COMPUTE = (2, 52)
-# A request that a killed run sent is done after this (s): a server took 6 s at its slowest, on a busy one-node cloud.
-IN_FLIGHT = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +115,13 @@ def let_finish(cloud: Cloud, topology: str, seen: Observed) -> Observed:
     The requests of a run that was killed go on inside the cloud. To create beside them makes second networks, and
     second servers that break each other on their one port; to delete beside them leaves some behind.
     """
-    end = time.monotonic() + 4 * IN_FLIGHT
+    end = time.monotonic() + 4 * cloud.in_flight
     while (newest := seen.youngest()) and time.monotonic() < end:
         age = (datetime.now(UTC) - newest.replace(tzinfo=newest.tzinfo or UTC)).total_seconds()
-        if not 0 <= age < IN_FLIGHT:  # below zero the clocks differ: nothing can be told
+        if not 0 <= age < cloud.in_flight:  # below zero the clocks differ: nothing can be told
             break
         cloud.progress(f"something was made {age:.0f} s ago: waiting for what a stopped run may still have under way")
-        time.sleep(IN_FLIGHT - age)
+        time.sleep(cloud.in_flight - age)
         seen = observe(cloud, topology)
     return seen
 
@@ -178,7 +176,10 @@ def _check_compute(cloud: Cloud) -> None:
     data = cloud.conn.compute.get_endpoint_data()
     newest = data.max_microversion if data else None
     if newest is None:
-        raise CloudError("The cloud's compute API does not tell its versions. Is it up? Try `openstack versions show`.")
+        raise CloudError(
+            "The cloud's compute API does not tell its versions. Run again; if it stays so, see `openstack versions "
+            "show`."
+        )
     if tuple(newest) < MIN_COMPUTE:
         shown = ".".join(map(str, newest))
         raise CloudError(f"This cloud's compute API is too old: microversion {shown}, needed 2.52 (OpenStack Pike).")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from openstack.network.v2.network import Network as CloudNetwork
 
     from netorder.cloud import Change
+    from netorder.cloud.observe import Observed
     from netorder.cloud.session import Cloud
     from netorder.model import Host, Plan
 
@@ -37,6 +38,8 @@ NEUTRON_QUOTAS = {
     "security group": "security_group",
     "floating IP": "floatingip",
 }
+# Tokens, certificates and what "a moment ago" means go by the clock; Kerberos allows as much (RFC 4120, 8.2).
+CLOCK = 300.0
 
 
 @dataclass(slots=True)
@@ -48,9 +51,9 @@ class Facts:
     flavors: dict[str, str] = field(default_factory=dict)
 
 
-def preflight(cloud: Cloud, plan: Plan, changes: Sequence[Change]) -> tuple[Facts, list[str]]:
+def preflight(cloud: Cloud, plan: Plan, seen: Observed, changes: Sequence[Change]) -> tuple[Facts, list[str]]:
     """Ask only for what ``changes`` need; return the facts and every problem."""
-    questions = _Questions(cloud, plan, changes)
+    questions = _Questions(cloud, plan, seen, changes)
     with in_the_users_words():
         cloud.gather(questions.needed())
     return questions.facts, questions.judge()
@@ -59,16 +62,33 @@ def preflight(cloud: Cloud, plan: Plan, changes: Sequence[Change]) -> tuple[Fact
 class _Questions:
     """The questions to the cloud, asked in threads, and the judgement of its answers."""
 
-    def __init__(self, cloud: Cloud, plan: Plan, changes: Sequence[Change]) -> None:
+    def __init__(self, cloud: Cloud, plan: Plan, seen: Observed, changes: Sequence[Change]) -> None:
         self.cloud = cloud
         self.plan = plan
+        self.seen = seen
         self.facts = Facts()
         self._changes = changes
         self._booted = [c for c in changes if c.kind == "server" and c.action in {"create", "replace"}]
         self._hosts = [cast("Host", c.wanted) for c in self._booted]
+        self._resized = [
+            c for c in changes if c.kind == "server" and "flavor" in (c.after or {}) and c.action == "update"
+        ]
         self._needed = Counter(
             NEUTRON_QUOTAS[c.kind] for c in changes if c.kind in NEUTRON_QUOTAS and c.action == "create"
         )
+        self._needed["security_group_rule"] = sum(
+            len(
+                set(cast("list[str]", (c.after or {})["rules"]))
+                - set(cast("list[str]", (c.before or {}).get("rules", ())))
+            )
+            for c in changes
+            if c.kind == "security group" and "rules" in (c.after or {})
+        )
+        self._going = {
+            c.id: c.name for c in changes if c.kind in {"network", "subnet"} and c.action in {"delete", "replace"}
+        }
+        self._strangers: list[Any] = []
+        self._extensions: set[str] | None = None
         self._externals: list[CloudNetwork] = []
         self._images: dict[str, list[Image]] = {}
         self._flavors: dict[str, Flavor] = {}
@@ -81,16 +101,19 @@ class _Questions:
         if self._hosts:
             _ = self.cloud.conn.image  # its version discovery is not for several threads at once
             calls += [partial(self._ask_image, name) for name in sorted({host.image for host in self._hosts})]
+        if self._hosts or self._resized:
             calls += [self._ask_flavors, self._ask_limits]
         if self._leaves():
             calls.append(self._ask_externals)
-        if self._needed:
-            calls.append(self._ask_quota)
+        if self._needed.total():
+            calls += [self._ask_quota, self._ask_extensions]
+        if self._going:
+            calls.append(self._ask_strangers)
         return calls
 
     def _leaves(self) -> bool:
         """Tell whether a change needs the external network."""
-        routing = {c.kind for c in self._changes if c.action in {"create", "update"}}
+        routing = {c.kind for c in self._changes if c.action != "delete"}
         external = any(router.external for router in self.plan.routers)
         return bool(routing & {"router", "floating IP"}) and external
 
@@ -114,12 +137,27 @@ class _Questions:
         sdk.raise_from_response(answer)
         self._quota = answer.json()["quota"]
 
+    def _ask_extensions(self) -> None:
+        self._extensions = {extension.alias for extension in self.cloud.conn.network.extensions()}
+
+    def _ask_strangers(self) -> None:
+        """List what others have on the networks that lose a subnet; Neutron's own ports go with it."""
+        networks = {s.network_id for s in self.seen.subnets if s.id in self._going}
+        networks |= {n.id for n in self.seen.networks if n.id in self._going}
+        ours = {port.id for port in self.seen.ports}
+        for port in self.cloud.conn.network.ports(network_id=sorted(networks)):
+            own = str(port.device_owner or "").startswith(("network:dhcp", "network:distributed"))
+            if port.id not in ours and not own:
+                self._strangers.append(port)
+
     def judge(self) -> list[str]:
         """Fill in the facts; return every problem."""
-        problems = self._external_problems() if self._leaves() else []
+        problems = self._clock_problems() + self._extension_problems() + self._stranger_problems()
+        problems += self._external_problems() if self._leaves() else []
         problems += _image_problems(self._hosts, self._images, self.facts)
         problems += _flavor_problems(self._hosts, self._flavors, self._images, self.facts)
-        if self._limits and all(host.flavor in self._flavors for host in self._hosts):
+        problems += self._resize_problems()
+        if self._limits and all(c.wanted.flavor in self._flavors for c in [*self._booted, *self._resized]):  # type: ignore[attr-defined]
             problems += self._compute_quota(self._limits)
         problems += quota_problems(
             {
@@ -128,6 +166,62 @@ class _Questions:
                 if (has := self._quota.get(name))
             }
         )
+        return problems
+
+    def _clock_problems(self) -> list[str]:
+        ahead = self.cloud.clock_ahead
+        if abs(ahead) <= CLOCK:
+            return []
+        way = "ahead of" if ahead > 0 else "behind"
+        return [f"The clock here is {abs(ahead):.0f} s {way} the cloud's: set the one that is wrong (timedatectl)."]
+
+    def _extension_problems(self) -> list[str]:
+        """Return what the plan needs and this cloud's Neutron has not; descriptions are how we know what is ours."""
+        if self._extensions is None:
+            return []
+        routers, ports = self.plan.routers, [port for host in self.plan.hosts for port in host.ports]
+        needed = {
+            "standard-attr-description": True,
+            "security-group": bool(self.plan.security_groups),
+            "router": bool(routers),
+            "external-net": any(router.external for router in routers),
+            "extraroute": any(router.routes for router in routers),
+            "allowed-address-pairs": any(port.allowed_address_pairs for port in ports),
+        }
+        missing = [name for name, wanted in needed.items() if wanted and name not in self._extensions]
+        return [
+            f"This cloud's Neutron has no extension {name}, which the topology needs. Ask the cloud's operator."
+            for name in missing
+        ]
+
+    def _stranger_problems(self) -> list[str]:
+        names = {n.id: n.name for n in self.seen.networks}
+        return [
+            f"Port {port.name or port.id} ({port.device_owner or 'not in use'}) on network {names[port.network_id]} is "
+            "not this topology's, and the network cannot lose its subnet while it is there. Remove it first."
+            for port in self._strangers
+        ]
+
+    def _resize_problems(self) -> list[str]:
+        """Return why a server cannot have its new flavor: there is none of that name, or its disk is too small."""
+        problems = []
+        disks = {server.id: server.flavor.disk or 0 for server in self.seen.servers if server.flavor}
+        for change in self._resized:
+            host = cast("Host", change.wanted)
+            flavor = self._flavors.get(host.flavor)
+            if not flavor:
+                choices = ", ".join(sorted(self._flavors)) or "none"
+                problems.append(
+                    f"Host {host.name}: flavor {host.flavor} does not exist in this cloud. The choices: {choices}."
+                )
+                continue
+            self.facts.flavors[host.flavor] = flavor.id
+            has = disks.get(str(change.id), 0)
+            if flavor.disk and flavor.disk < has:
+                problems.append(
+                    f"Host {host.name}: flavor {host.flavor} has a disk of {flavor.disk} GiB, the host's has {has}: "
+                    "a disk does not shrink. Take a larger flavor."
+                )
         return problems
 
     def _external_problems(self) -> list[str]:
@@ -155,11 +249,16 @@ class _Questions:
     def _compute_quota(self, limits: AbsoluteLimits) -> list[str]:
         """Compare with what is free; a replaced server gives back what it takes, so only the new ones count."""
         new = [self._flavors[cast("Host", c.wanted).flavor] for c in self._booted if c.action == "create"]
+        grown = [self._flavors[cast("Host", c.wanted).flavor] for c in self._resized]
+        had = {server.id: server.flavor for server in self.seen.servers}
+        shed = [had[str(c.id)] for c in self._resized]
+        cores = sum(f.vcpus for f in [*new, *grown]) - sum(f.vcpus or 0 for f in shed)
+        ram = sum(f.ram for f in [*new, *grown]) - sum(f.ram or 0 for f in shed)
         return quota_problems(
             {
                 "instances": (len(new), limits.instances, limits.instances_used),
-                "cores": (sum(f.vcpus for f in new), limits.total_cores, limits.total_cores_used),
-                "MiB of RAM": (sum(f.ram for f in new), limits.total_ram, limits.total_ram_used),
+                "cores": (cores, limits.total_cores, limits.total_cores_used),
+                "MiB of RAM": (ram, limits.total_ram, limits.total_ram_used),
             }
         )
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import openstack
@@ -17,10 +19,12 @@ from keystoneauth1 import exceptions as ksa
 from openstack import exceptions as sdk
 
 from netorder.cloud import CloudError
+from netorder.cloud.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from keystoneauth1.plugin import BaseAuthPlugin
     from openstack.connection import Connection
 
 __all__ = ["Cloud", "Timing", "connect", "explain", "in_the_users_words"]
@@ -30,6 +34,10 @@ T = TypeVar("T")
 THREADS = 8
 # A request that hangs longer than this (s) is a fault. Bulk creation on a slow one-node cloud takes some ten seconds.
 REQUEST_TIMEOUT = 90
+# What threads note is told at least this often (s).
+TELL = 1.0
+# A request that a killed run sent is done after this (s): a server took 6 s at its slowest, on a busy one-node cloud.
+IN_FLIGHT = 15.0
 # They warn on stderr, with no handler set, of what is raised and explained anyway.
 for _name in ("keystoneauth", "openstack"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
@@ -37,34 +45,60 @@ for _name in ("keystoneauth", "openstack"):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long one resource took (s): its own request, or the bulk request that it was part of."""
+    """When one resource's own request, or the bulk request that it was part of, began (s from login) and took."""
 
     kind: str
     name: str
     action: str
+    start: float
     seconds: float
 
 
 @dataclass(slots=True)
 class Cloud:
-    """A connection, its request count by phase, and its threads. ``progress`` is only called from the main thread."""
+    """A connection, its request count by phase, and its threads. ``progress`` is only called from its own thread.
+
+    ``in_flight`` (s): how long what a killed run has sent may still be at work inside the cloud.
+    """
 
     conn: Connection
     progress: Callable[[str], None]
     calls: Counter[str] = field(default_factory=Counter)
     api_seconds: float = 0.0
+    clock_ahead: float = 0.0  # by how much (s) the clock here is ahead of the cloud's
     phase: str = "connect"
+    began: float = field(default_factory=time.monotonic)
     timings: list[Timing] = field(default_factory=list)
+    in_flight: float = IN_FLIGHT
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _notes: deque[str] = field(default_factory=deque)
+    _main: threading.Thread = field(default_factory=threading.current_thread)
 
     def __post_init__(self) -> None:
-        session = self.conn.session.session  # the requests.Session inside keystoneauth's
-        session.hooks["response"].append(self._count)
+        http = self.conn.session.session  # the requests.Session inside keystoneauth's
+        for scheme, adapter in [*http.adapters.items()]:
+            http.mount(scheme, Transport(adapter, count=self._count, note=self._note))
+        http.hooks["response"].append(self._compare_clocks)
+        _keep_logged_in(self.conn.session.auth)
 
-    def _count(self, response: requests.Response, *_args: object, **_kwargs: object) -> None:
+    def _compare_clocks(self, response: requests.Response, *_args: object, **_kwargs: object) -> None:
+        with contextlib.suppress(KeyError, ValueError):  # Date is optional (RFC 9110, 6.6.1)
+            self.clock_ahead = time.time() - parsedate_to_datetime(response.headers["Date"]).timestamp()
+
+    def _count(self, seconds: float) -> None:
         with self._lock:
             self.calls[self.phase] += 1
-            self.api_seconds += response.elapsed.total_seconds()
+            self.api_seconds += seconds
+
+    def _note(self, text: str) -> None:
+        self._notes.append(text)
+        if threading.current_thread() is self._main:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Pass on what the threads have noted."""
+        while self._notes:
+            self.progress(self._notes.popleft())
 
     @property
     def project(self) -> str:
@@ -77,42 +111,71 @@ class Cloud:
     def gather(self, calls: Sequence[Callable[[], T]]) -> list[T]:
         """Run ``calls`` in threads; return their results in order. The first failure is raised."""
         with ThreadPoolExecutor(THREADS) as pool:
-            return [future.result() for future in [pool.submit(call) for call in calls]]
+            pending = futures = [pool.submit(call) for call in calls]
+            while pending:
+                pending = [*wait(pending, timeout=TELL).not_done]
+                self._tell()
+            return [future.result() for future in futures]
 
     def run(self, jobs: Iterable[Job]) -> None:
-        """Run ``jobs`` in threads, tell of each that is done, note its time; all failures are raised together."""
-        problems: list[str] = []
+        """Run ``jobs`` in threads, each as soon as what it ``needs`` is given by others; all failures at once.
+
+        Jobs that are ready go in their order. Each that is done is told, and its times are noted. What needs something
+        that failed is not tried; the rest is.
+        """
+        waiting, problems = list(jobs), list[str]()
+        due = Counter(job.gives for job in waiting)  # how many jobs must still give it
+        pending: dict[Future[tuple[float, float]], Job] = {}
         pool = ThreadPoolExecutor(THREADS)
         try:
-            pending: dict[Future[float], Job] = {pool.submit(job.timed): job for job in jobs}
-            while pending:
-                done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            while True:
+                for job in [job for job in waiting if not any(due[need] for need in job.needs)]:
+                    waiting.remove(job)
+                    pending[pool.submit(job.timed)] = job
+                if not pending:
+                    break
+                done, _ = wait(pending, timeout=TELL, return_when=FIRST_COMPLETED)
+                self._tell()
                 for future in done:
                     job = pending.pop(future)
                     error = future.exception()
                     if error is not None:
                         problems.append(f"{job.what}: {explain(error)}")
                         continue
-                    seconds = future.result()
-                    self.progress(f"{job.what}: {job.done} ({seconds:.1f} s)")
-                    self.timings += [Timing(job.kind, name, job.action, round(seconds, 3)) for name in job.names]
+                    due[job.gives] -= 1
+                    start, end = future.result()
+                    self.progress(f"{job.what}: {job.done} ({end - start:.1f} s)")
+                    self.note_times(job.kind, job.names, job.action, start, end)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
         if problems:
             raise CloudError(*problems)
 
+    def note_times(self, kind: str, names: Iterable[str], action: str, start: float, end: float) -> None:
+        """Note when a request about these resources began and ended (monotonic clock)."""
+        first, took = round(start - self.began, 3), round(end - start, 3)
+        self.timings += [Timing(kind, name, action, first, took) for name in names]
 
-_DONE = {"create": "created", "delete": "deleted", "update": "updated", "replace": "replaced"}
+
+_DONE = {
+    "create": "created", "delete": "deleted", "update": "updated", "replace": "replaced", "stop": "stopping",
+    "unplug": "being unplugged",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One call to the cloud, about the resources ``names`` of one ``kind``."""
+    """One call to the cloud, about the resources ``names`` of one ``kind``.
+
+    It waits for all jobs that give what it ``needs``: words of the caller's own, "" is nothing.
+    """
 
     kind: str
     names: tuple[str, ...]
     action: str
     call: Callable[[], object]
+    needs: frozenset[str] = frozenset()
+    gives: str = ""
 
     @property
     def what(self) -> str:
@@ -128,11 +191,11 @@ class Job:
         """Name the deed in the past tense."""
         return _DONE[self.action]
 
-    def timed(self) -> float:
-        """Make the call; return how long it took (s)."""
+    def timed(self) -> tuple[float, float]:
+        """Make the call; return when it began and when it ended (monotonic clock)."""
         start = time.monotonic()
         self.call()
-        return time.monotonic() - start
+        return start, time.monotonic()
 
 
 def connect(progress: Callable[[str], None], name: str | None = None) -> Cloud:
@@ -144,21 +207,26 @@ def connect(progress: Callable[[str], None], name: str | None = None) -> Cloud:
         cloud = Cloud(conn, progress)
         conn.authorize()
         # Touch the proxies here: their version discovery is not to be done by several threads at once.
-        for proxy in (conn.network, conn.compute):
-            proxy.request = _retry_reads_only(proxy.request)  # type: ignore[method-assign]
+        _ = conn.network, conn.compute
         conn.cache_enabled = False  # a cached list, as clouds.yaml may ask for, is not what the cloud has
         return cloud
 
 
-def _retry_reads_only(request: Callable[..., requests.Response]) -> Callable[..., requests.Response]:
-    """Wrap an SDK proxy's ``request``: left alone, it sends a create again when its answer is late, and makes two."""
+def _keep_logged_in(auth: BaseAuthPlugin | None) -> None:
+    """Let every thread that meets an expired token ask again, not only the first one.
 
-    def send(url: str, method: str, **more: object) -> requests.Response:
-        body = more.get("json")
-        reads = method == "GET" or (isinstance(body, dict) and "os-getConsoleOutput" in body)
-        return request(url, method, connect_retries=1 if reads else 0, **more)
+    keystoneauth repeats a request after a 401 only if there was a token to forget; between one thread's forgetting it
+    and its having the next, the others would fail.
+    """
+    if auth is None:
+        return
+    forget = auth.invalidate
 
-    return send
+    def invalidate() -> bool:
+        forget()
+        return True
+
+    auth.invalidate = invalidate  # type: ignore[method-assign]
 
 
 @contextmanager
@@ -187,19 +255,30 @@ def explain(error: BaseException) -> str:  # noqa: PLR0911 (one line for each ki
             )
         case ksa.SSLError():
             return f"The cloud's certificate was refused: {_line(error)}. Name its authority: cacert in clouds.yaml."
-        case ksa.ConnectTimeout():
-            return f"The cloud did not answer in time: {_line(error)}. Run again; what was made will be found."
         case ksa.ConnectionError() | requests.RequestException() if not isinstance(error, sdk.HttpException):
             return f"Nothing answers: {_line(error)}. Is the cloud up, and auth_url (OS_AUTH_URL) right?"
         case ksa.EndpointNotFound() | ksa.DiscoveryFailure() | sdk.ServiceDiscoveryException() | sdk.NotSupported():
             return f"The cloud's catalog has no such service: {_line(error)}. Check region_name (OS_REGION_NAME)."
         case sdk.HttpException():
-            details = " ".join((error.details or error.message or "").split())
-            return f"{details} (HTTP {error.status_code} to {error.method} {error.url!s})"
+            details = " ".join((error.details or error.message or "").split()).rstrip(".")
+            return f"{details} (HTTP {error.status_code} to {error.method} {error.url!s}).{_mend(error.status_code)}"
         case ksa.HttpError():
             return f"{_line(error)} ({error.method} {error.url})"
         case _:
             return f"{type(error).__name__}: {_line(error)}"
+
+
+def _mend(status: int | None) -> str:
+    """Return what to do about a status that says little; the service's own words are before it."""
+    match status:
+        case 409 | 412:
+            return " Something else was at it at the same time, or holds it: run again."
+        case 429:
+            return " The cloud limits how often it may be asked: wait, then run again."
+        case int() if status >= 500:  # noqa: PLR2004 (server errors)
+            return " The cloud failed, not the request: run again; if it stays so, its operator's logs tell why."
+        case _:
+            return ""
 
 
 def _line(error: BaseException) -> str:

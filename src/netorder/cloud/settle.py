@@ -19,7 +19,7 @@ from openstack.exceptions import ConflictException, NotFoundException
 from netorder.cloud import CloudError
 from netorder.cloud.compare import IN_MOTION, METADATA
 from netorder.cloud.observe import list_servers
-from netorder.cloud.session import Timing, in_the_users_words
+from netorder.cloud.session import in_the_users_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,13 +67,14 @@ def host_key(console: str) -> str | None:
 def settle(cloud: Cloud, plan: Plan, *, timeout: float) -> tuple[Server, ...]:
     """Wait for all planned servers; return them as last listed, host keys in their metadata.
 
-    ``timeout`` (s) is for the host keys, counted from the last server's becoming active.
+    ``timeout`` (s) is for the host keys, counted from the last server's becoming active; 0: they are not learned.
     """
     waiting = _Waiting(cloud, plan)
     start = time.monotonic()
     waiting.until_active(start)
-    cloud.phase = "host keys"
-    waiting.until_known(time.monotonic() + timeout, timeout)
+    if timeout > 0:
+        cloud.phase = "host keys"
+        waiting.until_known(time.monotonic() + timeout, timeout)
     return waiting.servers
 
 
@@ -134,8 +135,7 @@ class _Waiting:
         self._tell(f"servers: all {len(self._names)} active", always=True)
 
     def _note(self, server: Server, stage: str) -> None:
-        seconds = round(time.monotonic() - self._start, 3)
-        self.cloud.timings.append(Timing("server", server.name, stage, seconds))
+        self.cloud.note_times("server", (str(server.name),), stage, self._start, time.monotonic())
 
     def until_known(self, deadline: float, timeout: float) -> None:
         """Read consoles until each server's host key is in its metadata."""

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["deletions", "teardown"]
 
 HELD = (
-    "What is not the topology's is never deleted, and may hold it (a port on its network, a server with its security "
-    "group): remove that, then tear down again."
+    "Tear down again. If it stays so: what is not the topology's is never deleted, and may hold it (a port on its "
+    "network, a server with its security group): remove that first."
 )
 
 

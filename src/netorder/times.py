@@ -1,0 +1,82 @@
+"""Where the time of a run went: each resource's request, and the chain of them that nothing could have shortened."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+__all__ = ["FILE", "critical_path", "read", "record", "text"]
+
+FILE = "times.json"
+# What is noted when one request ends another begins, a moment (s) later.
+MOMENT = 0.05
+SHOWN = 60
+
+Time = dict[str, Any]  # kind, name, action; start (s from login) and seconds
+
+
+def critical_path(times: Sequence[Time]) -> list[Time]:
+    """Return the chain of requests that ends with the last one, each begun when the one before it had ended.
+
+    What shortens none of these does not shorten the run. Of the resources of one bulk request the first stands for all.
+    """
+    chain: list[Time] = []
+    before = float("inf")
+    while left := [time for time in times if _end(time) <= before + MOMENT and time["start"] < before]:
+        chain.append(max(left, key=_end))
+        before = chain[-1]["start"]
+    return chain[::-1]
+
+
+def text(result: Mapping[str, Any], shown: int | None = None) -> str:
+    """Write a run's times for people: a table of the resources (the ``shown`` slowest), and the critical path."""
+    times, path = result["timings"], critical_path(result["timings"])
+    on_path = {id(time) for time in path}
+    most = sorted(times, key=lambda time: -time["seconds"])[:shown]
+    kept = {id(time) for time in most}
+    rows = [
+        (f"{t['start']:.1f}", f"{t['seconds']:.1f}", "*" if id(t) in on_path else "", t["kind"], t["name"], t["action"])
+        for t in sorted(times, key=lambda time: (time["start"], time["kind"], time["name"]))
+        if id(t) in kept
+    ]
+    head = ("from s", "took s", "", "resource", "name", "what")
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    lines = []
+    for row in [head, *rows]:
+        cells = [cell.rjust(width) if column < 2 else cell.ljust(width)  # noqa: PLR2004 - numbers, then words
+                 for column, (cell, width) in enumerate(zip(row, widths, strict=True))]  # fmt: skip
+        lines.append("  ".join(cells).rstrip())
+    if len(times) > len(most):
+        lines.append(f"and {len(times) - len(most)} quicker ones: `netorder times` shows them all")
+    steps = " > ".join(f"{t['kind']} {t['name']} {t['seconds']:.1f}" for t in path)
+    requests = result["requests"]["total"]
+    lines.append(f"critical path (*): {steps}")
+    lines.append(
+        f"in all {result['seconds']:.1f} s, {requests} requests, which took the cloud {result['api_seconds']:.1f} s "
+        "(side by side: their sum may be more than the whole)"
+    )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def record(result: Mapping[str, Any], directory: Path) -> None:
+    """Keep the times of a run that changed something in ``directory``, for `netorder times`."""
+    keys = ("timings", "requests", "api_seconds", "seconds")
+    kept = {key: result[key] for key in keys} | {"critical_path": critical_path(result["timings"])}
+    (directory / FILE).write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+
+def read(directory: Path) -> dict[str, Any] | None:
+    """Return what :func:`record` kept, None when no run has."""
+    try:
+        kept: dict[str, Any] = json.loads((directory / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return kept
+
+
+def _end(time: Time) -> float:
+    return float(time["start"] + time["seconds"])

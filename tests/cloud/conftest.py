@@ -1,0 +1,110 @@
+"""The reconciler against real APIs: a local cloud whose guests are only in Nova's books. Needs root."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openstack
+import pytest
+import yaml
+
+from netorder.cloud import marker
+from netorder.cloud.session import connect
+from netorder.provision import provision, take_away
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE = Path(os.environ.get("LOCALCLOUD_DIR") or ROOT / ".localcloud").resolve()
+NAME = "orders"
+KINDS = "network subnet router port security_group ip"
+
+
+@pytest.fixture(scope="session")
+def cloud():
+    """Name a cloud with fake guests in OS_CLOUD; one that did not run before is taken away again."""
+    environment = {**os.environ, "LOCALCLOUD_DIR": str(BASE), "LOCALCLOUD_NAME": NAME, "LOCALCLOUD_GUESTS": "fake"}
+
+    def command(word):
+        return subprocess.run(
+            [sys.executable, "-m", "localcloud", word], cwd=ROOT, env=environment, capture_output=True, text=True,
+            check=False, timeout=900,
+        )  # fmt: skip
+
+    ran = command("status").returncode == 0
+    started = command("up")
+    assert started.returncode == 0, started.stdout[-2000:] + started.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OS_CLOUD", f"netorder-local-{NAME}")
+        patch.setenv("OS_CLIENT_CONFIG_FILE", str(BASE / "clouds.yaml"))
+        patch.setattr("netorder.provision.connect", connected)
+        yield openstack.connect()
+    if not ran:
+        assert command("clean").returncode == 0
+
+
+def connected(*arguments, **options):
+    """Log in; each run here ends before the next begins, so nothing of it is still under way."""
+    session = connect(*arguments, **options)
+    session.in_flight = 0
+    return session
+
+
+@dataclass
+class Site:
+    """One user's directory: a topology file, and the files that netorder writes."""
+
+    directory: Path
+    connection: Any
+    name: str = "lab"
+
+    def run(self, topology: dict[str, Any] | str, **options: Any) -> dict[str, Any]:
+        """Provision ``topology``; return the result of the run."""
+        text = topology if isinstance(topology, str) else yaml.safe_dump({"topology": self.name, **topology})
+        file = self.directory / "topology.yml"
+        file.write_text(text)
+        return provision(file, files=self.directory, progress=print, **{"hostkey_timeout": 0, **options})
+
+    def gone(self) -> dict[str, Any]:
+        """Tear it down."""
+        return take_away(self.name, files=self.directory, progress=print)
+
+    def listing(self) -> dict[str, tuple[str, str, Any]]:
+        """Return everything in the project that is not the cloud's own: {id: (kind, name, what it is like)}."""
+        network, compute = self.connection.network, self.connection.compute
+        found = {}
+        for kind in KINDS.split():
+            for one in getattr(network, f"{kind}s")(project_id=self.connection.current_project_id):
+                if str(getattr(one, "device_owner", "")).startswith(("network:dhcp", "network:distributed")):
+                    continue  # Neutron's own
+                like = {k: v for k, v in one.to_dict().items() if k not in {"updated_at", "revision_number", "status"}}
+                found[one.id] = (kind, one.name, like)
+        for server in compute.servers():
+            taps = sorted(port.id for port in network.ports(device_id=server.id))
+            like = {"status": server.status, "flavor": server.flavor.original_name, "ports": taps}
+            found[server.id] = ("server", server.name, like)
+        for pair in compute.keypairs():
+            found[f"keypair {pair.name}"] = ("keypair", pair.name, {"key": pair.public_key})
+        return found
+
+    def marked(self) -> list[str]:
+        """Return the names of what carries this topology's marker."""
+        mark = marker(self.name)
+        return [
+            f"{kind} {name}"
+            for kind, name, like in self.listing().values()
+            if like.get("description") == mark or name.startswith(f"{self.name}-")
+        ]
+
+
+@pytest.fixture
+def site(cloud, tmp_path):
+    """Return a user's directory whose topology is torn down at the end, to nothing left."""
+    one = Site(tmp_path, cloud)
+    one.gone()  # what an interrupted test run left
+    yield one
+    one.gone()
+    assert one.marked() == []

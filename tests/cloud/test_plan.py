@@ -1,0 +1,208 @@
+"""A preview tells what the run then does, resource by resource; and a running topology changes into another."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from netorder.cloud import CloudError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NEUTRON = {
+    "router interface": "port",
+    "security group": "security_group",
+    "floating IP": "ip",
+    "key pair": "keypair",
+}
+BASE: dict[str, Any] = {
+    "networks": {"front": {"cidr": "10.1.0.0/24", "routes": "router"}, "back": {"cidr": "10.2.0.0/24"}},
+    "routers": {"edge": {"external": True, "networks": ["front"]}, "inner": {"networks": ["front", "back"]}},
+    "hosts": {
+        "web": {"network": "front", "floating_ip": True},
+        "app": {"network": "back"},
+        "db": {"network": "back"},
+    },
+    "allow": [
+        {"from": "anywhere", "to": "web", "tcp": [80]},
+        {"from": "web", "to": ["app", "db"], "tcp": [22, 8000]},
+        {"from": "10.0.0.0/8", "to": "web", "tcp": [22]},
+    ],
+}
+
+
+def edited(*edits: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    topology = copy.deepcopy(BASE)
+    for edit in edits:
+        edit(topology)
+    return topology
+
+
+def add_network(t):
+    t["networks"]["store"] = {"cidr": "10.3.0.0/24"}
+    t["routers"]["inner"]["networks"].append("store")
+    t["hosts"]["disk"] = {"network": "store"}
+
+
+def no_db(t):
+    del t["hosts"]["db"]
+    t["allow"][1]["to"] = "app"
+
+
+def no_back(t):
+    del t["networks"]["back"], t["routers"]["inner"], t["hosts"]["app"], t["hosts"]["db"]
+    t["allow"] = [t["allow"][0], t["allow"][2]]
+
+
+CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
+    # name: the topology changed into, what its changes are (action kind) from the base
+    "a host more": (
+        edited(lambda t: t["hosts"].update(extra={"network": "back"})),
+        {"create port", "create server", "create security group"},
+    ),
+    "a host less": (
+        edited(no_db),
+        {"delete port", "delete server", "delete security group"},
+    ),
+    "a network more": (
+        edited(add_network),
+        {"create network", "create subnet", "create router interface", "create port", "create server",
+         "create security group", "update router"},
+    ),
+    "a network and a router less": (
+        edited(no_back),
+        {"delete network", "delete router interface", "delete router", "delete port", "delete server",
+         "delete security group", "update router"},
+    ),
+    "a rule": (edited(lambda t: t["allow"][0].update(tcp=[443])), {"update security group"}),
+    "a floating IP more": (edited(lambda t: t["hosts"]["web"].update(floating_ip=False)), {"delete floating IP"}),
+    "name servers": (edited(lambda t: t["networks"]["back"].update(dns=["10.1.0.53"])), {"update subnet"}),
+    "a second interface": (
+        edited(lambda t: t["hosts"].update(app={"networks": ["back", "front"]})),
+        {"create port", "update server"},
+    ),
+    "another address": (
+        edited(lambda t: t["hosts"]["app"].update(address="10.2.0.77")), {"replace port", "update server"}
+    ),
+    "another network": (
+        edited(lambda t: t["hosts"]["app"].update(network="front")),
+        {"replace port", "update server", "update security group"},
+    ),
+    "another prefix": (
+        edited(lambda t: t["networks"]["back"].update(cidr="10.9.0.0/24")),
+        {"replace subnet", "replace port", "replace router interface", "update server", "update router"},
+    ),
+    "another prefix in front": (
+        edited(lambda t: t["networks"]["front"].update(cidr="10.8.0.0/24")),
+        {"replace subnet", "replace port", "replace router interface", "update server", "update router",
+         "update floating IP", "update security group"},
+    ),
+    "another flavor": (edited(lambda t: t["hosts"]["app"].update(flavor="small2")), {"update server"}),
+}  # fmt: skip
+
+
+def effect(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Counter[tuple[str, str]]]:
+    """Return what became of resources between two listings: created, deleted and changed, as (kind, name) counts."""
+    return {
+        "create": Counter(after[i][:2] for i in after.keys() - before.keys()),
+        "delete": Counter(before[i][:2] for i in before.keys() - after.keys()),
+        "update": Counter(after[i][:2] for i in after.keys() & before.keys() if after[i] != before[i]),
+    }
+
+
+def promised(changes: list[dict[str, Any]], before: dict[str, Any]) -> dict[str, Counter[tuple[str, str]]]:
+    """Return the same from a preview. A floating IP's name is its address, which a new one has only later."""
+    counts: dict[str, Counter[tuple[str, str]]] = {"create": Counter(), "delete": Counter(), "update": Counter()}
+    for change in changes:
+        kind = NEUTRON.get(change["kind"], change["kind"])
+        one = (kind, "" if kind == "ip" else change["name"])
+        for action in ("create", "delete") if change["action"] == "replace" else (change["action"],):
+            counts[action][one] += 1
+        if kind == "network" and change["action"] == "delete":  # its subnets go with it
+            mine = [subnet for subnet in before.values() if subnet[0] == "subnet" and subnet[1] == change["name"]]
+            counts["delete"].update((kind, name) for kind, name, _ in mine)
+    return counts
+
+
+def nameless(counts: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
+    """Return counts with floating IPs without their addresses."""
+    return Counter({key: sum(counts[k] for k in counts if (k if k[0] != "ip" else ("ip", "")) == key)
+                    for key in {k if k[0] != "ip" else ("ip", "") for k in counts}})  # fmt: skip
+
+
+def does_as_previewed(site, topology) -> list[dict[str, Any]]:
+    """Preview, then run; return the changes, which both must tell, and which must be what became of the cloud."""
+    before = site.listing()
+    preview = site.run(topology, check=True)
+    assert site.listing() == before, "a preview changes nothing"
+    if preview["needs_allow"]:
+        with pytest.raises(CloudError, match=r"Nothing was changed: .* -e allow="):
+            site.run(topology)
+        assert site.listing() == before, "a run that is not allowed changes nothing"
+    done = site.run(topology, allow=("delete", "replace"))
+    assert done["changes"] == preview["changes"]
+    found, told = effect(before, site.listing()), promised(preview["changes"], before)
+    for action in ("create", "delete"):
+        assert nameless(found[action]) == told[action], action
+    # one of ours that changed and was not told of would be a surprise; an interface's port follows its router
+    surprises = nameless(found["update"]) - told["update"]
+    assert not {one for one in surprises if one[0] not in {"port", "ip"} or one[1] in told["update"]}, surprises
+    again = site.run(topology, allow=("delete", "replace"))
+    assert again["changes"] == []
+    assert sum(again["unchanged"].values()) == len(site.marked())
+    return preview["changes"]
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_is_previewed_done_and_taken_back(site, name):
+    """From the base to the changed topology and back; both ways as previewed."""
+    topology, expected = CHANGES[name]
+    site.run(BASE)
+    changes = does_as_previewed(site, topology)
+    assert {f"{c['action']} {c['kind']}" for c in changes} == expected
+    does_as_previewed(site, BASE)
+
+
+def test_from_nothing(site):
+    """Everything is created, as told; the user's key is there from an earlier run."""
+    site.run(BASE)
+    site.gone()
+    changes = does_as_previewed(site, BASE)
+    assert {change["action"] for change in changes} == {"create"}
+
+
+def test_what_is_not_ours_stays(site, cloud):
+    """Another's router, port, rule, server and floating IP beside ours are as they were, whatever is done to ours."""
+    site.run(BASE)
+    network = cloud.network
+    group = network.create_security_group(name="theirs")
+    other = network.create_network(name="theirs")
+    subnet = network.create_subnet(network_id=other.id, ip_version=4, cidr="10.1.0.0/24", name="theirs")
+    router = network.create_router(name="lab-inner")  # our name, not our marker
+    network.add_interface_to_router(router, subnet_id=subnet.id)
+    front = network.find_network("lab-front")
+    port = network.create_port(network_id=front.id, name="theirs", security_groups=[group.id])
+    ours = {f"{kind} {name}" for kind, name, _ in site.listing().values()}
+    theirs = {i: one for i, one in site.listing().items() if one[1] in {"theirs", "lab-inner"} or i == port.id}
+    theirs = {i: one for i, one in theirs.items() if one[2].get("description") != "netorder:lab"}
+    assert len(theirs) == 5
+    assert "port theirs" in ours
+    try:
+        for topology in (CHANGES["a network and a router less"][0], CHANGES["another prefix"][0]):
+            site.run(topology, allow=("delete", "replace"))
+            now = site.listing()
+            assert {i: now[i] for i in theirs} == theirs
+        before = site.listing()
+        with pytest.raises(CloudError, match=r"Port theirs .* on network lab-front is not this topology's"):
+            site.run(CHANGES["another prefix in front"][0], allow=("delete", "replace"))
+        assert site.listing() == before, "refused before the first change"
+    finally:
+        network.delete_port(port)
+        network.remove_interface_from_router(router, subnet_id=subnet.id)
+        network.delete_router(router)
+        network.delete_network(other)
+        network.delete_security_group(group)

@@ -1,0 +1,98 @@
+"""The user's own commands: two at once, one after a killed one, and servers that go to ERROR."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from conftest import localcloud
+from life import counted
+
+HOSTS = ("front", "left", "right")
+
+
+@pytest.fixture
+def empty(life):
+    """Begin and end with nothing of ours; return what else the project holds."""
+    assert life.run("teardown").how == "ok"
+    before = life.everything()
+    yield before
+    assert life.run("teardown", in_flight=None).how == "ok"
+    assert counted(life.everything() ^ before) == {}
+
+
+def once(life, before):
+    """Assert that each resource that has a name is there once, and that a run has nothing to do."""
+    found = life.run("provision", in_flight=None)
+    assert (found.how, found.changes) == ("ok", ()), found
+    named = {key: n for key, n in counted(life.everything() - before).items() if key[1]}
+    assert set(named.values()) == {1}, named
+    servers = {f"faults-{host}" for host in HOSTS}
+    assert {name for kind, name in named if kind == "server"} == servers
+
+
+def under_way(life, what):
+    """Wait until the run has made such a call."""
+    deadline = time.monotonic() + 120
+    while not any(call.what.startswith(what) for call in list(life.proxy.calls)):
+        assert time.monotonic() < deadline, life.proxy.calls
+        time.sleep(0.05)
+
+
+def test_the_second_of_two_runs_says_whose_the_first_is(life, empty):
+    """It stops before any change, and the first one is not disturbed; a teardown is a run, too."""
+    with life.started("provision", in_flight=None) as first:
+        under_way(life, "POST network /v2.0/networks")
+        for action in ("provision", "teardown"):
+            with life.started(action, in_flight=None, arm=False) as second:
+                found = second()
+            assert found.how == "error", found
+            assert f"Another run is at work on faults: process {first.pid} on " in found.problems[0]
+        assert first().how == "ok"
+    once(life, empty)
+
+
+def test_a_run_after_a_killed_one_lets_its_requests_finish(life, empty):
+    """The lock has gone with its holder; the default wait covers what that one has sent."""
+    with life.started("provision", in_flight=None) as first:
+        under_way(life, "POST compute /v2.1/servers")
+        first.kill()
+        assert first().how == "killed"
+    found = life.run("provision", in_flight=None)
+    assert found.how == "ok", found
+    assert any("waiting for what a stopped run may still have under way" in line for line in found.told), found.told
+    once(life, empty)
+
+
+def test_two_controllers_at_once_end_in_one_topology(life, empty):
+    """There is no lock between them: the second one waits where it can see the first one's work; the next run mends."""
+    with life.started("provision", in_flight=15.0) as first:
+        under_way(life, "POST network /v2.0/networks")
+        with life.started("provision", in_flight=15.0, arm=False) as second:
+            ends = first(), second()
+    assert {end.how for end in ends} <= {"ok", "error"}, ends
+    last = life.run("provision", in_flight=None)
+    assert last.how == "ok", last
+    once(life, empty)
+
+
+def test_servers_that_no_host_takes_are_told_in_novas_words_and_replaced(life, empty):
+    """Nova refuses them after it has accepted them: each is named with its fault, and made anew when there is room."""
+    compute = ("shell", "openstack", "compute", "service")
+    host = localcloud(*compute, "list", "--service", "nova-compute", "-f", "value", "-c", "Host").split()[0]
+    localcloud(*compute, "set", "--disable", host, "nova-compute")
+    try:
+        found = life.run("provision")
+    finally:
+        localcloud(*compute, "set", "--enable", host, "nova-compute")
+    assert found.how == "error", found
+    assert len(found.problems) == len(HOSTS)
+    for name in HOSTS:
+        (problem,) = (one for one in found.problems if f"faults-{name} " in one)
+        assert "went to ERROR: No valid host was found" in problem
+    mended = life.run("provision")
+    assert mended.how == "ok", mended
+    assert {change for change in mended.changes if "server" in change} == {
+        f"replace server faults-{name}" for name in HOSTS
+    }
+    once(life, empty)

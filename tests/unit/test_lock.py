@@ -1,0 +1,50 @@
+"""The lock of a topology: who holds it is told, and it ends with its process, however that ends."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from netorder import lock
+from netorder.cloud import CloudError
+
+HOLD = """
+import sys, time, pathlib
+from netorder import lock
+with lock.held(pathlib.Path(sys.argv[1]), "lab"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_the_holder_is_named(tmp_path, holder):
+    with (
+        pytest.raises(CloudError, match=rf"lab: process {holder.pid} on \S+, since 20\S+ \S+ UTC"),
+        lock.held(tmp_path, "lab"),
+    ):
+        pass
+
+
+def test_another_topology_is_free(tmp_path, holder):
+    assert holder.poll() is None
+    with lock.held(tmp_path, "other"):
+        assert "other.lock" in {path.name for path in tmp_path.iterdir()}
+
+
+def test_it_ends_with_its_process(tmp_path, holder):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    for _ in range(2):  # and with its block
+        with lock.held(tmp_path, "lab"):
+            assert str(holder.pid) not in (tmp_path / "lab.lock").read_text()
