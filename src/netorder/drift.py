@@ -10,6 +10,8 @@ import json
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
+from netorder.cloud.compare import unchanged_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -182,9 +184,8 @@ def as_table(found: Mapping[str, Any]) -> str:
         lines += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         lines.append("")
     lines += [f"{name}: not looked into: {reason}" for name, reason in found["not_looked_into"].items()]
-    same = ", ".join(f"{count} {kind}" for kind, count in found["unchanged"].items())
-    if same:
-        lines.append(f"as planned in the cloud: {same}")
+    if found["unchanged"]:
+        lines.append(f"as planned in the cloud: {unchanged_text(found['unchanged'])}")
     if found["drift"]:
         places = {one["where"] for one in differences}
         hosts = len(places - {_CLOUD})

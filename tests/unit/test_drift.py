@@ -43,7 +43,7 @@ def test_without_differences_there_is_no_drift() -> None:
     assert (answer["drift"], answer["looked_into"]) == (False, ["back", "front"])
     assert as_table(answer).splitlines() == [
         "sealed: not looked into: nothing outside reaches it, as planned",
-        "as planned in the cloud: 3 port",
+        "as planned in the cloud: 3 ports",
         "t: no drift, in the cloud and inside 2 hosts",
     ]
 
