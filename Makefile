@@ -89,6 +89,15 @@ bench-localcloud: setup ## time the local cloud, stage by stage (make bench-loca
 molecule: setup cloud ## create, converge, idempotence, verify, repair, destroy: on the cloud
 	NETORDER_TOPOLOGY= MOLECULE_COMMAND_BORDERS=false molecule test
 
+.PHONY: plan
+# what is as planned is not shown, and who reaches whom does not belong here
+plan: setup cloud ## what a run would change, with reason, old and new values; changes nothing (ARGS='-e allow=delete')
+	ANSIBLE_DISPLAY_OK_HOSTS=false ansible-playbook site.yml --check --diff --skip-tags verify $(ARGS)
+
+.PHONY: drift
+drift: setup cloud ## what is not as planned, in the cloud and inside the hosts; changes nothing (ARGS='-e format=json')
+	ansible-playbook playbooks/drift.yml $(ARGS)
+
 .PHONY: verify
 verify: setup cloud ## compare what runs with the plan; changes nothing
 	ansible-playbook playbooks/verify.yml

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from netorder.drift import as_json, as_table, drift, of_text, out_of_reach
 from netorder.expect import report
 
 if TYPE_CHECKING:
@@ -31,9 +32,26 @@ def netorder_report(hostvars: Mapping[str, Mapping[str, Any]], hosts: list[str])
     return report({host: hostvars[host].get("netorder_findings") for host in hosts})
 
 
+def netorder_drift(hostvars: Mapping[str, Mapping[str, Any]], hosts: list[str]) -> dict[str, Any]:
+    """Return what differs in the cloud, as ``netorder_provisioned`` of localhost says, and inside ``hosts``."""
+    mine = hostvars["localhost"]
+    return drift(mine["netorder_topology"], mine["netorder_provisioned"], hostvars, hosts)
+
+
+def netorder_drift_text(found: Mapping[str, Any], form: str) -> str:
+    """Return what :func:`netorder_drift` found as a table or as JSON."""
+    return {"table": as_table, "json": as_json}[form](found)
+
+
 class FilterModule:
     """The filters of this file."""
 
-    def filters(self) -> dict[str, Callable[..., str]]:
+    def filters(self) -> dict[str, Callable[..., Any]]:
         """Return name to function."""
-        return {"netorder_report": netorder_report}
+        return {
+            "netorder_report": netorder_report,
+            "netorder_drift": netorder_drift,
+            "netorder_drift_text": netorder_drift_text,
+            "netorder_of_text": of_text,
+            "netorder_out_of_reach": out_of_reach,
+        }

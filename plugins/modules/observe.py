@@ -1,12 +1,15 @@
 #!/usr/bin/python
-"""What is true on a host, beside what should be: units, routes, and who answers on which TCP port. Changes nothing."""
+"""What is true on a host, beside what should be: units, services, routes, TCP connections. Changes nothing."""
 
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import threading
+import urllib.error
+import urllib.request
 from ipaddress import ip_network
 
 from ansible.module_utils.basic import AnsibleModule
@@ -21,16 +24,27 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = r"""
 module: observe
-short_description: compare units, routes and TCP connections with what is planned
+short_description: compare units, services, routes and TCP connections with what is planned
 description:
   - Looks, and never changes anything. All connections are tried at the same time.
   - A difference is not a failure of the module; it is a check whose C(ok) is false.
 options:
   units:
-    description: systemd units that must be active and enabled.
+    description: systemd units that must be active, enabled and run from the file that is there.
     type: list
     elements: str
     default: []
+  services:
+    description:
+      - Services of the calculator that must be healthy and of a version. Asked only where the unit is active, which is
+        told by I(units).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      unit: {description: Its systemd unit., type: str, required: true}
+      url: {description: Where it answers on this host., type: str, required: true}
+      version: {description: The first 12 digits of its artefact's digest., type: str, required: true}
   routes:
     description: Where packets must go. The kernel is asked, not a table.
     type: list
@@ -67,7 +81,8 @@ EXAMPLES = r"""
 RETURN = r"""
 checks:
   description:
-    - One entry for each unit, route and connection, with what, expected, found and ok.
+    - One entry for each unit, route and connection, and two for each service that runs, with what, expected, found
+      and ok.
     - That of a connection also has name and port.
   type: list
   elements: dict
@@ -85,13 +100,42 @@ def check(what: str, expected: str, found: str) -> Check:
     return {"what": what, "expected": expected, "found": found, "ok": expected == found}
 
 
+def unit_state(name: str) -> dict[str, str]:
+    """Return what systemd says of a unit."""
+    shown = output("systemctl", "show", "--property=ActiveState,UnitFileState,NeedDaemonReload", name)
+    return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+
+
 def units(names: list[str]) -> Iterator[Check]:
-    """Say of each unit whether it runs and will run after the next boot."""
+    """Say of each unit whether it runs, as its file says, and will run after the next boot."""
     for name in names:
-        shown = output("systemctl", "show", "--property=ActiveState,UnitFileState", name)
-        state = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+        state = unit_state(name)
         found = f"{state.get('ActiveState') or 'unknown'}, {state.get('UnitFileState') or 'not installed'}"
-        yield check(f"unit {name}", "active, enabled", found)
+        changed = ", its file changed since it was read" if state.get("NeedDaemonReload") == "yes" else ""
+        yield check(f"unit {name}", "active, enabled", found + changed)
+
+
+def fetch(url: str, timeout: float) -> tuple[str, str]:
+    """Return what a GET says, in a word or two, and the body."""
+    try:
+        with urllib.request.urlopen(url, timeout=timeout) as answer:  # noqa: S310 - the plan's URLs
+            return "ok", answer.read().decode(errors="replace")
+    except urllib.error.HTTPError as error:
+        return f"status {error.code}", ""
+    except OSError as error:
+        return f"no answer ({getattr(error, 'reason', error)})", ""
+
+
+def services(wanted: list[dict[str, Any]], timeout: float) -> Iterator[Check]:
+    """Say of each service that runs whether it is healthy, and which version answers."""
+    for service in wanted:
+        if unit_state(service["unit"]).get("ActiveState") != "active":
+            continue
+        health, _ = fetch(f"{service['url']}/healthz", timeout)
+        yield check(f"health of {service['unit']}", "ok", health)
+        said, metrics = fetch(f"{service['url']}/metrics", timeout)
+        version = re.search('artefact="([^"]*)"', metrics)
+        yield check(f"version of {service['unit']}", service["version"], version[1] if version else said)
 
 
 def routes(wanted: list[dict[str, str]]) -> Iterator[Check]:
@@ -138,6 +182,7 @@ def main() -> None:
     """Run as an Ansible module."""
     text = {"type": "str", "required": True}
     route = {"destination": text, "next_hop": text}
+    service = {"unit": text, "url": text, "version": text}
     probe = {
         "name": text,
         "address": text,
@@ -147,6 +192,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "units": {"type": "list", "elements": "str", "default": []},
+            "services": {"type": "list", "elements": "dict", "default": [], "options": service},
             "routes": {"type": "list", "elements": "dict", "default": [], "options": route},
             "connections": {"type": "list", "elements": "dict", "default": [], "options": probe},
             "timeout": {"type": "float", "default": 4},
@@ -156,6 +202,7 @@ def main() -> None:
     wanted = module.params
     checks = [
         *units(wanted["units"]),
+        *services(wanted["services"], wanted["timeout"]),
         *routes(wanted["routes"]),
         *connections(wanted["connections"], wanted["timeout"]),
     ]

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     Links = dict[str, tuple[int, list[IPv4Network | IPv6Network]]]  # interface -> its index, its connected networks
     Settings = dict[str, "Interface"]  # interface -> what is to be said of it
     Texts = dict[Path, str]
+    Difference = dict[str, str]
 
 DOCUMENTATION = r"""
 module: static_routes
-short_description: keep a host's static routes and interfaces as planned, now and over reboots
+short_description: keep a host's static routes, addresses and forwarding as planned, now and over reboots
 description:
   - Writes the routes where the host's network configuration is (a drop-in of systemd-networkd, a file of netplan, the
     connection of NetworkManager) and brings the kernel's table in line without taking the interface down.
@@ -70,6 +71,15 @@ options:
         type: list
         elements: int
         default: []
+  addresses:
+    description:
+      - All addresses that the host must have. Others that somebody added to the same interfaces are removed; those that
+        a lease or an advertisement gave (C(dynamic)) are not. An address of DHCP that is missing is told of and not
+        made up.
+      - Empty means that nobody looks.
+    type: list
+    elements: str
+    default: []
   forwarding:
     description: Whether the host passes packets on between its interfaces.
     type: bool
@@ -122,6 +132,11 @@ in_line:
   description: Whether kernel and files already were as wanted.
   type: bool
   returned: always
+differences:
+  description: What was not as wanted, each with what, expected and found, in words.
+  type: list
+  elements: dict
+  returned: always
 probes:
   description: For each probe that was made, its name, address, and the answers before and after.
   type: list
@@ -132,6 +147,7 @@ probes:
 IPV4 = 4
 IPV6 = 6
 ETC = Path("/etc")
+PROC = Path("/proc/sys")
 RUN = Path("/run")
 HEADER = "# Written by netorder, role static_routes: changes made here are overwritten.\n"
 BEFORE_SECONDS = 3
@@ -204,6 +220,11 @@ def settings(interfaces: list[dict[str, Any]]) -> Settings:
             )
         found[names[0][0]] = Interface(names[0][1], wanted)
     return found
+
+
+def static(say: Settings) -> set[str]:
+    """Return the static addresses, without prefix lengths."""
+    return {str(ip_interface(one).ip) for interface in say.values() for one in interface.static}
 
 
 def static_networks(links: Links, say: Settings) -> dict[str, list[str]]:
@@ -517,6 +538,11 @@ def listing(kept: set[Route], in_force: set[Route]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def lines(differences: list[Difference], state: str) -> str:
+    """Return what differs beside routes as lines for --diff."""
+    return "".join(f"{one['what']}: {one[state]}\n" for one in differences)
+
+
 def missing(routes: set[Route], versions: tuple[int, ...]) -> set[Route]:
     """Return what is not in force after a while: networkd drops a route that is not its own, then adds its own.
 
@@ -557,17 +583,40 @@ def remove_defaults(say: Settings) -> None:
         run("ip", f"-{one}", "route", "del", "default", "dev", name, "proto", protocol, check=False)
 
 
+def addresses_in_force() -> list[tuple[str, str, bool]]:
+    """Return interface, address with prefix length, and whether it is lent (DHCP, advertisements), link-local apart."""
+    return [
+        (link["ifname"], f"{address['local']}/{address['prefixlen']}", bool(address.get("dynamic")))
+        for link in listed("address", "show")
+        for address in link.get("addr_info", [])
+        if link.get("ifname", "lo") != "lo" and address.get("scope") not in {"link", "host"}
+    ]
+
+
+def compare_addresses(wanted: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return what somebody added to the planned addresses' interfaces, and the planned ones that are nowhere."""
+    plan = {ip_address(one) for one in wanted}
+    there = [(name, ip_interface(one), lent) for name, one, lent in (addresses_in_force() if plan else [])]
+    ours = {name for name, one, _ in there if one.ip in plan}
+    foreign = [(name, str(one)) for name, one, lent in there if name in ours and one.ip not in plan and not lent]
+    return foreign, [str(one) for one in sorted(plan - {one.ip for _, one, _ in there}, key=str)]
+
+
 SYSCTL = "sysctl.d/60-netorder.conf"
-FORWARDING = "net.ipv4.ip_forward = 1\nnet.ipv6.conf.all.forwarding = 1\n"
+FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 # an answer may come by another way than the question went; loose reverse-path filtering (RFC 3704) lets it
-LOOSE = "net.ipv4.conf.all.rp_filter = 2\n"
+LOOSE = {"net.ipv4.conf.all.rp_filter": "2"}
 
 
-def sysctl_texts(say: Settings, *, forwarding: bool) -> Texts:
-    """Return the kernel settings that the host needs, none on one with a single interface."""
-    if not say and not forwarding:
-        return {}
-    return {ETC / SYSCTL: HEADER + (FORWARDING if forwarding else "") + LOOSE}
+def sysctl_wanted(say: Settings, *, forwarding: bool) -> dict[str, str]:
+    """Return the kernel settings that the host must have; written down are those that are not the kernel's own."""
+    return {**dict.fromkeys(FORWARDING, "1" if forwarding else "0"), **(LOOSE if say or forwarding else {})}
+
+
+def sysctl_texts(wanted: dict[str, str]) -> Texts:
+    """Return the file that brings them back after a reboot, none where the kernel's own do."""
+    lines = "".join(f"{key} = {value}\n" for key, value in wanted.items() if value != "0")
+    return {ETC / SYSCTL: HEADER + lines} if lines else {}
 
 
 def sysctl_current() -> Texts:
@@ -576,15 +625,57 @@ def sysctl_current() -> Texts:
     return {path: path.read_text()} if path.exists() else {}
 
 
-def apply_sysctl(before: Texts, after: Texts) -> None:
+def sysctl_wrong(wanted: dict[str, str]) -> dict[str, str]:
+    """Return the values in force that are not as wanted; a kernel without IPv6 does not forward it."""
+    found = {}
+    for key, value in wanted.items():
+        path = PROC / key.replace(".", "/")
+        has = path.read_text().strip() if path.exists() else "0"
+        if has != value:
+            found[key] = has
+    return found
+
+
+def apply_sysctl(before: Texts, wanted: dict[str, str]) -> None:
     """Write the settings and put them in force; a host that no longer forwards stops at once."""
-    if before == after:
-        return
-    replace(before, after)
-    if after:
-        run("sysctl", "-q", "-p", str(ETC / SYSCTL))
-    if FORWARDING in "".join(before.values()) and FORWARDING not in "".join(after.values()):
-        run("sysctl", "-q", "-w", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
+    replace(before, sysctl_texts(wanted))
+    wrong = sysctl_wrong(wanted)
+    if wrong:
+        run("sysctl", "-q", "-w", *(f"{key}={wanted[key]}" for key in wrong))
+
+
+def differs(what: str, expected: str, found: str) -> Difference:
+    """Return one difference."""
+    return {"what": what, "expected": expected, "found": found}
+
+
+def route_differences(wanted: set[Route], kept: set[Route], in_force: set[Route]) -> list[Difference]:
+    """Say of each route that is wanted, or was kept by us, what is not as it must be."""
+    found = []
+    for destination, next_hop in sorted(wanted | kept):
+        route = (destination, next_hop)
+        has = (route in in_force, route in kept)
+        if has == (route in wanted, route in wanted):
+            continue
+        taken = sorted(via for to, via in in_force if to == destination and (to, via) not in wanted)
+        instead = f" (but via {', '.join(taken)})" if taken else ""
+        states = ("in force" if has[0] else f"not in force{instead}", "kept over reboots" if has[1] else "not kept")
+        expected = "in force, kept over reboots" if route in wanted else "none"
+        found.append(differs(f"route {destination} via {next_hop}", expected, ", ".join(states)))
+    return found
+
+
+def file_differences(before: Texts, after: Texts) -> list[Difference]:
+    """Name the files that are not as this module writes them."""
+    return [
+        differs(
+            f"file {path}",
+            "as netorder writes it" if path in after else "none",
+            "missing" if path not in before else "changed" if path in after else "left over",
+        )
+        for path in sorted({*before, *after})
+        if before.get(path) != after.get(path)
+    ]
 
 
 def converge(
@@ -594,6 +685,7 @@ def converge(
     check_mode: bool,
     interfaces: list[dict[str, Any]] | None = None,
     forwarding: bool = False,
+    addresses: list[str] | None = None,
 ) -> dict[str, Any]:
     """Compare with what is, change it unless in check mode, and return the module's result."""
     say = settings(interfaces or [])
@@ -603,7 +695,7 @@ def converge(
     manager = backend(links)
     before = manager.current()
     after = manager.wanted(routes, links, say)
-    kernel_before, kernel_after = sysctl_current(), sysctl_texts(say, forwarding=forwarding)
+    sysctl_before, sysctl_after = sysctl_current(), sysctl_wanted(say, forwarding=forwarding)
     had: set[Route] = set()
     for text in before.values():
         had |= manager.parse(text)
@@ -611,19 +703,38 @@ def converge(
         versions = (4, 6)
     in_force = kernel(versions)
     add = routes - in_force
-    changed = before != after or kernel_before != kernel_after or bool(add or absent or unwanted_defaults(say))
+    foreign, lacking = compare_addresses(addresses or [])
+    of_routes = route_differences(routes, had, in_force)
+    differences = [
+        *of_routes,
+        # a route that is not kept shows in its file, too: that is said once
+        *([] if had != routes else file_differences(before, after)),
+        *(differs(f"address {one} on {name}", "there", "missing") for name, own in absent.items() for one in own),
+        *(differs(f"address {one} on {name}", "none", "there, by nobody's plan") for name, one in foreign),
+        *(
+            differs(f"IPv{one} default route on {name}", "none", f"in force, from {protocol}")
+            for one, name, protocol in unwanted_defaults(say)
+        ),
+        *file_differences(sysctl_before, sysctl_texts(sysctl_after)),
+        *(differs(key, sysctl_after[key], value) for key, value in sysctl_wrong(sysctl_after).items()),
+    ]
+    changed = bool(differences)
+    differences += [
+        differs(f"address {one}", "there", "missing: ask DHCP") for one in lacking if one not in static(say)
+    ]
     result = {
         "backend": manager.name,
         "changed": changed,
-        "in_line": not changed,
+        "in_line": not differences,
+        "differences": differences,
         "added": words(add),
         "removed": words(had - routes),
         "probes": [],
         "diff": {
             "before_header": "static routes",
             "after_header": f"static routes ({manager.name})",
-            "before": listing(had, in_force & (had | routes)),
-            "after": listing(routes, routes),
+            "before": listing(had, in_force & (had | routes)) + lines(differences[len(of_routes) :], "found"),
+            "after": listing(routes, routes) + lines(differences[len(of_routes) :], "expected"),
         },
     }
     if check_mode or not changed:
@@ -631,13 +742,15 @@ def converge(
 
     asked = probes if add else []
     answers_before = ask_all(asked, BEFORE_SECONDS)
-    apply_sysctl(kernel_before, kernel_after)
+    apply_sysctl(sysctl_before, sysctl_after)
+    for name, address in foreign:
+        run("ip", "address", "del", address, "dev", name)
     for destination, next_hop in sorted((had - routes) & in_force):
         six = ["-6"] if version(destination) == IPV6 else []
         run("ip", *six, "route", "del", destination, "via", next_hop)
     remove_defaults(say)
-    for name, addresses in absent.items():
-        for address in addresses:
+    for name, own in absent.items():
+        for address in own:
             run("ip", "-6", "address", "replace", address, "dev", name, "nodad")
     put_in_force(add)
     if before != after:
@@ -683,6 +796,7 @@ def main() -> None:
                     "unwanted": {"type": "list", "elements": "int", "default": []},
                 },
             },
+            "addresses": {"type": "list", "elements": "str", "default": []},
             "forwarding": {"type": "bool", "default": False},
             "probes": {
                 "type": "list",
@@ -704,6 +818,7 @@ def main() -> None:
             check_mode=module.check_mode,
             interfaces=module.params["interfaces"],
             forwarding=module.params["forwarding"],
+            addresses=module.params["addresses"],
         )
         module.exit_json(**result)
     except (RoutesError, ValueError) as error:

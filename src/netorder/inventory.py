@@ -44,6 +44,7 @@ def host_vars(matrix: Matrix, host: Host, ssh_config: Path) -> dict[str, Any]:
         # repeat from topology to topology; ssh_config has a socket for each incarnation of each host
         "ansible_ssh_args": f"-F {shlex.quote(str(ssh_config))}",
         "netorder_address": host.ports[0].addresses[0],
+        "netorder_addresses": list(host.addresses),
         "netorder_network": host.ports[0].network,
         "netorder_floating_ip": host.floating_ip,
         "netorder_way_in": None if host.way_in is None else list(host.way_in),

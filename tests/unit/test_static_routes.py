@@ -25,6 +25,11 @@ class _Guest:
         self.table = {("0.0.0.0/0", "192.168.1.1", 1024), ("10.9.0.0/16", "192.168.1.7", 0)}
         self.commands: list[str] = []
         self.active = "systemd-networkd"
+        self.proc = root / "proc/sys"
+        self.foreign: list[dict[str, object]] = []
+        for key in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv4/conf/all/rp_filter"):
+            (self.proc / key).parent.mkdir(parents=True, exist_ok=True)
+            (self.proc / key).write_text("0\n")
 
     def run(self, *command: str, check: bool = True) -> str:  # noqa: ARG002 - the module's signature
         line = " ".join(command)
@@ -34,6 +39,16 @@ class _Guest:
             return json.dumps([{"ifname": "lo", "ifindex": 1, "addr_info": []}, {}, eth0])
         if line == "ip -json -4 route show table main":
             return json.dumps([{"dst": "192.168.1.0/24", "dev": "eth0"}, *map(self.shown, sorted(self.table))])
+        if line == "ip -json address show":
+            own = {"local": "192.168.1.5", "prefixlen": 24, "scope": "global", "dynamic": True}
+            eth0 = {"ifname": "eth0", "ifindex": 2, "addr_info": [own, *self.foreign]}
+            return json.dumps([{"ifname": "lo", "ifindex": 1, "addr_info": [{"local": "127.0.0.1"}]}, {}, eth0])
+        if command[:3] == ("ip", "address", "del"):
+            self.foreign = [a for a in self.foreign if command[3] != f"{a['local']}/{a['prefixlen']}"]
+        if command[:3] == ("sysctl", "-q", "-w"):
+            for setting in command[3:]:
+                key, value = setting.split("=")
+                (self.proc / key.replace(".", "/")).write_text(f"{value}\n")
         if command[:2] == ("ip", "route"):
             verb, destination, _, gateway = command[2:6]
             (self.table.add if verb == "replace" else self.table.remove)((destination, gateway, 0))
@@ -67,6 +82,7 @@ def guest(tmp_path: Path, static_routes: ModuleType, monkeypatch: pytest.MonkeyP
     it = _Guest(tmp_path)
     monkeypatch.setattr(static_routes, "ETC", tmp_path / "etc")
     monkeypatch.setattr(static_routes, "RUN", tmp_path / "run")
+    monkeypatch.setattr(static_routes, "PROC", it.proc)
     monkeypatch.setattr(static_routes, "run", it.run)
     monkeypatch.setattr(static_routes.shutil, "which", lambda _: None)
     bus = tmp_path / "run/dbus/system_bus_socket"
@@ -251,6 +267,60 @@ def test_probes_show_the_difference_that_a_route_makes(
     ]
 
 
+def test_an_address_added_by_hand_goes_and_lent_ones_stay(static_routes: ModuleType, guest: _Guest) -> None:
+    """Only on the interface of a planned address; without planned addresses nobody looks."""
+    hand = {"local": "192.168.1.77", "prefixlen": 24, "scope": "global"}
+    lent = {"local": "fd00::77", "prefixlen": 64, "scope": "global", "dynamic": True}
+    guest.foreign = [hand, lent]
+    assert static_routes.converge(set(), [], check_mode=True)["in_line"]
+    result = static_routes.converge(set(), [], check_mode=False, addresses=["192.168.1.5"])
+    assert result["differences"] == [
+        {"what": "address 192.168.1.77/24 on eth0", "expected": "none", "found": "there, by nobody's plan"}
+    ]
+    assert (guest.edits(), guest.foreign) == (["ip address del 192.168.1.77/24 dev eth0"], [lent])
+    assert static_routes.converge(set(), [], check_mode=False, addresses=["192.168.1.5"])["in_line"]
+
+
+def test_a_planned_address_that_is_missing_is_told_and_not_made_up(static_routes: ModuleType, guest: _Guest) -> None:
+    """It is DHCP's to give: no change is claimed that nobody makes."""
+    result = static_routes.converge(set(), [], check_mode=False, addresses=["192.168.1.5", "192.168.1.6"])
+    assert (result["changed"], result["in_line"], guest.edits()) == (False, False, [])
+    assert result["differences"] == [{"what": "address 192.168.1.6", "expected": "there", "found": "missing: ask DHCP"}]
+
+
+def test_forwarding_switched_by_hand_is_switched_back(static_routes: ModuleType, guest: _Guest) -> None:
+    """What is in force counts, not what is written down."""
+    (guest.proc / "net/ipv4/ip_forward").write_text("1\n")
+    result = static_routes.converge(set(), [], check_mode=True)
+    assert result["differences"] == [{"what": "net.ipv4.ip_forward", "expected": "0", "found": "1"}]
+    assert static_routes.converge(set(), [], check_mode=False)["changed"]
+    assert guest.edits() == ["sysctl -q -w net.ipv4.ip_forward=0"]
+    assert static_routes.converge(set(), [], check_mode=False)["in_line"]
+
+
+def test_each_difference_of_routes_is_told_once(static_routes: ModuleType, guest: _Guest) -> None:
+    """A route taken by another router's, one that only the kernel has, and a file that says more than routes."""
+    static_routes.converge({TO_NET2, TO_NET3}, [], check_mode=False)
+    guest.table.remove((*TO_NET2, 0))
+    guest.table.add((TO_NET2[0], "192.168.1.3", 0))
+    found = static_routes.converge({TO_NET2, TO_NET3}, [], check_mode=True)["differences"]
+    assert found == [
+        {
+            "what": "route 192.168.2.0/24 via 192.168.1.9",
+            "expected": "in force, kept over reboots",
+            "found": "not in force (but via 192.168.1.3), kept over reboots",
+        }
+    ]
+    drop_in(guest).write_text(drop_in(guest).read_text() + "\n[Link]\nMTUBytes=1000\n")
+    found = static_routes.converge({TO_NET2, TO_NET3}, [], check_mode=True)["differences"]
+    assert [one["what"] for one in found] == ["route 192.168.2.0/24 via 192.168.1.9", f"file {drop_in(guest)}"]
+    drop_in(guest).unlink()
+    found = static_routes.converge({TO_NET3}, [], check_mode=True)["differences"]
+    assert [(one["what"], one["found"]) for one in found] == [
+        ("route 192.168.3.0/24 via 192.168.1.9", "in force, not kept")
+    ]
+
+
 # Several interfaces
 
 
@@ -373,10 +443,11 @@ def test_a_forwarding_host_forwards_now_and_after_a_reboot(static_routes: Module
     converge(static_routes)
     file = router.root / "etc/sysctl.d/60-netorder.conf"
     assert "net.ipv4.ip_forward = 1\nnet.ipv6.conf.all.forwarding = 1\n" in file.read_text()
-    assert f"sysctl -q -p {file}" in router.commands
+    now = [router.proc / key for key in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")]
+    assert [path.read_text() for path in now] == ["1\n", "1\n"]
     static_routes.converge(set(), [], check_mode=False)
     assert not file.exists()
-    assert "sysctl -q -w net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0" in router.commands
+    assert [path.read_text() for path in now] == ["0\n", "0\n"]
     assert not list((router.root / "etc/systemd/network").glob("05-netorder-*"))
 
 

@@ -6,16 +6,16 @@ The tests run in this order, each on what the one before it left: a topology in 
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import time
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import openstack
 import pytest
+
+from playbooks import ROOT, changes, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,49 +26,9 @@ if TYPE_CHECKING:
 
     On = Callable[[Host | str], testinfra.host.Host]
 
-ROOT = Path(__file__).parents[3]
-PLAYBOOK_SECONDS = 900
 BOOT_SECONDS = 300
 
 pytestmark = pytest.mark.usefixtures("as_planned_afterwards")
-
-
-def environment() -> dict[str, str]:
-    """Return ours, with the repository's own ansible.cfg: molecule sets one that it wrote."""
-    ours = {
-        **os.environ,
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "ANSIBLE_FORCE_COLOR": "0",
-        "ANSIBLE_NOCOLOR": "1",
-    }
-    if topology := os.environ.get("NETORDER_TOPOLOGY"):
-        ours["NETORDER_TOPOLOGY"] = str(Path(topology).resolve())
-    return ours
-
-
-def changes(*arguments: str) -> set[tuple[str, str]]:
-    """Run a playbook that must succeed; return what it changed, as (task, host)."""
-    done = subprocess.run(
-        ["ansible-playbook", *arguments],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PLAYBOOK_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    found, lines, task = set(), 0, ""
-    for line in done.stdout.splitlines():
-        if match := re.match(r"TASK \[(.*)\] \*", line):
-            task = match[1]
-        elif match := re.match(r"changed: \[([^\] ]+)", line):
-            found.add((task, match[1]))
-            lines += 1
-    # the run's own count guards against output that is not read right
-    assert lines == sum(map(int, re.findall(r" changed=(\d+) ", done.stdout))), done.stdout
-    assert "PLAY RECAP" in done.stdout
-    return found
 
 
 @pytest.fixture(scope="session")

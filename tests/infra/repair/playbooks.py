@@ -1,0 +1,66 @@
+"""Ansible's playbooks as a user runs them, and what their output says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[3]
+PLAYBOOK_SECONDS = 900
+
+
+def environment() -> dict[str, str]:
+    """Return ours, with the repository's own ansible.cfg: molecule sets one that it wrote."""
+    ours = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_FORCE_COLOR": "0",
+        "ANSIBLE_NOCOLOR": "1",
+    }
+    if topology := os.environ.get("NETORDER_TOPOLOGY"):
+        ours["NETORDER_TOPOLOGY"] = str(Path(topology).resolve())
+    return ours
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a playbook to its end, whatever that is."""
+    return subprocess.run(
+        ["ansible-playbook", *arguments],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PLAYBOOK_SECONDS,
+        check=False,
+    )
+
+
+def changes(*arguments: str) -> set[tuple[str, str]]:
+    """Run a playbook that must succeed; return what it changed, as (task, host)."""
+    done = run(*arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found, lines, task = set(), 0, ""
+    for line in done.stdout.splitlines():
+        if match := re.match(r"TASK \[(.*)\] \*", line):
+            task = match[1]
+        elif match := re.match(r"changed: \[([^\] ]+)", line):
+            found.add((task, match[1]))
+            lines += 1
+    # the run's own count guards against output that is not read right
+    assert lines == sum(map(int, re.findall(r" changed=(\d+) ", done.stdout))), done.stdout
+    assert "PLAY RECAP" in done.stdout
+    return found
+
+
+def drift(report: Path) -> dict[str, Any]:
+    """Run playbooks/drift.yml; return its report, with which its exit status must agree."""
+    report.unlink(missing_ok=True)
+    done = run("playbooks/drift.yml", "-e", "format=json", "-e", f"report={report}")
+    assert report.exists(), done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(report.read_text())
+    assert done.returncode == (2 if found["drift"] else 0), done.stdout + done.stderr
+    return found

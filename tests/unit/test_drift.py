@@ -1,0 +1,150 @@
+"""Drift is put together from what provisioning and the roles would change; causes are told from what follows."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from netorder.drift import as_json, as_table, drift, of_text, out_of_reach
+
+OK = {"what": "unit x", "expected": "active", "found": "active", "ok": True}
+STOPPED = {"what": "unit x", "expected": "active, enabled", "found": "inactive, enabled", "ok": False}
+
+
+def hosts(**more: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return a front host, one behind it and one that nothing outside reaches, all running and as planned."""
+    plain: dict[str, dict[str, Any]] = {
+        "back": {"netorder_way_in": ["front"]},
+        "front": {"netorder_way_in": []},
+        "sealed": {"netorder_way_in": None},
+    }
+    running = {"openstack": {"status": "ACTIVE"}, "netorder_findings": [OK]}
+    return {name: running | its | more.get(name, {}) for name, its in plain.items()}
+
+
+def change(kind: str, name: str, action: str, before: object = None, after: object = None) -> dict[str, Any]:
+    return {"kind": kind, "name": name, "action": action, "reason": "why", "before": before, "after": after}
+
+
+def found(preview: dict[str, Any] | None = None, **more: dict[str, Any]) -> dict[str, Any]:
+    preview = {"changes": [], "unchanged": {"port": 3}} if preview is None else preview
+    return drift("t", preview, hosts(**more), ["back", "front", "sealed"])
+
+
+def rows(answer: dict[str, Any]) -> list[tuple[str, ...]]:
+    return [tuple(one[key] for key in ("where", "what", "planned", "found")) for one in answer["differences"]]
+
+
+def test_without_differences_there_is_no_drift() -> None:
+    """A host that nobody can look into, as planned, is named and is none."""
+    answer = found()
+    assert (answer["drift"], answer["looked_into"]) == (False, ["back", "front"])
+    assert as_table(answer).splitlines() == [
+        "sealed: not looked into: nothing outside reaches it, as planned",
+        "as planned in the cloud: 3 ports",
+        "t: no drift, in the cloud and inside 2 hosts",
+    ]
+
+
+def test_each_kind_of_change_is_told_as_what_is_planned_and_what_there_is() -> None:
+    """A row for each value; of lists, what only one side has."""
+    rules = {"rules": ["a", "b"]}, {"rules": ["b", "c"]}
+    answer = found(
+        {
+            "changes": [
+                change("server", "t-back", "create", after={"image": "i"}),
+                change("port", "t-old", "delete", before={"id": "1"}),
+                change("security group", "t-g", "update", *rules),
+                change("floating IP", "front", "replace", {"a": 1, "b": 2}, {"a": 1, "b": None}),
+            ],
+            "needs_allow": ["delete", "replace"],
+        }
+    )
+    assert rows(answer) == [
+        ("cloud", "server t-back", "there", "missing"),
+        ("cloud", "port t-old", "none", "why"),
+        ("cloud", "security group t-g: rules", "c", "-"),
+        ("cloud", "security group t-g: rules", "-", "a"),
+        ("cloud", "floating IP front", "as planned", "why"),
+        ("cloud", "floating IP front: b", "none", "2"),
+    ]
+    assert answer["differences"][0]["action"] == "create"
+    assert as_table(answer).splitlines()[-2:] == [
+        "t: 6 differences, 6 in the cloud, 0 inside 0 hosts",
+        "To put this right: ansible-playbook site.yml -e allow=delete,replace",
+    ]
+
+
+def test_what_provisioning_would_refuse_is_drift() -> None:
+    """Each of its problems is one difference."""
+    answer = found({"msg": "one\ntwo", "failed": False})
+    assert rows(answer) == [
+        ("cloud", "one", "a plan that can be had", "refused"),
+        ("cloud", "two", "a plan that can be had", "refused"),
+    ]
+    assert answer["drift"]
+
+
+def test_a_host_whose_way_in_is_not_as_planned_is_not_called_wrong() -> None:
+    """It does not answer because the one before it is amiss: that one is the difference."""
+    answer = found(
+        front={"netorder_findings": [OK, STOPPED]},
+        back={"netorder_findings": None, "netorder_unanswered": "timed\nout"},
+    )
+    assert rows(answer) == [("front", "unit x", "active, enabled", "inactive, enabled")]
+    assert answer["not_looked_into"]["back"] == "no answer; it is reached through front, which is not as planned"
+
+
+def test_a_host_that_does_not_answer_for_no_known_reason_is_drift() -> None:
+    answer = found(back={"netorder_findings": None, "netorder_unanswered": "timed\nout"})
+    assert rows(answer) == [("back", "SSH", "answers", "timed out")]
+    assert (answer["drift"], answer["not_looked_into"]["back"]) == (True, "no answer")
+
+
+def test_a_host_that_was_not_looked_into_is_never_called_clean() -> None:
+    """Neither when looking failed, nor when the cloud is busy with its server and provisioning would change nothing."""
+    assert found(back={"netorder_findings": None})["drift"]
+    answer = found(back={"openstack": {"status": "REBOOT"}})
+    assert (answer["drift"], rows(answer), answer["looked_into"]) == (True, [], ["front"])
+
+
+@pytest.mark.parametrize(
+    ("more", "reasons"),
+    [
+        ({}, ("", "")),
+        (
+            {"front": {"openstack": {"status": "SHUTOFF"}}},
+            ("its server is SHUTOFF", "it is reached through front: its server is SHUTOFF"),
+        ),
+        ({"front": {"openstack": None}}, ("not in the cloud", "it is reached through front: not in the cloud")),
+        ({"back": {"openstack": {"status": "ERROR"}}}, ("", "its server is ERROR")),
+    ],
+)
+def test_why_a_host_is_out_of_reach(more: dict[str, Any], reasons: tuple[str, str]) -> None:
+    """It, or one before it, is not in the cloud or does not run."""
+    them = hosts(**more)
+    assert (out_of_reach(them, "front"), out_of_reach(them, "back")) == reasons
+
+
+def test_without_its_floating_ip_a_host_and_all_behind_it_are_out_of_reach() -> None:
+    changes = [change("floating IP", "front", "update")]
+    assert out_of_reach(hosts(), "front", changes) == "its floating IP is not as planned"
+    assert out_of_reach(hosts(), "back", changes) == "it is reached through front: its floating IP is not as planned"
+
+
+def test_a_file_is_compared_line_by_line() -> None:
+    """Changed, added and removed lines, by the number that they have on the host."""
+    differences = of_text("/f", "a\nB\nc\nx\n", "a\nb\nc\nd\n")
+    assert [(one["what"], one["expected"], one["found"]) for one in differences] == [
+        ("file /f, line 2", "b", "B"),
+        ("file /f, line 4", "d", "x"),
+    ]
+    assert [(one["expected"], one["found"]) for one in of_text("/f", "a\n", "a\nb\n")] == [("b", "-")]
+    assert [(one["expected"], one["found"]) for one in of_text("/f", "", "a\n")] == [("there", "missing")]
+
+
+def test_json_holds_all_of_it() -> None:
+    answer = found(front={"netorder_findings": [STOPPED]})
+    assert json.loads(as_json(answer)) == answer
