@@ -30,7 +30,7 @@ demo: setup cloud ## the topology on a real OpenStack, up to the calculator's an
 	@scripts/demo
 
 .PHONY: test
-test: setup lint unit packets services-test $(if $(LOCAL),life faults) molecule ## every test, on the real cloud too
+test: setup lint unit packets services-test $(if $(LOCAL),life reconcile faults) molecule ## every test, on the real cloud too
 
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
@@ -72,6 +72,10 @@ bench-services: setup ## the services beside the Node.js originals' equivalents
 .PHONY: life
 life: setup cloud ## the local cloud itself: its guests, its faults, its hosts, to nothing left
 	$(AS_ROOT) pytest -q tests/localcloud
+
+.PHONY: reconcile
+reconcile: setup ## previews against what then happens, changes of a running topology, the request budget
+	$(AS_ROOT) pytest -q tests/cloud
 
 .PHONY: faults faults-every
 FAULTS_SEED ?= 1
