@@ -45,6 +45,7 @@ SMALLEST_BULK = 10
 GONE_TIMEOUT = 300
 # Resizing copies a disk, on slow storage for minutes (s).
 RESIZE_TIMEOUT = 900
+POLL_MOST = 4.0
 # So often may somebody else change a router between our reading and our writing its routes.
 ROUTE_ATTEMPTS = 5
 
@@ -645,13 +646,15 @@ def wait_gone(cloud: Cloud, topology: str, ids: set[str]) -> None:
     """Wait until none of the servers ``ids`` is listed any more."""
     if ids:
         wait_until_none(
-            cloud, "server(s) to be gone", lambda: [s.name for s in list_servers(cloud, topology) if s.id in ids]
+            cloud,
+            "server(s) to be gone",
+            lambda: [s.name for s in list_servers(cloud, topology, details=False) if s.id in ids],
         )
 
 
 def wait_until_none(cloud: Cloud, what: str, names: Callable[[], Sequence[str]]) -> None:
     """Wait until ``names`` (one list for each look) is empty."""
-    end, told = time.monotonic() + GONE_TIMEOUT, 0
+    end, told, pause = time.monotonic() + GONE_TIMEOUT, 0, 1.0
     while True:
         with in_the_users_words():
             left = sorted(names())
@@ -665,4 +668,5 @@ def wait_until_none(cloud: Cloud, what: str, names: Callable[[], Sequence[str]])
         if len(left) != told:
             told = len(left)
             cloud.progress(f"waiting for {told} {what}: {', '.join(left)}")
-        time.sleep(1)
+        time.sleep(pause)  # a list takes the cloud's time from what is waited for
+        pause = min(pause * 1.3, POLL_MOST)

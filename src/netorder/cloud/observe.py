@@ -127,13 +127,13 @@ def let_finish(cloud: Cloud, topology: str, seen: Observed) -> Observed:
     return seen
 
 
-def list_servers(cloud: Cloud, topology: str) -> tuple[Server, ...]:
-    """List the topology's servers, with status, fault, flavor and metadata.
+def list_servers(cloud: Cloud, topology: str, *, details: bool = True) -> tuple[Server, ...]:
+    """List the topology's servers, with status, fault, flavor and metadata; without ``details`` only id and name.
 
     A server that no host took is kept in Nova's cell 0, whose faults a list leaves out: each of those is asked for.
     """
     compute = cloud.conn.compute
-    servers = list(compute.servers(details=True, tags=marker(topology)))
+    servers = list(compute.servers(details=details, tags=marker(topology)))
     for number, server in enumerate(servers):
         if server.status == "ERROR" and not server.fault:
             with suppress(NotFoundException):  # deleted meanwhile: the list is as good an answer
