@@ -24,7 +24,7 @@ POLL = re.compile(r"GET compute /v2.1/servers(/detail)?\?")
 # In the sample, one in so many writes is also where the run is killed.
 KILLED = 4
 MEND = re.compile(r"run again|tear down again|correct the entry", re.IGNORECASE)
-NAMES = re.compile(r"faults|http://\S+")
+NAMES = re.compile(r"faults|http://\S+|compute API|credentials")
 
 
 class Matrix:
