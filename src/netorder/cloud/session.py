@@ -205,7 +205,7 @@ def connect(progress: Callable[[str], None], name: str | None = None) -> Cloud:
         if conn.session.timeout is None:
             conn.session.timeout = REQUEST_TIMEOUT
         cloud = Cloud(conn, progress)
-        conn.authorize()
+        conn.session.get_token()  # authorize() would hide why it failed
         # Touch the proxies here: their version discovery is not to be done by several threads at once.
         _ = conn.network, conn.compute
         conn.cache_enabled = False  # a cached list, as clouds.yaml may ask for, is not what the cloud has
