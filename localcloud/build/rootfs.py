@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Without Recommends. Not nova-compute*: it pulls in every qemu there is, and its service is nova.cmd.compute.
-# Heat starts only when it is asked for; its packages are 27 MB, less than what a second tree for it would take.
+# Heat starts only when it is asked for; its packages are 54 MB of 1.65 GB, byte code included.
 PACKAGES = """
 systemd-standalone-sysusers ca-certificates iproute2 iputils-ping ethtool procps kmod openssh-client nftables sudo
 e2fsprogs mariadb-server rabbitmq-server memcached python3-pymysql python3-memcache

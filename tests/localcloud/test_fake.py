@@ -39,13 +39,16 @@ def test_heat_runs_only_when_it_is_asked_for(cloud):
     template = {"heat_template_version": "2018-08-31", "resources": resources}
     stack = api.orchestration.create_stack(name="one", template=template, timeout_mins=5)
 
-    def state():
-        return api.orchestration.get_stack(stack.id).status
+    def complete():
+        return api.orchestration.get_stack(stack.id).status == "CREATE_COMPLETE"
 
-    until(lambda: state() == "CREATE_COMPLETE", 60, 1, state)
+    def gone():
+        return api.orchestration.find_stack("one") is None
+
+    until(complete, 60, 1)
     assert api.network.find_network("of-a-stack")
     api.orchestration.delete_stack(stack)
-    until(lambda: state() == "DELETE_COMPLETE", 60, 1, state)
+    until(gone, 60, 1)
     assert not api.network.find_network("of-a-stack")
     # as the next test expects it
     assert cloud.command("down").returncode == 0
