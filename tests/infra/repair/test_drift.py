@@ -32,7 +32,7 @@ systemctl show 'netorder-*' -p Id -p ActiveState -p UnitFileState -p ActiveEnter
 # Another version in place of the planned one: an artefact with a file more, a unit that names it, a service running it.
 OLD_VERSION = """
 set -e
-cd /usr/local/lib; planned=$(ls netorder-calculator-*.pyz)
+cd /usr/local/lib; planned=$(grep -o 'netorder-calculator-[0-9a-f]*.pyz' /etc/systemd/system/netorder-div.service)
 python3 - "$planned" > /tmp/old.pyz <<'PROGRAM'
 import shutil, sys, zipfile
 shutil.copy(sys.argv[1], "/tmp/new.zip")
