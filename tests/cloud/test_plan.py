@@ -80,7 +80,7 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     ),
     "a rule": (edited(lambda t: t["allow"][0].update(tcp=[443])), {"update security group"}),
     "a floating IP more": (edited(lambda t: t["hosts"]["web"].update(floating_ip=False)), {"delete floating IP"}),
-    "name servers": (edited(lambda t: t["networks"]["back"].update(dns=["10.1.0.53"])), {"update subnet"}),
+    "name servers": (edited(lambda t: t["networks"]["back"].update(dns_nameservers=["10.1.0.53"])), {"update subnet"}),
     "a second interface": (
         edited(lambda t: t["hosts"].update(app={"networks": ["back", "front"]})),
         {"create port", "update server"},

@@ -531,6 +531,19 @@ def test_a_second_interface_that_is_missing_is_made_and_attached():
     ]
 
 
+def test_an_interface_that_goes_is_taken_out_of_its_host():
+    """Neutron would delete the port under the running guest; the run stops, unplugs and starts it."""
+    wanted = plan(load(ROOT / RICHER[0]))
+    gate = next(host for host in wanted.hosts if host.name == "gate")
+    hosts = tuple(replace(host, ports=host.ports[:1]) if host is gate else host for host in wanted.hosts)
+    changes, problems = compare(replace(wanted, hosts=hosts), as_built(wanted), key=KEY)
+    assert problems == []
+    assert [(c.action, c.kind, c.name) for c in changes] == [
+        ("delete", "port", gate.ports[1].cloud_name),
+        ("update", "server", gate.cloud_name),
+    ]
+
+
 def test_what_is_asked_of_the_cloud():
     """The bodies of the requests for a network of both IP versions and for a port of a host that forwards."""
     wanted = plan(load(ROOT / RICHER[0]))

@@ -320,7 +320,8 @@ class Comparison:
         if found.status in IN_MOTION:
             has["status"] = "ACTIVE"
         else:  # one that is still being built has its ports only later
-            plugged = [p.name for p in self._has.ports.values() if p.device_id == found.id and p.id not in self._going]
+            replaced = {change.id for change in self.changes if change.kind == "port" and change.action == "replace"}
+            plugged = [p.name for p in self._has.ports.values() if p.device_id == found.id and p.id not in replaced]
             has["ports"], want["ports"] = sorted(plugged), sorted(port.cloud_name for port in host.ports)
         return has, want
 
