@@ -81,7 +81,7 @@ class Order:
 
     def __init__(self, running, name, key):
         self.cloud, self.name, self.key = running.connection(), name, key
-        self.servers = {}
+        self.servers, self.ports = {}, {}
 
     def make(self):
         """Make all but the servers."""
@@ -100,29 +100,43 @@ class Order:
             )  # fmt: skip
         cloud.compute.create_keypair(name=name, public_key=self.key.with_suffix(".pub").read_text())
 
-    def server(self, name, image="debian-13", flavor="small", user_data=None):
-        """Ask for a server with a floating IP; return that address at once, without waiting."""
-        cloud = self.cloud
-        port = cloud.network.create_port(
+    def port(self, name):
+        """Make a server's port with a floating IP; return that address."""
+        self.ports[name] = port = self.cloud.network.create_port(
             name=f"{self.name}-{name}", network_id=self.network.id, security_groups=[self.group.id]
         )
-        address = cloud.network.create_ip(floating_network_id=self.external, port_id=port.id).floating_ip_address
+        made = self.cloud.network.create_ip(floating_network_id=self.external, port_id=port.id)
+        self.known(made.floating_ip_address).unlink(missing_ok=True)  # an earlier server may have had the address
+        return made.floating_ip_address
+
+    def boot(self, name, image="debian-13", flavor="small", user_data=None):
+        """Ask for a server at its port, without waiting."""
+        cloud = self.cloud
         options = {"user_data": base64.b64encode(user_data.encode()).decode()} if user_data else {}
         self.servers[name] = cloud.compute.create_server(
             name=name, image_id=cloud.image.find_image(image).id, flavor_id=cloud.compute.find_flavor(flavor).id,
-            networks=[{"port": port.id}], key_name=self.name, **options,
+            networks=[{"port": self.ports[name].id}], key_name=self.name, **options,
         )  # fmt: skip
+
+    def server(self, name, **options):
+        """Ask for a server with a floating IP; return that address at once, without waiting."""
+        address = self.port(name)
+        self.boot(name, **options)
         return address
 
     def active(self, name, patience=120):
         """Wait until the server is ACTIVE; an ERROR is told with Nova's own words."""
         return self.cloud.compute.wait_for_server(self.servers[name], wait=patience)
 
+    def known(self, address):
+        """Return the file that holds the host key of a server that was reached."""
+        return self.key.with_name(f"known_hosts-{address}")
+
     def ssh(self, address, command, user="debian", patience=30):
         """Run a command on a server; None while SSH does not let us in."""
         done = subprocess.run(
             ["ssh", "-i", str(self.key), "-o", "BatchMode=yes", "-o", f"ConnectTimeout={patience}",
-             "-o", f"UserKnownHostsFile={self.key.parent}/known_hosts-{address}",
+             "-o", f"UserKnownHostsFile={self.known(address)}",
              "-o", "StrictHostKeyChecking=accept-new", f"{user}@{address}", command],
             capture_output=True, text=True, check=False, timeout=patience + 60,
         )  # fmt: skip
