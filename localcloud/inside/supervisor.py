@@ -192,23 +192,23 @@ class Supervisor:
         self.report(step.name, state="running", why="")
 
     @staticmethod
-    def kill(process: subprocess.Popen[bytes]) -> None:
+    def kill(process: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> None:
         """End what is left of a process and its children: workers, Erlang's node."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(process.pid, number)
 
     def stop(self, grace: float = 2) -> None:
         """End all processes at once, by force those that do not obey in time (seconds)."""
         self.stopping.set()
         live = [process for process in self.processes.values() if process.poll() is None]
         for process in live:
-            os.killpg(process.pid, signal.SIGTERM)
+            self.kill(process, signal.SIGTERM)
         limit = time.monotonic() + grace
         for process in live:
             try:
                 process.wait(max(0.0, limit - time.monotonic()))
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+                self.kill(process)
 
     def start(self) -> None:
         """Start every step's thread."""

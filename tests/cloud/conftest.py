@@ -20,6 +20,7 @@ from netorder.provision import provision, take_away
 ROOT = Path(__file__).resolve().parents[2]
 BASE = Path(os.environ.get("LOCALCLOUD_DIR") or ROOT / ".localcloud").resolve()
 NAME = "orders"
+FOLLOWS = {"updated_at", "revision_number", "status", "subnet_ids"}  # subnets are listed themselves
 KINDS = "network subnet router port security_group ip"
 
 
@@ -80,7 +81,7 @@ class Site:
             for one in getattr(network, f"{kind}s")(project_id=self.connection.current_project_id):
                 if str(getattr(one, "device_owner", "")).startswith(("network:dhcp", "network:distributed")):
                     continue  # Neutron's own
-                like = {k: v for k, v in one.to_dict().items() if k not in {"updated_at", "revision_number", "status"}}
+                like = {k: v for k, v in one.to_dict().items() if k not in FOLLOWS}
                 found[one.id] = (kind, one.name, like)
         for server in compute.servers():
             taps = sorted(port.id for port in network.ports(device_id=server.id))
