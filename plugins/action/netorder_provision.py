@@ -9,7 +9,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from netorder import times
+from netorder import lock, times
 from netorder.cloud import CloudError
 from netorder.cloud.compare import unchanged_text
 from netorder.provision import provision
@@ -24,6 +24,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Provision; what cannot be done fails the task in the user's words."""
+        lock.end_with_parent()
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, options = self.validate_argument_spec(
             {

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
+import multiprocessing
 import os
+import signal
 import socket
+import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -15,7 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["held"]
+__all__ = ["end_with_parent", "held"]
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @contextmanager
@@ -44,3 +50,16 @@ def held(files: Path, topology: str) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {socket.gethostname()}, since {since}\n")
         file.flush()
         yield
+
+
+def end_with_parent() -> None:
+    """Let the kernel kill this process, a child of multiprocessing's, as soon as its parent has gone; on Linux.
+
+    Ansible runs an action in a process with a session of its own, which a killed ansible-playbook would leave at work,
+    and holding the lock, for minutes.
+    """
+    parent = multiprocessing.parent_process()
+    if sys.platform == "linux" and parent is not None:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent.pid:  # it went before the kernel knew
+            os.kill(os.getpid(), signal.SIGKILL)

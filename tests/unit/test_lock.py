@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -48,3 +50,38 @@ def test_it_ends_with_its_process(tmp_path, holder):
     for _ in range(2):  # and with its block
         with lock.held(tmp_path, "lab"):
             assert str(holder.pid) not in (tmp_path / "lab.lock").read_text()
+
+
+# As Ansible runs an action: a forked process, in a session of its own.
+CHILD = """
+import multiprocessing, os, pathlib, sys, time
+from netorder import lock
+def work():
+    os.setsid()
+    lock.end_with_parent()
+    with lock.held(pathlib.Path(sys.argv[1]), "lab"):
+        print("held", flush=True)
+        time.sleep(60)
+child = multiprocessing.get_context("fork").Process(target=work)
+child.start()
+child.join()
+"""
+
+
+def test_a_killed_parent_takes_the_holder_with_it(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD, tmp_path], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(CloudError), lock.held(tmp_path, "lab"):
+            pass
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        deadline = time.monotonic() + 10
+        while True:  # the kernel does it in no time, but not in none
+            try:
+                with lock.held(tmp_path, "lab"):
+                    return
+            except CloudError:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
