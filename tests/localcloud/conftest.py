@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -81,7 +82,7 @@ class Order:
 
     def __init__(self, running, name, key):
         self.cloud, self.name, self.key = running.connection(), name, key
-        self.servers, self.ports = {}, {}
+        self.servers, self.ports, self.ids = {}, {}, {}
 
     def make(self):
         """Make all but the servers."""
@@ -100,6 +101,12 @@ class Order:
             )  # fmt: skip
         cloud.compute.create_keypair(name=name, public_key=self.key.with_suffix(".pub").read_text())
 
+    def named(self, find, name):
+        """Return the id of an image or flavor; each is looked up once."""
+        if name not in self.ids:
+            self.ids[name] = find(name).id
+        return self.ids[name]
+
     def port(self, name):
         """Make a server's port with a floating IP; return that address."""
         self.ports[name] = port = self.cloud.network.create_port(
@@ -114,7 +121,8 @@ class Order:
         cloud = self.cloud
         options = {"user_data": base64.b64encode(user_data.encode()).decode()} if user_data else {}
         self.servers[name] = cloud.compute.create_server(
-            name=name, image_id=cloud.image.find_image(image).id, flavor_id=cloud.compute.find_flavor(flavor).id,
+            name=name, image_id=self.named(cloud.image.find_image, image),
+            flavor_id=self.named(cloud.compute.find_flavor, flavor),
             networks=[{"port": self.ports[name].id}], key_name=self.name, **options,
         )  # fmt: skip
 
@@ -145,9 +153,15 @@ class Order:
     def reached(self, address, patience=180, user="debian"):
         """Wait until SSH lets us in."""
 
+        def listens():  # not by ssh: the kernel repeats a connection's lost first packet only after 1, 3 and 7 s
+            with socket.socket() as probe:
+                probe.settimeout(0.5)
+                return probe.connect_ex((address, 22)) == 0
+
         def ssh():
             return self.ssh(address, "echo in", user, patience=5)
 
+        until(listens, patience)
         until(ssh, patience)
 
     def remove(self):
