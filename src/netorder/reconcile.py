@@ -119,7 +119,8 @@ def reconcile(
         floating = applier.floating
     if not check and (changes or any(server.status != "ACTIVE" for server in servers)):
         cloud.phase = "wait"
-        servers = settle(cloud, plan, timeout=hostkey_timeout)
+        new = any(change.kind == "server" and change.action in {"create", "replace"} for change in changes)
+        servers = settle(cloud, plan, new=new, timeout=hostkey_timeout)
     same = unchanged(plan, changes)
     return result_of(cloud, changes, _host_facts(plan, seen, servers, floating), start, unchanged=same)
 

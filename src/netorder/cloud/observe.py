@@ -127,13 +127,16 @@ def let_finish(cloud: Cloud, topology: str, seen: Observed) -> Observed:
     return seen
 
 
-def list_servers(cloud: Cloud, topology: str, *, details: bool = True) -> tuple[Server, ...]:
+def list_servers(cloud: Cloud, topology: str, *, details: bool = True, status: str | None = None) -> tuple[Server, ...]:
     """List the topology's servers, with status, fault, flavor and metadata; without ``details`` only id and name.
+
+    ``status`` (Nova's word, as BUILD) names those that are wanted; None: all.
 
     A server that no host took is kept in Nova's cell 0, whose faults a list leaves out: each of those is asked for.
     """
     compute = cloud.conn.compute
-    servers = list(compute.servers(details=details, tags=marker(topology)))
+    wanted: dict[str, Any] = {"status": status} if status else {}
+    servers = list(compute.servers(details=details, tags=marker(topology), **wanted))
     for number, server in enumerate(servers):
         if details and server.status == "ERROR" and not server.fault:
             with suppress(NotFoundException):  # deleted meanwhile: the list is as good an answer

@@ -22,7 +22,7 @@ from netorder.cloud.observe import list_servers
 from netorder.cloud.session import in_the_users_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from openstack.compute.v2.server import Server
 
@@ -34,6 +34,7 @@ __all__ = ["host_key", "settle"]
 # From request to ACTIVE (s): generous, the image's first download to the hypervisor is in it.
 ACTIVE_TIMEOUT = 600
 STATUS_POLL = 1.5
+STATUS_POLL_LEAST = 1.0
 STATUS_POLL_MOST = 5.0
 # Consoles cost the hypervisor more than a list costs the API.
 CONSOLE_POLL = 5.0
@@ -64,13 +65,16 @@ def host_key(console: str) -> str | None:
     return found
 
 
-def settle(cloud: Cloud, plan: Plan, *, timeout: float) -> tuple[Server, ...]:
+def settle(cloud: Cloud, plan: Plan, *, new: bool, timeout: float) -> tuple[Server, ...]:
     """Wait for all planned servers; return them as last listed, host keys in their metadata.
 
-    ``timeout`` (s) is for the host keys, counted from the last server's becoming active; 0: they are not learned.
+    ``new``: some have been asked for only now. ``timeout`` (s) is for the host keys, counted from the last server's
+    becoming active; 0: they are not learned.
     """
     waiting = _Waiting(cloud, plan)
     start = time.monotonic()
+    if new:
+        time.sleep(STATUS_POLL_LEAST)
     waiting.until_active(start)
     if timeout > 0:
         cloud.phase = "host keys"
@@ -88,6 +92,7 @@ class _Waiting:
         self._names = {host.cloud_name: host.name for host in plan.hosts}
         self._start = self._told = time.monotonic()
         self._console: dict[str, str] = {}
+        self._built: set[str] = set()
 
     def _tell(self, text: str, *, always: bool = False) -> None:
         now = time.monotonic()
@@ -100,26 +105,16 @@ class _Waiting:
 
     def until_active(self, start: float) -> None:
         """Poll until no server is on its way any more; failures are reported together, in Nova's words."""
-        active: set[str] = set()
         pause = STATUS_POLL
         while True:
+            self._until_built(start)
             with in_the_users_words():
                 self.servers = list_servers(self.cloud, self.plan.topology)
             mine = self._mine()
-            for server in mine:
-                if server.status == "ACTIVE" and server.name not in active:
-                    active.add(server.name)
-                    self._note(server, "active")
-            moving = sorted(
-                self._names[s.name] for s in mine if s.status in IN_MOTION or s.status not in {"ACTIVE", "ERROR"}
-            )
+            moving = [s.name for s in mine if s.status in IN_MOTION or s.status not in {"ACTIVE", "ERROR"}]
             if not moving:
                 break
-            if time.monotonic() - start > ACTIVE_TIMEOUT:
-                raise CloudError(
-                    f"Not running after {ACTIVE_TIMEOUT} s: {', '.join(moving)}. See `openstack server show`."
-                )
-            self._tell(f"servers: {len(active)} of {len(self._names)} active, waiting for {', '.join(moving)}")
+            self._still(moving, start)
             time.sleep(pause)
             pause = min(pause * 1.4, STATUS_POLL_MOST)
         failed = [s for s in mine if s.status == "ERROR"]
@@ -133,6 +128,37 @@ class _Waiting:
         if problems:
             raise CloudError(*problems)
         self._tell(f"servers: all {len(self._names)} active", always=True)
+
+    def _until_built(self, start: float) -> None:
+        """Poll for the names alone of those that are being built.
+
+        For a list with details Nova asks Neutron for every server's ports, work that the cloud's building then lacks.
+        What became of them the next list with details tells.
+        """
+        pause, left, looked = STATUS_POLL, len(self._names), start
+        while True:
+            with in_the_users_words():
+                found = list_servers(self.cloud, self.plan.topology, details=False, status="BUILD")
+            building = {str(server.name) for server in found} & set(self._names)
+            now = time.monotonic()
+            for name in set(self._names) - building - self._built:
+                self._built.add(name)
+                self.cloud.note_times("server", (name,), "active", self._start, now)
+            if not building:
+                return
+            self._still(building, start)
+            done, since = left - len(building), now - looked
+            left, looked = len(building), now
+            # not longer than the rest will take if it goes on like that
+            time.sleep(min(pause, max(STATUS_POLL_LEAST, left * since / done)) if done > 0 else pause)
+            pause = min(pause * 1.4, STATUS_POLL_MOST)
+
+    def _still(self, names: Collection[str], start: float) -> None:
+        """Tell who is being waited for; give up when it has taken too long."""
+        moving = ", ".join(sorted(self._names[name] for name in names))
+        if time.monotonic() - start > ACTIVE_TIMEOUT:
+            raise CloudError(f"Not running after {ACTIVE_TIMEOUT} s: {moving}. See `openstack server show`.")
+        self._tell(f"servers: {len(self._names) - len(names)} of {len(self._names)} active, waiting for {moving}")
 
     def _note(self, server: Server, stage: str) -> None:
         self.cloud.note_times("server", (str(server.name),), stage, self._start, time.monotonic())
