@@ -224,10 +224,12 @@ def inside(case: Case, way: str, phase: str) -> dict[str, Any]:
     return {name: told[name] for name in ("inside", "phases", "own_cpu")}
 
 
-def one_run(case: Case, way: str, meter: Meter, cloud: Connection, results: list[dict[str, Any]]) -> None:
+def one_run(
+    case: Case, way: str, phases: Iterable[str], meter: Meter, cloud: Connection, results: list[dict[str, Any]]
+) -> None:
     """Measure a way from nothing to nothing, and check what is there after each phase."""
     with swept(cloud, case):
-        for phase in PHASES:
+        for phase in phases:
             if phase == "down":
                 time.sleep(PAUSE)
             numbers = measure(case, way, phase, meter)
@@ -296,9 +298,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--limit", type=float, default=300,
                         help="a way is left out where one creation would take longer than this (s), as foretold by"
                         " its time at the size before; 0: never (default 300)")  # fmt: skip
+    parser.add_argument("--no-again", action="store_true", help="leave out the run with nothing to do")
     parser.add_argument("--add", action="store_true", help="keep the results of earlier calls in the table")
     options = parser.parse_args()
     options.sizes, options.ways = [int(size) for size in options.sizes.split(",")], options.ways.split(",")
+    options.phases = [phase for phase in PHASES if phase != "again" or not options.no_again]
     if unknown := set(options.ways) - WAYS.keys():
         parser.error(f"no such way: {', '.join(sorted(unknown))}")
     return options
@@ -320,8 +324,8 @@ def the_cloud(ways: list[str]) -> Cloud:
 class Series:
     """All measurements of one call, kept in a file after each."""
 
-    def __init__(self, kept: Path, *, add: bool, limit: float) -> None:
-        self._kept, self._limit = kept, limit
+    def __init__(self, kept: Path, phases: list[str], *, add: bool, limit: float) -> None:
+        self._kept, self._phases, self._limit = kept, phases, limit
         self.results: list[dict[str, Any]] = json.loads(kept.read_text()) if add and kept.exists() else []
         self.failures: list[str] = []
 
@@ -339,7 +343,7 @@ class Series:
             print(f"  {case.hosts:4} hosts  {WAYS[way][0]:28} left out: would take about {guess:.0f} s", flush=True)
             return
         try:
-            one_run(case, way, meter, cloud, self.results)
+            one_run(case, way, self._phases, meter, cloud, self.results)
         except SystemExit as failure:
             print(failure, file=sys.stderr, flush=True)
             self.failures.append(f"{WAYS[way][0]} at {case.hosts}")
@@ -353,7 +357,7 @@ def main() -> None:
     guests = local.parameters()["guests"]
     cloud = openstack.connect()
     WORK.mkdir(parents=True, exist_ok=True)
-    series = Series(WORK / f"results-{guests}.json", add=options.add, limit=options.limit)
+    series = Series(WORK / f"results-{guests}.json", options.phases, add=options.add, limit=options.limit)
     print(f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()},"
           f" guests: {guests}, load before: {os.getloadavg()[0]:.1f}", flush=True)  # fmt: skip
     with Meter(local) as meter:

@@ -11,6 +11,7 @@ from localcloud import build
 
 NEEDED = ["debian-archive-keyring", "iproute2", "mmdebstrap", "mount", "python3"]  # what scripts/setup installs
 # $1: the tree, $2: the checkout, $3: where clouds are; then the command. Kernel, devices and network are the host's.
+# PATH without the checkout's own .venv, whose python3 may be a link to the host's.
 ENTER = """set -e
 tree=$1 root=$2 base=$3
 shift 3
@@ -19,7 +20,7 @@ mount --bind "$tree" "$tree"
 for place in /dev /proc /sys; do mount --rbind "$place" "$tree$place"; done
 mount --bind "$root" "$tree$root"
 mount --bind "$base" "$tree$base"
-exec chroot "$tree" env --chdir="$root" "$@"
+exec chroot "$tree" env --chdir="$root" PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"
 """
 
 
