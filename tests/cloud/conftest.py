@@ -82,6 +82,8 @@ class Site:
                 if str(getattr(one, "device_owner", "")).startswith(("network:dhcp", "network:distributed")):
                     continue  # Neutron's own
                 like = {k: v for k, v in one.to_dict().items() if k not in FOLLOWS}
+                if kind == "security_group":  # Neutron lists rules as its database finds them, now so, now so
+                    like["security_group_rules"] = sorted(like["security_group_rules"], key=lambda rule: rule["id"])
                 found[one.id] = (kind, one.name, like)
         for server in compute.servers():
             taps = sorted(port.id for port in network.ports(device_id=server.id))
