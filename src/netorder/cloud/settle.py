@@ -22,7 +22,7 @@ from netorder.cloud.observe import list_servers
 from netorder.cloud.session import in_the_users_words
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from openstack.compute.v2.server import Server
 
@@ -92,7 +92,6 @@ class _Waiting:
         self._names = {host.cloud_name: host.name for host in plan.hosts}
         self._start = self._told = time.monotonic()
         self._console: dict[str, str] = {}
-        self._built: set[str] = set()
 
     def _tell(self, text: str, *, always: bool = False) -> None:
         now = time.monotonic()
@@ -104,19 +103,38 @@ class _Waiting:
         return [server for server in self.servers if server.name in self._names]
 
     def until_active(self, start: float) -> None:
-        """Poll until no server is on its way any more; failures are reported together, in Nova's words."""
-        pause = STATUS_POLL
+        """Poll until no server is on its way any more; failures are reported together, in Nova's words.
+
+        While servers are being built, only the names of those are asked for: for a list with details Nova asks Neutron
+        for every server's ports, work that the building then lacks. What became of them the list at the end tells.
+        """
+        before: set[str] = set()
+        left: dict[str, float] = {}  # when a server was first seen no longer on its way
+        pause, looked = STATUS_POLL, start
         while True:
-            self._until_built(start)
             with in_the_users_words():
-                self.servers = list_servers(self.cloud, self.plan.topology)
-            mine = self._mine()
-            moving = [s.name for s in mine if s.status in IN_MOTION or s.status not in {"ACTIVE", "ERROR"}]
-            if not moving:
-                break
-            self._still(moving, start)
-            time.sleep(pause)
-            pause = min(pause * 1.4, STATUS_POLL_MOST)
+                building = list_servers(self.cloud, self.plan.topology, details=False, status="BUILD")
+            waiting = {str(server.name) for server in building} & set(self._names)
+            now = time.monotonic()
+            done, since = before - waiting, now - looked
+            left |= dict.fromkeys(done, now)
+            if not waiting:
+                with in_the_users_words():
+                    self.servers = list_servers(self.cloud, self.plan.topology)
+                mine = self._mine()
+                waiting = {s.name for s in mine if s.status in IN_MOTION or s.status not in {"ACTIVE", "ERROR"}}
+                if not waiting:
+                    break
+            names = ", ".join(sorted(self._names[name] for name in waiting))
+            if now - start > ACTIVE_TIMEOUT:
+                raise CloudError(f"Not running after {ACTIVE_TIMEOUT} s: {names}. See `openstack server show`.")
+            self._tell(f"servers: waiting for {len(waiting)} of {len(self._names)}: {names}")
+            # not longer than the rest will take if it goes on like that
+            time.sleep(min(pause, max(STATUS_POLL_LEAST, len(waiting) * since / len(done))) if done else pause)
+            before, looked, pause = waiting, now, min(pause * 1.4, STATUS_POLL_MOST)
+        for server in mine:
+            if server.status == "ACTIVE":
+                self._note(server, "active", left.get(server.name))
         failed = [s for s in mine if s.status == "ERROR"]
         missing = sorted(set(self._names) - {s.name for s in mine})
         problems = [
@@ -129,39 +147,8 @@ class _Waiting:
             raise CloudError(*problems)
         self._tell(f"servers: all {len(self._names)} active", always=True)
 
-    def _until_built(self, start: float) -> None:
-        """Poll for the names alone of those that are being built.
-
-        For a list with details Nova asks Neutron for every server's ports, work that the cloud's building then lacks.
-        What became of them the next list with details tells.
-        """
-        pause, left, looked = STATUS_POLL, len(self._names), start
-        while True:
-            with in_the_users_words():
-                found = list_servers(self.cloud, self.plan.topology, details=False, status="BUILD")
-            building = {str(server.name) for server in found} & set(self._names)
-            now = time.monotonic()
-            for name in set(self._names) - building - self._built:
-                self._built.add(name)
-                self.cloud.note_times("server", (name,), "active", self._start, now)
-            if not building:
-                return
-            self._still(building, start)
-            done, since = left - len(building), now - looked
-            left, looked = len(building), now
-            # not longer than the rest will take if it goes on like that
-            time.sleep(min(pause, max(STATUS_POLL_LEAST, left * since / done)) if done > 0 else pause)
-            pause = min(pause * 1.4, STATUS_POLL_MOST)
-
-    def _still(self, names: Collection[str], start: float) -> None:
-        """Tell who is being waited for; give up when it has taken too long."""
-        moving = ", ".join(sorted(self._names[name] for name in names))
-        if time.monotonic() - start > ACTIVE_TIMEOUT:
-            raise CloudError(f"Not running after {ACTIVE_TIMEOUT} s: {moving}. See `openstack server show`.")
-        self._tell(f"servers: {len(self._names) - len(names)} of {len(self._names)} active, waiting for {moving}")
-
-    def _note(self, server: Server, stage: str) -> None:
-        self.cloud.note_times("server", (str(server.name),), stage, self._start, time.monotonic())
+    def _note(self, server: Server, stage: str, end: float | None = None) -> None:
+        self.cloud.note_times("server", (str(server.name),), stage, self._start, end or time.monotonic())
 
     def until_known(self, deadline: float, timeout: float) -> None:
         """Read consoles until each server's host key is in its metadata."""
