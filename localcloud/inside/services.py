@@ -13,7 +13,7 @@ BASIC = ("placement", "nova", "neutron", "glance")
 # Nova's fake driver makes its node a new id at each start; a node that comes back under another id is refused. And at
 # each claim nova-compute asks placement for every allocation on its node, one by one, for the sake of PCI devices that
 # are not there: with hundreds of hosts on one node, which only this driver has, that grows with their square.
-FAKE_NODE = (
+FAKE_DRIVER = (
     "from oslo_utils.fixture import uuidsentinel as ids;"
     " ids.node_localcloud = open('/var/lib/nova/compute_id').read().strip();"
     " from nova.scheduler.client.report import SchedulerReportClient as client;"
@@ -150,7 +150,7 @@ def steps() -> list[Step]:
              ready=tasks.consumed("scheduler")),
         Step("nova-compute", after=("nova-conductor", *(() if fake else ("libvirtd",)), "placement", "ovn-controller"),
              prepare=tasks.compute_settings, argv=python("nova.cmd.compute", "--config-file", "/etc/nova/nova.conf",
-                         "--config-file", str(tasks.COMPUTE_SETTINGS), first=FAKE_NODE if fake else ""),
+                         "--config-file", str(tasks.COMPUTE_SETTINGS), first=FAKE_DRIVER if fake else ""),
              ready=tasks.compute_ready),
         Step("discover", after=("nova-compute",), run=tasks.once("discover", tasks.discover)),
         # what a user needs to begin: project, flavors, external network, image

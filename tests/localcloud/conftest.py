@@ -103,9 +103,9 @@ class Order:
 
     def named(self, find, name):
         """Return the id of an image or flavor; each is looked up once."""
-        if name not in self.ids:
-            self.ids[name] = find(name).id
-        return self.ids[name]
+        if (find, name) not in self.ids:  # an image and a flavor may have one name
+            self.ids[find, name] = find(name).id
+        return self.ids[find, name]
 
     def port(self, name):
         """Make a server's port with a floating IP; return that address."""
