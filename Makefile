@@ -11,6 +11,8 @@ STAMP := $(VENV)/.made-from-$(shell cat requirements.lock pyproject.toml 2>/dev/
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env env "PATH=$$PATH")
 LOCALCLOUD := $(AS_ROOT) $(PYTHON) -m localcloud
 
+MOLECULE := NETORDER_TOPOLOGY= MOLECULE_COMMAND_BORDERS=false molecule test
+
 # The cloud: the one that OS_CLOUD or OS_* names, else the local one, which is then started when it is needed.
 ifeq ($(OS_CLOUD)$(OS_AUTH_URL),)
 LOCAL := yes
@@ -30,7 +32,7 @@ demo: setup cloud ## the topology on a real OpenStack, up to the calculator's an
 	@scripts/demo
 
 .PHONY: test
-test: setup lint unit packets services-test $(if $(LOCAL),life reconcile faults) molecule ## every test, on the real cloud too
+test: setup lint unit packets services-test $(if $(LOCAL),life reconcile faults) molecule repair ## every test, on the real cloud too
 
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
@@ -56,8 +58,9 @@ unit: setup ## pure functions, golden files
 .PHONY: packets
 SEED ?= 4
 # whoever is not root is it in a user namespace, which is enough for network namespaces
+# more workers than cores: mostly they wait for packets that must not come
 packets: setup ## random plans as network namespaces, probed with real packets: make packets SEED=5
-	$(if $(filter-out 0,$(shell id -u)),unshare --user --map-root-user )pytest -q -n 2 --hypothesis-seed=$(SEED) tests/packets
+	$(if $(filter-out 0,$(shell id -u)),unshare --user --map-root-user )pytest -q -n 4 --maxschedchunk 1 --hypothesis-seed=$(SEED) tests/packets
 
 .PHONY: services-test
 services-test: setup ## the calculator's services over HTTP: answers, load, faults, fuzzing, the page in a browser
@@ -90,8 +93,19 @@ bench-localcloud: setup ## time the local cloud, stage by stage (make bench-loca
 	$(AS_ROOT) $(BIN)/python3 bench/localcloud $(ARGS)
 
 .PHONY: molecule
-molecule: setup cloud ## create, converge, idempotence, verify, repair, destroy: on the cloud
-	NETORDER_TOPOLOGY= MOLECULE_COMMAND_BORDERS=false molecule test
+molecule: setup cloud ## create, converge, idempotence, verify, reboot, destroy: on the cloud
+	$(MOLECULE)
+
+.PHONY: repair
+ifdef LOCAL
+# Eight runs and three looks for drift: with emulated virtual machines half an hour.
+REPAIR := $(AS_ROOT) env LOCALCLOUD_GUESTS=container LOCALCLOUD_NAME=repair $(PYTHON) -m localcloud
+repair: setup ## what a run mends after a hand or a kill -9, what drift names: on a local cloud of its own, in containers
+	trap '$(REPAIR) clean' EXIT; $(REPAIR) up; OS_CLOUD=netorder-local-repair $(MOLECULE) --scenario-name repair
+else
+repair: setup ## what a run mends after a hand or a kill -9, what drift names
+	$(MOLECULE) --scenario-name repair
+endif
 
 .PHONY: plan
 # what is as planned is not shown, and who reaches whom does not belong here

@@ -1,6 +1,7 @@
 """A running topology: that of NETORDER_TOPOLOGY, reached with the SSH configuration that provisioning wrote.
 
-``pytest tests/infra/state`` only looks; ``pytest tests/infra/repair`` breaks things and mends them with Ansible.
+``pytest tests/infra/state`` only looks, ``tests/infra/reboot`` boots hosts again, ``tests/infra/repair`` breaks things
+and mends them with Ansible.
 """
 
 from __future__ import annotations

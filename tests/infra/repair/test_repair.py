@@ -1,4 +1,4 @@
-"""What one run mends after a hand, a kill -9 or a reboot; and that it touches nothing else.
+"""What one run mends after a hand or a kill -9; and that it touches nothing else.
 
 The tests run in this order, each on what the one before it left: a topology in which everything is as planned.
 """
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from netorder.model import Host, Plan
 
     On = Callable[[Host | str], testinfra.host.Host]
-
-BOOT_SECONDS = 300
 
 pytestmark = pytest.mark.usefixtures("as_planned_afterwards")
 
@@ -107,26 +105,3 @@ def test_a_host_deleted_by_hand_is_made_again_even_by_a_killed_run(
     assert "div" in changed
     assert changed <= {"localhost", "div"}
     assert names(cloud, the_plan.topology) == before
-
-
-def boot(guest: testinfra.host.Host) -> str | None:
-    """Return what is different after each boot; None while SSH does not get through."""
-    try:
-        return guest.check_output("cat /proc/sys/kernel/random/boot_id")
-    except RuntimeError:  # testinfra's word for ssh's exit status 255
-        return None
-
-
-def test_a_reboot_keeps_routes_and_services(on: On) -> None:
-    """What comes back came back by itself: the run afterwards finds nothing to do."""
-    guests = [on("calculator"), on("sum")]
-    before = [boot(guest) for guest in guests]
-    # the host behind first: its way leads through the other
-    for guest in reversed(guests):
-        guest.check_output("systemd-run --on-active=1 systemctl reboot")
-    deadline = time.monotonic() + BOOT_SECONDS
-    for guest, old in zip(guests, before, strict=True):
-        while boot(guest) in {None, old}:
-            assert time.monotonic() < deadline, f"not back after {BOOT_SECONDS} s"
-            time.sleep(3)
-    assert changes("site.yml") == set()

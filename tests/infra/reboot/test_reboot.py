@@ -1,0 +1,43 @@
+"""What a reboot leaves: a topology in which everything is as planned."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from playbooks import changes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import testinfra
+
+    from netorder.model import Host
+
+    On = Callable[[Host | str], testinfra.host.Host]
+
+BOOT_SECONDS = 300
+
+
+def boot(guest: testinfra.host.Host) -> str | None:
+    """Return what is different after each boot; None while SSH does not get through."""
+    try:
+        return guest.check_output("cat /proc/sys/kernel/random/boot_id")
+    except RuntimeError:  # testinfra's word for ssh's exit status 255
+        return None
+
+
+def test_a_reboot_keeps_routes_and_services(on: On, calculate: Callable[[str], str]) -> None:
+    """What comes back came back by itself: the run afterwards finds nothing to do."""
+    guests = [on("calculator"), on("sum")]
+    before = [boot(guest) for guest in guests]
+    # the host behind first: its way leads through the other
+    for guest in reversed(guests):
+        guest.check_output("systemd-run --on-active=1 systemctl reboot")
+    deadline = time.monotonic() + BOOT_SECONDS
+    for guest, old in zip(guests, before, strict=True):
+        while boot(guest) in {None, old}:
+            assert time.monotonic() < deadline, f"not back after {BOOT_SECONDS} s"
+            time.sleep(3)
+    assert changes("site.yml") == set()
+    assert calculate("(5+3)*2") == "result = 16"
