@@ -6,7 +6,6 @@ Runs inside the cloud's root file system, where Debian's openstacksdk is; ``serv
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -120,8 +119,7 @@ def upload(cloud: Any, name: str, file: Path, kind: str, container: str, **prope
 
 def import_image(cloud: Any, name: str, file: str) -> None:
     """Upload a disk image whose format qemu-img tells; one that asks for another file beside it is refused."""
-    told = subprocess.run(["qemu-img", "info", "--output=json", file], capture_output=True, text=True, check=True)
-    known = json.loads(told.stdout)
+    known = json.loads(run(["qemu-img", "info", "--output=json", file]))
     if "backing-filename" in known:
         raise SystemExit(
             f"{name}: the image stands on another file ({known['backing-filename']}); mend: qemu-img convert"

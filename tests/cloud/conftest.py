@@ -2,49 +2,33 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import openstack
 import pytest
 import yaml
+from running import BASE, Running
 
 from netorder.cloud import marker
 from netorder.cloud.session import connect
 from netorder.provision import provision, take_away
 
-ROOT = Path(__file__).resolve().parents[2]
-BASE = Path(os.environ.get("LOCALCLOUD_DIR") or ROOT / ".localcloud").resolve()
-NAME = "orders"
+if TYPE_CHECKING:
+    from pathlib import Path
+
 FOLLOWS = {"updated_at", "revision_number", "status", "subnet_ids"}  # subnets are listed themselves
 KINDS = "network subnet router port security_group ip"
 
 
 @pytest.fixture(scope="session")
 def cloud():
-    """Name a cloud with fake guests in OS_CLOUD; one that did not run before is taken away again."""
-    environment = {**os.environ, "LOCALCLOUD_DIR": str(BASE), "LOCALCLOUD_NAME": NAME, "LOCALCLOUD_GUESTS": "fake"}
-
-    def command(word):
-        return subprocess.run(
-            [sys.executable, "-m", "localcloud", word], cwd=ROOT, env=environment, capture_output=True, text=True,
-            check=False, timeout=900,
-        )  # fmt: skip
-
-    ran = command("status").returncode == 0
-    started = command("up")
-    assert started.returncode == 0, started.stdout[-2000:] + started.stderr
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OS_CLOUD", f"netorder-local-{NAME}")
+    """Name a cloud with fake guests in OS_CLOUD."""
+    with Running("orders", "fake").lent() as running, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OS_CLOUD", running.cloud.entry)
         patch.setenv("OS_CLIENT_CONFIG_FILE", str(BASE / "clouds.yaml"))
         patch.setattr("netorder.provision.connect", connected)
         yield openstack.connect()
-    if not ran:
-        assert command("clean").returncode == 0
 
 
 def connected(*arguments, **options):

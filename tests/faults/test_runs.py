@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import pytest
-from conftest import localcloud
 from life import counted
 
 HOSTS = ("front", "left", "right")
@@ -76,15 +75,15 @@ def test_two_controllers_at_once_end_in_one_topology(life, empty):
     once(life, empty)
 
 
-def test_servers_that_no_host_takes_are_told_in_novas_words_and_replaced(life, empty):
+def test_servers_that_no_host_takes_are_told_in_novas_words_and_replaced(cloud, life, empty):
     """Nova refuses them after it has accepted them: each is named with its fault, and made anew when there is room."""
     compute = ("shell", "openstack", "compute", "service")
-    host = localcloud(*compute, "list", "--service", "nova-compute", "-f", "value", "-c", "Host").split()[0]
-    localcloud(*compute, "set", "--disable", host, "nova-compute")
+    host = cloud.done(*compute, "list", "--service", "nova-compute", "-f", "value", "-c", "Host").split()[0]
+    cloud.done(*compute, "set", "--disable", host, "nova-compute")
     try:
         found = life.run("provision")
     finally:
-        localcloud(*compute, "set", "--enable", host, "nova-compute")
+        cloud.done(*compute, "set", "--enable", host, "nova-compute")
     assert found.how == "error", found
     assert len(found.problems) == len(HOSTS)
     for name in HOSTS:

@@ -1,25 +1,14 @@
-"""A local cloud for the tests, and an order on it: what a user of the cloud would make, and takes away again."""
+"""An order on a local cloud: what a user of the cloud would make, and takes away again."""
 
 from __future__ import annotations
 
 import base64
-import json
-import os
 import socket
 import subprocess
-import sys
 import time
 from contextlib import contextmanager
-from pathlib import Path
 
-import openstack
 import pytest
-
-from localcloud import machine
-from localcloud.cloud import Cloud
-
-ROOT = Path(__file__).resolve().parents[2]
-BASE = Path(os.environ.get("LOCALCLOUD_DIR") or ROOT / ".localcloud").resolve()
 
 
 def until(true, patience=60.0, pause=0.2, told=str):
@@ -30,51 +19,6 @@ def until(true, patience=60.0, pause=0.2, told=str):
         assert not late, f"not after {patience} s: {true.__name__}\n{told()}"
         time.sleep(pause)
     return answer
-
-
-class Running:
-    """One local cloud, driven by its commands as a user drives it."""
-
-    def __init__(self, name, guests, base=BASE):
-        self.cloud = Cloud(base, name)
-        self.environment = {
-            **os.environ, "LOCALCLOUD_DIR": str(base), "LOCALCLOUD_NAME": name, "LOCALCLOUD_GUESTS": guests
-        }  # fmt: skip
-
-    def command(self, *words, prefix=(), patience=900, **environment):
-        """Run ``localcloud`` with these words."""
-        return subprocess.run(
-            [*prefix, sys.executable, "-m", "localcloud", *words],
-            cwd=ROOT, env={**self.environment, **environment}, capture_output=True, text=True, check=False,
-            timeout=patience,
-        )  # fmt: skip
-
-    def up(self):
-        """Start it; a failure is told with what it said."""
-        done = self.command("up")
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr
-
-    def inside(self, *words, check=True):
-        """Run a command inside the cloud and return what it printed."""
-        return subprocess.run(
-            [*machine.entering(self.cloud.pid()), *words],
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, capture_output=True, text=True, check=check,
-        ).stdout  # fmt: skip
-
-    def steps(self):
-        """Return the supervisor's report on each step."""
-        return self.cloud.status()["steps"]
-
-    def well(self):
-        """Tell whether ``localcloud status`` is content."""
-        return self.command("status").returncode == 0
-
-    def connection(self, **options):
-        """Return a session of the ordinary user."""
-        entry = json.loads((self.cloud.base / "clouds.yaml").read_text())["clouds"][self.cloud.entry]
-        return openstack.connection.Connection(
-            auth=entry["auth"], region_name=entry["region_name"], identity_api_version="3", **options
-        )
 
 
 class Order:

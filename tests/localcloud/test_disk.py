@@ -6,7 +6,8 @@ import os
 import subprocess
 
 import pytest
-from conftest import BASE, Running, until
+from conftest import until
+from running import BASE, Running
 
 SIZE = 9 * 2**30  # more than is asked for at a start
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Running, until
+from conftest import until
+from running import Running
 
 HOSTS, WORKERS = 40, 3  # enough to be more than a project's usual quota (10 servers)
 

@@ -8,7 +8,8 @@ import shutil
 
 import ordinary
 import pytest
-from conftest import Running, until
+from conftest import until
+from running import Running
 
 GIB = 2**30
 USER_DATA = """#!/bin/sh

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from conftest import BASE, ROOT, Running
+from running import BASE, ROOT, Running
 
 from localcloud import build
 

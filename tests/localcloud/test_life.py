@@ -19,7 +19,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import BASE, ROOT, Order, Running, ping, until
+from conftest import Order, ping, until
+from running import BASE, ROOT, Running
 
 NAME = "life"
 DOWN = 3  # the status of `localcloud status`

@@ -1,0 +1,81 @@
+"""A local cloud for tests and benchmarks, driven by its commands as a user drives it. Needs root."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import openstack
+
+from localcloud import machine
+from localcloud.cloud import Cloud
+
+ROOT = Path(__file__).resolve().parents[1]
+BASE = Path(os.environ.get("LOCALCLOUD_DIR") or ROOT / ".localcloud").resolve()
+
+
+class Running:
+    """One local cloud."""
+
+    def __init__(self, name, guests, base=BASE):
+        self.cloud = Cloud(base, name)
+        self.environment = {
+            **os.environ, "LOCALCLOUD_DIR": str(base), "LOCALCLOUD_NAME": name, "LOCALCLOUD_GUESTS": guests
+        }  # fmt: skip
+
+    def command(self, *words, prefix=(), patience=900, **environment):
+        """Run ``localcloud`` with these words."""
+        return subprocess.run(
+            [*prefix, sys.executable, "-m", "localcloud", *words],
+            cwd=ROOT, env={**self.environment, **environment}, capture_output=True, text=True, check=False,
+            timeout=patience,
+        )  # fmt: skip
+
+    def done(self, *words):
+        """Run ``localcloud`` with these words, and return what it printed; a failure is told with that."""
+        ended = self.command(*words)
+        assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr
+        return ended.stdout
+
+    def up(self):
+        """Start it."""
+        self.done("up")
+
+    @contextmanager
+    def lent(self):
+        """Have it run; one that did not run before is taken away again."""
+        ran = self.well()
+        self.up()
+        yield self
+        if not ran:
+            self.done("clean")
+
+    def inside(self, *words, check=True):
+        """Run a command inside the cloud and return what it printed."""
+        return subprocess.run(
+            [*machine.entering(self.cloud.pid()), *words],
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, capture_output=True, text=True, check=check,
+        ).stdout  # fmt: skip
+
+    def steps(self):
+        """Return the supervisor's report on each step."""
+        return self.cloud.status()["steps"]
+
+    def well(self):
+        """Tell whether ``localcloud status`` is content."""
+        return self.command("status").returncode == 0
+
+    def login(self):
+        """Return the ordinary user's entry of clouds.yaml."""
+        return json.loads((self.cloud.base / "clouds.yaml").read_text())["clouds"][self.cloud.entry]
+
+    def connection(self, **options):
+        """Return a session of the ordinary user."""
+        entry = self.login()
+        return openstack.connection.Connection(
+            auth=entry["auth"], region_name=entry["region_name"], identity_api_version="3", **options
+        )
