@@ -50,7 +50,7 @@ def up(cloud: Cloud, guests: str, workers: str, heat: bool, log: Log) -> None:
         log("root file system ready")
         fresh = not (cloud.shared / "parameters.json").exists()
         if fresh:
-            ready = state.make(cloud.cache, lower, guests, log)
+            ready = state.make(cloud.cache, lower, log)
             log("fresh state ready")
         else:
             _refuse_other_guests(cloud, guests)

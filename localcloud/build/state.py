@@ -1,7 +1,8 @@
 """The state that a new cloud begins with: that of a cloud which was started once and stopped.
 
 Its databases are migrated, its catalog, flavors, project and external network made. Nothing secret of it stays in
-force, and no address: the step ``identity`` gives each new cloud its own (``inside.tasks``).
+force, and no address: the step ``identity`` gives each new cloud its own (``inside.tasks``). It is the same for every
+kind of guests: nova-compute makes its node again what it is at each start.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def constants(guests: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-def make(cache: Path, lower: Path, guests: str, log: Log) -> Path:
+def make(cache: Path, lower: Path, log: Log) -> Path:
     """Return the directory with ``upper``, the layer that such a cloud left over the root file system ``lower``."""
 
     def work(result: Path) -> None:
@@ -41,7 +42,7 @@ def make(cache: Path, lower: Path, guests: str, log: Log) -> Path:
         cloud = Cloud(result.parent, "first")
         cloud.make()
         values = {
-            **constants(guests), "gateway": "172.24.4.1", "host_ip": "", "ip": "127.0.0.1", "workers": "1",
+            **constants("vm"), "gateway": "172.24.4.1", "host_ip": "", "ip": "127.0.0.1", "workers": "1",
             "image": "false", "heat": "false",
             **{name: secrets.token_hex(16) for name in ("secret", "admin_password", "user_password")},
         }  # fmt: skip
@@ -54,4 +55,4 @@ def make(cache: Path, lower: Path, guests: str, log: Log) -> Path:
         (cloud.home / "upper").rename(result / "upper")
 
     key = build.digest(rootfs.digest(), INSIDE)
-    return build.once(cache / f"state-{guests}-{key}", work, replaces=f"state-{guests}-{'?' * len(key)}")
+    return build.once(cache / f"state-{key}", work, replaces=f"state-{'?' * len(key)}")

@@ -13,7 +13,6 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-import uuid
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -330,9 +329,6 @@ def compute_settings() -> None:
     values = parameters()
     if values["guests"] == "fake":
         text = "[DEFAULT]\ncompute_driver=fake.FakeDriver\n"
-        node = Path("/var/lib/nova/compute_id")  # other drivers make it
-        if not node.exists():
-            node.write_text(str(uuid.uuid4()))
     else:
         kind = "lxc" if values["guests"] == "container" else "kvm" if guest_description().get("kvm") else "qemu"
         text = f"[libvirt]\nvirt_type={kind}\ncpu_mode={'host-passthrough' if kind == 'kvm' else 'none'}\n"
