@@ -93,12 +93,12 @@ bench-localcloud: setup ## time the local cloud, stage by stage (make bench-loca
 	$(AS_ROOT) $(BIN)/python3 bench/localcloud $(ARGS)
 
 .PHONY: molecule
-molecule: setup cloud ## create, converge, idempotence, verify, reboot, destroy: on the cloud
+molecule: setup cloud ## create, converge, verify, reboot, a second run, destroy: on the cloud
 	$(MOLECULE)
 
 .PHONY: repair
 ifdef LOCAL
-# Eight runs and three looks for drift: with emulated virtual machines half an hour.
+# A dozen runs and looks: with emulated virtual machines half an hour.
 REPAIR := $(AS_ROOT) env LOCALCLOUD_GUESTS=container LOCALCLOUD_NAME=repair $(PYTHON) -m localcloud
 repair: setup ## what a run mends after a hand or a kill -9, what drift names: on a local cloud of its own, in containers
 	trap '$(REPAIR) clean' EXIT; $(REPAIR) up; OS_CLOUD=netorder-local-repair $(MOLECULE) --scenario-name repair

@@ -6,7 +6,7 @@ import pytest
 from conftest import until
 from running import Running
 
-HOSTS, WORKERS = 40, 3  # enough to be more than a project's usual quota (10 servers)
+HOSTS, WORKERS = 15, 3  # enough to be more than a project's usual quota (10 servers)
 
 
 @pytest.fixture(scope="module")
