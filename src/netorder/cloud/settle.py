@@ -72,10 +72,9 @@ def settle(cloud: Cloud, plan: Plan, *, new: bool, timeout: float) -> tuple[Serv
     becoming active; 0: they are not learned.
     """
     waiting = _Waiting(cloud, plan)
-    start = time.monotonic()
     if new:
         time.sleep(STATUS_POLL_LEAST)
-    waiting.until_active(start)
+    waiting.until_active()
     if timeout > 0:
         cloud.phase = "host keys"
         waiting.until_known(time.monotonic() + timeout, timeout)
@@ -102,7 +101,7 @@ class _Waiting:
     def _mine(self) -> list[Server]:
         return [server for server in self.servers if server.name in self._names]
 
-    def until_active(self, start: float) -> None:
+    def until_active(self) -> None:
         """Poll until no server is on its way any more; failures are reported together, in Nova's words.
 
         While servers are being built, only the names of those are asked for: for a list with details Nova asks Neutron
@@ -110,7 +109,7 @@ class _Waiting:
         """
         before: set[str] = set()
         left: dict[str, float] = {}  # when a server was first seen no longer on its way
-        pause, looked = STATUS_POLL, start
+        pause, looked = STATUS_POLL, self._start
         while True:
             with in_the_users_words():
                 building = list_servers(self.cloud, self.plan.topology, details=False, status="BUILD")
@@ -126,7 +125,7 @@ class _Waiting:
                 if not waiting:
                     break
             names = ", ".join(sorted(self._names[name] for name in waiting))
-            if now - start > ACTIVE_TIMEOUT:
+            if now - self._start > ACTIVE_TIMEOUT:
                 raise CloudError(f"Not running after {ACTIVE_TIMEOUT} s: {names}. See `openstack server show`.")
             self._tell(f"servers: waiting for {len(waiting)} of {len(self._names)}: {names}")
             # not longer than the rest will take if it goes on like that
