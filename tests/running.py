@@ -35,9 +35,9 @@ class Running:
             timeout=patience,
         )  # fmt: skip
 
-    def done(self, *words):
+    def done(self, *words, **environment):
         """Run ``localcloud`` with these words, and return what it printed; a failure is told with that."""
-        ended = self.command(*words)
+        ended = self.command(*words, **environment)
         assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr
         return ended.stdout
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import subprocess
 
 import pytest
@@ -25,11 +24,7 @@ exec chroot "$tree" env --chdir="$root" PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"
 """
 
 
-# all other tests are about this one
-OURS = platform.freedesktop_os_release().get("VERSION_CODENAME")
-
-
-@pytest.mark.parametrize("suite", sorted({"bookworm", "trixie"} - {OURS}))
+@pytest.mark.parametrize("suite", ["bookworm", "trixie"])
 def test_it_runs_on(suite, tmp_path, monkeypatch):
     """Up, well, and gone again, with that release's Python, iproute2 and mount."""
     monkeypatch.setattr(build, "SUITE", suite)
