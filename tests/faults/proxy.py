@@ -132,10 +132,11 @@ class Proxy:
     def judge(self, what, token):
         """Count a call; return the fault for it, if any, and what a killed client is to be killed by."""
         with self.lock:
-            if self.down:
+            call = Call(what, self._seen[what] + 1)
+            if self.down:  # sent on a connection from before; not counted, since most are sent again
+                self.fired.append((call, "closed"))
                 return "closed"
             self._seen[what] += 1
-            call = Call(what, self._seen[what])
             self.calls.append(call)
             fault = self.faults.pop(call, None)
             if fault:

@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import openstack
 import pytest
 import testinfra
 
@@ -45,6 +46,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def the_plan() -> Plan:
     """Give the plan of the topology under test."""
     return PLAN
+
+
+@pytest.fixture(scope="session")
+def cloud() -> openstack.connection.Connection:
+    """Give a session of our own with the cloud."""
+    return openstack.connect()
 
 
 @pytest.fixture(scope="session")

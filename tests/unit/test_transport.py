@@ -20,7 +20,7 @@ from netorder.cloud.transport import Transport, may_happen_twice
         ("DELETE", "/v2.0/networks/1", None, True),
         ("PUT", "/v2.0/ports/1", b"{}", True),
         ("PUT", "/v2.0/routers/1/add_router_interface", b"{}", False),
-        ("PUT", "/v2.0/routers/1/remove_router_interface", b"{}", False),
+        ("PUT", "/v2.0/routers/1/remove_router_interface", b"{}", True),
         ("POST", "/v2.0/networks", b"{}", False),
         ("POST", "/v3/auth/tokens", b"{}", True),
         ("POST", "/v2.1/servers/1/action", b'{"os-getConsoleOutput": {}}', True),

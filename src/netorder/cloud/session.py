@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from keystoneauth1.plugin import BaseAuthPlugin
+    from keystoneauth1.session import Session
     from openstack.connection import Connection
 
 __all__ = ["Cloud", "Timing", "connect", "explain", "in_the_users_words"]
@@ -205,11 +206,35 @@ def connect(progress: Callable[[str], None], name: str | None = None) -> Cloud:
         if conn.session.timeout is None:
             conn.session.timeout = REQUEST_TIMEOUT
         cloud = Cloud(conn, progress)
-        conn.session.get_token()  # authorize() would hide why it failed
+        _log_in(conn.session)
         # Touch the proxies here: their version discovery is not to be done by several threads at once.
         _ = conn.network, conn.compute
         conn.cache_enabled = False  # a cached list, as clouds.yaml may ask for, is not what the cloud has
         return cloud
+
+
+def _log_in(session: Session) -> None:
+    """Get a token; Connection.authorize() would hide why there is none.
+
+    Where the identity API answers 401 to the question for its versions, keystoneauth asks again with a token, and
+    waits for this very login: for ever. Then as with any other failure: the version is in auth_url, or there is none.
+    """
+
+    def refuse(response: requests.Response, *_args: object, **_kwargs: object) -> None:
+        if response.status_code == requests.codes.unauthorized and response.request.method == "GET":
+            raise ksa.DiscoveryFailure(f"HTTP 401 to GET {response.url}")
+
+    hooks = session.session.hooks["response"]
+    hooks.append(refuse)
+    try:
+        session.get_token()
+    except ksa.DiscoveryFailure as error:
+        raise CloudError(
+            f"No identity API at {getattr(session.auth, 'auth_url', 'auth_url')}: {_line(error)}. Correct the entry of "
+            "clouds.yaml that OS_CLOUD names, or OS_AUTH_URL; if that is right, run again."
+        ) from error
+    finally:
+        hooks.remove(refuse)
 
 
 def _keep_logged_in(auth: BaseAuthPlugin | None) -> None:
@@ -263,7 +288,7 @@ def explain(error: BaseException) -> str:  # noqa: PLR0911 (one line for each ki
             details = " ".join((error.details or error.message or "").split()).rstrip(".")
             return f"{details} (HTTP {error.status_code} to {error.method} {error.url!s}).{_mend(error.status_code)}"
         case ksa.HttpError():
-            return f"{_line(error)} ({error.method} {error.url})"
+            return f"{_line(error)} ({error.method} {error.url}).{_mend(error.http_status)}"
         case _:
             return f"{type(error).__name__}: {_line(error)}"
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import openstack
 import pytest
 
 from playbooks import ROOT, changes, drift
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import openstack
     import testinfra
 
     from netorder.model import Host, Plan
@@ -45,12 +45,6 @@ install -m 644 /tmp/old.pyz "$old"
 sed -i "s/$planned/$old/" /etc/systemd/system/netorder-div.service
 systemctl daemon-reload; systemctl restart netorder-div
 """
-
-
-@pytest.fixture(scope="session")
-def cloud() -> openstack.connection.Connection:
-    """Give a session of our own with the cloud."""
-    return openstack.connect()
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import openstack
 import pytest
 
 from playbooks import ROOT, changes, environment
@@ -20,6 +19,7 @@ from playbooks import ROOT, changes, environment
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import openstack
     import testinfra
 
     from netorder.model import Host, Plan
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
     On = Callable[[Host | str], testinfra.host.Host]
 
 pytestmark = pytest.mark.usefixtures("as_planned_afterwards")
-
-
-@pytest.fixture(scope="session")
-def cloud() -> openstack.connection.Connection:
-    """Give a session of our own with the cloud."""
-    return openstack.connect()
 
 
 @pytest.fixture
