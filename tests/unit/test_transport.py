@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 
@@ -10,6 +11,7 @@ import requests
 
 from netorder.cloud import CloudError
 from netorder.cloud import transport as module
+from netorder.cloud.session import connect
 from netorder.cloud.transport import Transport, may_happen_twice
 
 
@@ -126,3 +128,28 @@ def test_nothing_listens(session):
     with pytest.raises(CloudError, match=r"Nothing answers: no connection for POST .* Is the cloud up"):
         session.post(url, json={})
     assert len(session.counts) == module.ATTEMPTS
+
+
+def test_a_401_to_the_question_for_versions_ends_the_login(answers, monkeypatch, tmp_path):
+    """Keystoneauth would ask again with a token, inside the login that is to bring it: for ever."""
+    answers += [status("401 Unauthorized")] * 2
+    entry = {"auth_url": answers.url, "username": "u", "password": "p", "project_name": "p"}
+    settings = {"auth": {**entry, "user_domain_id": "default", "project_domain_id": "default"}}
+    file = tmp_path / "clouds.yaml"
+    file.write_text(json.dumps({"clouds": {"behind-a-gate": settings}}))
+    monkeypatch.setattr("openstack.config.loader.CONFIG_FILES", [str(file)])
+    said = []
+
+    def log_in():
+        try:
+            connect(said.append, "behind-a-gate")
+        except CloudError as error:
+            said.append(str(error))
+
+    thread = threading.Thread(target=log_in, daemon=True)
+    thread.start()
+    thread.join(30)
+    assert said, "the login does not end"
+    assert said[0].startswith(f"No identity API at {answers.url}: ")
+    assert "HTTP 401 to GET" in said[0]
+    assert "Correct the entry of clouds.yaml" in said[0]
