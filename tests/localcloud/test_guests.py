@@ -110,11 +110,11 @@ def test_a_killed_guest_is_started_again(cloud, guests):
 
 def test_five_at_once_all_have_their_network(cloud, guests):
     """Asked for in one breath; every one answers, and the cloud's services go before each of its threads."""
-    addresses = [guests.server(f"at-once-{number}") for number in range(5)]
-    for address in addresses:
+    names = [f"at-once-{number}" for number in range(5)]
+    for address in [guests.server(name) for name in names]:
         guests.reached(address, 240)
-    for server in guests.servers.values():
-        pid = cloud.inside("pgrep", "-f", f"qemu-system-x86_64 .*-uuid {server.id}").strip()
+    for name in names:
+        pid = cloud.inside("pgrep", "-f", f"qemu-system-x86_64 .*-uuid {guests.servers[name].id}").strip()
         # where the kernel weighs sessions, the session's weight counts
         niceness = cloud.inside("sh", "-c", f"ps -L -o ni= -p {pid}; cut -d' ' -f3 /proc/{pid}/autogroup || true")
         assert {*niceness.split()} == {"10"}
