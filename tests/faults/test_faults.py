@@ -150,7 +150,7 @@ def sample(phases, seed):
         for calls, at in zip(writes, (0, len(writes[0])), strict=True)
     ]
     killed = [
-        [{call: KILLS[(n + seed // KILLED) % 2]} for n, call in enumerate(calls) if n % KILLED == seed % KILLED]
+        [{call: KILLS[(n + seed) // KILLED % 2]} for n, call in enumerate(calls) if n % KILLED == seed % KILLED]
         for calls in writes
     ]
     return [(p or {}, t or {}) for p, t in [together, *zip_longest(*singly), *zip_longest(*killed)]]
