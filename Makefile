@@ -85,7 +85,7 @@ FAULTS_SEED ?= 1
 faults: setup ## every call to the cloud fails once, in some way: make faults FAULTS_SEED=7
 	$(AS_ROOT) pytest -q tests/faults --seed=$(FAULTS_SEED)
 
-faults-every: setup ## every call to the cloud fails in every way, which takes hours
+faults-every: setup ## every call to the cloud fails in every way, which takes an hour and a half or more
 	$(AS_ROOT) pytest -q -s tests/faults --every
 
 .PHONY: bench-localcloud

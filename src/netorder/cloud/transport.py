@@ -36,7 +36,7 @@ FAILED = frozenset({500, 502, 503, 504})
 # A login makes a token more, which expires; a console is only read.
 _READING_POSTS = re.compile(r"/auth/tokens$|/servers/[^/]+/action$")
 # Attaching a second time is refused as if somebody else had done it. (Detaching by port finds the port gone: 404.)
-_ONCE_PUTS = re.compile(r"/add_router_interface$")
+_ONCE_PUT = "/add_router_interface"
 
 
 def may_happen_twice(method: str, url: str, body: object = None) -> bool:
@@ -45,7 +45,7 @@ def may_happen_twice(method: str, url: str, body: object = None) -> bool:
     if method == "POST":
         text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
         return bool(_READING_POSTS.search(path)) and (path.endswith("/auth/tokens") or "os-getConsoleOutput" in text)
-    return method in {"GET", "HEAD", "PUT", "DELETE"} and not _ONCE_PUTS.search(path)
+    return method in {"GET", "HEAD", "PUT", "DELETE"} and not path.endswith(_ONCE_PUT)
 
 
 class Transport(BaseAdapter):
