@@ -120,6 +120,16 @@ def test_five_at_once_all_have_their_network(cloud, guests):
         assert {*niceness.split()} == {"10"}
 
 
+def test_no_guest_waits_for_the_host_of_a_routers_interface(cloud, guests):
+    """Neutron looked for that host three times, 4 to 6 s, and told nova of no port meanwhile; there never is one."""
+    guests.reached(guests.server("behind"))
+    interfaces = [port.id for port in guests.cloud.network.ports(device_owner="network:router_interface")]
+    log = (cloud.cloud.shared / "log" / "neutron.log").read_text(errors="replace")
+    reported = [one for one in interfaces if f"OVN reports status up for port: {one}" in log]
+    assert reported
+    assert not [one for one in reported if f"No hosting information found for port {one}" in log]
+
+
 def test_an_ordinary_cloud_image_is_a_guest(cloud, guests):
     """Imported by one command. It has boot loader, initrd, cloud-init with its user data, partition and disk grown."""
     raw = ordinary.make(cloud.cloud.cache, print)

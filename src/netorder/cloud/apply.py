@@ -88,8 +88,8 @@ class Applier:
     def _jobs(self) -> list[Job]:
         """Return what is to come; the first in the list that are ready go first.
 
-        Servers cost the cloud most, and nothing waits for them: ways first. A security group's rules hold nobody up,
-        since a new group lets nothing in until it has them.
+        Servers cost the cloud most, nothing waits for them, and one that boots before its router is there may get no
+        metadata: ways first. A security group's rules hold nobody up, since a new group lets nothing in until then.
         """
         new = self._pick
         inner = new("port", "create", "replace")
