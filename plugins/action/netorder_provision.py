@@ -13,7 +13,7 @@ from netorder import lock, times
 from netorder.cloud import CloudError
 from netorder.cloud.compare import unchanged_text
 from netorder.provision import provision
-from netorder.reconcile import HOSTKEY_TIMEOUT
+from netorder.reconcile import HOSTKEY_TIMEOUT, RefusedError
 
 
 class ActionModule(ActionBase):
@@ -49,7 +49,12 @@ class ActionModule(ActionBase):
                 progress=lambda line: self._display.display(f"  {line}"),
             )
         except CloudError as error:
-            raise AnsibleActionFail("\n".join(error.problems)) from None
+            answer: dict[str, Any] = {"problems": list(error.problems)}
+            if isinstance(error, RefusedError):
+                answer |= error.preview.as_dict() | {"changed": False}
+                if self._task.diff and "diff" in answer:  # of a task that fails Ansible shows none
+                    self._display.display(answer["diff"]["prepared"])
+            raise AnsibleActionFail("\n".join(error.problems), result=answer) from None
         if not done["changes"]:
             self._display.display(f"  as planned: {unchanged_text(done['unchanged'])}")
         if self._task.check_mode and done["needs_allow"]:

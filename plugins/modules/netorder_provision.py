@@ -62,7 +62,12 @@ changes:
   description: What differed, in order, each with kind, name, action, reason, before and after.
   type: list
   elements: dict
-  returned: success
+  returned: success, and when they are refused
+problems:
+  description: What stands in the way, each with its mend.
+  type: list
+  elements: str
+  returned: failure
 unchanged:
   description: By kind, how many planned resources are as they should be.
   type: dict

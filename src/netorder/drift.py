@@ -70,19 +70,18 @@ def drift(
 ) -> dict[str, Any]:
     """Put together what differs.
 
-    ``preview`` is what provisioning returned in check mode (``changes``, or ``msg`` when it would refuse). ``hosts``
+    ``preview`` is what provisioning returned in check mode (``changes``; ``problems`` when it would refuse). ``hosts``
     are Ansible's variables of all hosts, of which ``names`` are the plan's: ``netorder_findings`` is what was found
     inside one, ``netorder_unanswered`` what SSH said where nobody answered.
 
-    The answer has ``drift``, ``differences`` (each with where, what, planned, found; in the cloud also kind, name,
-    action, reason), ``not_looked_into`` (host to reason), ``looked_into``, ``unchanged`` (kind to count) and
-    ``needs_allow``. A host that should have been looked into and was not is drift.
+    The answer has ``drift``, ``refused``, ``differences`` (each with where, what, planned, found; in the cloud also
+    kind, name, action, reason), ``not_looked_into`` (host to reason), ``looked_into``, ``unchanged`` (kind to count)
+    and ``needs_allow``. A host that should have been looked into and was not is drift.
     """
     changes = preview.get("changes", [])
     differences = [row for change in changes for row in _of_change(change)]
-    if "changes" not in preview:
-        problems = str(preview.get("msg", "no answer")).splitlines()
-        differences += [_difference(_CLOUD, problem, "a plan that can be had", "refused") for problem in problems]
+    problems = preview.get("problems", [] if "changes" in preview else [str(preview.get("msg", "no answer"))])
+    differences += [_difference(_CLOUD, " ".join(one.split()), "a plan that can be had", "refused") for one in problems]
     not_looked: dict[str, str] = {}
     missed = False
     amiss: set[str] = set()
@@ -96,6 +95,7 @@ def drift(
             missed = missed or hosts[name].get("netorder_way_in") is not None
     return {
         "topology": topology,
+        "refused": bool(problems),
         "drift": bool(differences) or missed,
         "differences": differences,
         "not_looked_into": {name: not_looked[name] for name in names if name in not_looked},
@@ -194,7 +194,8 @@ def as_table(found: Mapping[str, Any]) -> str:
             f"{found['topology']}: {_count(len(differences), 'difference')}, {in_cloud} in the cloud, "
             f"{len(differences) - in_cloud} inside {_count(hosts, 'host')}"
         )
-        lines.append("To put this right: ansible-playbook site.yml" + _leave(found["needs_allow"]))
+        mend = "First mend what is refused; then" if found["refused"] else "To put this right"
+        lines.append(f"{mend}: ansible-playbook site.yml{_leave(found['needs_allow'])}")
     else:
         lines.append(
             f"{found['topology']}: no drift, in the cloud and inside {_count(len(found['looked_into']), 'host')}"

@@ -39,7 +39,7 @@ def provision(
 
     ``allow`` names what may be done to what is in use: "delete", "replace".
 
-    Raises CloudError, whose text is for the user.
+    Raises CloudError, whose text is for the user; RefusedError, which is one, where the changes are known and refused.
     """
     if unknown := [word for word in allow if word not in LEAVES]:
         raise CloudError(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from netorder.cloud.session import Cloud
     from netorder.model import Plan
 
-__all__ = ["HOSTKEY_TIMEOUT", "HostFacts", "Result", "reconcile", "result_of"]
+__all__ = ["HOSTKEY_TIMEOUT", "HostFacts", "RefusedError", "Result", "reconcile", "result_of"]
 
 # Guests under emulation, five at a time on two cores, take up to 200 s to print their keys.
 HOSTKEY_TIMEOUT = 600.0
@@ -74,6 +74,17 @@ class Result:
         return answer
 
 
+class RefusedError(CloudError):
+    """What stands in the way of the changes, before the first of them; ``preview`` is what would have been done.
+
+    It counts nothing as unchanged: a problem may be about what no change is about.
+    """
+
+    def __init__(self, preview: Result, *problems: str) -> None:
+        self.preview = preview
+        super().__init__(*problems)
+
+
 def reconcile(
     cloud: Cloud,
     plan: Plan,
@@ -83,7 +94,9 @@ def reconcile(
     allow: Collection[str] = (),
     hostkey_timeout: float = HOSTKEY_TIMEOUT,
 ) -> Result:
-    """Compare, check that the cloud can give what is missing, change, wait for the hosts; CloudError when it cannot be.
+    """Compare, check that the cloud can give what is missing, change, wait for the hosts.
+
+    Raises RefusedError before the first change, CloudError after it, when it cannot be.
 
     ``key`` is the user's public key (None only in check mode: it is made on the first run). ``allow`` names what may
     be done to what is in use: "delete", "replace". ``hostkey_timeout`` (s) of 0: host keys are not learned.
@@ -109,7 +122,7 @@ def reconcile(
     if not check:
         problems += not_allowed(changes, allow)
     if problems:
-        raise CloudError(*problems)
+        raise RefusedError(result_of(cloud, changes, _host_facts(plan, seen, servers, {}), start), *problems)
     if changes and not check:
         if key is None:
             raise CloudError("No SSH key for the hosts: name one with netorder_ssh_key.")

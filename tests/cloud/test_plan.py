@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from netorder.cloud import CloudError
+from netorder.reconcile import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -172,8 +173,11 @@ def test_a_larger_flavor_but_not_back(site):
     larger = edited(lambda t: t["hosts"]["app"].update(flavor="small2"))
     assert [f"{c['action']} {c['kind']}" for c in does_as_previewed(site, larger)] == ["update server"]
     before = site.listing()
-    with pytest.raises(CloudError, match="a disk does not shrink"):
-        site.run(BASE, allow=("delete", "replace"))
+    for check in (True, False):
+        with pytest.raises(RefusedError, match="a disk does not shrink") as refused:
+            site.run(edited(no_db), check=check, allow=("delete", "replace"))
+        told = {(change.action, change.kind) for change in refused.value.preview.changes}
+        assert {("delete", "server"), ("delete", "port")} <= told, "what would be done beside it"
     assert site.listing() == before
 
 
