@@ -35,6 +35,7 @@ class ActionModule(ActionBase):
                 "allow": {"type": "list", "elements": "str", "default": []},
                 "format": {"type": "str", "choices": ["text", "json"], "default": "text"},
                 "hostkey_timeout": {"type": "float", "default": HOSTKEY_TIMEOUT},
+                "fail": {"type": "bool", "default": True},
             }
         )
         try:
@@ -49,12 +50,12 @@ class ActionModule(ActionBase):
                 progress=lambda line: self._display.display(f"  {line}"),
             )
         except CloudError as error:
-            answer: dict[str, Any] = {"problems": list(error.problems)}
-            if isinstance(error, RefusedError):
-                answer |= error.preview.as_dict() | {"changed": False}
-                if self._task.diff and "diff" in answer:  # of a task that fails Ansible shows none
-                    self._display.display(answer["diff"]["prepared"])
-            raise AnsibleActionFail("\n".join(error.problems), result=answer) from None
+            preview = error.preview.as_dict() if isinstance(error, RefusedError) else {}
+            if self._task.check_mode and not options["fail"]:
+                return result | preview | {"problems": list(error.problems)}
+            if self._task.diff and "diff" in preview:  # of a task that fails Ansible shows none
+                self._display.display(preview["diff"]["prepared"])
+            raise AnsibleActionFail("\n".join(error.problems)) from None
         if not done["changes"]:
             self._display.display(f"  as planned: {unchanged_text(done['unchanged'])}")
         if self._task.check_mode and done["needs_allow"]:

@@ -44,6 +44,12 @@ options:
     description: Seconds to wait for the host keys once the hosts are active; 0 does not learn them.
     type: float
     default: 600
+  fail:
+    description: >-
+      Whether it is a failure that the cloud cannot be made so. If false, check mode returns what stands in the way in
+      I(problems), beside the changes; without check mode it is a failure all the same.
+    type: bool
+    default: true
 attributes:
   check_mode: {support: full, description: Changes nothing.}
   diff_mode: {support: full, description: Shows each difference.}
@@ -62,12 +68,12 @@ changes:
   description: What differed, in order, each with kind, name, action, reason, before and after.
   type: list
   elements: dict
-  returned: success, and when they are refused
+  returned: success; with I(problems) only if they are known
 problems:
   description: What stands in the way, each with its mend.
   type: list
   elements: str
-  returned: failure
+  returned: in check mode, when I(fail) is false and there are any
 unchanged:
   description: By kind, how many planned resources are as they should be.
   type: dict

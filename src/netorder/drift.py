@@ -74,14 +74,13 @@ def drift(
     are Ansible's variables of all hosts, of which ``names`` are the plan's: ``netorder_findings`` is what was found
     inside one, ``netorder_unanswered`` what SSH said where nobody answered.
 
-    The answer has ``drift``, ``refused``, ``differences`` (each with where, what, planned, found; in the cloud also
-    kind, name, action, reason), ``not_looked_into`` (host to reason), ``looked_into``, ``unchanged`` (kind to count)
-    and ``needs_allow``. A host that should have been looked into and was not is drift.
+    The answer has ``drift``, ``differences`` (each with where, what, planned, found; in the cloud also kind, name,
+    action, reason), ``refused`` (problems), ``not_looked_into`` (host to reason), ``looked_into``, ``unchanged`` (kind
+    to count) and ``needs_allow``. A host that should have been looked into and was not is drift.
     """
     changes = preview.get("changes", [])
     differences = [row for change in changes for row in _of_change(change)]
-    problems = preview.get("problems", [] if "changes" in preview else [str(preview.get("msg", "no answer"))])
-    differences += [_difference(_CLOUD, " ".join(one.split()), "a plan that can be had", "refused") for one in problems]
+    refused = list(preview.get("problems", []))
     not_looked: dict[str, str] = {}
     missed = False
     amiss: set[str] = set()
@@ -95,9 +94,9 @@ def drift(
             missed = missed or hosts[name].get("netorder_way_in") is not None
     return {
         "topology": topology,
-        "refused": bool(problems),
-        "drift": bool(differences) or missed,
+        "drift": bool(differences or refused) or missed,
         "differences": differences,
+        "refused": refused,
         "not_looked_into": {name: not_looked[name] for name in names if name in not_looked},
         "looked_into": [name for name in names if name not in not_looked],
         "unchanged": dict(preview.get("unchanged", {})),
@@ -183,6 +182,7 @@ def as_table(found: Mapping[str, Any]) -> str:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         lines.append("")
+    lines += [f"refused: {problem}" for problem in found["refused"]]
     lines += [f"{name}: not looked into: {reason}" for name, reason in found["not_looked_into"].items()]
     if found["unchanged"]:
         lines.append(f"as planned in the cloud: {unchanged_text(found['unchanged'])}")

@@ -56,10 +56,10 @@ def changes(*arguments: str) -> set[tuple[str, str]]:
     return found
 
 
-def drift(report: Path) -> dict[str, Any]:
+def drift(report: Path, *arguments: str) -> dict[str, Any]:
     """Run playbooks/drift.yml; return its report, with which its exit status must agree."""
     report.unlink(missing_ok=True)
-    done = run("playbooks/drift.yml", "-e", "format=json", "-e", f"report={report}")
+    done = run("playbooks/drift.yml", "-e", "format=json", "-e", f"report={report}", *arguments)
     assert report.exists(), done.stdout + done.stderr
     found: dict[str, Any] = json.loads(report.read_text())
     assert done.returncode == (2 if found["drift"] else 0), done.stdout + done.stderr

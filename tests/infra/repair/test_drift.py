@@ -5,15 +5,16 @@ The tests run in this order, each on what the one before it left: a topology in 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
-from playbooks import ROOT, changes, drift
+from playbooks import ROOT, changes, drift, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     import openstack
     import testinfra
@@ -138,12 +139,16 @@ def test_drift_of_each_kind_is_named_and_nothing_is_touched_until_a_run_mends_ju
         "calculator : Write the unit",
         "calculator : Run the service now and at boot",
     )
-    assert changes("site.yml") == {
+    expected = {
         ("Make the cloud as planned", "localhost"),
         *((routes, host) for host in ("neighbour", "calculator", "sum")),
         *((unit, host) for host in ("mul", "div")),
-        *((service, host) for host in ("sub", "mul", "div")),
     }
+    anew = {(service, host) for host in ("sub", "mul", "div")}
+    said = {("calculator : Say what a run would do to the service", host) for _, host in anew}
+    assert changes("site.yml", "--check", "--diff", "--skip-tags", "verify") == expected | said | {(service, "sub")}
+    assert (revisions(cloud, topology), inside(on, hosts), kept_here(topology)) == before
+    assert changes("site.yml") == expected | anew
     now = revisions(cloud, topology)
     assert {one for one in as_planned.keys() | now.keys() if as_planned.get(one) != now.get(one)} == {
         ("security group", mul.name),
@@ -173,3 +178,21 @@ def test_what_keeps_hosts_out_of_reach_is_told_from_what_only_follows(
     # of the test before, too
     assert drift(report)["differences"] == []
     assert on("div").service("netorder-div").is_running
+
+
+def test_what_a_run_would_refuse_is_in_the_report_beside_what_it_would_do(the_plan: Plan, report: Path) -> None:
+    """A flavor that the cloud does not have, and a host that nobody has made yet."""
+    topology = yaml.safe_load(Path(environment()["NETORDER_TOPOLOGY"]).read_text())
+    topology["hosts"]["div"]["flavor"] = "none-such"
+    topology["hosts"]["more"] = {"network": the_plan.hosts[0].ports[0].network}
+    changed = report.with_name("topology.yml")
+    changed.write_text(yaml.safe_dump(topology))
+    found = drift(report, "-e", f"topology={changed}")
+    name = the_plan.topology
+    assert named(found) == {
+        ("cloud", f"server {name}-div: flavor"),
+        *(("cloud", f"{kind} {name}-more") for kind in ("security group", "port", "server")),
+    }
+    assert [problem.partition(". ")[0] for problem in found["refused"]] == [
+        "Host div: flavor none-such does not exist in this cloud"
+    ]
