@@ -24,9 +24,10 @@ _NOTHING = "-"
 
 
 def out_of_reach(hosts: Mapping[str, Mapping[str, Any]], host: str, changes: Iterable[Mapping[str, Any]] = ()) -> str:
-    """Return why nobody can connect to ``host`` as the cloud has it; nothing if the cloud knows no reason.
+    """Return why nobody can connect to ``host`` before a run has mended what it would mend; nothing if none is known.
 
-    ``hosts`` are Ansible's variables of all hosts, ``changes`` what provisioning would do.
+    ``hosts`` are Ansible's variables of all hosts, ``changes`` what provisioning would do. Routes that would change on
+    the way are a reason only for one that did not answer (``netorder_unanswered``).
     """
     way_in = hosts[host].get("netorder_way_in")
     if way_in is None:
@@ -41,6 +42,10 @@ def out_of_reach(hosts: Mapping[str, Mapping[str, Any]], host: str, changes: Ite
             return f"{prefix}its server is {server['status']}"
         if one in floating:
             return f"{prefix}its floating IP is not as planned"
+    if hosts[host].get("netorder_unanswered"):
+        for one in way_in:
+            if hosts[one].get("__static_routes", {}).get("changed"):
+                return f"no answer: it is reached through {one}, whose routes are not as planned"
     return ""
 
 

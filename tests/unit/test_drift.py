@@ -138,6 +138,14 @@ def test_without_its_floating_ip_a_host_and_all_behind_it_are_out_of_reach() -> 
     assert out_of_reach(hosts(), "back", changes) == "it is reached through front: its floating IP is not as planned"
 
 
+def test_routes_on_the_way_are_a_reason_for_one_that_does_not_answer() -> None:
+    unrouted = {"__static_routes": {"changed": True}}
+    assert not out_of_reach(hosts(front=unrouted), "back")
+    assert not out_of_reach(hosts(back={"netorder_unanswered": "timed out"}), "back")
+    answer = out_of_reach(hosts(front=unrouted, back={"netorder_unanswered": "timed out"}), "back")
+    assert answer == "no answer: it is reached through front, whose routes are not as planned"
+
+
 def test_a_file_is_compared_line_by_line() -> None:
     """Changed, added and removed lines, by the number that they have on the host."""
     differences = of_text("/f", "a\nB\nc\nx\n", "a\nb\nc\nd\n")
