@@ -257,13 +257,22 @@ def test_server_on_its_way_out_is_made_again_once_it_has_gone():
     assert brief(seen) == [("replace", "server", "calculator-sum")]
 
 
-def test_server_in_error_is_replaced_and_its_port_kept():
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("No valid host was found.", "No valid host was found."),
+        ("aborted: a command.\nCommand: qemu-img", "aborted: a command. Command: qemu-img."),
+        ("x" * 255, "x" * 255 + "…"),
+        (None, "no reason given."),
+    ],
+)
+def test_server_in_error_is_replaced_and_its_port_kept(message, said):
     built = as_built()
-    fault = {"message": "No valid host was found."}
+    fault = {"message": message} if message else None
     seen = replace(built, servers=altered(built.servers, "calculator-sum", status="ERROR", fault=fault))
     changes, _ = compare(PLAN, seen, key=KEY)
     assert [(c.action, c.kind, c.name) for c in changes] == [("replace", "server", "calculator-sum")]
-    assert changes[0].reason == "is in ERROR: No valid host was found."
+    assert changes[0].reason == f"is in ERROR: {said}"
 
 
 def test_stopped_server_is_started():

@@ -20,7 +20,7 @@ from openstack.network.v2.subnet import Subnet as CloudSubnet
 
 from netorder.cloud import CloudError, keypair_name, marker
 from netorder.cloud.compare import METADATA, REVIVE, exit_router, normal_rule
-from netorder.cloud.observe import Chosen, list_servers
+from netorder.cloud.observe import Chosen, fault_text, list_servers
 from netorder.cloud.session import Job, in_the_users_words
 from netorder.model import IPV4, IPV6
 
@@ -467,7 +467,7 @@ class Applier:
         while time.monotonic() < end:
             found = compute.get_server(server)
             if found.status == "ERROR":
-                raise CloudError(f"it went to ERROR: {(found.fault or {}).get('message', 'no reason given')}")
+                raise CloudError(f"it went to ERROR: {fault_text(found)}")
             if not found.task_state and found.status != "VERIFY_RESIZE":
                 if found.flavor.original_name == _host(change).flavor:
                     return str(found.status)

@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
 from netorder.cloud import LEAVES, Change, keypair_name
-from netorder.cloud.observe import Chosen, is_router_port
+from netorder.cloud.observe import Chosen, fault_text, is_router_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -291,8 +291,7 @@ class Comparison:
             self._add("server", name, "create", "missing", after=after, wanted=host)
             return
         if found.status == "ERROR" or found.task_state == "deleting":
-            fault = (found.fault or {}).get("message", "no reason given")
-            reason = f"is in ERROR: {fault}" if found.status == "ERROR" else "is being deleted"
+            reason = f"is in ERROR: {fault_text(found)}" if found.status == "ERROR" else "is being deleted"
             more = {"before": {"status": found.status}, "after": after, "id": found.id, "wanted": host}
             self._add("server", name, "replace", reason, lossless=True, **more)
             return

@@ -28,10 +28,21 @@ if TYPE_CHECKING:
 
     from netorder.cloud.session import Cloud
 
-__all__ = ["Chosen", "Observed", "external_networks", "is_router_port", "let_finish", "list_servers", "observe"]
+__all__ = [
+    "Chosen",
+    "Observed",
+    "external_networks",
+    "fault_text",
+    "is_router_port",
+    "let_finish",
+    "list_servers",
+    "observe",
+]
 
 # Tags at creation (2.52); everything else used here is older, except the optional host name (2.90).
 MIN_COMPUTE = (2, 52)
+# Nova cuts the message of a fault off after so many characters.
+FAULT_LENGTH = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +153,13 @@ def list_servers(cloud: Cloud, topology: str, *, details: bool = True, status: s
             with suppress(NotFoundException):  # deleted meanwhile: the list is as good an answer
                 servers[number] = compute.get_server(server.id)
     return tuple(servers)
+
+
+def fault_text(server: Server) -> str:
+    """Return why Nova gave the server up, in its words, as one line that ends like a sentence."""
+    said = str((server.fault or {}).get("message") or "no reason given")
+    line = " ".join(said.split())
+    return line if line.endswith(".") else f"{line}{'…' if len(said) >= FAULT_LENGTH else '.'}"
 
 
 def external_networks(cloud: Cloud) -> tuple[Network, ...]:

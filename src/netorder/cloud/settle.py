@@ -18,7 +18,7 @@ from openstack.exceptions import ConflictException, NotFoundException
 
 from netorder.cloud import CloudError
 from netorder.cloud.compare import IN_MOTION, METADATA
-from netorder.cloud.observe import list_servers
+from netorder.cloud.observe import fault_text, list_servers
 from netorder.cloud.session import in_the_users_words
 
 if TYPE_CHECKING:
@@ -137,8 +137,7 @@ class _Waiting:
         failed = [s for s in mine if s.status == "ERROR"]
         missing = sorted(set(self._names) - {s.name for s in mine})
         problems = [
-            f"Server {s.name} went to ERROR: {(s.fault or {}).get('message', 'no reason given')} "
-            f"Mend the cause and run again: it will be replaced."
+            f"Server {s.name} went to ERROR: {fault_text(s)} Mend the cause and run again: it will be replaced."
             for s in failed
         ]
         problems += [f"Server {name} has gone while it was waited for. Run again." for name in missing]

@@ -6,15 +6,19 @@ The tests run in this order, each on what the one before it left: a topology in 
 from __future__ import annotations
 
 import os
+import re
 import signal
+import struct
 import subprocess
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
-from playbooks import ROOT, changes, environment
+from playbooks import ROOT, changes, environment, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
     from netorder.model import Host, Plan
 
     On = Callable[[Host | str], testinfra.host.Host]
+
+# The header of a qcow2 disk of 1 MiB (qemu's docs/interop/qcow2.rst) whose L1 table cannot be; Glance takes it.
+HEADER = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 16, 1 << 20, 0, 1, (3 << 16) + 1, 1 << 16, 1, 0, 0)
 
 pytestmark = pytest.mark.usefixtures("as_planned_afterwards")
 
@@ -86,7 +93,7 @@ def test_a_host_deleted_by_hand_is_made_again_even_by_a_killed_run(
     if port is not None:
         cloud.network.delete_port(port)
 
-    run = subprocess.Popen(
+    killed = subprocess.Popen(
         ["ansible-playbook", "playbooks/provision.yml"],
         cwd=ROOT,
         env=environment(),
@@ -96,14 +103,46 @@ def test_a_host_deleted_by_hand_is_made_again_even_by_a_killed_run(
     )
     deadline = time.monotonic() + 120
     while not any(cloud.compute.servers(name=f"^{name}$")):
-        assert run.poll() is None, "provisioning ended before it asked for the server"
+        assert killed.poll() is None, "provisioning ended before it asked for the server"
         assert time.monotonic() < deadline, "provisioning did not ask for the server"
         time.sleep(0.2)
-    os.killpg(run.pid, signal.SIGKILL)
-    run.wait()
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
 
     changed = {host for _, host in changes("site.yml")}
     # localhost: unless the killed run had made its last request, which the cloud then finished
     assert "div" in changed
     assert changed <= {"localhost", "div"}
+    assert names(cloud, the_plan.topology) == before
+
+
+def test_a_host_whose_image_is_bad_is_told_in_novas_words_and_made_anew_from_a_good_one(
+    cloud: openstack.connection.Connection, the_plan: Plan, tmp_path: Path
+) -> None:
+    """Nova finds out when it has fetched it. The server in ERROR is replaced without leave."""
+    before = names(cloud, the_plan.topology)
+    topology = yaml.safe_load(Path(environment()["NETORDER_TOPOLOGY"]).read_text())
+    topology["hosts"]["more"] = {"network": the_plan.hosts[0].ports[0].network, "image": "netorder-bad"}
+    file = tmp_path / "topology.yml"
+    provision = ("playbooks/provision.yml", "-e", f"topology={file}")
+    image = cloud.image.create_image(
+        "netorder-bad", data=HEADER.ljust(512, b"\0"), disk_format="qcow2", container_format="bare"
+    )
+    try:
+        file.write_text(yaml.safe_dump(topology))
+        done = run(*provision)
+    finally:
+        cloud.image.delete_image(image)
+    name = f"{the_plan.topology}-more"
+    said = done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    assert done.returncode == 2, said
+    assert re.search(rf"Server {name} went to ERROR: Build of instance .* aborted: Disk info file is invalid", said), (
+        said
+    )
+    del topology["hosts"]["more"]["image"]
+    file.write_text(yaml.safe_dump(topology))
+    assert changes(*provision) == {("Make the cloud as planned", "localhost")}
+    assert [server.status for server in cloud.compute.servers(name=f"^{name}$")] == ["ACTIVE"]
+    assert changes("playbooks/provision.yml", "-e", "allow=delete") == {("Make the cloud as planned", "localhost")}
     assert names(cloud, the_plan.topology) == before
