@@ -258,7 +258,8 @@ def table(results: list[dict[str, Any]], guests: str) -> str:
 
     heads = [
         f"hosts ({guests})", "way", "all ACTIVE (s)", "x", "again (s)", "x", "teardown (s)", "x",
-        "requests: create, again, teardown", "between services: create", "CPU in the cloud: create (s)", "x", "runs",
+        "requests: create, again, teardown", "between services: create", "CPU in the cloud: create (s)", "x",
+        "of its guests (s)", "runs",
     ]  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for hosts in sorted({one["hosts"] for one in results}):
@@ -272,7 +273,8 @@ def table(results: list[dict[str, Any]], guests: str) -> str:
             requests = ", ".join(shown(median(results, hosts, way, phase, "client"), 0) for phase in PHASES)
             between = shown(median(results, hosts, way, "up", "services"), 0)
             runs = sum((one["hosts"], one["way"], one["phase"]) == (hosts, way, "up") for one in results)
-            cells = [str(hosts), title, *times, requests, between, *cell(way, "up", "cpu"), str(runs)]
+            booting = shown(median(results, hosts, way, "up", "guests"))
+            cells = [str(hosts), title, *times, requests, between, *cell(way, "up", "cpu"), booting, str(runs)]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
