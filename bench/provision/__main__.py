@@ -240,8 +240,10 @@ def one_run(
             if (there := found(cloud, case.name)) != goal:
                 raise SystemExit(f"{WAYS[way][0]}, {case.hosts} hosts, {phase}: not as planned\n{there}\n{goal}")
             results.append({"hosts": case.hosts, "way": way, "phase": phase, **numbers})
+            # later on, that of the guests which have ended is in it
+            cpu = f"  {numbers['cpu']:7.1f} s of CPU there" if phase == "up" else ""
             print(f"  {case.hosts:4} hosts  {WAYS[way][0]:28} {phase:6} {numbers['seconds']:8.1f} s  "
-                  f"{numbers['client']:5.0f} requests  {numbers['cpu']:7.1f} s of CPU there", flush=True)  # fmt: skip
+                  f"{numbers['client']:5.0f} requests{cpu}", flush=True)  # fmt: skip
 
 
 def median(results: list[dict[str, Any]], hosts: int, way: str, phase: str, what: str) -> float | None:
