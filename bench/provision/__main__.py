@@ -1,4 +1,4 @@
-"""Provision one topology in four ways on the local cloud, side by side; `make bench-provision` runs it."""
+"""Provision one topology in several ways on the local cloud, side by side; `make bench-provision` runs it."""
 
 from __future__ import annotations
 
@@ -64,8 +64,9 @@ class Case:
         if public is None:
             raise SystemExit("no key")
         texts = dict(zip(("up.sh", "down.sh"), rivals.script(self.plan, f"{self.key}.pub", EXTERNAL), strict=True))
-        plays = rivals.play(self.plan, f"{self.key}.pub", EXTERNAL)
-        texts |= dict(zip(("up.yml", "down.yml"), plays, strict=True))
+        for kind, wait in (("", False), ("-waits", True)):
+            plays = rivals.play(self.plan, f"{self.key}.pub", EXTERNAL, wait=wait)
+            texts |= dict(zip((f"up{kind}.yml", f"down{kind}.yml"), plays, strict=True))
         texts["stack.json"] = rivals.template(self.plan, public, EXTERNAL)
         texts["ansible.cfg"] = "[defaults]\n[connection]\npipelining = True\n"
         for name, text in texts.items():
@@ -103,6 +104,10 @@ class Case:
         """Return the command for a play of openstack.cloud modules."""
         return ["ansible-playbook", str(self.home / ("down.yml" if phase == "down" else "up.yml"))]
 
+    def play_waits(self, phase: str) -> list[str]:
+        """Return the command for the same play with the modules' default: each server is waited for."""
+        return ["ansible-playbook", str(self.home / ("down-waits.yml" if phase == "down" else "up-waits.yml"))]
+
     def script(self, phase: str) -> list[str] | None:
         """Return the command for the shell script; run again it would make everything twice, so it is not."""
         return None if phase == "again" else ["sh", str(self.home / f"{phase}.sh")]
@@ -113,6 +118,7 @@ WAYS: dict[str, tuple[str, Callable[[Case, str], list[str] | None]]] = {
     "bare": ("netorder's reconciler alone", Case.bare),
     "heat": ("Heat stack", Case.heat),
     "play": ("openstack.cloud play", Case.play),
+    "waits": ("openstack.cloud play, each server waited for", Case.play_waits),
     "script": ("`openstack` script", Case.script),
 }
 
@@ -122,7 +128,7 @@ def environment(case: Case, way: str) -> dict[str, str]:
     own = {"NETORDER_TOPOLOGY": str(case.file)}
     if way == "script":
         own |= {"PYTHONPATH": str(CLIENT), "PATH": f"{CLIENT / 'bin'}:{os.environ['PATH']}"}
-    if way == "play":
+    if way in {"play", "waits"}:
         own |= {"ANSIBLE_CONFIG": str(case.home / "ansible.cfg")}
     return {**os.environ, **own}
 
@@ -242,7 +248,7 @@ def one_run(
             results.append({"hosts": case.hosts, "way": way, "phase": phase, **numbers})
             # later on, that of the guests which have ended is in it
             cpu = f"  {numbers['cpu']:7.1f} s of CPU there" if phase == "up" else ""
-            print(f"  {case.hosts:4} hosts  {WAYS[way][0]:28} {phase:6} {numbers['seconds']:8.1f} s  "
+            print(f"  {case.hosts:4} hosts  {WAYS[way][0]:44} {phase:6} {numbers['seconds']:8.1f} s  "
                   f"{numbers['client']:5.0f} requests{cpu}", flush=True)  # fmt: skip
 
 
@@ -253,7 +259,7 @@ def median(results: list[dict[str, Any]], hosts: int, way: str, phase: str, what
 
 
 def table(results: list[dict[str, Any]], guests: str) -> str:
-    """Return the table of medians and ratios, in Markdown; ``x`` is ours (the playbook) divided by that way."""
+    """Return the table of medians and ratios, in Markdown; ``x`` is ours (the playbook, else the reconciler) divided by that way."""
 
     def shown(value: float | None, digits: int = 1) -> str:
         return "-" if value is None else f"{value:.{digits}f}"
@@ -265,9 +271,10 @@ def table(results: list[dict[str, Any]], guests: str) -> str:
     ]  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for hosts in sorted({one["hosts"] for one in results}):
+        ours = "ours" if median(results, hosts, "ours", "up", "seconds") else "bare"
 
-        def cell(way: str, phase: str, what: str, hosts: int = hosts) -> list[str]:
-            mine, its = median(results, hosts, "ours", phase, what), median(results, hosts, way, phase, what)
+        def cell(way: str, phase: str, what: str, hosts: int = hosts, ours: str = ours) -> list[str]:
+            mine, its = median(results, hosts, ours, phase, what), median(results, hosts, way, phase, what)
             return [shown(its), shown(mine / its if mine and its else None, 2)]
 
         for way, (title, _) in WAYS.items():
@@ -345,7 +352,7 @@ class Series:
     def one(self, case: Case, way: str, meter: Meter, cloud: Connection) -> None:
         """Measure a way at a size, unless it would take too long; a failure is told and the next goes on."""
         if self._limit and (guess := self.foretold(way, case.hosts)) > self._limit:
-            print(f"  {case.hosts:4} hosts  {WAYS[way][0]:28} left out: would take about {guess:.0f} s", flush=True)
+            print(f"  {case.hosts:4} hosts  {WAYS[way][0]:44} left out: would take about {guess:.0f} s", flush=True)
             return
         try:
             one_run(case, way, self._phases, meter, cloud, self.results)

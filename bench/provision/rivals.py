@@ -2,7 +2,8 @@
 
 Each takes the plan as ``netorder plan FILE --format json`` prints it, and makes the same networks, routers, groups,
 rules, ports, servers and floating IPs, under the same names. Each is written to its own advantage: the script and the
-play ask for all servers before they wait for any, and groups get their rules in one task where a module can.
+play ask for all servers before they wait for any, and groups get their rules in one task where a module can. The play
+is also written as the modules' documentation shows it, where each server is waited for.
 """
 
 from __future__ import annotations
@@ -148,8 +149,8 @@ def _deletions(plan: Plan) -> list[Words]:
 # --- a play of openstack.cloud modules ---
 
 
-def play(plan: Plan, public_key: str, external: str) -> tuple[str, str]:
-    """Return the plays that create and delete."""
+def play(plan: Plan, public_key: str, external: str, *, wait: bool = False) -> tuple[str, str]:
+    """Return the plays that create and delete; with ``wait`` (the module's default) one server after the other."""
     count = len(plan["hosts"])
 
     def task(name: str, module: str, arguments: Plan, items: list[Any]) -> Plan:
@@ -210,14 +211,14 @@ def play(plan: Plan, public_key: str, external: str) -> tuple[str, str]:
         present("Ports", "port", ports, network="{{ item.network }}", fixed_ips=[{"ip_address": "{{ item.address }}"}],
                 security_groups="{{ item.groups }}"),
         present("Servers", "server", servers, image="{{ item.image }}", flavor="{{ item.flavor }}",
-                key_name=key_name(plan), nics="{{ item.nics }}", auto_ip=False, wait=False),
+                key_name=key_name(plan), nics="{{ item.nics }}", auto_ip=False, wait=wait),
         {"name": "All active", "openstack.cloud.server_info": listed, "register": "found", "delay": 1, "retries": 900,
          "until": f"found.servers | selectattr('status', 'eq', 'ACTIVE') | length == {count}"},
         task("Floating IPs", "floating_ip", {"server": named, "network": external, "fixed_address":
              "{{ item.address }}", "state": "present"}, floating),
     ]  # fmt: skip
     delete = [
-        absent("Servers", "server", servers, delete_ips=True, wait=False),
+        absent("Servers", "server", servers, delete_ips=True, wait=wait),
         {"name": "None left", "openstack.cloud.server_info": listed, "register": "found", "delay": 1, "retries": 900,
          "until": "found.servers | length == 0"},
         absent("Ports", "port", ports),
