@@ -259,7 +259,10 @@ def median(results: list[dict[str, Any]], hosts: int, way: str, phase: str, what
 
 
 def table(results: list[dict[str, Any]], guests: str) -> str:
-    """Return the table of medians and ratios, in Markdown; ``x`` is ours (the playbook, else the reconciler) divided by that way."""
+    """Return the table of medians and ratios, in Markdown.
+
+    ``x`` is ours (the playbook; the reconciler where that was not run) divided by that way.
+    """
 
     def shown(value: float | None, digits: int = 1) -> str:
         return "-" if value is None else f"{value:.{digits}f}"
