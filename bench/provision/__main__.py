@@ -100,13 +100,9 @@ class Case:
         action = "down" if phase == "down" else "up"
         return [sys.executable, str(HERE / "heat.py"), action, self.name, str(self.home / "stack.json")]
 
-    def play(self, phase: str) -> list[str]:
-        """Return the command for a play of openstack.cloud modules."""
-        return ["ansible-playbook", str(self.home / ("down.yml" if phase == "down" else "up.yml"))]
-
-    def play_waits(self, phase: str) -> list[str]:
-        """Return the command for the same play with the modules' default: each server is waited for."""
-        return ["ansible-playbook", str(self.home / ("down-waits.yml" if phase == "down" else "up-waits.yml"))]
+    def play(self, phase: str, kind: str = "") -> list[str]:
+        """Return the command for a play of openstack.cloud modules; "-waits": the kind that waits for each server."""
+        return ["ansible-playbook", str(self.home / f"{'down' if phase == 'down' else 'up'}{kind}.yml")]
 
     def script(self, phase: str) -> list[str] | None:
         """Return the command for the shell script; run again it would make everything twice, so it is not."""
@@ -118,9 +114,10 @@ WAYS: dict[str, tuple[str, Callable[[Case, str], list[str] | None]]] = {
     "bare": ("netorder's reconciler alone", Case.bare),
     "heat": ("Heat stack", Case.heat),
     "play": ("openstack.cloud play", Case.play),
-    "waits": ("openstack.cloud play, each server waited for", Case.play_waits),
+    "waits": ("openstack.cloud play, each server waited for", lambda case, phase: case.play(phase, "-waits")),
     "script": ("`openstack` script", Case.script),
 }
+WIDTH = max(len(title) for title, _ in WAYS.values())
 
 
 def environment(case: Case, way: str) -> dict[str, str]:
@@ -248,7 +245,7 @@ def one_run(
             results.append({"hosts": case.hosts, "way": way, "phase": phase, **numbers})
             # later on, that of the guests which have ended is in it
             cpu = f"  {numbers['cpu']:7.1f} s of CPU there" if phase == "up" else ""
-            print(f"  {case.hosts:4} hosts  {WAYS[way][0]:44} {phase:6} {numbers['seconds']:8.1f} s  "
+            print(f"  {case.hosts:4} hosts  {WAYS[way][0]:{WIDTH}} {phase:6} {numbers['seconds']:8.1f} s  "
                   f"{numbers['client']:5.0f} requests{cpu}", flush=True)  # fmt: skip
 
 
@@ -355,7 +352,7 @@ class Series:
     def one(self, case: Case, way: str, meter: Meter, cloud: Connection) -> None:
         """Measure a way at a size, unless it would take too long; a failure is told and the next goes on."""
         if self._limit and (guess := self.foretold(way, case.hosts)) > self._limit:
-            print(f"  {case.hosts:4} hosts  {WAYS[way][0]:44} left out: would take about {guess:.0f} s", flush=True)
+            print(f"  {case.hosts:4} hosts  {WAYS[way][0]:{WIDTH}} left out: about {guess:.0f} s", flush=True)
             return
         try:
             one_run(case, way, self._phases, meter, cloud, self.results)
