@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 # Heat starts only when it is asked for; its packages are 54 MB of 1.65 GB, byte code included.
 PACKAGES = """
 systemd-standalone-sysusers ca-certificates iproute2 iputils-ping ethtool procps kmod openssh-client nftables sudo
-e2fsprogs mariadb-server rabbitmq-server memcached python3-mysqldb python3-pymysql
+e2fsprogs mariadb-server rabbitmq-server memcached python3-mysqldb python3-pymysql python3-sqlalchemy-ext
 python3-memcache keystone glance-common placement-common nova-common neutron-common heat-common
 uwsgi-core uwsgi-plugin-python3
 python3-openstackclient ovn-central ovn-host openvswitch-switch
