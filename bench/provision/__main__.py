@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 WORK = ROOT / "build" / "bench-provision-work"
 CLIENT = ROOT / "build" / "bench-provision"  # where make puts the `openstack` command
+CLIENT_WAYS = {"stack", "script"}  # they use that command
+HEAT_WAYS = {"heat", "stack"}
 PHASES = ("up", "again", "down")
 # A netorder run that finds something to do waits while the topology's newest resource is younger than 15 s. So that it
 # need not, and all are alike, every way pauses so long (s) before its teardown, which is not timed; and before its
@@ -100,6 +102,12 @@ class Case:
         action = "down" if phase == "down" else "up"
         return [sys.executable, str(HERE / "heat.py"), action, self.name, str(self.home / "stack.json")]
 
+    def stack(self, phase: str) -> list[str]:
+        """Return the command for a Heat stack as a user types it, with what the client takes unless told otherwise."""
+        verb = {"up": "create", "again": "update", "down": "delete"}[phase]
+        options = ["--yes"] if phase == "down" else ["--template", str(self.home / "stack.json")]
+        return ["openstack", "stack", verb, "--wait", *options, self.name]
+
     def play(self, phase: str, kind: str = "") -> list[str]:
         """Return the command for a play of openstack.cloud modules; "-waits": the kind that waits for each server."""
         return ["ansible-playbook", str(self.home / f"{'down' if phase == 'down' else 'up'}{kind}.yml")]
@@ -112,7 +120,8 @@ class Case:
 WAYS: dict[str, tuple[str, Callable[[Case, str], list[str] | None]]] = {
     "ours": ("netorder, its playbook", Case.playbook),
     "bare": ("netorder's reconciler alone", Case.bare),
-    "heat": ("Heat stack", Case.heat),
+    "heat": ("Heat stack through its API", Case.heat),
+    "stack": ("Heat stack, `openstack stack`", Case.stack),
     "play": ("openstack.cloud play", Case.play),
     "waits": ("openstack.cloud play, each server waited for", lambda case, phase: case.play(phase, "-waits")),
     "script": ("`openstack` script", Case.script),
@@ -123,7 +132,7 @@ WIDTH = max(len(title) for title, _ in WAYS.values())
 def environment(case: Case, way: str) -> dict[str, str]:
     """Return the environment of a way: the CLI has packages of its own, the play Ansible's defaults with pipelining."""
     own = {"NETORDER_TOPOLOGY": str(case.file)}
-    if way == "script":
+    if way in CLIENT_WAYS:
         own |= {"PYTHONPATH": str(CLIENT), "PATH": f"{CLIENT / 'bin'}:{os.environ['PATH']}"}
     if way in {"play", "waits"}:
         own |= {"ANSIBLE_CONFIG": str(case.home / "ansible.cfg")}
@@ -326,9 +335,9 @@ def the_cloud(ways: list[str]) -> Cloud:
     local = Cloud(base, os.environ.get("LOCALCLOUD_NAME") or "default")
     if local.pid() is None:
         raise SystemExit(f"{local.entry} is down; mend: make cloud-up")
-    if "heat" in ways and local.parameters().get("heat") != "true":
-        raise SystemExit("the cloud runs without Heat; mend: LOCALCLOUD_HEAT=yes make cloud-up, or --ways without heat")
-    if "script" in ways and shutil.which("openstack", path=str(CLIENT / "bin")) is None:
+    if HEAT_WAYS & {*ways} and local.parameters().get("heat") != "true":
+        raise SystemExit("the cloud runs without Heat; mend: LOCALCLOUD_HEAT=yes make cloud-up, or --ways without it")
+    if CLIENT_WAYS & {*ways} and shutil.which("openstack", path=str(CLIENT / "bin")) is None:
         raise SystemExit(f"{CLIENT} has no openstack command; mend: make build/bench-provision")
     return local
 
