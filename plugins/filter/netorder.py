@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from netorder.access import shut_out
 from netorder.drift import as_json, as_table, drift, of_text, out_of_reach
 from netorder.expect import report
 
@@ -54,4 +55,5 @@ class FilterModule:
             "netorder_drift_text": netorder_drift_text,
             "netorder_of_text": of_text,
             "netorder_out_of_reach": out_of_reach,
+            "netorder_shut_out": shut_out,
         }

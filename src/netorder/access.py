@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 import subprocess
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netorder import times
 from netorder.cloud import CloudError
+from netorder.expect import SSH
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from netorder.model import Host, Plan
     from netorder.reconcile import HostFacts
 
-__all__ = ["known_hosts", "public_key", "remove", "ssh_config", "write"]
+__all__ = ["known_hosts", "public_key", "remove", "shut_out", "ssh_config", "write"]
 
 # ssh binds a socket of this path plus 17 characters; the kernel's limit is 108 (Linux) or 104 (elsewhere) with the NUL.
 # A directory of the user's own that is short whatever this repository's path, and that nobody else can write to.
@@ -53,6 +56,28 @@ def _ssh_keygen(*arguments: str) -> str:
             f"SSH key {arguments[-1]}: ssh-keygen says: {reason}. A pass phrase? Put its .pub beside it."
         ) from None
     return done.stdout
+
+
+def shut_out(sources: Collection[str], address: str) -> str:
+    """Return why SSH from this machine may not get in at ``address``; nothing where that is not known.
+
+    ``sources`` are the prefixes from which it is let in; none: nothing is asked. Where address translation in between
+    makes another source address of this machine's own, the reason need not hold.
+    """
+    if not sources:
+        return ""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # connecting sends nothing, it looks up the route
+        try:
+            probe.connect((address, SSH))
+        except OSError as error:
+            return f"this machine has no way to {address}: {error.strerror}"
+        own = ip_address(probe.getsockname()[0])
+    if any(own in ip_network(source) for source in sources):
+        return ""
+    return (
+        f"SSH is let in from {', '.join(sources)}, and this machine asks from {own}: unless that is translated in"
+        " between, add it to the topology's `allow`, or run from where it is let in"
+    )
 
 
 def known_hosts(plan: Plan, hosts: Mapping[str, HostFacts]) -> str:

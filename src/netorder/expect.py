@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from netorder.model import Host
     from netorder.reach import Matrix
 
-__all__ = ["SSH", "Probe", "Way", "from_inside", "from_outside", "listens_on", "report", "route_demonstration"]
+__all__ = [
+    "SSH",
+    "Probe",
+    "Way",
+    "from_inside",
+    "from_outside",
+    "listens_on",
+    "report",
+    "route_demonstration",
+    "ssh_sources",
+]
 
 SSH = 22
 _ANY = {False: "0.0.0.0", True: "::"}  # noqa: S104 - by whether it is IPv6; a security group is before it
@@ -89,10 +99,15 @@ def from_outside(matrix: Matrix, host: Host) -> tuple[Probe, ...]:
     found: list[Probe] = []
     for port in sorted({SSH, _UNUSED} | services):
         world = matrix.verdict(OUTSIDE, host.name, "tcp", port) == "open"
-        if (matrix.open_to_some(host.name, "tcp", port) and not world) or (world and port not in listening):
+        if (matrix.sources(host.name, "tcp", port) and not world) or (world and port not in listening):
             continue
         found.append(Probe(host.name, host.ports[0].addresses[0], port, open=world))
     return tuple(found)
+
+
+def ssh_sources(matrix: Matrix, host: Host) -> tuple[str, ...]:
+    """List the IPv4 prefixes from which SSH is let in at ``host``'s floating address; none if that is no way in."""
+    return () if host.way_in != () or not host.floating_ip else matrix.sources(host.name, "tcp", SSH)
 
 
 def route_demonstration(matrix: Matrix, host: Host) -> tuple[Way, ...]:

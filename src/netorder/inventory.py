@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from netorder.expect import from_inside, from_outside, listens_on, route_demonstration
+from netorder.expect import from_inside, from_outside, listens_on, route_demonstration, ssh_sources
 from netorder.model import IPV4, IPV6
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def host_vars(matrix: Matrix, host: Host, ssh_config: Path) -> dict[str, Any]:
         "netorder_network": host.ports[0].network,
         "netorder_floating_ip": host.floating_ip,
         "netorder_way_in": None if host.way_in is None else list(host.way_in),
+        "netorder_ssh_sources": list(ssh_sources(matrix, host)),
         "netorder_depth": None if host.way_in is None else len(host.way_in),
         "netorder_routes": [asdict(route) for route in host.routes],
         "netorder_given_routes": given,

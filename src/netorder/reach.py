@@ -190,14 +190,16 @@ class Matrix:
         }
         return sorted(found, key=lambda one: (one[0], one[1] or 0, one[2] or 0))
 
-    def open_to_some(self, host: str, protocol: str, port: int) -> bool:
-        """Tell whether some IPv4 rule lets ``port`` in, be it from everybody or from one prefix only."""
-        return any(
-            rule.ethertype == "IPv4"
+    def sources(self, host: str, protocol: str, port: int) -> tuple[str, ...]:
+        """List the prefixes from which IPv4 rules let ``port`` in, each once, in the order of the rules."""
+        found = [
+            rule.remote_cidr or "0.0.0.0/0"
+            for rule in self._rules(host, "ingress")
+            if rule.ethertype == "IPv4"
             and rule.protocol in (None, protocol)
             and (rule.port_min is None or rule.port_min <= port <= (rule.port_max or 0))
-            for rule in self._rules(host, "ingress")
-        )
+        ]
+        return tuple(dict.fromkeys(found))
 
     def verdict(self, source: str, destination: str, protocol: str, port: int | None = None) -> str:
         """Return ``open``, ``closed`` or ``no route``."""

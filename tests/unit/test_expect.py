@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from netorder.expect import Probe, Way, from_inside, from_outside, listens_on, report, route_demonstration
+from netorder.expect import (
+    Probe,
+    Way,
+    from_inside,
+    from_outside,
+    listens_on,
+    report,
+    route_demonstration,
+    ssh_sources,
+)
 from netorder.model import (
     Host,
     Network,
@@ -178,6 +187,16 @@ def test_what_is_open_to_some_prefix_outside_is_not_asked(rule: Rule) -> None:
     """Whether we are in that prefix is unknown, so neither answer is wrong."""
     plan = dataclasses.replace(PLAN, security_groups=(group("front", rule), *PLAN.security_groups[1:]))
     assert 22 not in [probe.port for probe in from_outside(Matrix(plan), FRONT)]
+
+
+def test_who_is_let_in_by_ssh_from_outside() -> None:
+    """Each prefix once; nobody where another host or nothing is the way in."""
+    rules = [tcp(22, "192.0.2.0/24"), tcp(80), Rule("ingress", "IPv4", None, None, None, "192.0.2.0/24")]
+    plan = dataclasses.replace(PLAN, security_groups=(group("front", *rules), *PLAN.security_groups[1:]))
+    assert ssh_sources(Matrix(plan), FRONT) == ("192.0.2.0/24",)
+    assert ssh_sources(Matrix(PLAN), FRONT) == ("0.0.0.0/0",)
+    assert ssh_sources(Matrix(PLAN), BACK) == ()
+    assert ssh_sources(Matrix(plan), dataclasses.replace(FRONT, way_in=("back",))) == ()
 
 
 def test_the_demonstration_asks_what_the_route_makes_reachable() -> None:
