@@ -100,10 +100,10 @@ molecule: setup cloud ## create, converge, verify, reboot, a second run, destroy
 ifdef LOCAL
 # A dozen runs and looks: with emulated virtual machines half an hour.
 REPAIR := $(AS_ROOT) env LOCALCLOUD_GUESTS=container LOCALCLOUD_NAME=repair $(PYTHON) -m localcloud
-repair: setup ## what a run mends after a hand or a kill -9, what drift names: on a local cloud of its own, in containers
+repair: setup ## what a run mends after a hand or a kill -9, what drift names, redeploys: on a local cloud of its own, in containers
 	trap '$(REPAIR) clean' EXIT; $(REPAIR) up; OS_CLOUD=netorder-local-repair $(MOLECULE) --scenario-name repair
 else
-repair: setup ## what a run mends after a hand or a kill -9, what drift names
+repair: setup ## what a run mends after a hand or a kill -9, what drift names, redeploys
 	$(MOLECULE) --scenario-name repair
 endif
 

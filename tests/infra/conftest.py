@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from netorder.model import Host, Plan
 
+    # what the fixture `on` gives
+    On = Callable[[Host | str], testinfra.host.Host]
+
 ROOT = Path(__file__).parents[2]
 TOPOLOGY = Path(os.environ.get("NETORDER_TOPOLOGY") or ROOT / "topologies/calculator.yml").resolve()
 PLAN = plan(load(TOPOLOGY))
@@ -55,7 +58,7 @@ def cloud() -> openstack.connection.Connection:
 
 
 @pytest.fixture(scope="session")
-def on() -> Callable[[Host | str], testinfra.host.Host]:
+def on() -> On:
     """Give a function from a planned host, or its name, to a testinfra host; commands run as root there."""
     hosts: dict[str, testinfra.host.Host] = {}
 

@@ -13,11 +13,11 @@ ROOT = Path(__file__).parents[2]
 PLAYBOOK_SECONDS = 900
 
 
-def environment() -> dict[str, str]:
+def environment(root: Path = ROOT) -> dict[str, str]:
     """Return ours, with the repository's own ansible.cfg: molecule sets one that it wrote."""
     ours = {
         **os.environ,
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_CONFIG": str(root / "ansible.cfg"),
         "ANSIBLE_FORCE_COLOR": "0",
         "ANSIBLE_NOCOLOR": "1",
     }
@@ -26,12 +26,12 @@ def environment() -> dict[str, str]:
     return ours
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a playbook to its end, whatever that is."""
+def run(*arguments: str, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run a playbook of the repository at ``root`` to its end, whatever that is."""
     return subprocess.run(
         ["ansible-playbook", *arguments],
-        cwd=ROOT,
-        env=environment(),
+        cwd=root,
+        env=environment(root),
         capture_output=True,
         text=True,
         timeout=PLAYBOOK_SECONDS,

@@ -11,10 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import testinfra
-
-    from netorder.model import Host
-
-    On = Callable[[Host | str], testinfra.host.Host]
+    from conftest import On
 
 BOOT_SECONDS = 300
 

@@ -14,14 +14,10 @@ import yaml
 from playbooks import ROOT, changes, drift, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import openstack
-    import testinfra
+    from conftest import On
 
-    from netorder.model import Host, Plan
-
-    On = Callable[[Host | str], testinfra.host.Host]
+    from netorder.model import Plan
 
 # All that a run might touch: files with their times, what is in force, since when the services run.
 INSIDE = """

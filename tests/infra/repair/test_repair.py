@@ -24,11 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import openstack
-    import testinfra
+    from conftest import On
 
-    from netorder.model import Host, Plan
-
-    On = Callable[[Host | str], testinfra.host.Host]
+    from netorder.model import Plan
 
 # The header of a qcow2 disk of 1 MiB (qemu's docs/interop/qcow2.rst) whose L1 table cannot be; Glance takes it.
 HEADER = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 16, 1 << 20, 0, 1, (3 << 16) + 1, 1 << 16, 1, 0, 0)
@@ -61,6 +59,13 @@ def names(cloud: openstack.connection.Connection, topology: str) -> Counter[tupl
     return found
 
 
+def close_connections(the_plan: Plan) -> None:
+    """Have SSH ask anew: what is open goes on through a new rule, and takes a minute to notice that nobody answers."""
+    config = ROOT / ".netorder" / the_plan.topology / "ssh_config"
+    for host in the_plan.hosts:
+        subprocess.run(["ssh", "-F", config, "-O", "exit", host.name], stderr=subprocess.DEVNULL, check=False)
+
+
 def test_a_route_deleted_and_a_service_stopped_by_hand_come_back(on: On, the_plan: Plan) -> None:
     """The run repairs these two and nothing else, although the services are out of reach until the route is back.
 
@@ -69,9 +74,7 @@ def test_a_route_deleted_and_a_service_stopped_by_hand_come_back(on: On, the_pla
     on("sum").check_output("systemctl stop netorder-sum")
     on("calculator").check_output("ip route del 192.168.2.0/24")
     behind = ("sum", "sub", "mul", "div")
-    for host in behind:  # what is open takes a minute to notice that nobody answers
-        config = ROOT / ".netorder" / the_plan.topology / "ssh_config"
-        subprocess.run(["ssh", "-F", config, "-O", "exit", host], stderr=subprocess.DEVNULL, check=False)
+    close_connections(the_plan)
     assert changes("site.yml", "--check") == {
         ("static_routes : Keep the static routes", "calculator"),
         *(("Say what is left out of this check run", host) for host in behind),
@@ -138,7 +141,6 @@ def test_a_host_whose_image_is_bad_is_told_in_novas_words_and_made_anew_from_a_g
         cloud.image.delete_image(image)
     name = f"{the_plan.topology}-more"
     said = done.stdout + done.stderr
-    said = done.stdout + done.stderr
     assert done.returncode == 2, said
     assert re.search(rf"Server {name} went to ERROR: Build of instance .* aborted: Disk info file is invalid", said), (
         said
@@ -149,3 +151,23 @@ def test_a_host_whose_image_is_bad_is_told_in_novas_words_and_made_anew_from_a_g
     assert [server.status for server in cloud.compute.servers(name=f"^{name}$")] == ["ACTIVE"]
     assert changes("playbooks/provision.yml", "-e", "allow=delete") == {("Make the cloud as planned", "localhost")}
     assert names(cloud, the_plan.topology) == before
+
+
+def test_a_machine_that_ssh_does_not_let_in_is_told_who_is(the_plan: Plan, tmp_path: Path) -> None:
+    """What stands in the way is the topology's own rule, which no waiting changes."""
+    topology = yaml.safe_load(Path(environment()["NETORDER_TOPOLOGY"]).read_text())
+    topology["allow"][0]["tcp"].remove(22)
+    topology["allow"].append({"from": "203.0.113.0/24", "to": "calculator", "tcp": 22})
+    file = tmp_path / "topology.yml"
+    file.write_text(yaml.safe_dump(topology))
+    assert changes("playbooks/provision.yml", "-e", f"topology={file}") == {("Make the cloud as planned", "localhost")}
+    close_connections(the_plan)
+    done = run("playbooks/configure.yml", "--check", "-e", f"topology={file}")
+    assert changes("playbooks/provision.yml") == {("Make the cloud as planned", "localhost")}
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 2, said
+    assert re.search(
+        r"calculator does not answer: [^;]*timed out; SSH is let in from 203\.0\.113\.0/24, and this machine asks from",
+        said,
+    ), said
+    assert changes("site.yml") == set()

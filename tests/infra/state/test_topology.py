@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import testinfra
+    from conftest import On
 
     from netorder.model import Host, Plan
-
-    On = Callable[[Host | str], testinfra.host.Host]
 
 # On the host: try all connections at once, print those that were accepted. Guests have Python, and need have no nc.
 CONNECT = """
