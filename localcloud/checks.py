@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import ipaddress
 import json
@@ -12,6 +13,7 @@ import re
 import shutil
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +22,12 @@ from localcloud.build import KEYRING
 from localcloud.machine import run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from localcloud.cloud import Cloud
 
 MEMORY_NEEDED, DISK_NEEDED = 6 * 2**30, 8 * 2**30  # bytes: five guests and their services; the caches and the state
+CHOOSING = Path("/run/netorder-localcloud.lock")  # one for the machine: clouds of different directories share addresses
 
 
 def routes() -> list[tuple[ipaddress.IPv4Network, str]]:
@@ -32,6 +37,14 @@ def routes() -> list[tuple[ipaddress.IPv4Network, str]]:
         for route in json.loads(run("ip", "-4", "-json", "route", "show", "table", "all") or "[]")
         if route["dst"] != "default" and route.get("type") not in ("broadcast", "local")
     ]
+
+
+@contextmanager
+def choosing_net() -> Iterator[None]:
+    """Keep other starts on this machine, whoever's, from choosing until what was chosen is in use."""
+    with CHOOSING.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def pick_net(cloud: Cloud) -> dict[str, str]:

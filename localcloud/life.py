@@ -36,7 +36,7 @@ def up(cloud: Cloud, guests: str, workers: str, heat: bool, log: Log) -> None:
         raise CloudError(f"LOCALCLOUD_API_WORKERS={workers}: must be a number from 1 to {MOST_WORKERS}")
     checks.preflight(cloud)
     with cloud.locked():
-        net = checks.pick_net(cloud)
+        checks.pick_net(cloud)  # where there is none, that is told now
         if cloud.pid() is not None:
             _refuse_other_guests(cloud, guests)
             if heat and cloud.parameters().get("heat") != "true":
@@ -54,16 +54,18 @@ def up(cloud: Cloud, guests: str, workers: str, heat: bool, log: Log) -> None:
             log("fresh state ready")
         else:
             _refuse_other_guests(cloud, guests)
-        values = {
-            **_parameters(cloud, lower, net, guests), "workers": workers, "heat": "true" if heat else "false"
-        }  # fmt: skip
         if fresh:
             shutil.rmtree(cloud.home / "upper", ignore_errors=True)  # of a start that was interrupted here
             machine.run("cp", "-a", str(ready / "upper"), str(cloud.home))
         clock = checks.tsc_khz()
         (cloud.shared / "guest" / "guest.json").unlink(missing_ok=True)
         try:
-            machine.start(cloud, lower, values)
+            with checks.choosing_net():
+                net = checks.pick_net(cloud)
+                values = {
+                    **_parameters(cloud, lower, net, guests), "workers": workers, "heat": "true" if heat else "false"
+                }  # fmt: skip
+                machine.start(cloud, lower, values)
             with ThreadPoolExecutor(1) as pool:
                 building = pool.submit(_provide_guest, cloud, lower, guests, clock, log)
                 machine.wait_ready(cloud, log, building)

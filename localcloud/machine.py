@@ -87,7 +87,7 @@ def _join_network(cloud: Cloud, values: dict[str, str]) -> None:
     run("ip", "addr", "add", f"{values['host_ip']}/30", "dev", cloud.link)
     run("ip", "link", "set", cloud.link, "up")
     external = str(ipaddress.ip_network(f"{values['gateway']}/24", strict=False))
-    run("ip", "route", "replace", external, "via", values["ip"], "dev", cloud.link, "src", values["host_ip"])
+    run("ip", "route", "add", external, "via", values["ip"], "dev", cloud.link, "src", values["host_ip"])
 
 
 def entering(pid: int) -> list[str]:

@@ -28,19 +28,21 @@ DOWN = 3  # the status of `localcloud status`
 
 @pytest.fixture(scope="module")
 def cloud():
-    """Start a second cloud of this checkout from an empty state, by two commands at once."""
-    running = Running(NAME, "container")
-    assert not running.cloud.home.exists(), f"{running.cloud.home} is there: LOCALCLOUD_NAME={NAME} make cloud-clean"
-    both = [
+    """Start a second cloud of this checkout from an empty state, by two commands at once, and beside it a third."""
+    running, running.beside = Running(NAME, "container"), Running(f"{NAME}-beside", "fake")
+    for one in (running, running.beside):
+        assert not one.cloud.home.exists(), f"{one.cloud.home} is there: mend: remove it, or make cloud-clean"
+    starts = [
         subprocess.Popen(
-            [sys.executable, "-m", "localcloud", "up"], cwd=ROOT, env=running.environment, text=True,
+            [sys.executable, "-m", "localcloud", "up"], cwd=ROOT, env=one.environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
-        for _ in range(2)
+        for one in (running, running, running.beside)
     ]  # fmt: skip
-    running.said = [one.communicate(timeout=900) for one in both]
-    running.statuses = [one.returncode for one in both]
+    running.said = [one.communicate(timeout=900) for one in starts]
+    running.statuses = [one.returncode for one in starts]
     yield running
+    running.beside.command("clean")
     running.command("clean")
 
 
@@ -81,12 +83,26 @@ def living_in(namespaces):
 
 def test_two_starts_at_once_are_one(cloud):
     """Both succeed; the second waits, says so, and finds it up; beside another cloud's addresses."""
-    assert cloud.statuses == [0, 0], cloud.said
-    text = "".join(out + err for out, err in cloud.said)
+    assert cloud.statuses[:2] == [0, 0], cloud.said
+    text = "".join(out + err for out, err in cloud.said[:2])
     assert text.count("another command works on this cloud") == 1
     assert text.count("up already") == 1
     assert cloud.well()
     assert api_versions(cloud) > 0
+
+
+def test_one_started_at_the_same_time_has_addresses_of_its_own(cloud):
+    """Chosen and taken in one: both answer, and each prefix of floating IPs leads to its own cloud."""
+    beside = cloud.beside
+    assert cloud.statuses[2] == 0, cloud.said[2]
+    try:
+        gateways = [one.cloud.parameters()["gateway"] for one in (cloud, beside)]
+        ways = [json.loads(output("ip", "-json", "route", "get", gateway))[0]["dev"] for gateway in gateways]
+        assert len({*gateways}) == 2
+        assert ways == [cloud.cloud.link, beside.cloud.link]
+        assert min(api_versions(cloud), api_versions(beside)) > 0
+    finally:
+        beside.done("clean")
 
 
 def test_a_third_finds_it_up(cloud):
