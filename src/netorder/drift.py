@@ -21,13 +21,16 @@ __all__ = ["as_json", "as_table", "drift", "of_text", "out_of_reach"]
 
 _CLOUD = "cloud"
 _NOTHING = "-"
+# What the way to a host is made of in the cloud: what it shares with others, and what is its own.
+_SHARED = frozenset({"network", "subnet", "router", "router interface"})
+_OWN = frozenset({"port", "security group"})
 
 
 def out_of_reach(hosts: Mapping[str, Mapping[str, Any]], host: str, changes: Iterable[Mapping[str, Any]] = ()) -> str:
     """Return why nobody can connect to ``host`` before a run has mended what it would mend; nothing if none is known.
 
-    ``hosts`` are Ansible's variables of all hosts, ``changes`` what provisioning would do. Routes that would change on
-    the way are a reason only for one that did not answer (``netorder_unanswered``).
+    ``hosts`` are Ansible's variables of all hosts, ``changes`` what provisioning would do. What may or may not be on
+    the way, or close it, is a reason only for one that did not answer (``netorder_unanswered``).
     """
     way_in = hosts[host].get("netorder_way_in")
     if way_in is None:
@@ -42,10 +45,20 @@ def out_of_reach(hosts: Mapping[str, Mapping[str, Any]], host: str, changes: Ite
             return f"{prefix}its server is {server['status']}"
         if one in floating:
             return f"{prefix}its floating IP is not as planned"
-    if hosts[host].get("netorder_unanswered"):
-        for one in way_in:
-            if hosts[one].get("__static_routes", {}).get("changed"):
-                return f"no answer: it is reached through {one}, whose routes are not as planned"
+    return _no_answer(hosts, host, changes) if hosts[host].get("netorder_unanswered") else ""
+
+
+def _no_answer(hosts: Mapping[str, Mapping[str, Any]], host: str, changes: Iterable[Mapping[str, Any]]) -> str:
+    """Return what may be why ``host`` does not answer, and would be mended; nothing if that is not known."""
+    way_in = hosts[host]["netorder_way_in"]
+    for one in way_in:
+        if hosts[one].get("__static_routes", {}).get("changed"):
+            return f"no answer: it is reached through {one}, whose routes are not as planned"
+    own = {f"{hosts[one]['netorder_topology']}-{one}" for one in (*way_in, host)}
+    for change in changes:
+        kind, name = change["kind"], change["name"]
+        if kind in _SHARED or (kind in _OWN and name.partition(".")[0] in own):
+            return f"no answer, and {kind} {name} is not as planned"
     return ""
 
 

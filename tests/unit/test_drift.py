@@ -20,7 +20,7 @@ def hosts(**more: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "front": {"netorder_way_in": []},
         "sealed": {"netorder_way_in": None},
     }
-    running = {"openstack": {"status": "ACTIVE"}, "netorder_findings": [OK]}
+    running = {"openstack": {"status": "ACTIVE"}, "netorder_topology": "t", "netorder_findings": [OK]}
     return {name: running | its | more.get(name, {}) for name, its in plain.items()}
 
 
@@ -144,6 +144,29 @@ def test_routes_on_the_way_are_a_reason_for_one_that_does_not_answer() -> None:
     assert not out_of_reach(hosts(back={"netorder_unanswered": "timed out"}), "back")
     answer = out_of_reach(hosts(front=unrouted, back={"netorder_unanswered": "timed out"}), "back")
     assert answer == "no answer: it is reached through front, whose routes are not as planned"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "reason"),
+    [
+        ("security group", "t-front", True),
+        ("security group", "t-back", True),
+        ("security group", "t-bac", False),
+        ("port", "t-back.net2", True),
+        ("port", "t-other", False),
+        ("router interface", "t-rt2.net2", True),
+        ("subnet", "t-net2", True),
+        ("server", "t-other", False),
+    ],
+)
+def test_what_the_cloud_has_wrong_on_the_way_is_a_reason_for_one_that_does_not_answer(
+    kind: str, name: str, reason: bool
+) -> None:
+    """Its own rules and ports, those of the hosts before it, and what may be the way of all."""
+    silent = {"netorder_unanswered": "timed out"}
+    expected = f"no answer, and {kind} {name} is not as planned" if reason else ""
+    assert out_of_reach(hosts(back=silent), "back", [change(kind, name, "update")]) == expected
+    assert not out_of_reach(hosts(), "back", [change(kind, name, "update")])
 
 
 def test_a_file_is_compared_line_by_line() -> None:

@@ -163,7 +163,13 @@ def test_a_machine_that_ssh_does_not_let_in_is_told_who_is(the_plan: Plan, tmp_p
     assert changes("playbooks/provision.yml", "-e", f"topology={file}") == {("Make the cloud as planned", "localhost")}
     close_connections(the_plan)
     done = run("playbooks/configure.yml", "--check", "-e", f"topology={file}")
+    # the topology that lets us in is not the cloud's: a preview of it says whom it cannot look into
+    preview = changes("site.yml", "--check")
     assert changes("playbooks/provision.yml") == {("Make the cloud as planned", "localhost")}
+    assert preview == {
+        ("Make the cloud as planned", "localhost"),
+        *(("Say what is left out of this check run", host.name) for host in the_plan.hosts),
+    }
     said = " ".join((done.stdout + done.stderr).split())
     assert done.returncode == 2, said
     assert re.search(
