@@ -38,7 +38,6 @@ WORK = ROOT / "build" / "bench-provision-work"
 CLIENT = ROOT / "build" / "bench-provision"  # where make puts the `openstack` command
 CLIENT_WAYS = {"stack", "script"}  # they use that command
 HEAT_WAYS = {"heat", "stack"}
-OUR_WAYS = {"ours", "bare"}
 PHASES = ("up", "again", "down")
 # A netorder run that finds something to do waits while the topology's newest resource is younger than 15 s. So that it
 # need not, and all are alike, every way pauses so long (s) before its teardown, which is not timed; and before its
@@ -49,14 +48,12 @@ EXTERNAL = "public"
 
 @dataclass
 class Case:
-    """One size: the topology's files, its plan, that of the ways which are not ours, and how each way is run."""
+    """One size: the topology's files, its plan, and how each way is run."""
 
     hosts: int
-    shared: bool = False
     home: Path = field(init=False)
     name: str = field(init=False)
     plan: dict[str, Any] = field(init=False)
-    theirs: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
         self.name = f"bench{self.hosts}"
@@ -65,15 +62,14 @@ class Case:
         self.file.write_text(topology(self.name, self.hosts), encoding="utf-8")
         command = [sys.executable, "-m", "netorder", "plan", str(self.file), "--format", "json"]
         self.plan = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        self.theirs = rivals.shared(self.plan) if self.shared else self.plan
         public = access.public_key(self.key, make=True)
         if public is None:
             raise SystemExit("no key")
-        texts = dict(zip(("up.sh", "down.sh"), rivals.script(self.theirs, f"{self.key}.pub", EXTERNAL), strict=True))
+        texts = dict(zip(("up.sh", "down.sh"), rivals.script(self.plan, f"{self.key}.pub", EXTERNAL), strict=True))
         for kind, wait in (("", False), ("-waits", True)):
-            plays = rivals.play(self.theirs, f"{self.key}.pub", EXTERNAL, wait=wait)
+            plays = rivals.play(self.plan, f"{self.key}.pub", EXTERNAL, wait=wait)
             texts |= dict(zip((f"up{kind}.yml", f"down{kind}.yml"), plays, strict=True))
-        texts["stack.json"] = rivals.template(self.theirs, public, EXTERNAL)
+        texts["stack.json"] = rivals.template(self.plan, public, EXTERNAL)
         texts["ansible.cfg"] = "[defaults]\n[connection]\npipelining = True\n"
         for name, text in texts.items():
             (self.home / name).write_text(text, encoding="utf-8")
@@ -143,9 +139,9 @@ def environment(case: Case, way: str) -> dict[str, str]:
     return {**os.environ, **own}
 
 
-def wanted(case: Case, way: str) -> dict[str, int]:
-    """Return how much of each type the way's plan has; rules are those that let in."""
-    plan = case.plan if way in OUR_WAYS else case.theirs
+def wanted(case: Case) -> dict[str, int]:
+    """Return how much of each type the plan has; rules are those that let in."""
+    plan = case.plan
     return {
         "active": case.hosts, "servers": case.hosts, "networks": len(plan["networks"]),
         "subnets": sum(len(network["subnets"]) for network in plan["networks"]), "routers": len(plan["routers"]),
@@ -252,7 +248,7 @@ def one_run(
             numbers = measure(case, way, phase, meter)
             if numbers is None:
                 continue
-            goal = wanted(case, way) if phase != "down" else dict.fromkeys(wanted(case, way), 0)
+            goal = dict.fromkeys(wanted(case), 0) if phase == "down" else wanted(case)
             if (there := found(cloud, case.name)) != goal:
                 raise SystemExit(f"{WAYS[way][0]}, {case.hosts} hosts, {phase}: not as planned\n{there}\n{goal}")
             results.append({"hosts": case.hosts, "way": way, "phase": phase, **numbers})
@@ -325,9 +321,6 @@ def parse() -> argparse.Namespace:
                         help="a way is left out where one creation would take longer than this (s), as foretold by"
                         " its time at the size before; 0: never (default 300)")  # fmt: skip
     parser.add_argument("--no-again", action="store_true", help="leave out the run with nothing to do")
-    parser.add_argument("--shared-groups", action="store_true",
-                        help="the ways that are not ours have one security group for all hosts with the same rules, as"
-                        " one might write by hand; netorder makes one for each host")  # fmt: skip
     parser.add_argument("--add", action="store_true", help="keep the results of earlier calls in the table")
     options = parser.parse_args()
     options.sizes, options.ways = [int(size) for size in options.sizes.split(",")], options.ways.split(",")
@@ -386,17 +379,12 @@ def main() -> None:
     guests = local.parameters()["guests"]
     cloud = openstack.connect()
     WORK.mkdir(parents=True, exist_ok=True)
-    series = Series(
-        WORK / f"results-{guests}{'-shared' if options.shared_groups else ''}.json",
-        options.phases,
-        add=options.add,
-        limit=options.limit,
-    )
+    series = Series(WORK / f"results-{guests}.json", options.phases, add=options.add, limit=options.limit)
     print(f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()},"
           f" guests: {guests}, load before: {os.getloadavg()[0]:.1f}", flush=True)  # fmt: skip
     with Meter(local) as meter:
         for hosts in options.sizes:
-            case = Case(hosts, shared=options.shared_groups)
+            case = Case(hosts)
             for run in range(options.runs):
                 for way in options.ways[:: -1 if run % 2 else 1]:  # no way always comes after the same one
                     series.one(case, way, meter, cloud)

@@ -25,21 +25,6 @@ def key_name(plan: Plan) -> str:
     return f"{plan['topology']}-key"
 
 
-def shared(plan: Plan) -> Plan:
-    """Return the plan with one security group for all hosts that are let in the same, as one would write by hand."""
-    kept: dict[str, Plan] = {}
-    stands_for = {
-        group["name"]: kept.setdefault(json.dumps(group["rules"], sort_keys=True), group)["name"]
-        for group in plan["security_groups"]
-    }
-    hosts = [
-        {**host, "ports": [{**port, "security_groups": [stands_for.get(name, name) for name in port["security_groups"]]}
-                           for port in host["ports"]]}
-        for host in plan["hosts"]
-    ]  # fmt: skip
-    return {**plan, "security_groups": [*kept.values()], "hosts": hosts}
-
-
 def _subnets(plan: Plan) -> list[tuple[Plan, Plan]]:
     return [(network, subnet) for network in plan["networks"] for subnet in network["subnets"]]
 

@@ -15,7 +15,7 @@ from netorder.reach import OUTSIDE, Matrix, Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from netorder.model import Host, Network, Plan, Router
+    from netorder.model import Host, Network, Plan, Router, Rule
 
 __all__ = ["Difference", "Flow", "differences", "flows", "render"]
 
@@ -48,14 +48,20 @@ def differences(old: Plan, new: Plan) -> list[Difference]:
     found += _compare("network", _by_name(old.networks), _by_name(new.networks), _network_aspects)
     found += _compare("router", _by_name(old.routers), _by_name(new.routers), _router_aspects)
     found += _compare("host", _by_name(old.hosts), _by_name(new.hosts), _host_aspects)
-    rules = [{group.name: group for group in plan.security_groups} for plan in (old, new)]
+    rules = [_rules(plan) for plan in (old, new)]
     for name in rules[0].keys() & rules[1].keys():
-        if rules[0][name] != rules[1][name]:
-            before, after = set(rules[0][name].rules), set(rules[1][name].rules)
+        before, after = rules[0][name], rules[1][name]
+        if before != after:
             what = f"rules: {len(after - before)} more, {len(before - after)} fewer"
             found.append(Difference("changed", "security group", name, what))
     order = {"network": 0, "router": 1, "security group": 2, "host": 3}
     return sorted(found, key=lambda one: (order[one.kind], one.name))
+
+
+def _rules(plan: Plan) -> dict[str, frozenset[Rule]]:
+    """Return each host's rules: which hosts share a group is nothing that anybody asked for."""
+    groups = {group.name: frozenset(group.rules) for group in plan.security_groups}
+    return {host.name: groups[host.ports[0].security_groups[0]] for host in plan.hosts}
 
 
 def _by_name(things: Iterable[Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
 from netorder.cloud.compare import unchanged_text
+from netorder.render import few
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,9 +22,8 @@ __all__ = ["as_json", "as_table", "drift", "of_text", "out_of_reach"]
 
 _CLOUD = "cloud"
 _NOTHING = "-"
-# What the way to a host is made of in the cloud: what it shares with others, and what is its own.
+# What the way to a host is made of in the cloud, beside its own ports and the rules for it.
 _SHARED = frozenset({"network", "subnet", "router", "router interface"})
-_OWN = frozenset({"port", "security group"})
 
 
 def out_of_reach(hosts: Mapping[str, Mapping[str, Any]], host: str, changes: Iterable[Mapping[str, Any]] = ()) -> str:
@@ -54,12 +54,20 @@ def _no_answer(hosts: Mapping[str, Mapping[str, Any]], host: str, changes: Itera
     for one in way_in:
         if hosts[one].get("__static_routes", {}).get("changed"):
             return f"no answer: it is reached through {one}, whose routes are not as planned"
-    own = {f"{hosts[one]['netorder_topology']}-{one}" for one in (*way_in, host)}
+    ports = {f"{hosts[one]['netorder_topology']}-{one}" for one in (*way_in, host)}
     for change in changes:
         kind, name = change["kind"], change["name"]
-        if kind in _SHARED or (kind in _OWN and name.partition(".")[0] in own):
+        own = kind == "port" and name.partition(".")[0] in ports
+        if kind in _SHARED or own or {*way_in, host}.intersection(_let_in(change)):
             return f"no answer, and {kind} {name} is not as planned"
     return ""
+
+
+def _let_in(change: Mapping[str, Any]) -> list[str]:
+    """Return the hosts that a security group's change is about."""
+    if change["kind"] != "security group":
+        return []
+    return [host for host in str((change["after"] or {}).get("hosts", "")).split(", ") if host]
 
 
 def of_text(path: str, before: str, after: str) -> list[dict[str, Any]]:
@@ -147,6 +155,8 @@ def _difference(where: str, what: str, planned: str, found: str) -> Difference:
 def _of_change(change: Mapping[str, Any]) -> list[Difference]:
     """Write a change that provisioning would make as what is planned and what there is, a row for each value."""
     what = f"{change['kind']} {change['name']}"
+    if len(hosts := _let_in(change)) > 1:
+        what += f" ({few(hosts)})"
     more = {key: str(change[key]) for key in ("kind", "name", "action", "reason")}
     if change["action"] == "create":
         rows = [(what, "there", "missing")]

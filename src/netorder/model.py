@@ -108,7 +108,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class SecurityGroup:
-    """One security group per host, for all its ports; ``rules`` are all of its rules, the allow-all egress included."""
+    """A security group for all ports of the hosts that are let in the same; it is named as the first of them.
+
+    ``rules`` are all of its rules, the allow-all egress included.
+    """
 
     name: str
     cloud_name: str

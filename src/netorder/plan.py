@@ -67,7 +67,7 @@ class _Planner:
             external_network=self._topology.external_network,
             networks=tuple(self._network(network) for network in self._topology.networks),
             routers=tuple(self._router(router) for router in self._topology.routers),
-            security_groups=tuple(self._security_group(host) for host in self._topology.hosts),
+            security_groups=self._security_groups,
             hosts=tuple(self._host(host) for host in self._topology.hosts),
         )
 
@@ -150,7 +150,7 @@ class _Planner:
             cloud_name=name if index == 0 else f"{name}.{interface.network}",
             network=interface.network,
             addresses=tuple(map(str, interface.addresses)),
-            security_groups=(host.name,),
+            security_groups=(self._group_of[host.name],),
             allowed_address_pairs=self._pairs.get((host.name, interface.network), ()),
         )
 
@@ -341,20 +341,49 @@ class _Planner:
     def _order(self, rule: Rule) -> tuple[str, str, int, int, int, int]:
         return self._orders[rule]
 
-    def _security_group(self, host: HostSpec) -> SecurityGroup:
-        rules = self._common(tuple(self._by_target[host.name]))
-        own = {f"{address}/{address.max_prefixlen}" for address in host.addresses}
-        kinds = {f"IPv{address.version}" for address in host.addresses}
-        rules = tuple(rule for rule in rules if rule.remote_cidr not in own and rule.ethertype in kinds)
+    @cached_property
+    def _security_groups(self) -> tuple[SecurityGroup, ...]:
+        return tuple(
+            SecurityGroup(hosts[0].name, self._cloud_name(hosts[0].name), rules)
+            for rules, hosts in self._let_in.items()
+        )
+
+    @cached_property
+    def _group_of(self) -> dict[str, str]:
+        """The name of each host's group, which is that of the first host in it."""
+        return {host.name: hosts[0].name for hosts in self._let_in.values() for host in hosts}
+
+    @cached_property
+    def _let_in(self) -> dict[tuple[Rule, ...], list[HostSpec]]:
+        """The hosts that have the same rules, in the order of the first of each.
+
+        Where hosts let each other in, each is also let in by itself, which costs nothing and makes them the same; a
+        host alone does without that rule.
+        """
+        alike: dict[tuple[int, frozenset[str], frozenset[Rule]], list[HostSpec]] = {}
+        for host in self._topology.hosts:
+            common = self._common(tuple(self._by_target[host.name]))  # the very same tuple for many hosts
+            kinds = frozenset(f"IPv{address.version}" for address in host.addresses)
+            alike.setdefault((id(common), kinds, self._more(host)), []).append(host)
+        found: dict[tuple[Rule, ...], list[HostSpec]] = {}
+        for (_, kinds, more), hosts in alike.items():
+            rules = self._common(tuple(self._by_target[hosts[0].name]))
+            own = {f"{one}/{one.max_prefixlen}" for one in hosts[0].addresses} if len(hosts) == 1 else set[str]()
+            rules = tuple(rule for rule in rules if rule.remote_cidr not in own and rule.ethertype in kinds)
+            if others := more.difference(rules):
+                rules = tuple(sorted((*rules, *others), key=self._order))
+            found.setdefault((*EGRESS, *rules), []).extend(hosts)
+        return found
+
+    def _more(self, host: HostSpec) -> frozenset[Rule]:
+        """Return what is let in to a host that no rule of the topology names it for: others' packets, and SSH."""
         more = set(self._forwarded.get(host.name, ()))
         way = self._topology.ways[host.name]
         if way and way.through and way.source:
             bastion = self._hosts[way.through[-1]].address(way.source, way.version)
             if bastion:
                 more.add(self._ingress(Match("tcp", SSH, SSH), ip_network(bastion)))
-        if more := more.difference(rules):
-            rules = tuple(sorted((*rules, *more), key=self._order))
-        return SecurityGroup(host.name, self._cloud_name(host.name), (*EGRESS, *rules))
+        return frozenset(more)
 
 
 def to_dict(plan: Plan) -> dict[str, Any]:

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
     from netorder.model import Host, Plan, Rule
 
-__all__ = ["render"]
+__all__ = ["few", "render"]
+
+NAMED = 4  # of many hosts
 
 
 def render(plan: Plan) -> str:
@@ -30,6 +32,12 @@ def render(plan: Plan) -> str:
         if table := _table(rows):
             parts.append(f"{title}\n{table}")
     return "\n".join(parts)
+
+
+def few(names: Sequence[str]) -> str:
+    """Name the first of these, and say how many more there are."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _summary(plan: Plan) -> str:
@@ -127,15 +135,19 @@ def _services(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
 
 
 def _rules(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
+    members: dict[str, list[str]] = {}
+    for host in plan.hosts:
+        members.setdefault(host.ports[0].security_groups[0], []).append(host.name)
     for group in plan.security_groups:
+        whose = few(members[group.name])
         ingress: dict[str, dict[str, None]] = {}
         for rule in group.rules:
             if rule.direction == "ingress":
                 ingress.setdefault(_match(rule), {})[_source(rule, names)] = None
         for index, (match, sources) in enumerate(ingress.items()):
-            yield "" if index else group.name, match, "from " + ", ".join(sources)
+            yield "" if index else whose, match, "from " + ", ".join(sources)
         if not ingress:
-            yield group.name, "nothing", ""
+            yield whose, "nothing", ""
 
 
 def _match(rule: Rule) -> str:

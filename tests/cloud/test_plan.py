@@ -54,6 +54,11 @@ def no_db(t):
     t["allow"][1]["to"] = "app"
 
 
+def no_app(t):
+    del t["hosts"]["app"]
+    t["allow"][1]["to"] = "db"
+
+
 def no_back(t):
     del t["networks"]["back"], t["routers"]["inner"], t["hosts"]["app"], t["hosts"]["db"]
     t["allow"] = [t["allow"][0], t["allow"][2]]
@@ -67,7 +72,19 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     ),
     "a host less": (
         edited(no_db),
-        {"delete port", "delete server", "delete security group"},
+        {"delete port", "delete server"},
+    ),
+    "the first of those let in the same less": (
+        edited(no_app),
+        {"delete port", "delete server", "update security group"},
+    ),
+    "a rule for one of those let in the same": (
+        edited(lambda t: t["allow"].append({"from": "web", "to": "db", "tcp": [9000]})),
+        {"create security group", "update port"},
+    ),
+    "a rule for each of those let in the same": (
+        edited(lambda t: t["allow"].extend({"from": "web", "to": to, "udp": [9000 + len(to)]} for to in ("db", "app"))),
+        {"create security group", "update port", "delete security group"},
     ),
     "a network more": (
         edited(add_network),
@@ -165,6 +182,21 @@ def test_a_change_is_previewed_done_and_taken_back(site, name):
     changes = does_as_previewed(site, topology)
     assert {f"{c['action']} {c['kind']}" for c in changes} == expected
     does_as_previewed(site, BASE)
+
+
+def test_hosts_that_part_are_never_without_their_rules(site):
+    """They move to another group when that has its rules, and the old one goes when they have moved."""
+    site.run(BASE)
+    parted, _ = CHANGES["a rule for each of those let in the same"]
+    times = site.run(parted, allow=("delete", "replace"))["timings"]
+    rules, moves, deletions = (
+        [one for one in times if (one["kind"], one["action"]) == what]
+        for what in (("rule set", "update"), ("port", "update"), ("security group", "delete"))
+    )
+    assert [len(rules), len(moves), len(deletions)] == [2, 2, 1]
+    for first, then in ((rules, moves), (moves, deletions)):
+        ended = max(one["start"] + one["seconds"] for one in first)
+        assert ended <= min(one["start"] for one in then) + 0.002, "times are kept in thousandths"
 
 
 def test_a_larger_flavor_but_not_back(site):

@@ -146,12 +146,19 @@ def test_routes_on_the_way_are_a_reason_for_one_that_does_not_answer() -> None:
     assert answer == "no answer: it is reached through front, whose routes are not as planned"
 
 
+def test_rules_of_several_hosts_say_whose_they_are() -> None:
+    """Of many hosts the first, and how many more."""
+    them = ", ".join(f"h{number}" for number in range(9))
+    rules = {"hosts": them, "rules": ["a"]}, {"hosts": them, "rules": ["b"]}
+    answer = found({"changes": [change("security group", "t-h0", "update", *rules)], "unchanged": {}})
+    assert {what for _, what, *_ in rows(answer)} == {"security group t-h0 (h0, h1, h2, h3 and 5 more): rules"}
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "reason"),
     [
         ("security group", "t-front", True),
-        ("security group", "t-back", True),
-        ("security group", "t-bac", False),
+        ("security group", "t-other", False),
         ("port", "t-back.net2", True),
         ("port", "t-other", False),
         ("router interface", "t-rt2.net2", True),
@@ -165,8 +172,10 @@ def test_what_the_cloud_has_wrong_on_the_way_is_a_reason_for_one_that_does_not_a
     """Its own rules and ports, those of the hosts before it, and what may be the way of all."""
     silent = {"netorder_unanswered": "timed out"}
     expected = f"no answer, and {kind} {name} is not as planned" if reason else ""
-    assert out_of_reach(hosts(back=silent), "back", [change(kind, name, "update")]) == expected
-    assert not out_of_reach(hosts(), "back", [change(kind, name, "update")])
+    let_in = {"hosts": "back, sealed" if name == "t-front" else "sealed, other"} if kind == "security group" else None
+    one = change(kind, name, "update", let_in, let_in)
+    assert out_of_reach(hosts(back=silent), "back", [one]) == expected
+    assert not out_of_reach(hosts(), "back", [one])
 
 
 def test_a_file_is_compared_line_by_line() -> None:

@@ -20,7 +20,8 @@ from openstack.network.v2.subnet import Subnet
 
 from netorder.cloud import Change
 from netorder.cloud.apply import Applier, first_boot
-from netorder.cloud.compare import compare, diff_text, normal_rule, rule_text, unchanged, unchanged_text
+from netorder.cloud.compare import compare, diff_text, unchanged, unchanged_text
+from netorder.cloud.groups import normal_rule, rule_text
 from netorder.cloud.observe import Observed
 from netorder.cloud.preflight import Facts, quota_problems
 from netorder.cloud.teardown import deletions
@@ -312,7 +313,10 @@ def test_rule_opened_by_hand_is_closed_and_shown():
     altered(built.groups, group.name, security_group_rules=[*group.security_group_rules, rule])
     changes, _ = compare(PLAN, built, key=KEY)
     assert [(c.action, c.kind) for c in changes] == [("update", "security group")]
-    assert diff_text(changes).splitlines()[1:] == ["-     rules: ingress IPv4 any protocol from group:x"]
+    assert diff_text(changes).splitlines()[1:] == [
+        "      hosts: calculator",
+        "-     rules: ingress IPv4 any protocol from group:x",
+    ]
 
 
 def test_second_resource_of_a_name_is_deleted_and_the_older_kept():

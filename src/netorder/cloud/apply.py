@@ -19,7 +19,8 @@ from openstack.network.v2.security_group import SecurityGroup as CloudGroup
 from openstack.network.v2.subnet import Subnet as CloudSubnet
 
 from netorder.cloud import CloudError, keypair_name, marker
-from netorder.cloud.compare import METADATA, REVIVE, exit_router, normal_rule
+from netorder.cloud.compare import METADATA, REVIVE, exit_router
+from netorder.cloud.groups import Groups, normal_rule
 from netorder.cloud.observe import Chosen, fault_text, list_servers
 from netorder.cloud.session import Job, in_the_users_words
 from netorder.model import IPV4, IPV6
@@ -64,7 +65,7 @@ class Applier:
         subnets = [has.by_name(s for s in seen.subnets if s.network_id == n.id)[0] for n in has.networks.values()]
         self._network_ids = {name: network.id for name, network in has.networks.items()}
         self._subnet_ids = {(s.network_id, s.ip_version): s.id for by_name in subnets for s in by_name.values()}
-        self._groups = has.groups
+        self._groups = dict(Groups(plan, seen).found)
         self._router_ids = {name: router.id for name, router in has.routers.items()}
         self._port_ids = {name: port.id for name, port in has.ports.items()}
         self._cloud_networks = {n.name: n.cloud_name for n in plan.networks}
@@ -82,7 +83,8 @@ class Applier:
             self._routes_gone = {
                 router: {(r["destination"], r["nexthop"]) for r in routes} for router, routes in in_the_way.items()
             }
-            delete(self._cloud, self._plan.topology, [*gone, *self._loosened()], self._seen, in_the_way)
+            first = [change for change in gone if change.kind != "security group"]  # hosts may have to leave those yet
+            delete(self._cloud, self._plan.topology, [*first, *self._loosened()], self._seen, in_the_way)
         self._cloud.run(self._jobs())
 
     def _jobs(self) -> list[Job]:
@@ -125,6 +127,7 @@ class Applier:
             *self._floating_jobs(),
             *self._server_jobs(),
             *self._rule_jobs(),
+            *self._group_deletions(),
         ]  # fmt: skip
 
     def _pick(self, kind: str, *actions: str) -> list[Change]:
@@ -253,7 +256,8 @@ class Applier:
                     fields["allowed_address_pairs"] = _pairs(port.allowed_address_pairs)
                 self._conn.network.update_port(str(change.id), **fields)
 
-            yield Job("port", (change.name,), "update", call, frozenset({"security groups"}))
+            # not before all rules are as planned: a host that moves to another group is never without its own
+            yield Job("port", (change.name,), "update", call, frozenset({"security groups", "rules"}), "moves")
 
     def _rule_jobs(self) -> Iterable[Job]:
         """Make each group's rules the planned ones; a new group comes with default rules, which count too."""
@@ -270,8 +274,15 @@ class Applier:
                 for key, rule_id in has.items():
                     if key not in want:
                         self._conn.network.delete_security_group_rule(rule_id)
+                if found.name != group.cloud_name:
+                    self._conn.network.update_security_group(found.id, name=group.cloud_name)
 
-            yield Job("rule set", (change.name,), "update", call, frozenset({"security groups"}))
+            yield Job("rule set", (change.name,), "update", call, frozenset({"security groups"}), "rules")
+
+    def _group_deletions(self) -> Iterable[Job]:
+        for change in self._pick("security group", "delete"):
+            call = _bound(_gone_is_well, lambda c: self._conn.network.delete_security_group(c.id), change)
+            yield Job("security group", (change.name,), "delete", call, frozenset({"moves"}))
 
     def _rule_body(self, group_id: str, rule: tuple[Any, ...]) -> dict[str, Any]:
         direction, ethertype, protocol, low, high, remote = rule

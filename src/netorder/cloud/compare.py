@@ -6,9 +6,10 @@ Pure: no call to the cloud, no order of work; :mod:`netorder.cloud.apply` does e
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from netorder.cloud import LEAVES, Change, keypair_name
+from netorder.cloud.groups import Groups, normal_rule, rule_text
 from netorder.cloud.observe import Chosen, fault_text, is_router_port
 
 if TYPE_CHECKING:
@@ -21,15 +22,13 @@ if TYPE_CHECKING:
     from openstack.network.v2.subnet import Subnet as CloudSubnet
 
     from netorder.cloud.observe import Observed
-    from netorder.model import Host, Network, Plan, Port, Router, RouterInterface, Rule, SecurityGroup, Subnet
+    from netorder.model import Host, Network, Plan, Port, Router, RouterInterface, SecurityGroup, Subnet
 
 __all__ = [
     "METADATA",
     "Comparison",
     "compare",
     "diff_text",
-    "normal_rule",
-    "rule_text",
     "same_key",
     "subnet_fields",
     "unchanged",
@@ -71,7 +70,7 @@ class Comparison:
         self._unhooked: set[tuple[str, str]] = set()  # (router, network) ids whose interface is
         self._externals = {network.id: network.name for network in externals}
         self._has = Chosen(seen)
-        self._group_names = {group.id: group.name for group in seen.groups}
+        self._groups = Groups(plan, seen)
         self._network_names = {network.id: network.name for network in seen.networks}
         self._cloud_names = {network.name: network.cloud_name for network in plan.networks}
 
@@ -116,11 +115,13 @@ class Comparison:
         *,
         id: str,  # noqa: A002 (the cloud's word)
         wanted: object,
+        also: Mapping[str, object] | None = None,
     ) -> None:
-        """Add an update of the fields that differ, if any."""
+        """Add an update of the fields that differ, if any; ``also`` is shown beside them."""
         keys = [key for key in want if found[key] != want[key]]
         if keys:
-            before, after = {k: found[k] for k in keys}, {k: want[k] for k in keys}
+            before = {**(also or {}), **{k: found[k] for k in keys}}
+            after = {**(also or {}), **{k: want[k] for k in keys}}
             self._add(
                 kind, name, "update", f"{', '.join(keys)} differ", before=before, after=after, id=id, wanted=wanted
             )
@@ -183,14 +184,16 @@ class Comparison:
     # Security groups
 
     def _compare_group(self, group: SecurityGroup) -> None:
-        found = self._has.groups.get(group.cloud_name)
-        want = sorted(rule_text(normal_rule(rule)) for rule in group.rules)
+        name, found = group.cloud_name, self._groups.found.get(group.cloud_name)
+        hosts = ", ".join(self._groups.members[name])
+        want: dict[str, object] = {"name": name, "rules": sorted(rule_text(normal_rule(rule)) for rule in group.rules)}
         if not found:
-            self._add("security group", group.cloud_name, "create", "missing", after={"rules": want}, wanted=group)
+            after = {"hosts": hosts, "rules": want["rules"]}
+            self._add("security group", name, "create", "missing", after=after, wanted=group)
             return
-        has = sorted(rule_text(normal_rule(rule)) for rule in found.security_group_rules or ())
-        more = {"id": found.id, "wanted": group}
-        self._update("security group", group.cloud_name, {"rules": has}, {"rules": want}, **more)
+        rules = sorted(rule_text(normal_rule(rule)) for rule in found.security_group_rules or ())
+        has: dict[str, object] = {"name": found.name, "rules": rules}
+        self._update("security group", name, has, want, id=found.id, wanted=group, also={"hosts": hosts})
 
     # Routers
 
@@ -255,7 +258,7 @@ class Comparison:
         has: dict[str, object] = {
             "network": self._own_name(found.network_id),
             "address": _address(found),
-            "security_groups": sorted(self._group_names.get(g, g) for g in found.security_group_ids or ()),
+            "security_groups": sorted(map(self._groups.label, found.security_group_ids or ())),
         }
         pairs = sorted(pair["ip_address"] for pair in found.allowed_address_pairs or ())
         if pairs or port.allowed_address_pairs:
@@ -398,9 +401,11 @@ class Comparison:
             self._delete(kind, ports, interfaces | host_ports, surplus)
         self._delete("router", self._has.routers, {r.cloud_name for r in plan.routers}, self._has.surplus_routers)
         self._delete("network", self._has.networks, {n.cloud_name for n in plan.networks}, self._has.surplus_networks)
-        self._delete(
-            "security group", self._has.groups, {g.cloud_name for g in plan.security_groups}, self._has.surplus_groups
-        )
+        for group in self._groups.surplus:
+            goes = self._groups.goes_with_its_hosts(group)
+            reason = "not in the topology" if goes else "no host is to use it"
+            more: dict[str, Any] = {"before": {"id": group.id}, "id": group.id, "wanted": group, "lossless": not goes}
+            self._add("security group", group.name, "delete", reason, **more)
 
     def _delete(self, kind: str, found: Mapping[str, Any], wanted: set[str], surplus: Iterable[Any]) -> None:
         for name, one in found.items():
@@ -486,48 +491,6 @@ def subnet_fields(subnet: Subnet) -> dict[str, object]:
     if subnet.host_routes:
         fields["host_routes"] = sorted(f"{route.destination} via {route.next_hop}" for route in subnet.host_routes)
     return fields
-
-
-_PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
-NormalRule = tuple[str, str, str | None, int | None, int | None, str | None]
-
-
-def normal_rule(rule: Rule | Mapping[str, Any]) -> NormalRule:
-    """Return a planned rule, or one as Neutron lists it, in one comparable form.
-
-    A remote group, which no plan has, stands where the prefix would: such a rule equals no planned one.
-    """
-    if isinstance(rule, dict):
-        get = rule.get
-        remote = get("remote_group_id") or get("remote_address_group_id") or get("remote_ip_prefix")
-        values = (
-            get("direction"),
-            get("ethertype"),
-            get("protocol"),
-            get("port_range_min"),
-            get("port_range_max"),
-            remote,
-        )
-    else:
-        values = (rule.direction, rule.ethertype, rule.protocol, rule.port_min, rule.port_max, rule.remote_cidr)  # type: ignore[union-attr]
-    direction, ethertype, protocol, low, high, remote = cast("NormalRule", values)
-    protocol = None if protocol in {None, "any"} else _PROTOCOLS.get(str(protocol), str(protocol).lower())
-    if remote in {"0.0.0.0/0", "::/0"}:
-        remote = None
-    return (direction, ethertype, protocol, low, high, remote)
-
-
-def rule_text(rule: NormalRule) -> str:
-    """Write a rule for people: ``ingress IPv4 tcp 50001 from 192.168.1.88/32``."""
-    direction, ethertype, protocol, low, high, remote = rule
-    if low is None:
-        ports = ""
-    elif low == high:
-        ports = f" {low}"
-    else:
-        ports = f" {low}-{high}"
-    way = "from" if direction == "ingress" else "to"
-    return f"{direction} {ethertype} {protocol or 'any protocol'}{ports} {way} {remote or 'anywhere'}"
 
 
 def same_key(one: str, other: str) -> bool:

@@ -176,18 +176,18 @@ def is_router_port(port: Port) -> bool:
 class Chosen:
     """The resources by name, and the ``surplus`` ones where a name occurs twice (a killed run's last create came late).
 
+    Security groups are not told by their names: see :class:`netorder.cloud.groups.Groups`.
+
     The one in use stays, then the oldest: that is what everything else is wired to.
     """
 
     def __init__(self, seen: Observed) -> None:
         used = {port.network_id for port in seen.ports} | {port.device_id for port in seen.ports}
         used |= {fixed.get("subnet_id") for port in seen.ports for fixed in port.fixed_ips or ()}
-        used |= {group for port in seen.ports for group in port.security_group_ids or ()}
         used |= {port.id for port in seen.ports if port.device_id}
         self._used = used
         self.networks, self.surplus_networks = self.by_name(seen.networks)
         self.routers, self.surplus_routers = self.by_name(seen.routers)
-        self.groups, self.surplus_groups = self.by_name(seen.groups)
         self.servers, self.surplus_servers = self.by_name(seen.servers)
         self.ports, self.surplus_ports = self.by_name(seen.ports)
 

@@ -1,0 +1,127 @@
+"""Security groups: rules in one comparable form, and which group of the cloud stands for which of the plan.
+
+Pure. Hosts that are let in the same share a group, so a change of the topology may part them or bring them together.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from openstack.network.v2.security_group import SecurityGroup as CloudGroup
+
+    from netorder.cloud.observe import Observed
+    from netorder.model import Plan, Rule, SecurityGroup
+
+__all__ = ["Groups", "normal_rule", "rule_text"]
+
+_PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
+NormalRule = tuple[str, str, str | None, int | None, int | None, str | None]
+
+
+class Groups:
+    """Which group in the cloud stands for which of the plan.
+
+    ``found`` has it by the plan's ``cloud_name``, ``surplus`` are the groups that stand for none, ``members`` are each
+    planned group's hosts by its ``cloud_name``.
+
+    A group that has the planned rules already stands for them, whatever its name. One whose rules differ is only
+    changed if all hosts that use it and stay are planned to: then no host is let in anything, not even for a moment,
+    that is another's. Otherwise a new one is made and its hosts move over.
+    """
+
+    def __init__(self, plan: Plan, seen: Observed) -> None:
+        names = {group.name: group.cloud_name for group in plan.security_groups}
+        self.members: dict[str, list[str]] = {name: [] for name in names.values()}
+        self._ports: dict[str, set[str]] = {name: set() for name in names.values()}  # planned, by cloud_name
+        for host in plan.hosts:
+            for port in host.ports:
+                for name in port.security_groups:
+                    self._ports[names[name]].add(port.cloud_name)
+            for name in dict.fromkeys(name for port in host.ports for name in port.security_groups):
+                self.members[names[name]].append(host.name)
+        self._used: dict[str, set[str]] = {group.id: set() for group in seen.groups}  # the ports that have it, by id
+        for seen_port in seen.ports:
+            for group_id in seen_port.security_group_ids or ():
+                self._used.setdefault(group_id, set()).add(seen_port.name)
+        self._planned = set().union(*self._ports.values())
+        inclined = sorted(seen.groups, key=lambda g: (not self._used[g.id], str(g.created_at or ""), str(g.id)))
+        self._free = {group.id: group for group in inclined}  # those in use first, then the older
+        self.found: dict[str, CloudGroup] = {}
+        self._choose(plan)
+        self.surplus = tuple(self._free.values())
+        # an old one that goes may be called as a new one that comes
+        self._labels = {g.id: f"{g.name} ({g.id})" if g.name in self.members else g.name for g in self.surplus}
+        self._labels |= {group.id: name for name, group in self.found.items()}
+
+    def _choose(self, plan: Plan) -> None:
+        alike: dict[frozenset[NormalRule], list[CloudGroup]] = {}
+        for group in self._free.values():
+            alike.setdefault(frozenset(map(normal_rule, group.security_group_rules or ())), []).append(group)
+        for wanted in plan.security_groups:
+            these = alike.get(frozenset(map(normal_rule, wanted.rules)), [])
+            order = {group.id: (not self._used[group.id], group.name != wanted.cloud_name) for group in these}
+            self._take(wanted, sorted(these, key=lambda group: order[group.id]))
+        for same_name in (True, False):
+            for wanted in plan.security_groups:
+                if wanted.cloud_name not in self.found:
+                    mine = [g for g in self._free.values() if (g.name == wanted.cloud_name) is same_name]
+                    self._take(wanted, [g for g in mine if self._all_stay(g, wanted)])
+
+    def _take(self, wanted: SecurityGroup, candidates: Iterable[CloudGroup]) -> None:
+        group = next((group for group in candidates if group.id in self._free), None)
+        if group:
+            self.found[wanted.cloud_name] = self._free.pop(group.id)
+
+    def _all_stay(self, group: CloudGroup, wanted: SecurityGroup) -> bool:
+        """Tell whether the hosts that use this group, and stay, are all planned to use the wanted one."""
+        staying = self._used[group.id] & self._planned
+        return staying <= self._ports[wanted.cloud_name] and bool(staying or group.name == wanted.cloud_name)
+
+    def label(self, group_id: str) -> str:
+        """Return what a port's group is called: as planned, by its own name, or the id of a foreign one."""
+        return self._labels.get(group_id, group_id)
+
+    def goes_with_its_hosts(self, group: CloudGroup) -> bool:
+        """Tell whether hosts use this group and none of them stays: then to delete it is to lose something."""
+        return bool(self._used[group.id]) and not self._used[group.id] & self._planned
+
+
+def normal_rule(rule: Rule | Mapping[str, Any]) -> NormalRule:
+    """Return a planned rule, or one as Neutron lists it, in one comparable form.
+
+    A remote group, which no plan has, stands where the prefix would: such a rule equals no planned one.
+    """
+    if isinstance(rule, dict):
+        get = rule.get
+        remote = get("remote_group_id") or get("remote_address_group_id") or get("remote_ip_prefix")
+        values = (
+            get("direction"),
+            get("ethertype"),
+            get("protocol"),
+            get("port_range_min"),
+            get("port_range_max"),
+            remote,
+        )
+    else:
+        values = (rule.direction, rule.ethertype, rule.protocol, rule.port_min, rule.port_max, rule.remote_cidr)  # type: ignore[union-attr]
+    direction, ethertype, protocol, low, high, remote = cast("NormalRule", values)
+    protocol = None if protocol in {None, "any"} else _PROTOCOLS.get(str(protocol), str(protocol).lower())
+    if remote in {"0.0.0.0/0", "::/0"}:
+        remote = None
+    return (direction, ethertype, protocol, low, high, remote)
+
+
+def rule_text(rule: NormalRule) -> str:
+    """Write a rule for people: ``ingress IPv4 tcp 50001 from 192.168.1.88/32``."""
+    direction, ethertype, protocol, low, high, remote = rule
+    if low is None:
+        ports = ""
+    elif low == high:
+        ports = f" {low}"
+    else:
+        ports = f" {low}-{high}"
+    way = "from" if direction == "ingress" else "to"
+    return f"{direction} {ethertype} {protocol or 'any protocol'}{ports} {way} {remote or 'anywhere'}"

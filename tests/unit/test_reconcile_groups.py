@@ -1,0 +1,194 @@
+"""Which group of the cloud stands for which of the plan, when hosts part, come together, come and go."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openstack.network.v2.port import Port
+from openstack.network.v2.security_group import SecurityGroup as CloudGroup
+
+from netorder import model
+from netorder.cloud.groups import Groups, normal_rule
+from netorder.cloud.observe import Observed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+LetIn = dict[str, frozenset[int]]  # what is let in to each host, as TCP ports
+
+
+def rule(port: int) -> model.Rule:
+    return model.Rule("ingress", "IPv4", "tcp", port, port, None)
+
+
+def planned(let_in: Mapping[str, frozenset[int]]) -> Any:
+    """Return a plan of hosts with one port each; those let in the same share a group, named as the first of them."""
+    first: dict[frozenset[int], str] = {}
+    for host, ports in let_in.items():
+        first.setdefault(ports, host)
+    return SimpleNamespace(
+        security_groups=[
+            model.SecurityGroup(name, f"t-{name}", tuple(map(rule, sorted(ports)))) for ports, name in first.items()
+        ],
+        hosts=[
+            SimpleNamespace(name=host, ports=(model.Port(f"t-{host}", "net", (), (first[ports],), ()),))
+            for host, ports in let_in.items()
+        ],
+    )
+
+
+class Cloud:
+    """Groups and ports as a cloud has them, and netorder's order of work upon them, one request after another."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {}  # by group id
+        self.rules: dict[str, set[int]] = {}
+        self.group_of: dict[str, str] = {}  # by host
+        self.made = 0
+
+    def seen(self) -> Observed:
+        return Observed(
+            groups=tuple(
+                CloudGroup.existing(
+                    id=one, name=self.names[one], created_at=f"{one:0>4}",
+                    security_group_rules=[
+                        {"direction": "ingress", "ethertype": "IPv4", "protocol": "tcp", "port_range_min": port,
+                         "port_range_max": port}
+                        for port in self.rules[one]
+                    ],
+                )
+                for one in self.names
+            ),
+            ports=tuple(
+                Port.existing(id=host, name=f"t-{host}", security_groups=[one]) for host, one in self.group_of.items()
+            ),
+        )  # fmt: skip
+
+    def make(self, let_in: LetIn) -> Iterator[None]:
+        """Make it as planned; a kill is to take no more from this."""
+        plan = planned(let_in)
+        groups = Groups(plan, self.seen())
+        for host in self.group_of.keys() - let_in.keys():
+            del self.group_of[host]
+            yield
+        ids = {name: group.id for name, group in groups.found.items()}
+        for name in (group.cloud_name for group in plan.security_groups if group.cloud_name not in ids):
+            self.made += 1
+            ids[name] = str(self.made)
+            self.names[ids[name]], self.rules[ids[name]] = name, set()
+            yield
+        wanted = {f"t-{host.name}": ids[f"t-{host.ports[0].security_groups[0]}"] for host in plan.hosts}
+        for host in let_in.keys() - self.group_of.keys():
+            self.group_of[host] = wanted[f"t-{host}"]
+            yield
+        for group in plan.security_groups:
+            its, want = self.rules[ids[group.cloud_name]], {int(one.port_min or 0) for one in group.rules}
+            for port in want - its:
+                its.add(port)
+                yield
+            for port in its - want:
+                its.remove(port)
+                yield
+            self.names[ids[group.cloud_name]] = group.cloud_name
+            yield
+        for host in let_in:
+            self.group_of[host] = wanted[f"t-{host}"]
+            yield
+        for old in groups.surplus:
+            assert old.id not in self.group_of.values(), "Neutron deletes no group that is in use"
+            del self.names[old.id], self.rules[old.id]
+            yield
+
+    def let_in(self) -> LetIn:
+        return {host: frozenset(self.rules[one]) for host, one in self.group_of.items()}
+
+
+def wishes() -> st.SearchStrategy[LetIn]:
+    return st.dictionaries(st.sampled_from("abcdef"), st.frozensets(st.integers(1, 3), max_size=3), min_size=1)
+
+
+@given(st.lists(st.tuples(wishes(), st.integers(0, 25)), min_size=1, max_size=5), wishes())
+def test_killed_anywhere_it_converges_and_nobody_is_let_in_anything_of_anothers(
+    killed: list[tuple[LetIn, int]], last: LetIn
+) -> None:
+    """Topology after topology, each run killed after some requests, the last run whole.
+
+    At any moment a host that stays is let in at least what it was and shall be, and at most what it was or shall be.
+    """
+    cloud = Cloud()
+    for wish, requests in [*killed, (last, 1000)]:
+        before = cloud.let_in()
+        for _, _ in zip(range(requests), cloud.make(wish), strict=False):
+            now = cloud.let_in()
+            for host in before.keys() & wish.keys() & now.keys():
+                assert before[host] & wish[host] <= now[host] <= before[host] | wish[host]
+    assert cloud.let_in() == last
+    assert sorted(cloud.names.values()) == sorted(group.cloud_name for group in planned(last).security_groups)
+    groups = Groups(planned(last), cloud.seen())
+    assert {name: group.name for name, group in groups.found.items()} == {name: name for name in groups.members}
+
+
+A, B, C = frozenset({1}), frozenset({2}), frozenset({3})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "requests"),
+    [
+        ({"a": A}, {"a": A}, []),
+        ({"a": A, "b": A}, {"a": B, "b": B}, ["rules a"]),
+        ({"a": A, "b": A}, {"b": A}, ["name a b"]),
+        ({"a": A, "b": A, "c": A}, {"a": B, "b": A, "c": A}, ["name a b", "new a"]),
+        ({"a": A, "b": A}, {"a": B, "b": C}, ["new a", "new b", "old a"]),
+        ({"a": A, "b": B}, {"a": B, "b": A}, ["name b a", "name a b"]),
+        ({"a": A, "b": B}, {"a": A, "b": A}, ["old b"]),
+        ({"a": A, "b": B}, {"a": C, "b": C}, ["rules a", "old b"]),
+        ({"a": A, "b": B}, {"a": A}, ["old b"]),
+        ({"a": A, "b": B}, {"a": A, "c": C}, ["new c", "old b"]),
+    ],
+    ids=[
+        "the same", "other rules for both", "the first goes", "the first has other rules", "each has other rules",
+        "they change places", "one comes to the other", "they come together with other rules", "one goes",
+        "one goes, another comes",
+    ],
+)  # fmt: skip
+def test_which_group_stands_for_which(before: LetIn, after: LetIn, requests: list[str]) -> None:
+    """A group is kept where its rules are wanted, changed where all that use it want that, else made anew."""
+    cloud = Cloud()
+    for _ in cloud.make(before):
+        pass
+    plan = planned(after)
+    groups = Groups(plan, cloud.seen())
+    said = []
+    for wanted in plan.security_groups:
+        found = groups.found.get(wanted.cloud_name)
+        if not found:
+            said.append(f"new {wanted.name}")
+        elif found.name != wanted.cloud_name:
+            said.append(f"name {found.name[2:]} {wanted.name}")
+        elif {normal_rule(one) for one in found.security_group_rules} != {normal_rule(one) for one in wanted.rules}:
+            said.append(f"rules {wanted.name}")
+    said += [f"old {group.name[2:]}" for group in groups.surplus]
+    assert sorted(said) == sorted(requests)
+
+
+def test_a_group_that_goes_and_one_that_comes_by_the_same_name_are_told_apart() -> None:
+    """What a port has would else look like what it shall have."""
+    cloud = Cloud()
+    for _ in cloud.make({"a": A, "b": A}):
+        pass
+    groups = Groups(planned({"a": B, "b": C}), cloud.seen())
+    assert groups.label(cloud.group_of["a"]) == f"t-a ({cloud.group_of['a']})"
+    assert groups.label("somebody else's") == "somebody else's"
+
+
+def test_to_delete_a_group_is_a_loss_only_with_its_hosts() -> None:
+    cloud = Cloud()
+    for _ in cloud.make({"a": A, "b": B}):
+        pass
+    gone, parted = Groups(planned({"a": A}), cloud.seen()), Groups(planned({"a": A, "b": A}), cloud.seen())
+    assert [gone.goes_with_its_hosts(group) for group in gone.surplus] == [True]
+    assert [parted.goes_with_its_hosts(group) for group in parted.surplus] == [False]
