@@ -108,7 +108,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class SecurityGroup:
-    """A security group for all ports of the hosts that are let in the same; it is named as the first of them.
+    """A security group for all ports of the hosts that are let in the same; a new one is named as the first of them.
 
     ``rules`` are all of its rules, the allow-all egress included.
     """

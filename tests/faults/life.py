@@ -43,7 +43,7 @@ class Outcome:
     told: tuple[str, ...] = ()
 
 
-def _work(action, environment, in_flight, pipe):
+def _work(action, environment, topology, in_flight, pipe):
     """Do one run when told to; the other end gets its outcome. ``in_flight`` None: as the user's commands do it."""
     os.environ.update(environment)
     pipe.recv()
@@ -52,7 +52,7 @@ def _work(action, environment, in_flight, pipe):
         if in_flight is None:
             files = Path(environment["OS_CLIENT_CONFIG_FILE"]).parent
             if action == "provision":
-                answer = provision(TOPOLOGY, files=files, progress=told.append, hostkey_timeout=20)
+                answer = provision(topology, files=files, progress=told.append, hostkey_timeout=20)
             else:
                 answer = take_away(NAME, files=files, progress=told.append)
             changes = tuple("{action} {kind} {name}".format(**change) for change in answer["changes"])
@@ -61,7 +61,7 @@ def _work(action, environment, in_flight, pipe):
         cloud = connect(told.append)
         cloud.in_flight = in_flight
         if action == "provision":
-            changes = reconcile(cloud, plan(load(TOPOLOGY)), key=KEY, check=False, hostkey_timeout=20).changes
+            changes = reconcile(cloud, plan(load(topology)), key=KEY, check=False, hostkey_timeout=20).changes
         else:
             changes = teardown(cloud, NAME, check=False)
         pipe.send(Outcome("ok", tuple(f"{c.action} {c.kind} {c.name}" for c in changes), (), tuple(told)))
@@ -76,6 +76,7 @@ class Life:
 
     def __init__(self, proxy, directory, entry, auth):
         self.proxy = proxy
+        self.topology = TOPOLOGY
         self.direct = openstack.connection.Connection(auth=auth, region_name="RegionOne", identity_api_version="3")
         file = directory / "clouds.yaml"
         through = {**auth, "auth_url": proxy.url(auth["auth_url"])}
@@ -94,7 +95,7 @@ class Life:
         all to the user's own command. A second run beside another leaves the proxy as it is (not ``arm``).
         """
         here, there = FORKS.Pipe()
-        process = FORKS.Process(target=_work, args=(action, self.environment, in_flight, there))
+        process = FORKS.Process(target=_work, args=(action, self.environment, self.topology, in_flight, there))
         process.start()
         there.close()
         if arm:

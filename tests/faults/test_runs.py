@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from life import counted
+import yaml
+from life import TOPOLOGY, counted
 
 HOSTS = ("front", "left", "right")
 
@@ -95,3 +96,32 @@ def test_servers_that_no_host_takes_are_told_in_novas_words_and_replaced(cloud, 
         f"replace server faults-{name}" for name in HOSTS
     }
     once(life, empty)
+
+
+def test_a_change_that_parts_hosts_is_killed_at_each_write(life, empty, tmp_path, monkeypatch, subtests):
+    """Two hosts that share a security group get other rules each; the next run ends it, without leave to delete."""
+    topology = yaml.safe_load(TOPOLOGY.read_text())
+    topology["allow"] += [{"from": "front", "to": "left", "tcp": 50002}, {"from": "front", "to": "right", "tcp": 50003}]
+    parted = tmp_path / "parted.yml"
+    parted.write_text(yaml.safe_dump(topology))
+
+    def run(file, faults=()):
+        monkeypatch.setattr(life, "topology", file)
+        return life.run("provision", faults)
+
+    assert run(TOPOLOGY).how == "ok"
+    found = run(parted)
+    assert sorted(change.rpartition(" ")[0] for change in found.changes) == [
+        *["create security group"] * 2, "delete security group", *["update port"] * 2,
+    ]  # fmt: skip
+    writes = [call for call in life.proxy.calls if call.writes]
+    assert len(writes) == 6, writes
+    end = counted(life.everything() - empty)
+    for call in writes:
+        for kill in ("killed before", "killed after"):
+            with subtests.test(f"{call}: {kill}"):
+                assert run(TOPOLOGY).how == "ok"
+                assert run(parted, {call: kill}).how == "killed"
+                assert run(parted).how == "ok"
+                assert run(parted).changes == ()
+                assert counted(life.everything() - empty) == end

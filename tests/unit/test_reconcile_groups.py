@@ -35,7 +35,9 @@ def planned(let_in: Mapping[str, frozenset[int]]) -> Any:
             model.SecurityGroup(name, f"t-{name}", tuple(map(rule, sorted(ports)))) for ports, name in first.items()
         ],
         hosts=[
-            SimpleNamespace(name=host, ports=(model.Port(f"t-{host}", "net", (), (first[ports],), ()),))
+            SimpleNamespace(
+                name=host, cloud_name=f"t-{host}", ports=(model.Port(f"t-{host}", "net", (), (first[ports],), ()),)
+            )
             for host, ports in let_in.items()
         ],
     )
@@ -72,6 +74,7 @@ class Cloud:
         """Make it as planned; a kill is to take no more from this."""
         plan = planned(let_in)
         groups = Groups(plan, self.seen())
+        assert not {groups.label(one.id) for one in groups.surplus} & {*groups.names.values()}
         for host in self.group_of.keys() - let_in.keys():
             del self.group_of[host]
             yield
@@ -93,7 +96,7 @@ class Cloud:
             for port in its - want:
                 its.remove(port)
                 yield
-            self.names[ids[group.cloud_name]] = group.cloud_name
+            self.names[ids[group.cloud_name]] = groups.names[group.cloud_name]
             yield
         for host in let_in:
             self.group_of[host] = wanted[f"t-{host}"]
@@ -127,9 +130,11 @@ def test_killed_anywhere_it_converges_and_nobody_is_let_in_anything_of_anothers(
             for host in before.keys() & wish.keys() & now.keys():
                 assert before[host] & wish[host] <= now[host] <= before[host] | wish[host]
     assert cloud.let_in() == last
-    assert sorted(cloud.names.values()) == sorted(group.cloud_name for group in planned(last).security_groups)
-    groups = Groups(planned(last), cloud.seen())
-    assert {name: group.name for name, group in groups.found.items()} == {name: name for name in groups.members}
+    for one, name in cloud.names.items():
+        assert cloud.group_of.get(name[2:]) == one, "a group is named as one of its hosts"
+    assert {name: group.name for name, group in Groups(planned(last), cloud.seen()).found.items()} == Groups(
+        planned(last), cloud.seen()
+    ).names, "nothing is left to do"
 
 
 A, B, C = frozenset({1}), frozenset({2}), frozenset({3})
@@ -146,13 +151,14 @@ A, B, C = frozenset({1}), frozenset({2}), frozenset({3})
         ({"a": A, "b": B}, {"a": B, "b": A}, ["name b a", "name a b"]),
         ({"a": A, "b": B}, {"a": A, "b": A}, ["old b"]),
         ({"a": A, "b": B}, {"a": C, "b": C}, ["rules a", "old b"]),
+        ({"b": A}, {"a": A, "b": A}, []),
         ({"a": A, "b": B}, {"a": A}, ["old b"]),
         ({"a": A, "b": B}, {"a": A, "c": C}, ["new c", "old b"]),
     ],
     ids=[
         "the same", "other rules for both", "the first goes", "the first has other rules", "each has other rules",
-        "they change places", "one comes to the other", "they come together with other rules", "one goes",
-        "one goes, another comes",
+        "they change places", "one comes to the other", "they come together with other rules", "one comes first",
+        "one goes", "one goes, another comes",
     ],
 )  # fmt: skip
 def test_which_group_stands_for_which(before: LetIn, after: LetIn, requests: list[str]) -> None:
@@ -167,8 +173,8 @@ def test_which_group_stands_for_which(before: LetIn, after: LetIn, requests: lis
         found = groups.found.get(wanted.cloud_name)
         if not found:
             said.append(f"new {wanted.name}")
-        elif found.name != wanted.cloud_name:
-            said.append(f"name {found.name[2:]} {wanted.name}")
+        elif found.name != groups.names[wanted.cloud_name]:
+            said.append(f"name {found.name[2:]} {groups.names[wanted.cloud_name][2:]}")
         elif {normal_rule(one) for one in found.security_group_rules} != {normal_rule(one) for one in wanted.rules}:
             said.append(f"rules {wanted.name}")
     said += [f"old {group.name[2:]}" for group in groups.surplus]

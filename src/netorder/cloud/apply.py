@@ -274,7 +274,7 @@ class Applier:
                 for key, rule_id in has.items():
                     if key not in want:
                         self._conn.network.delete_security_group_rule(rule_id)
-                if found.name != group.cloud_name:
+                if "name" in (change.after or {}):
                     self._conn.network.update_security_group(found.id, name=group.cloud_name)
 
             yield Job("rule set", (change.name,), "update", call, frozenset({"security groups"}), "rules")

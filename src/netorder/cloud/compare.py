@@ -184,8 +184,8 @@ class Comparison:
     # Security groups
 
     def _compare_group(self, group: SecurityGroup) -> None:
-        name, found = group.cloud_name, self._groups.found.get(group.cloud_name)
-        hosts = ", ".join(self._groups.members[name])
+        name, found = self._groups.names[group.cloud_name], self._groups.found.get(group.cloud_name)
+        hosts = ", ".join(self._groups.members[group.cloud_name])
         want: dict[str, object] = {"name": name, "rules": sorted(rule_text(normal_rule(rule)) for rule in group.rules)}
         if not found:
             after = {"hosts": hosts, "rules": want["rules"]}
@@ -423,7 +423,7 @@ class Comparison:
         return next((own for own, cloud in self._cloud_names.items() if cloud == name), name)
 
     def _groups_of(self, port: Port) -> list[str]:
-        names = {group.name: group.cloud_name for group in self.plan.security_groups}
+        names = {group.name: self._groups.names[group.cloud_name] for group in self.plan.security_groups}
         return sorted(names.get(name, name) for name in port.security_groups)
 
 

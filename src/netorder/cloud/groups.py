@@ -25,9 +25,10 @@ class Groups:
     """Which group in the cloud stands for which of the plan.
 
     ``found`` has it by the plan's ``cloud_name``, ``surplus`` are the groups that stand for none, ``members`` are each
-    planned group's hosts by its ``cloud_name``.
+    planned group's hosts and ``names`` what it is to be called, by its ``cloud_name``: one that is named as any of its
+    hosts keeps that name.
 
-    A group that has the planned rules already stands for them, whatever its name. One whose rules differ is only
+    A group that has the planned rules already stands for them, whatever it is called. One whose rules differ is only
     changed if all hosts that use it and stay are planned to: then no host is let in anything, not even for a moment,
     that is another's. Otherwise a new one is made and its hosts move over.
     """
@@ -52,9 +53,14 @@ class Groups:
         self.found: dict[str, CloudGroup] = {}
         self._choose(plan)
         self.surplus = tuple(self._free.values())
-        # an old one that goes may be called as a new one that comes
-        self._labels = {g.id: f"{g.name} ({g.id})" if g.name in self.members else g.name for g in self.surplus}
-        self._labels |= {group.id: name for name, group in self.found.items()}
+        called = {host.name: host.cloud_name for host in plan.hosts}
+        self.names = {name: name for name in self.members}
+        for name, group in self.found.items():
+            if group.name in {called[host] for host in self.members[name]}:
+                self.names[name] = group.name
+        taken = {*self.names.values()}  # an old one that goes may be called as one that stays or comes
+        self._labels = {g.id: f"{g.name} ({g.id})" if g.name in taken else g.name for g in self.surplus}
+        self._labels |= {group.id: self.names[name] for name, group in self.found.items()}
 
     def _choose(self, plan: Plan) -> None:
         alike: dict[frozenset[NormalRule], list[CloudGroup]] = {}
