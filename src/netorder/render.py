@@ -34,10 +34,10 @@ def render(plan: Plan) -> str:
     return "\n".join(parts)
 
 
-def few(names: Sequence[str]) -> str:
+def few(names: Sequence[str], shown: int = NAMED) -> str:
     """Name the first of these, and say how many more there are."""
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
 
 
 def _summary(plan: Plan) -> str:

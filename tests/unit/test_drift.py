@@ -158,6 +158,8 @@ def test_rules_of_several_hosts_say_whose_they_are() -> None:
     ("kind", "name", "reason"),
     [
         ("security group", "t-front", True),
+        ("security group", "t-back", True),
+        ("security group", "t-bac", False),
         ("security group", "t-other", False),
         ("port", "t-back.net2", True),
         ("port", "t-other", False),
@@ -172,7 +174,7 @@ def test_what_the_cloud_has_wrong_on_the_way_is_a_reason_for_one_that_does_not_a
     """Its own rules and ports, those of the hosts before it, and what may be the way of all."""
     silent = {"netorder_unanswered": "timed out"}
     expected = f"no answer, and {kind} {name} is not as planned" if reason else ""
-    let_in = {"hosts": "back, sealed" if name == "t-front" else "sealed, other"} if kind == "security group" else None
+    let_in = {"hosts": f"sealed, {name[2:]}"} if kind == "security group" else None
     one = change(kind, name, "update", let_in, let_in)
     assert out_of_reach(hosts(back=silent), "back", [one]) == expected
     assert not out_of_reach(hosts(), "back", [one])

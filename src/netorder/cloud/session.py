@@ -20,6 +20,7 @@ from openstack import exceptions as sdk
 
 from netorder.cloud import CloudError
 from netorder.cloud.transport import Transport
+from netorder.render import few
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -183,9 +184,7 @@ class Job:
         """Name the resources, briefly where they are many."""
         if len(self.names) == 1:
             return f"{self.kind} {self.names[0]}"
-        shown = 6
-        more = f" and {len(self.names) - shown} more" if len(self.names) > shown else ""
-        return f"{len(self.names)} {self.kind}s ({', '.join(self.names[:shown])}{more})"
+        return f"{len(self.names)} {self.kind}s ({few(self.names, shown=6)})"
 
     @property
     def done(self) -> str:
