@@ -198,3 +198,14 @@ def test_to_delete_a_group_is_a_loss_only_with_its_hosts() -> None:
     gone, parted = Groups(planned({"a": A}), cloud.seen()), Groups(planned({"a": A, "b": A}), cloud.seen())
     assert [gone.goes_with_its_hosts(group) for group in gone.surplus] == [True]
     assert [parted.goes_with_its_hosts(group) for group in parted.surplus] == [False]
+
+
+def test_a_group_for_each_host_as_earlier_versions_made_is_taken_over() -> None:
+    """One of those with the same rules stays, its name too; the others' hosts move to it, at no moment let in less."""
+    cloud = Cloud()
+    cloud.names, cloud.rules = {"1": "t-a", "2": "t-b", "3": "t-c"}, {"1": {1}, "2": {1}, "3": {2}}
+    cloud.group_of = {"a": "1", "b": "2", "c": "3"}
+    wish = {"a": A, "b": A, "c": B}
+    for _ in cloud.make(wish):
+        assert cloud.let_in() == wish
+    assert (cloud.names, cloud.group_of) == ({"1": "t-a", "3": "t-c"}, {"a": "1", "b": "1", "c": "3"})
