@@ -46,15 +46,14 @@ def up(cloud: Cloud, guests: str, workers: str, heat: bool, log: Log) -> None:
             log(f"the cloud is up already: OS_CLOUD={cloud.entry}")
             return
         began = time.monotonic()
+        fresh = not (cloud.shared / "parameters.json").exists()
+        if not fresh:  # told before a minute's work
+            _refuse_other_guests(cloud, guests)
         lower = rootfs.make(cloud.cache, log)
         log("root file system ready")
-        fresh = not (cloud.shared / "parameters.json").exists()
         if fresh:
             ready = state.make(cloud.cache, lower, log)
             log("fresh state ready")
-        else:
-            _refuse_other_guests(cloud, guests)
-        if fresh:
             shutil.rmtree(cloud.home / "upper", ignore_errors=True)  # of a start that was interrupted here
             machine.run("cp", "-a", str(ready / "upper"), str(cloud.home))
         clock = checks.tsc_khz()

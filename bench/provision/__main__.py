@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # localcloud is beside netorder, not installed
 
 import rivals  # noqa: E402
+from costs import Costs  # noqa: E402
 from meter import Meter  # noqa: E402
 from topology import topology  # noqa: E402
 
@@ -322,6 +323,9 @@ def parse() -> argparse.Namespace:
                         " its time at the size before; 0: never (default 300)")  # fmt: skip
     parser.add_argument("--no-again", action="store_true", help="leave out the run with nothing to do")
     parser.add_argument("--add", action="store_true", help="keep the results of earlier calls in the table")
+    parser.add_argument("--costs", action="store_true",
+                        help="measure first what each kind of request costs the cloud, and with it how long each size"
+                        " takes any client at the least; --runs 0: nothing else")  # fmt: skip
     options = parser.parse_args()
     options.sizes, options.ways = [int(size) for size in options.sizes.split(",")], options.ways.split(",")
     options.phases = [phase for phase in PHASES if phase != "again" or not options.no_again]
@@ -382,13 +386,20 @@ def main() -> None:
     series = Series(WORK / f"results-{guests}.json", options.phases, add=options.add, limit=options.limit)
     print(f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()},"
           f" guests: {guests}, load before: {os.getloadavg()[0]:.1f}", flush=True)  # fmt: skip
+    cases = [Case(hosts) for hosts in options.sizes]
     with Meter(local) as meter:
-        for hosts in options.sizes:
-            case = Case(hosts)
+        if options.costs:
+            print("what each request costs the cloud, measured for a few minutes", flush=True)
+            host = cases[0].plan["hosts"][0]
+            costs = Costs(cloud, meter, host["image"], host["flavor"], EXTERNAL)
+            costs.run()
+            print(costs.table(), *(costs.bound(case.plan, wanted(case)) for case in cases), sep="\n", flush=True)
+        for case in cases:
             for run in range(options.runs):
                 for way in options.ways[:: -1 if run % 2 else 1]:  # no way always comes after the same one
                     series.one(case, way, meter, cloud)
-    print(f"\n{table(series.results, guests)}\n\n{where(series.results)}")
+    if series.results:
+        print(f"\n{table(series.results, guests)}\n\n{where(series.results)}")
     if series.failures:
         raise SystemExit(f"failed: {', '.join(series.failures)}")
 

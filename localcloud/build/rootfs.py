@@ -29,11 +29,13 @@ printf '#!/bin/sh\\n' >"$1/usr/bin/py3compile"
 chmod 755 "$1/usr/bin/py3compile"
 """
 
-# Two upstream faults that no setting mends; the build fails if a line is not there any more.
+# Upstream faults that no setting mends; the build fails if a line is not there any more.
 # oslo.messaging 16.1 polls each RPC reply every 0.5 s (LP 2035113 keeps it from blocking); an instance start makes
 # a dozen such calls.
 # neutron 26 waits 4 to 6 s for the host of a router's interface, which under OVN has none, and meanwhile reports no
 # guest's port to nova.
+# For each port that it reads, neutron 26 composes three queries anew, against a rule of its own (N350: selectin, not
+# subquery); and for the number of a resource it loads all that hangs on it, where provisioning_blocks reads the number.
 FINISH = """\
 rm -f "$1/usr/bin/py3compile"
 dpkg-divert --root="$1" --quiet --remove --rename /usr/bin/py3compile
@@ -44,6 +46,14 @@ client="$1/usr/lib/python3/dist-packages/neutron/plugins/ml2/drivers/ovn/mech_dr
 hostless='trunk_const.TRUNK_SUBPORT_OWNER'
 grep -q "^        if db_port.device_owner == $hostless:\\$" "$client"
 sed -i "s/== $hostless:\\$/in (const.DEVICE_OWNER_ROUTER_INTF, $hostless):/" "$client"
+database="$1/usr/lib/python3/dist-packages/neutron/db"
+for model in port_hardware_offload_type port_hints port_trusted; do
+  grep -q "lazy='subquery'" "$database/models/$model.py"
+  sed -i "s/lazy='subquery'/lazy='selectin'/" "$database/models/$model.py"
+done
+whole='query(STD_ATTR_MAP\\[resource_type\\])'
+grep -q "session.$whole" "$database/ovn_revision_numbers_db.py"
+sed -i "s/$whole/query(STD_ATTR_MAP[resource_type].standard_attr_id)/" "$database/ovn_revision_numbers_db.py"
 chroot "$1" python3 -m compileall -q -j 0 /usr/lib/python3 /usr/lib/python3.13
 rm -rf "$1/var/lib/mysql" "$1/var/log"/* "$1/etc/libvirt/qemu/networks"/* "$1/etc/libvirt/qemu/networks/autostart"
 chroot "$1" dpkg-query -W >"$1/etc/localcloud.packages"
