@@ -129,6 +129,8 @@ class Costs:
                 self._cloud.compute.create_server(name=NAME, networks=[one], **self._server)
             while [*self._cloud.compute.servers(details=False, status="BUILD", name=NAME)]:
                 time.sleep(0.5)
+            if failed := [*self._cloud.compute.servers(details=False, status="ERROR", name=NAME)]:
+                raise SystemExit(f"{len(failed)} of {EACH} servers went to ERROR: their costs say nothing")
 
         ports, _ = self._bulk("port", Port, [port(10 + n) for n in range(EACH)], [port(30 + n) for n in range(EACH)])
         self._measured("server", "on the port it is given", lambda: servers([{"port": one.id} for one in ports]))
