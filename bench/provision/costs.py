@@ -78,19 +78,19 @@ class Costs:
     def _all(self) -> None:
         """Make everything, then take it away."""
         net, named = self._net, {"name": NAME}
-        networks = [*self._bulk("network", Network, [named] * EACH, [named] * EACH)]
+        networks = self._bulk("network", Network, [named] * EACH, [named] * EACH)
         bodies = [
             {**named, "network_id": network.id, "ip_version": 4, "cidr": f"10.21.{number}.0/24",
              "gateway_ip": f"10.21.{number}.254"}
             for number, network in enumerate(networks[0] + networks[1])
         ]  # fmt: skip
-        subnets = [*self._bulk("subnet", Subnet, bodies[:EACH], bodies[EACH:])]
+        subnets = self._bulk("subnet", Subnet, bodies[:EACH], bodies[EACH:])
         groups = self._bulk("security group", SecurityGroup, [named] * EACH, [named] * EACH)
         rules = [{"direction": "ingress", "ethertype": "IPv4", "protocol": name} for name in PROTOCOLS]
         mine, other = groups[0][0].id, groups[0][1].id
-        bodies = [{**rule, "security_group_id": mine} for rule in rules]
+        together = [{**rule, "security_group_id": mine} for rule in rules]
         self._measured("rule", f"{len(rules)} in one request",
-                       lambda: list(net.create_security_group_rules(bodies)), len(rules))  # fmt: skip
+                       lambda: list(net.create_security_group_rules(together)), len(rules))  # fmt: skip
         self._measured("rule", "one a request", lambda: [
             net.create_security_group_rule(**rule, security_group_id=other) for rule in rules], len(rules))  # fmt: skip
         gateway = {"external_gateway_info": {"network_id": self._external}}
@@ -100,7 +100,7 @@ class Costs:
         self._hosts(networks[0][0], subnets[0][0], mine)
         self._clean()
 
-    def _interfaces(self, router: Any, subnets: list[list[Any]]) -> None:  # noqa: ANN401 - the SDK's
+    def _interfaces(self, router: Any, subnets: tuple[list[Any], list[Any]]) -> None:  # noqa: ANN401 - the SDK's
         net, half = self._net, EACH // 2
 
         def ported() -> None:
