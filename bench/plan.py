@@ -60,8 +60,8 @@ def example(hosts: int) -> str:
 
 def netorder() -> Way:
     """Plan the file, check and all."""
-    from netorder.plan import plan, to_dict  # noqa: PLC0415 - only this way needs it
-    from netorder.topology import load  # noqa: PLC0415 - as above
+    from netorder.language.load import load  # noqa: PLC0415 - as above
+    from netorder.plan.build import plan, to_dict  # noqa: PLC0415 - only this way needs it
 
     def work(path: str) -> int:
         planned = to_dict(plan(load(path)))

@@ -27,7 +27,7 @@ from meter import Meter  # noqa: E402
 from topology import topology  # noqa: E402
 
 from localcloud.cloud import Cloud  # noqa: E402
-from netorder import access  # noqa: E402
+from netorder.controller import ssh as access  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -9,12 +9,12 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netorder import access
+from netorder.cloud.reconcile import reconcile
 from netorder.cloud.session import Cloud, connect
 from netorder.cloud.teardown import teardown
-from netorder.plan import plan
-from netorder.reconcile import reconcile
-from netorder.topology import load
+from netorder.controller import ssh as access
+from netorder.language.load import load
+from netorder.plan.build import plan
 
 if TYPE_CHECKING:
     import requests

@@ -9,11 +9,12 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from netorder import lock, times
-from netorder.cloud import CloudError
 from netorder.cloud.compare import unchanged_text
-from netorder.provision import provision
-from netorder.reconcile import HOSTKEY_TIMEOUT, RefusedError
+from netorder.cloud.reconcile import HOSTKEY_TIMEOUT
+from netorder.controller import lock
+from netorder.controller import timings as times
+from netorder.controller.provision import provision
+from netorder.errors import CloudError, RefusedError
 
 
 class ActionModule(ActionBase):

@@ -8,9 +8,9 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from netorder import lock
-from netorder.cloud import CloudError
-from netorder.provision import take_away
+from netorder.controller import lock
+from netorder.controller.provision import take_away
+from netorder.errors import CloudError
 
 
 class ActionModule(ActionBase):

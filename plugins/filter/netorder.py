@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from netorder.access import shut_out
-from netorder.drift import as_json, as_table, drift, of_text, out_of_reach
-from netorder.expect import report
+from netorder.analysis.probes import report
+from netorder.ansible.drift import as_json, as_table, drift, of_text, out_of_reach
+from netorder.controller.ssh import shut_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

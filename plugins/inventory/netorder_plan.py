@@ -9,10 +9,11 @@ from typing import Any
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
 
-from netorder import inventory as planned
-from netorder.plan import plan
-from netorder.reach import Matrix
-from netorder.topology import TopologyError, load
+from netorder.analysis.reach import Matrix
+from netorder.ansible import inventory as planned
+from netorder.errors import TopologyError
+from netorder.language.load import load
+from netorder.plan.build import plan
 
 DOCUMENTATION = """
 name: netorder_plan

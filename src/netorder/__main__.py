@@ -2,7 +2,7 @@
 
 import sys
 
-from netorder.cli import main
+from netorder.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

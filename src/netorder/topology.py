@@ -1,65 +1,191 @@
-"""The topology file: read, checked, and every address settled.
-
-``load`` reports all that is wrong at once, each at its place in the file. What it returns is complete: planning from it
-cannot fail.
-"""
+"""What a checked topology holds: the client's words, resolved. Every address is settled, every name is known."""
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from netorder import source
-from netorder.allow import Allow
-from netorder.check import Checker
-from netorder.derive import check, derive, entries
-from netorder.diagnostics import Diagnostic, TopologyError
-from netorder.reader import Reader
-from netorder.spec import Topology
+from netorder.routing.graph import Graph
+from netorder.routing.tables import Tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from netorder.errors import Diagnostic
+    from netorder.ip import Address, Prefix
+    from netorder.routing.decide import Routing
+    from netorder.routing.ssh_paths import Way
 
-__all__ = ["Topology", "TopologyError", "load", "parse"]
+__all__ = [
+    "PEERS",
+    "PORTS",
+    "SSH",
+    "HostSpec",
+    "Interface",
+    "Match",
+    "NetworkSpec",
+    "RouterSpec",
+    "RuleSpec",
+    "ServiceSpec",
+    "SubnetSpec",
+    "Topology",
+]
+
+SSH = 22
+PORTS = {"calculator": 50000, "sum": 50001, "sub": 50002, "mul": 50003, "div": 50004}
+PEERS = {"calculator": ("sum", "sub", "mul", "div")}  # which services a service calls
 
 
-def load(path: str | Path) -> Topology:
-    """Read the topology file at ``path``.
+@dataclass(frozen=True, slots=True)
+class SubnetSpec:
+    """A network's prefix of one IP version; ``gateway`` is None when no router joins the network."""
 
-    Raises TopologyError, with every error found, when it cannot be used.
+    cidr: Prefix
+    gateway: Address | None
+    allocation_pool: tuple[Address, Address]
+    dns_nameservers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """A network; ``gateway_router`` has its gateways. Its hosts' ``routes`` live on the host, subnet or router."""
+
+    name: str
+    subnets: tuple[SubnetSpec, ...]
+    gateway_router: str | None
+    routes: str
+
+    def subnet(self, version: int) -> SubnetSpec | None:
+        """Return the subnet of an IP version."""
+        return next((subnet for subnet in self.subnets if subnet.cidr.version == version), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """On a network, one address on each of its subnets."""
+
+    network: str
+    addresses: tuple[Address, ...]
+
+    def address(self, version: int) -> Address | None:
+        """Return the address of an IP version."""
+        return next((address for address in self.addresses if address.version == version), None)
+
+
+@dataclass(frozen=True, slots=True)
+class RouterSpec:
+    """A router. ``routes`` are the declared ones, (destination, next hop) pairs."""
+
+    name: str
+    external: bool
+    external_network: str | None
+    interfaces: tuple[Interface, ...]
+    routes: tuple[tuple[Prefix, Address], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """A service and its TCP port."""
+
+    name: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostSpec:
+    """A host. ``routes`` are the declared ones, (destination, next hop) pairs; ``groups`` too."""
+
+    name: str
+    interfaces: tuple[Interface, ...]
+    floating_ip: bool
+    forward: bool
+    image: str
+    flavor: str
+    user: str
+    service: ServiceSpec | None
+    groups: tuple[str, ...]
+    routes: tuple[tuple[Prefix, Address], ...]
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """All its addresses."""
+        return tuple(address for interface in self.interfaces for address in interface.addresses)
+
+    def address(self, network: str, version: int) -> Address | None:
+        """Return the address on a network."""
+        return next((one.address(version) for one in self.interfaces if one.network == network), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A protocol (tcp, udp, icmp) and its ports from ``first`` to ``last``; 0 and 0 where the protocol has none."""
+
+    protocol: str
+    first: int = 0
+    last: int = 0
+
+    def tcp(self, port: int) -> bool:
+        """Tell whether TCP ``port`` is one of these."""
+        return self.protocol == "tcp" and self.first <= port <= self.last
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSpec:
+    """``sources`` may come in to ``targets`` (hosts): by ``matches``, and to each one's own service if ``service``."""
+
+    sources: tuple[Prefix, ...]
+    targets: tuple[str, ...]
+    matches: tuple[Match, ...]
+    service: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """A checked topology. ``entries`` are the hosts that let SSH in from outside; ``warnings`` are for people.
+
+    ``routings`` (by IP version) and ``ways`` (the way in to each host) follow from the rest.
     """
-    return _check(str(path), lambda: source.read_file(str(path)))
 
+    name: str
+    external_network: str | None
+    networks: tuple[NetworkSpec, ...]
+    routers: tuple[RouterSpec, ...]
+    hosts: tuple[HostSpec, ...]
+    rules: tuple[RuleSpec, ...]
+    entries: frozenset[str]
+    routings: dict[int, Routing] = field(default_factory=dict)
+    ways: dict[str, Way | None] = field(default_factory=dict)
+    warnings: tuple[Diagnostic, ...] = ()
 
-def parse(text: str, path: str = "<text>") -> Topology:
-    """Do for ``text`` what ``load`` does for a file; ``path`` is what diagnostics call it."""
-    return _check(path, lambda: source.read(text, path))
+    def graph(self, version: int) -> Graph:
+        """Return which router and which forwarding host joins which networks of an IP version."""
+        networks = [network.name for network in self.networks if network.subnet(version)]
+        known = set(networks)
+        forwarding = [host for host in self.hosts if host.forward]
+        all_: list[RouterSpec | HostSpec] = [*self.routers, *forwarding]
+        joined = {
+            one.name: tuple(interface.network for interface in one.interfaces if interface.network in known)
+            for one in all_
+        }
+        return Graph(networks, joined, [host.name for host in forwarding])
 
+    def tables(self) -> Tables:
+        """Return who has which static routes, as prefixes and next hops."""
+        prefixes: dict[tuple[str, int], tuple[int, int]] = {
+            (network.name, subnet.cidr.version): (int(subnet.cidr.network_address), subnet.cidr.prefixlen)
+            for network in self.networks
+            for subnet in network.subnets
+        }
+        owners: list[RouterSpec | HostSpec] = [*self.routers, *self.hosts]
+        addresses: dict[tuple[str, str, int], str] = {
+            (one.name, interface.network, address.version): str(address)
+            for one in owners
+            for interface in one.interfaces
+            for address in interface.addresses
+        }
+        return Tables(self.routings, prefixes, addresses)
 
-def _check(path: str, read: Callable[[], source.Document]) -> Topology:
-    try:
-        document = read()
-    except source.SourceError as error:
-        raise TopologyError([Diagnostic(*error.place, "error", str(error))]) from None
-    reader = Reader(path, document)
-    checker = Checker(reader)
-    rules = Allow(reader, checker).rules
-    reader.raise_if_failed()
-    hosts = checker.host_specs()
-    own = [layout.cidr for layout in checker.addressing.layouts.values()]
-    topology = derive(
-        Topology(
-            name=str(reader.text("topology")),
-            external_network=reader.text("external_network"),
-            networks=checker.network_specs(),
-            routers=checker.router_specs(),
-            hosts=hosts,
-            rules=rules,
-            entries=entries(hosts, rules, own),
-        ),
-        reader,
-    )
-    check(topology, reader)
-    reader.raise_if_failed()
-    return dataclasses.replace(topology, warnings=tuple(sorted(set(reader.diagnostics))))
+    def homes(self, version: int) -> dict[str, tuple[str, ...]]:
+        """Return each host's networks of an IP version, in the order of its interfaces."""
+        return {
+            host.name: tuple(one.network for one in host.interfaces if one.address(version) is not None)
+            for host in self.hosts
+        }

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from running import BASE, Running
 
-from netorder.cloud import marker
+from netorder.cloud.change import marker
 from netorder.cloud.session import connect
-from netorder.provision import provision, take_away
+from netorder.controller.provision import provision, take_away
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from netorder.cloud import CloudError
-from netorder.reconcile import RefusedError
+from netorder.errors import CloudError, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import openstack
 
-from netorder.cloud import CloudError
+from netorder.cloud.reconcile import reconcile
 from netorder.cloud.session import connect
 from netorder.cloud.teardown import teardown
-from netorder.plan import plan
-from netorder.provision import provision, take_away
-from netorder.reconcile import reconcile
-from netorder.topology import load
+from netorder.controller.provision import provision, take_away
+from netorder.errors import CloudError
+from netorder.language.load import load
+from netorder.plan.build import plan
 
 TOPOLOGY = Path(__file__).with_name("topology.yml")
 NAME = "faults"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from netorder.plan import plan, to_json
-from netorder.render import render
-from netorder.topology import TopologyError, load
+from netorder.errors import TopologyError
+from netorder.language.load import load
+from netorder.plan.build import plan, to_json
+from netorder.plan.render import render
 
 HERE = Path(__file__).parent
 GOOD = sorted([*HERE.glob("good/*.yml"), *HERE.parent.parent.glob("topologies/*.yml")])

@@ -6,7 +6,7 @@ from pathlib import Path
 import cases
 import pytest
 
-from netorder.plan import from_dict, to_dict
+from netorder.plan.build import from_dict, to_dict
 
 
 def name(path: Path) -> str:

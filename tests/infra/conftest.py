@@ -16,13 +16,13 @@ import openstack
 import pytest
 import testinfra
 
-from netorder.plan import plan
-from netorder.topology import load
+from netorder.language.load import load
+from netorder.plan.build import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from netorder.model import Host, Plan
+    from netorder.plan.model import Host, Plan
 
     # what the fixture `on` gives
     On = Callable[[Host | str], testinfra.host.Host]

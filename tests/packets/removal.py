@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
-from netorder.reach import Matrix
+from netorder.analysis.reach import Matrix
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from ipaddress import IPv4Network, IPv6Network
 
-    from netorder.model import Plan, Route
+    from netorder.plan.model import Plan, Route
 
 
 @dataclass(frozen=True, slots=True)

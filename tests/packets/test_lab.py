@@ -19,15 +19,15 @@ from probes import Probe, measure
 from verdicts import compare, kinds, questions
 from wiring import wire
 
-from netorder.model import Route, Rule
-from netorder.plan import plan
-from netorder.reach import Matrix
-from netorder.topology import parse
+from netorder.analysis.reach import Matrix
+from netorder.language.load import parse
+from netorder.plan.build import plan
+from netorder.plan.model import Route, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from netorder.model import Plan
+    from netorder.plan.model import Plan
 
 SMALL = """\
 topology: small

@@ -18,9 +18,9 @@ from removal import removals
 from verdicts import compare, kinds, questions
 from wiring import wire
 
-from netorder.plan import plan
-from netorder.reach import Matrix
-from netorder.topology import load, parse
+from netorder.analysis.reach import Matrix
+from netorder.language.load import load, parse
+from netorder.plan.build import plan
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from verdicts import Findings
 
-    from netorder.model import Host, Plan
-    from netorder.spec import Topology
+    from netorder.plan.model import Host, Plan
+    from netorder.topology import Topology
 
 ROOT = Path(__file__).parents[2]
 # all but the lab with its public addresses

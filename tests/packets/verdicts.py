@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from lab import Lab
     from wiring import Wiring
 
-    from netorder.model import Plan
-    from netorder.reach import Matrix
+    from netorder.analysis.reach import Matrix
+    from netorder.plan.model import Plan
 
 UNUSED = 9  # discard (RFC 863): probed although no rule names it
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from netorder.model import Host, Plan, Port, Router, Rule
+    from netorder.plan.model import Host, Plan, Port, Router, Rule
 
     Prefix = IPv4Network | IPv6Network
 

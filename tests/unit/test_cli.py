@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from netorder import __version__
-from netorder.cli import main
-from netorder.plan import from_dict, plan
-from netorder.topology import load
+from netorder.cli.main import main
+from netorder.language.load import load
+from netorder.plan.build import from_dict, plan
 
 ROOT = Path(__file__).parents[2]
 CALCULATOR = "topologies/calculator.yml"
@@ -78,7 +78,7 @@ def test_there_is_no_plan_of_a_wrong_topology(arguments: list[str], capsys: pyte
 
 def test_schema_is_the_schema(capsys: pytest.CaptureFixture[str]):
     assert main(["schema"]) == 0
-    assert capsys.readouterr().out == (ROOT / "src/netorder/topology.schema.json").read_text(encoding="utf-8")
+    assert capsys.readouterr().out == (ROOT / "src/netorder/language/topology.schema.json").read_text(encoding="utf-8")
 
 
 def test_the_command_line_is_checked(capsys: pytest.CaptureFixture[str]):
@@ -121,7 +121,7 @@ def test_a_reader_that_leaves_early_is_no_error():
 
 def test_a_right_file_needs_no_json_schema():
     """What takes long to import is imported for files with errors only."""
-    code = f"import sys; from netorder.cli import main; main(['check', '{CALCULATOR}']); "
+    code = f"import sys; from netorder.cli.main import main; main(['check', '{CALCULATOR}']); "
     code += "print('jsonschema' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
@@ -166,6 +166,6 @@ def test_diff_of_a_file_with_itself(capsys: pytest.CaptureFixture[str]):
 
 def test_help_does_not_wait_for_yaml():
     """Starting up loads neither YAML nor JSON Schema."""
-    code = "import sys; from netorder.cli import _parser; _parser(); print({'yaml', 'jsonschema'} & set(sys.modules))"
+    code = "import sys; from netorder.cli.main import _parser; _parser(); print({'yaml', 'jsonschema'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

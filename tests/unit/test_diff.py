@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from netorder.diff import differences, flows, render
-from netorder.plan import plan
-from netorder.topology import parse
+from netorder.analysis.diff import differences, flows, render
+from netorder.language.load import parse
+from netorder.plan.build import plan
 
 TEXT = (Path(__file__).parents[2] / "topologies/calculator.yml").read_text(encoding="utf-8")
 OLD = plan(parse(TEXT))

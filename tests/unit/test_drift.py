@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from netorder.drift import as_json, as_table, drift, of_text, out_of_reach
+from netorder.ansible.drift import as_json, as_table, drift, of_text, out_of_reach
 
 OK = {"what": "unit x", "expected": "active", "found": "active", "ok": True}
 STOPPED = {"what": "unit x", "expected": "active, enabled", "found": "inactive, enabled", "ok": False}

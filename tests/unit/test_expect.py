@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netorder.expect import (
+from netorder.analysis.probes import (
     Probe,
     Way,
     from_inside,
@@ -17,7 +17,11 @@ from netorder.expect import (
     route_demonstration,
     ssh_sources,
 )
-from netorder.model import (
+from netorder.analysis.reach import Matrix
+from netorder.ip import url_host
+from netorder.language.load import load
+from netorder.plan.build import plan as make_plan
+from netorder.plan.model import (
     Host,
     Network,
     Plan,
@@ -29,11 +33,7 @@ from netorder.model import (
     SecurityGroup,
     Service,
     Subnet,
-    url_host,
 )
-from netorder.plan import plan as make_plan
-from netorder.reach import Matrix
-from netorder.topology import load
 
 OUT = Rule("egress", "IPv4", None, None, None, None)
 

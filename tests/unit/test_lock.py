@@ -10,12 +10,12 @@ import time
 
 import pytest
 
-from netorder import lock
-from netorder.cloud import CloudError
+from netorder.controller import lock
+from netorder.errors import CloudError
 
 HOLD = """
 import sys, time, pathlib
-from netorder import lock
+from netorder.controller import lock
 with lock.held(pathlib.Path(sys.argv[1]), "lab"):
     print("held", flush=True)
     time.sleep(60)
@@ -55,7 +55,7 @@ def test_it_ends_with_its_process(tmp_path, holder):
 # As Ansible runs an action: a forked process, in a session of its own.
 CHILD = """
 import multiprocessing, os, pathlib, sys, time
-from netorder import lock
+from netorder.controller import lock
 def work():
     os.setsid()
     lock.end_with_parent()

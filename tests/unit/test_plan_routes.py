@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from netorder.plan import plan
-from netorder.reach import Matrix
-from netorder.topology import load, parse
+from netorder.analysis.reach import Matrix
+from netorder.language.load import load, parse
+from netorder.plan.build import plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from netorder.model import Host, Plan, Route
+    from netorder.plan.model import Host, Plan, Route
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted([*ROOT.glob("topologies/*.yml"), *ROOT.glob("tests/golden/good/*.yml")])

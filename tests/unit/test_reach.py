@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from netorder.plan import plan
-from netorder.reach import OUTSIDE, Matrix, Verdict
-from netorder.topology import load, parse
+from netorder.analysis.reach import OUTSIDE, Matrix, Verdict
+from netorder.language.load import load, parse
+from netorder.plan.build import plan
 
 if TYPE_CHECKING:
-    from netorder.model import Plan
+    from netorder.plan.model import Plan
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted([*ROOT.glob("topologies/*.yml"), *ROOT.glob("tests/golden/good/*.yml")])

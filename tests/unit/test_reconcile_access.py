@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from netorder import access
-from netorder.cloud import CloudError
-from netorder.cloud.settle import host_key
-from netorder.plan import plan
-from netorder.reconcile import HostFacts
-from netorder.topology import load
+from netorder.cloud.reconcile import HostFacts
+from netorder.cloud.wait import host_key
+from netorder.controller import ssh as access
+from netorder.errors import CloudError
+from netorder.language.load import load
+from netorder.plan.build import plan
 
 PLAN = plan(load(Path(__file__).parents[2] / "topologies/calculator.yml"))
 

@@ -18,19 +18,19 @@ from openstack.network.v2.router import Router
 from openstack.network.v2.security_group import SecurityGroup
 from openstack.network.v2.subnet import Subnet
 
-from netorder.cloud import Change
 from netorder.cloud.apply import Applier, first_boot
+from netorder.cloud.change import Change
 from netorder.cloud.compare import compare, diff_text, unchanged, unchanged_text
 from netorder.cloud.groups import normal_rule, rule_text
 from netorder.cloud.observe import Observed
 from netorder.cloud.preflight import Facts, quota_problems
+from netorder.cloud.reconcile import not_allowed
 from netorder.cloud.teardown import deletions
-from netorder.plan import plan
-from netorder.reconcile import not_allowed
-from netorder.topology import load
+from netorder.language.load import load
+from netorder.plan.build import plan
 
 if TYPE_CHECKING:
-    from netorder import model
+    from netorder.plan import model
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIF1nHeOHx2eB4lRZb0d5Gmf3tZ7yXl1M8mR5yZrGQxTn me@here"
 HOSTKEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEu2sS0vXn3h1Jk5s7q9f2bC4dE6gH8iJ0kL2mN4oP6q"

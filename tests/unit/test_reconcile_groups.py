@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from openstack.network.v2.port import Port
 from openstack.network.v2.security_group import SecurityGroup as CloudGroup
 
-from netorder import model
 from netorder.cloud.groups import Groups, normal_rule
 from netorder.cloud.observe import Observed
+from netorder.plan import model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

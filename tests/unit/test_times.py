@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from netorder import times
+from netorder.controller import timings as times
 
 
 def time(name: str, start: float, seconds: float) -> dict[str, object]:

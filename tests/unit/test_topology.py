@@ -14,13 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from netorder import reference, schema, source, spec
-from netorder.addresses import Layout, draw
-from netorder.plan import plan, to_dict
-from netorder.topology import TopologyError, load, parse
+from netorder import topology as spec
+from netorder.errors import TopologyError
+from netorder.language import reference, schema
+from netorder.language import yaml_source as source
+from netorder.language.load import load, parse
+from netorder.language.subnet_layout import Layout, draw
+from netorder.plan.build import plan, to_dict
 
 if TYPE_CHECKING:
-    from netorder.diagnostics import Diagnostic
+    from netorder.errors import Diagnostic
 
 ROOT = Path(__file__).parents[2]
 CALCULATOR = (ROOT / "topologies/calculator.yml").read_text(encoding="utf-8")

@@ -9,10 +9,10 @@ import threading
 import pytest
 import requests
 
-from netorder.cloud import CloudError
 from netorder.cloud import transport as module
 from netorder.cloud.session import connect
 from netorder.cloud.transport import Transport, may_happen_twice
+from netorder.errors import CloudError
 
 
 @pytest.mark.parametrize(

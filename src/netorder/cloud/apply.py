@@ -12,29 +12,31 @@ import time
 from typing import TYPE_CHECKING, Any, cast
 
 from openstack import utils
-from openstack.exceptions import ConflictException, NotFoundException, PreconditionFailedException
+from openstack.exceptions import ConflictException
 from openstack.network.v2.network import Network as CloudNetwork
 from openstack.network.v2.port import Port as CloudPort
 from openstack.network.v2.security_group import SecurityGroup as CloudGroup
 from openstack.network.v2.subnet import Subnet as CloudSubnet
 
-from netorder.cloud import CloudError, keypair_name, marker
+from netorder.cloud.change import keypair_name, marker
 from netorder.cloud.compare import METADATA, REVIVE, exit_router
+from netorder.cloud.delete import change_routes, delete, ignore_not_found, wait_until_none
 from netorder.cloud.groups import Groups, normal_rule
+from netorder.cloud.jobs import Job, bound
 from netorder.cloud.observe import Chosen, fault_text, list_servers
-from netorder.cloud.session import Job, in_the_users_words
-from netorder.model import IPV4, IPV6
+from netorder.errors import CloudError
+from netorder.ip import IPV4, IPV6
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from openstack.network.v2.router import Router as CloudRouter
 
-    from netorder.cloud import Change
+    from netorder.cloud.change import Change
     from netorder.cloud.observe import Observed
     from netorder.cloud.preflight import Facts
     from netorder.cloud.session import Cloud
-    from netorder.model import Host, Network, Plan, Port, Router, RouterInterface, SecurityGroup, Subnet
+    from netorder.plan.model import Host, Network, Plan, Port, Router, RouterInterface, SecurityGroup, Subnet
 
 __all__ = ["Applier", "delete"]
 
@@ -42,13 +44,8 @@ __all__ = ["Applier", "delete"]
 BULK = 50
 # Ports are the dearest bulk, and one API process works on each: two at once, unless they are few.
 SMALLEST_BULK = 10
-# Deleting a server, its guest shut down, must not take longer than this (s).
-GONE_TIMEOUT = 300
 # Resizing copies a disk, on slow storage for minutes (s).
 RESIZE_TIMEOUT = 900
-POLL_MOST = 4.0
-# So often may somebody else change a router between our reading and our writing its routes.
-ROUTE_ATTEMPTS = 5
 
 
 class Applier:
@@ -224,13 +221,13 @@ class Applier:
         for change in self._pick("key pair", "create"):
             name = keypair_name(self._plan.topology)
             body = {"name": name, "public_key": self._key}
-            call = _bound(self._conn.compute.create_keypair, **body)
+            call = bound(self._conn.compute.create_keypair, **body)
             yield Job("key pair", (change.name,), "create", call, gives="key pair")
 
     def _network_updates(self) -> Iterable[Job]:
         for change in self._pick("network", "update"):
             call = self._conn.network.update_network
-            yield Job("network", (change.name,), "update", _bound(call, change.id, is_admin_state_up=True))
+            yield Job("network", (change.name,), "update", bound(call, change.id, is_admin_state_up=True))
 
     def _subnet_updates(self) -> Iterable[Job]:
         for change in self._pick("subnet", "update"):
@@ -240,7 +237,7 @@ class Applier:
                 fields["is_dhcp_enabled"] = fields.pop("enable_dhcp")
             if "host_routes" in fields:
                 fields["host_routes"] = _host_routes(cast("tuple[Network, Subnet]", change.wanted)[1])
-            yield Job("subnet", (change.name,), "update", _bound(call, change.id, **fields), gives="subnets")
+            yield Job("subnet", (change.name,), "update", bound(call, change.id, **fields), gives="subnets")
 
     def _port_updates(self) -> Iterable[Job]:
         for change in self._pick("port", "update"):
@@ -281,7 +278,7 @@ class Applier:
 
     def _group_deletions(self) -> Iterable[Job]:
         for change in self._pick("security group", "delete"):
-            call = _bound(_gone_is_well, lambda c: self._conn.network.delete_security_group(c.id), change)
+            call = bound(ignore_not_found, lambda c: self._conn.network.delete_security_group(c.id), change)
             yield Job("security group", (change.name,), "delete", call, frozenset({"moves"}))
 
     def _rule_body(self, group_id: str, rule: tuple[Any, ...]) -> dict[str, Any]:
@@ -317,7 +314,7 @@ class Applier:
                 fields["external_gateway_info"] = {"network_id": self._external(router)} if router.external else None
             if fields:
                 call = self._conn.network.update_router
-                yield Job("router", (change.name,), "update", _bound(call, change.id, **fields), gives="routers")
+                yield Job("router", (change.name,), "update", bound(call, change.id, **fields), gives="routers")
 
     def _external(self, router: Router) -> str:
         return self._facts.externals[router.external_network or self._plan.external_network]
@@ -356,7 +353,7 @@ class Applier:
         self._stopped = set(running)
         compute = self._conn.compute
         self._cloud.run(
-            Job("server", (name,), "stop", _bound(compute.stop_server, server)) for server, name in running.items()
+            Job("server", (name,), "stop", bound(compute.stop_server, server)) for server, name in running.items()
         )
         topology = self._plan.topology
         wait_until_none(
@@ -365,7 +362,7 @@ class Applier:
             lambda: [s.name for s in list_servers(self._cloud, topology) if s.id in running and s.status != "SHUTOFF"],
         )
         self._cloud.run(
-            Job("port", (port.name,), "unplug", _bound(_gone_is_well, _unplugged(compute, change.id), port.id))
+            Job("port", (port.name,), "unplug", bound(ignore_not_found, _unplugged(compute, change.id), port.id))
             for change, port in plugged
         )
         ids = {port.id for _, port in plugged}
@@ -445,10 +442,10 @@ class Applier:
         for change in self._pick("server", "create", "replace"):
             host = cast("Host", change.wanted)
             needs = frozenset({"key pair", *self._ports_of(host)})
-            yield Job("server", (change.name,), "create", _bound(self._create_server, host), needs)
+            yield Job("server", (change.name,), "create", bound(self._create_server, host), needs)
         for change in self._pick("server", "update"):
             needs = self._ports_of(_host(change))
-            yield Job("server", (change.name,), "update", _bound(self._update_server, change), needs)
+            yield Job("server", (change.name,), "update", bound(self._update_server, change), needs)
 
     def _ports_of(self, host: Host) -> frozenset[str]:
         """Name the bulk requests that make a host's ports."""
@@ -561,123 +558,3 @@ def first_boot(plan: Plan, host: Host) -> str | None:
         if ":" not in address and gateways.get(port.network) and gateways[port.network] not in host.gateways
     ]
     return FIRST_BOOT.format(addresses=" ".join(others)) if others else None
-
-
-def _bound(call: Callable[..., object], *args: object, **fields: object) -> Callable[[], object]:
-    return lambda: call(*args, **fields)
-
-
-def change_routes(cloud: Cloud, router_id: str, verb: str, routes: list[dict[str, str]]) -> None:
-    """Add or remove extra routes (``verb`` add or remove) of a router, leaving all others as they are.
-
-    By extraroute-atomic; clouds without it (ML2/OVN of 2025.1) answer 404, and get the list back on condition that
-    nobody has changed the router since it was read (revision-if-match).
-    """
-    network = cloud.conn.network
-    atomic = network.add_extra_routes_to_router if verb == "add" else network.remove_extra_routes_from_router
-    try:
-        atomic(router_id, {"router": {"routes": routes}})  # type: ignore[no-untyped-call]
-    except NotFoundException:
-        for attempt in range(ROUTE_ATTEMPTS):
-            router = network.get_router(router_id)
-            others = [route for route in router.routes or () if route not in routes]
-            wanted = others + routes if verb == "add" else others
-            try:
-                network.update_router(router_id, if_revision=router.revision_number, routes=wanted)
-            except PreconditionFailedException:
-                if attempt + 1 == ROUTE_ATTEMPTS:
-                    raise
-            else:
-                return
-
-
-def _gone_is_well(call: Callable[[Any], object], change: object) -> None:
-    """Delete; what has gone meanwhile (a killed teardown's last request, still at work) is deleted too."""
-    try:
-        call(change)
-    except NotFoundException:
-        return
-
-
-def delete(
-    cloud: Cloud,
-    topology: str,
-    changes: Sequence[Change],
-    seen: Observed,
-    stale_routes: dict[str, list[dict[str, str]]],
-) -> None:
-    """Delete what ``changes`` delete or replace, dependants first; a server is waited for, since it holds its port."""
-    conn = cloud.conn
-
-    def jobs(kind: str, call: Callable[[Any], object]) -> list[Job]:
-        return [Job(c.kind, (c.name,), "delete", _bound(_gone_is_well, call, c)) for c in changes if c.kind == kind]
-
-    held_by = {port.id: port.device_id for port in seen.ports}
-
-    def detach(change: Change) -> None:
-        port, router = str(change.id), held_by.get(str(change.id))
-        if router:
-            # The port goes with it.
-            conn.network.remove_interface_from_router(router, port=port)  # type: ignore[no-untyped-call]
-        else:
-            conn.network.delete_port(port)
-
-    def release(change: Change) -> None:
-        if change.action == "update":
-            conn.network.update_ip(str(change.id), port_id=None)
-        else:
-            conn.network.delete_ip(str(change.id), ignore_missing=False)
-
-    cloud.run(
-        [
-            *jobs("floating IP", release),
-            *jobs("server", lambda c: conn.compute.delete_server(c.id)),
-        ]
-    )
-    wait_gone(cloud, topology, {str(c.id) for c in changes if c.kind == "server"})
-    names = {router.id: router.name for router in seen.routers}
-    cloud.run(
-        Job("route set", (names[router],), "delete", _bound(change_routes, cloud, router, "remove", routes))
-        for router, routes in stale_routes.items()
-        if routes
-    )
-    cloud.run([*jobs("router interface", detach), *jobs("port", lambda c: conn.network.delete_port(c.id))])
-    cloud.run(jobs("router", lambda c: conn.network.delete_router(c.id)))
-    cloud.run(jobs("subnet", lambda c: conn.network.delete_subnet(c.id)))
-    cloud.run(
-        [
-            *jobs("network", lambda c: conn.network.delete_network(c.id)),
-            *jobs("security group", lambda c: conn.network.delete_security_group(c.id)),
-            *jobs("key pair", lambda c: conn.compute.delete_keypair(c.name)),
-        ]
-    )
-
-
-def wait_gone(cloud: Cloud, topology: str, ids: set[str]) -> None:
-    """Wait until none of the servers ``ids`` is listed any more."""
-    if ids:
-        wait_until_none(
-            cloud,
-            "server(s) to be gone",
-            lambda: [s.name for s in list_servers(cloud, topology, details=False) if s.id in ids],
-        )
-
-
-def wait_until_none(cloud: Cloud, what: str, names: Callable[[], Sequence[str]]) -> None:
-    """Wait until ``names`` (one list for each look) is empty."""
-    end, told, pause = time.monotonic() + GONE_TIMEOUT, 0, 1.0
-    while True:
-        with in_the_users_words():
-            left = sorted(names())
-        if not left:
-            return
-        if time.monotonic() > end:
-            raise CloudError(
-                f"After {GONE_TIMEOUT} s still waiting for {len(left)} {what}: {', '.join(left)}. "
-                "See `openstack server show`; then run again."
-            )
-        if len(left) != told:
-            told = len(left)
-            cloud.progress(f"waiting for {told} {what}: {', '.join(left)}")
-        time.sleep(pause)  # a list takes the cloud's time from what is waited for
-        pause = min(pause * 1.3, POLL_MOST)

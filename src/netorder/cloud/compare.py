@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from netorder.cloud import LEAVES, Change, keypair_name
+from netorder.cloud.change import LEAVES, Change, keypair_name
 from netorder.cloud.groups import Groups, normal_rule, rule_text
 from netorder.cloud.observe import Chosen, fault_text, is_router_port
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from openstack.network.v2.subnet import Subnet as CloudSubnet
 
     from netorder.cloud.observe import Observed
-    from netorder.model import Host, Network, Plan, Port, Router, RouterInterface, SecurityGroup, Subnet
+    from netorder.plan.model import Host, Network, Plan, Port, Router, RouterInterface, SecurityGroup, Subnet
 
 __all__ = [
     "METADATA",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from openstack.network.v2.security_group import SecurityGroup as CloudGroup
 
     from netorder.cloud.observe import Observed
-    from netorder.model import Plan, Rule, SecurityGroup
+    from netorder.plan.model import Plan, Rule, SecurityGroup
 
 __all__ = ["Groups", "normal_rule", "rule_text"]
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from openstack.exceptions import NotFoundException
 
-from netorder.cloud import CloudError, keypair_name, marker
-from netorder.cloud.session import in_the_users_words
+from netorder.cloud.change import keypair_name, marker
+from netorder.cloud.errors import translate_errors
+from netorder.errors import CloudError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -103,7 +104,7 @@ def observe(cloud: Cloud, topology: str) -> Observed:
     def listed(call: Callable[..., Iterable[Any]]) -> Callable[[], tuple[Any, ...]]:
         return lambda: tuple(call(**ours))
 
-    with in_the_users_words():
+    with translate_errors():
         _check_compute(cloud)
         answers: list[tuple[Any, ...]] = cloud.gather(
             [
@@ -164,7 +165,7 @@ def fault_text(server: Server) -> str:
 
 def external_networks(cloud: Cloud) -> tuple[Network, ...]:
     """List the external networks that the project sees."""
-    with in_the_users_words():
+    with translate_errors():
         return tuple(cloud.conn.network.networks(is_router_external=True))
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from openstack import exceptions as sdk
 
+from netorder.cloud.errors import translate_errors
 from netorder.cloud.observe import external_networks
-from netorder.cloud.session import in_the_users_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from openstack.image.v2.image import Image
     from openstack.network.v2.network import Network as CloudNetwork
 
-    from netorder.cloud import Change
+    from netorder.cloud.change import Change
     from netorder.cloud.observe import Observed
     from netorder.cloud.session import Cloud
-    from netorder.model import Host, Plan
+    from netorder.plan.model import Host, Plan
 
 __all__ = ["Facts", "preflight", "quota_problems"]
 
@@ -54,7 +54,7 @@ class Facts:
 def preflight(cloud: Cloud, plan: Plan, seen: Observed, changes: Sequence[Change]) -> tuple[Facts, list[str]]:
     """Ask only for what ``changes`` need; return the facts and every problem."""
     questions = _Questions(cloud, plan, seen, changes)
-    with in_the_users_words():
+    with translate_errors():
         cloud.gather(questions.needed())
     return questions.facts, questions.judge()
 

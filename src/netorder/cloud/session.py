@@ -8,7 +8,6 @@ import threading
 import time
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, TypeVar
@@ -16,20 +15,21 @@ from typing import TYPE_CHECKING, TypeVar
 import openstack
 import requests
 from keystoneauth1 import exceptions as ksa
-from openstack import exceptions as sdk
 
-from netorder.cloud import CloudError
+from netorder.cloud.errors import explain, one_line, translate_errors
 from netorder.cloud.transport import Transport
-from netorder.render import few
+from netorder.errors import CloudError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from keystoneauth1.plugin import BaseAuthPlugin
     from keystoneauth1.session import Session
     from openstack.connection import Connection
 
-__all__ = ["Cloud", "Timing", "connect", "explain", "in_the_users_words"]
+    from netorder.cloud.jobs import Job
+
+__all__ = ["Cloud", "Timing", "connect", "explain", "translate_errors"]
 
 T = TypeVar("T")
 # More threads than this only queue inside the API services; the session's connection pool holds ten.
@@ -159,48 +159,9 @@ class Cloud:
         self.timings += [Timing(kind, name, action, first, took) for name in names]
 
 
-_DONE = {
-    "create": "created", "delete": "deleted", "update": "updated", "replace": "replaced", "stop": "stopping",
-    "unplug": "being unplugged",
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One call to the cloud, about the resources ``names`` of one ``kind``.
-
-    It waits for all jobs that give what it ``needs``: words of the caller's own, "" is nothing.
-    """
-
-    kind: str
-    names: tuple[str, ...]
-    action: str
-    call: Callable[[], object]
-    needs: frozenset[str] = frozenset()
-    gives: str = ""
-
-    @property
-    def what(self) -> str:
-        """Name the resources, briefly where they are many."""
-        if len(self.names) == 1:
-            return f"{self.kind} {self.names[0]}"
-        return f"{len(self.names)} {self.kind}s ({few(self.names, shown=6)})"
-
-    @property
-    def done(self) -> str:
-        """Name the deed in the past tense."""
-        return _DONE[self.action]
-
-    def timed(self) -> tuple[float, float]:
-        """Make the call; return when it began and when it ended (monotonic clock)."""
-        start = time.monotonic()
-        self.call()
-        return start, time.monotonic()
-
-
 def connect(progress: Callable[[str], None], name: str | None = None) -> Cloud:
     """Log in to cloud ``name`` of clouds.yaml, or the one that OS_CLOUD or the OS_* variables name."""
-    with in_the_users_words():
+    with translate_errors():
         conn = openstack.connect(cloud=name, app_name="netorder")
         if conn.session.timeout is None:
             conn.session.timeout = REQUEST_TIMEOUT
@@ -229,8 +190,8 @@ def _log_in(session: Session) -> None:
         session.get_token()
     except ksa.DiscoveryFailure as error:
         raise CloudError(
-            f"No identity API at {getattr(session.auth, 'auth_url', 'auth_url')}: {_line(error)}. Correct the entry of "
-            "clouds.yaml that OS_CLOUD names, or OS_AUTH_URL; if that is right, run again."
+            f"No identity API at {getattr(session.auth, 'auth_url', 'auth_url')}: {one_line(error)}. Correct the entry "
+            "of clouds.yaml that OS_CLOUD names, or OS_AUTH_URL; if that is right, run again."
         ) from error
     finally:
         hooks.remove(refuse)
@@ -251,59 +212,3 @@ def _keep_logged_in(auth: BaseAuthPlugin | None) -> None:
         return True
 
     auth.invalidate = invalidate  # type: ignore[method-assign]
-
-
-@contextmanager
-def in_the_users_words() -> Iterator[None]:
-    """Turn what SDK, keystoneauth and requests raise into a CloudError."""
-    try:
-        yield
-    except (sdk.SDKException, ksa.ClientException, requests.RequestException) as error:
-        raise CloudError(explain(error)) from error
-
-
-def explain(error: BaseException) -> str:  # noqa: PLR0911 (one line for each kind of error)
-    """Return one line: what failed, and the mend where there is one."""
-    match error:
-        case CloudError():
-            return "; ".join(error.problems)
-        case ksa.Unauthorized() | sdk.HttpException(status_code=401):
-            return (
-                "The cloud refused the credentials: user, password or token is wrong or has expired. "
-                "Correct the entry of clouds.yaml that OS_CLOUD names, or the OS_* variables."
-            )
-        case sdk.ConfigException() | ksa.AuthPluginException() | ksa.MissingAuthMethods():
-            return (
-                f"No usable cloud: {_line(error)}. Set OS_CLOUD to an entry of clouds.yaml, or the OS_* variables of a "
-                "downloaded RC file (`make cloud-up` starts a local cloud)."
-            )
-        case ksa.SSLError():
-            return f"The cloud's certificate was refused: {_line(error)}. Name its authority: cacert in clouds.yaml."
-        case ksa.ConnectionError() | requests.RequestException() if not isinstance(error, sdk.HttpException):
-            return f"Nothing answers: {_line(error)}. Is the cloud up, and auth_url (OS_AUTH_URL) right?"
-        case ksa.EndpointNotFound() | ksa.DiscoveryFailure() | sdk.ServiceDiscoveryException() | sdk.NotSupported():
-            return f"The cloud's catalog has no such service: {_line(error)}. Check region_name (OS_REGION_NAME)."
-        case sdk.HttpException():
-            details = " ".join((error.details or error.message or "").split()).rstrip(".")
-            return f"{details} (HTTP {error.status_code} to {error.method} {error.url!s}).{_mend(error.status_code)}"
-        case ksa.HttpError():
-            return f"{_line(error)} ({error.method} {error.url}).{_mend(error.http_status)}"
-        case _:
-            return f"{type(error).__name__}: {_line(error)}"
-
-
-def _mend(status: int | None) -> str:
-    """Return what to do about a status that says little; the service's own words are before it."""
-    match status:
-        case 409 | 412:
-            return " Something else was at it at the same time, or holds it: run again."
-        case 429:
-            return " The cloud limits how often it may be asked: wait, then run again."
-        case int() if status >= 500:  # noqa: PLR2004 (server errors)
-            return " The cloud failed, not the request: run again; if it stays so, its operator's logs tell why."
-        case _:
-            return ""
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netorder.cloud import Change, CloudError
-from netorder.cloud.apply import delete
+from netorder.cloud.change import Change
+from netorder.cloud.delete import delete
 from netorder.cloud.observe import Observed, is_router_port, let_finish, observe
+from netorder.errors import CloudError
 
 if TYPE_CHECKING:
     from netorder.cloud.session import Cloud

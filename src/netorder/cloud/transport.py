@@ -16,7 +16,7 @@ from requests.adapters import BaseAdapter
 from urllib3.exceptions import InvalidHeader, NewConnectionError
 from urllib3.util import Retry
 
-from netorder.cloud import CloudError
+from netorder.errors import CloudError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

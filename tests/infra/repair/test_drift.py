@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import openstack
     from conftest import On
 
-    from netorder.model import Plan
+    from netorder.plan.model import Plan
 
 # All that a run might touch: files with their times, what is in force, since when the services run.
 INSIDE = """

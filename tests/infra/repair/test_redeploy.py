@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from conftest import On
 
-    from netorder.model import Plan
+    from netorder.plan.model import Plan
 
 # What a redeploy reads; not .netorder, where the artefact is built.
 PARTS = ("ansible.cfg", "inventory", "playbooks", "plugins", "roles", "src", "topologies")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import openstack
     from conftest import On
 
-    from netorder.model import Plan
+    from netorder.plan.model import Plan
 
 # The header of a qcow2 disk of 1 MiB (qemu's docs/interop/qcow2.rst) whose L1 table cannot be; Glance takes it.
 HEADER = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 16, 1 << 20, 0, 1, (3 << 16) + 1, 1 << 16, 1, 0, 0)

@@ -8,8 +8,8 @@ import socket
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
-from netorder.expect import from_inside, from_outside, listens_on
-from netorder.reach import Matrix
+from netorder.analysis.probes import from_inside, from_outside, listens_on
+from netorder.analysis.reach import Matrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import testinfra
     from conftest import On
 
-    from netorder.model import Host, Plan
+    from netorder.plan.model import Host, Plan
 
 # On the host: try all connections at once, print those that were accepted. Guests have Python, and need have no nc.
 CONNECT = """

@@ -1,0 +1,63 @@
+"""The reachability matrix as text for people: one pair hop by hop, or all pairs with what is open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netorder.analysis.reach import OUTSIDE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from netorder.analysis.reach import Hop, Matrix
+
+__all__ = ["pair", "pairs"]
+
+
+def pairs(matrix: Matrix, sources: Sequence[str], destinations: Sequence[str]) -> str:
+    """Return a line for each pair: what is open, or why nothing is."""
+    rows = [(source, to, _open(matrix, source, to)) for source in sources for to in destinations if source != to]
+    width = max((len(f"{source} -> {to}") for source, to, _ in rows), default=0)
+    return "".join(f"{f'{source} -> {to}'.ljust(width)}  {text}\n" for source, to, text in rows)
+
+
+def _open(matrix: Matrix, source: str, destination: str) -> str:
+    found = matrix.explain(source, destination, "tcp", 9)
+    if found.state == "no route":
+        return f"no route: {found.reason}"
+    if destination == OUTSIDE:
+        return "everything" if found.state == "open" else f"{found.state}: {found.reason}"
+    names = []
+    for protocol, first, last in matrix.ranges(destination):
+        if matrix.verdict(source, destination, protocol, first) == "open":
+            names.append(protocol if first is None else f"{protocol} {first}" + (f"-{last}" if last != first else ""))
+    return ", ".join(dict.fromkeys(names)) or "closed: nothing is let in"
+
+
+def pair(matrix: Matrix, source: str, destination: str, protocol: str, port: int | None) -> str:
+    """Return the verdict on one pair, and the ways there and back, hop by hop."""
+    found = matrix.explain(source, destination, protocol, port)
+    what = protocol if port is None else f"{protocol} {port}"
+    lines = [f"{source} -> {destination} {what}: {found.state}", f"  {found.reason}"]
+    for title, hops, start, end in (
+        ("there", found.there, found.source_address, found.address),
+        ("back", found.back, found.address, found.source_address),
+    ):
+        if hops:
+            ends = " ".join(word for word in (f"from {start}" if start else "", f"to {end}" if end else "") if word)
+            lines += ["", f"{title}, {ends}:" if ends else f"{title}:", *_hops(hops)]
+    return "\n".join(lines) + "\n"
+
+
+def _hops(hops: Sequence[Hop]) -> Iterator[str]:
+    width = max(len(hop.node) for hop in hops)
+    for hop in hops:
+        if hop.exit is None and hop.why:
+            step = f"stops: {hop.why}" if hop.node != OUTSIDE else hop.why
+        elif hop.exit is None:
+            step = "receives it" + (f" on {hop.entry}" if hop.entry else "")
+        elif hop.entry is None:
+            step = f"sends it out on {hop.exit} ({hop.why})"
+        else:
+            step = f"passes it from {hop.entry} to {hop.exit} ({hop.why})"
+        yield f"  {hop.node.ljust(width)}  {step}"

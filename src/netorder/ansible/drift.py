@@ -1,0 +1,239 @@
+"""Drift: what is not as planned, in the cloud and inside the hosts, as one list, which is shown as a table or as JSON.
+
+Pure. What the cloud has is compared by provisioning itself, and what is on a host by the roles, both in check mode:
+what they would change is the drift. Here it is put together, and causes are told from what only follows from them.
+"""
+
+from __future__ import annotations
+
+import json
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Any
+
+from netorder.cloud.compare import unchanged_text
+from netorder.text import few
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    Difference = dict[str, str]
+
+__all__ = ["as_json", "as_table", "drift", "of_text", "out_of_reach"]
+
+_CLOUD = "cloud"
+_NOTHING = "-"
+# What the way to a host is made of in the cloud, beside its own ports and the rules for it.
+_SHARED = frozenset({"network", "subnet", "router", "router interface"})
+
+
+def out_of_reach(hosts: Mapping[str, Mapping[str, Any]], host: str, changes: Iterable[Mapping[str, Any]] = ()) -> str:
+    """Return why nobody can connect to ``host`` before a run has mended what it would mend; nothing if none is known.
+
+    ``hosts`` are Ansible's variables of all hosts, ``changes`` what provisioning would do. What may or may not be on
+    the way, or close it, is a reason only for one that did not answer (``netorder_unanswered``).
+    """
+    way_in = hosts[host].get("netorder_way_in")
+    if way_in is None:
+        return "nothing outside reaches it, as planned"
+    floating = {change["name"] for change in changes if change["kind"] == "floating IP"}
+    for one in (*way_in, host):
+        server = hosts[one].get("openstack")
+        prefix = "" if one == host else f"it is reached through {one}: "
+        if not server:
+            return f"{prefix}not in the cloud"
+        if server["status"] != "ACTIVE":
+            return f"{prefix}its server is {server['status']}"
+        if one in floating:
+            return f"{prefix}its floating IP is not as planned"
+    return _no_answer(hosts, host, changes) if hosts[host].get("netorder_unanswered") else ""
+
+
+def _no_answer(hosts: Mapping[str, Mapping[str, Any]], host: str, changes: Iterable[Mapping[str, Any]]) -> str:
+    """Return what may be why ``host`` does not answer, and would be mended; nothing if that is not known."""
+    way_in = hosts[host]["netorder_way_in"]
+    for one in way_in:
+        if hosts[one].get("__static_routes", {}).get("changed"):
+            return f"no answer: it is reached through {one}, whose routes are not as planned"
+    ports = {f"{hosts[one]['netorder_topology']}-{one}" for one in (*way_in, host)}
+    for change in changes:
+        kind, name = change["kind"], change["name"]
+        own = kind == "port" and name.partition(".")[0] in ports
+        if kind in _SHARED or own or {*way_in, host}.intersection(_let_in(change)):
+            return f"no answer, and {kind} {name} is not as planned"
+    return ""
+
+
+def _let_in(change: Mapping[str, Any]) -> list[str]:
+    """Return the hosts that a security group's change is about."""
+    if change["kind"] != "security group":
+        return []
+    return [host for host in str((change["after"] or {}).get("hosts", "")).split(", ") if host]
+
+
+def of_text(path: str, before: str, after: str) -> list[dict[str, Any]]:
+    """Compare a file's text with the planned one, as findings: one for each run of lines that differ."""
+    if not before:
+        return [_finding(f"file {path}", "there", "missing")]
+    found, planned = before.splitlines(), after.splitlines()
+    matcher = SequenceMatcher(None, planned, found, autojunk=False)
+    return [
+        _finding(f"file {path}, line {low + 1}", _joined(planned[start:end]), _joined(found[low:high]))
+        for tag, start, end, low, high in matcher.get_opcodes()
+        if tag != "equal"
+    ]
+
+
+def _finding(what: str, expected: str, found: str) -> dict[str, Any]:
+    return {"what": what, "expected": expected, "found": found, "ok": False}
+
+
+def _joined(lines: Sequence[str]) -> str:
+    return " / ".join(line for line in lines if line) or _NOTHING
+
+
+def drift(
+    topology: str, preview: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], names: Sequence[str]
+) -> dict[str, Any]:
+    """Put together what differs.
+
+    ``preview`` is what provisioning returned in check mode (``changes``; ``problems`` when it would refuse). ``hosts``
+    are Ansible's variables of all hosts, of which ``names`` are the plan's: ``netorder_findings`` is what was found
+    inside one, ``netorder_unanswered`` what SSH said where nobody answered.
+
+    The answer has ``drift``, ``differences`` (each with where, what, planned, found; in the cloud also kind, name,
+    action, reason), ``refused`` (problems), ``not_looked_into`` (host to reason), ``looked_into``, ``unchanged`` (kind
+    to count) and ``needs_allow``. A host that should have been looked into and was not is drift.
+    """
+    changes = preview.get("changes", [])
+    differences = [row for change in changes for row in _of_change(change)]
+    refused = list(preview.get("problems", []))
+    not_looked: dict[str, str] = {}
+    missed = False
+    amiss: set[str] = set()
+    for name in sorted(names, key=lambda one: len(hosts[one].get("netorder_way_in") or ())):
+        own, reason = _of_host(name, hosts, changes, amiss)
+        differences += own
+        if own:
+            amiss.add(name)
+        if reason:
+            not_looked[name] = reason
+            missed = missed or hosts[name].get("netorder_way_in") is not None
+    return {
+        "topology": topology,
+        "drift": bool(differences or refused) or missed,
+        "differences": differences,
+        "refused": refused,
+        "not_looked_into": {name: not_looked[name] for name in names if name in not_looked},
+        "looked_into": [name for name in names if name not in not_looked],
+        "unchanged": dict(preview.get("unchanged", {})),
+        "needs_allow": list(preview.get("needs_allow", [])),
+    }
+
+
+def _of_host(
+    name: str, hosts: Mapping[str, Mapping[str, Any]], changes: Iterable[Mapping[str, Any]], amiss: set[str]
+) -> tuple[list[Difference], str]:
+    """Return what differs inside a host, or why that is not known."""
+    variables = hosts[name]
+    if reason := out_of_reach(hosts, name, changes):
+        return [], reason
+    if said := variables.get("netorder_unanswered"):
+        before = [one for one in variables["netorder_way_in"] if one in amiss]
+        if before:
+            return [], f"no answer; it is reached through {before[-1]}, which is not as planned"
+        return [_difference(name, "SSH", "answers", " ".join(str(said).split()))], "no answer"
+    findings = variables.get("netorder_findings")
+    if findings is None:
+        return [], "looking into it failed: see the task that failed above"
+    return [_difference(name, one["what"], one["expected"], one["found"]) for one in findings if not one["ok"]], ""
+
+
+def _difference(where: str, what: str, planned: str, found: str) -> Difference:
+    return {"where": where, "what": what, "planned": planned, "found": found}
+
+
+def _of_change(change: Mapping[str, Any]) -> list[Difference]:
+    """Write a change that provisioning would make as what is planned and what there is, a row for each value."""
+    what = f"{change['kind']} {change['name']}"
+    if len(hosts := _let_in(change)) > 1:
+        what += f" ({few(hosts)})"
+    more = {key: str(change[key]) for key in ("kind", "name", "action", "reason")}
+    if change["action"] == "create":
+        rows = [(what, "there", "missing")]
+    elif change["action"] == "delete":
+        rows = [(what, "none", change["reason"])]
+    else:
+        rows = [
+            (f"{what}: {key}", planned, found)
+            for key, old, new in _fields(change)
+            for planned, found in _values(old, new)
+        ]
+        if change["action"] == "replace":
+            rows.insert(0, (what, "as planned", change["reason"]))
+    return [_difference(_CLOUD, *row) | more for row in rows]
+
+
+def _fields(change: Mapping[str, Any]) -> list[tuple[str, object, object]]:
+    before, after = change["before"] or {}, change["after"] or {}
+    both = [(key, before.get(key), after.get(key)) for key in dict.fromkeys([*before, *after])]
+    return [field for field in both if field[1] != field[2]]
+
+
+def _values(old: object, new: object) -> list[tuple[str, str]]:
+    """Pair what is planned with what was found; of lists, what only one of them has."""
+    if isinstance(old, list) and isinstance(new, list):
+        lacking = [(_plain(value), _NOTHING) for value in new if value not in old]
+        return lacking + [(_NOTHING, _plain(value)) for value in old if value not in new]
+    return [(_plain(new), _plain(old))]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return "-".join(str(part) for part in value.values())
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value)) or "none"
+    return {None: "none", True: "yes", False: "no"}.get(value, str(value))  # type: ignore[call-overload,no-any-return]
+
+
+def as_json(found: Mapping[str, Any]) -> str:
+    """Return the answer of :func:`drift` as JSON."""
+    return json.dumps(found, indent=2, ensure_ascii=False)
+
+
+def as_table(found: Mapping[str, Any]) -> str:
+    """Return the answer of :func:`drift` for people: a row for each difference, then what nobody looked into."""
+    differences: list[Difference] = found["differences"]
+    lines = []
+    if differences:
+        rows = [["where", "what", "planned", "found"]]
+        rows += [[one["where"], one["what"], one["planned"], one["found"]] for one in differences]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        lines.append("")
+    lines += [f"refused: {problem}" for problem in found["refused"]]
+    lines += [f"{name}: not looked into: {reason}" for name, reason in found["not_looked_into"].items()]
+    if found["unchanged"]:
+        lines.append(f"as planned in the cloud: {unchanged_text(found['unchanged'])}")
+    if found["drift"]:
+        places = {one["where"] for one in differences}
+        hosts = len(places - {_CLOUD})
+        in_cloud = sum(one["where"] == _CLOUD for one in differences)
+        lines.append(
+            f"{found['topology']}: {_count(len(differences), 'difference')}, {in_cloud} in the cloud, "
+            f"{len(differences) - in_cloud} inside {_count(hosts, 'host')}"
+        )
+        mend = "First mend what is refused; then" if found["refused"] else "To put this right"
+        lines.append(f"{mend}: ansible-playbook site.yml{_leave(found['needs_allow'])}")
+    else:
+        lines.append(
+            f"{found['topology']}: no drift, in the cloud and inside {_count(len(found['looked_into']), 'host')}"
+        )
+    return "\n".join(lines)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _leave(words: Sequence[str]) -> str:
+    return f" -e allow={','.join(words)}" if words else ""

@@ -1,0 +1,98 @@
+"""The plan as an Ansible inventory: groups and variables. Pure; the plugin ``netorder_plan`` hands it on."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from netorder.analysis.probes import from_inside, from_outside, listens_on, route_demonstration, ssh_sources
+from netorder.ip import IPV4, IPV6
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from netorder.analysis.reach import Matrix
+    from netorder.plan.model import Host, Subnet
+
+__all__ = ["GROUPS", "groups", "host_vars"]
+
+# They exist, empty if need be, in every inventory; what each is for stands in inventory/group_vars/<group>.yml.
+GROUPS = ("netorder", "services", "bastions", "sealed", "absent", "stray")
+
+
+def groups(host: Host) -> tuple[str, ...]:
+    """List the groups of ``host``: those of the plan, and ``sealed`` when nothing outside reaches it."""
+    return (*host.groups, *(("sealed",) if host.way_in is None else ()))
+
+
+def host_vars(matrix: Matrix, host: Host, ssh_config: Path) -> dict[str, Any]:
+    """Return the variables of ``host``, plain values. ``ansible_host`` is not among them: the cloud reports it."""
+    subnets = {(network.name, subnet.version): subnet for network in matrix.plan.networks for subnet in network.subnets}
+    given = [
+        asdict(route)
+        for port in host.ports
+        for version in (IPV4, IPV6)
+        if (subnet := subnets.get((port.network, version)))
+        for route in subnet.host_routes
+    ]
+    return {
+        "ansible_user": host.user,
+        # not ansible_ssh_common_args: Ansible's own ssh_args share connections by address alone, and private addresses
+        # repeat from topology to topology; ssh_config has a socket for each incarnation of each host
+        "ansible_ssh_args": f"-F {shlex.quote(str(ssh_config))}",
+        "netorder_address": host.ports[0].addresses[0],
+        "netorder_addresses": list(host.addresses),
+        "netorder_network": host.ports[0].network,
+        "netorder_floating_ip": host.floating_ip,
+        "netorder_way_in": None if host.way_in is None else list(host.way_in),
+        "netorder_ssh_sources": list(ssh_sources(matrix, host)),
+        "netorder_depth": None if host.way_in is None else len(host.way_in),
+        "netorder_routes": [asdict(route) for route in host.routes],
+        "netorder_given_routes": given,
+        "netorder_interfaces": (interfaces := _interfaces(matrix, host, subnets)),
+        "netorder_default_routes": [
+            {"destination": "::/0", "next_hop": gateway}
+            for gateway in host.gateways
+            if ":" in gateway and any(IPV6 in one["unwanted"] for one in interfaces)
+        ],
+        "netorder_forwarding": host.forwarding,
+        "netorder_service": None
+        if host.service is None
+        else {
+            "name": host.service.name,
+            "port": host.service.port,
+            "peers": {name: list(urls) for name, urls in host.service.peers},
+            "listens_on": listens_on(matrix, host),
+        },
+        "netorder_inside": [asdict(probe) for probe in from_inside(matrix, host)],
+        "netorder_outside": [asdict(probe) for probe in from_outside(matrix, host)],
+        "netorder_demonstration": [asdict(way) for way in route_demonstration(matrix, host)],
+    }
+
+
+def _interfaces(matrix: Matrix, host: Host, subnets: Mapping[tuple[str, int], Subnet]) -> list[dict[str, Any]]:
+    """Return what the host itself must know of its interfaces; nothing when the cloud's DHCP says all of it.
+
+    ``static`` are IPv6 addresses that nobody announces: without a router on the network there are no advertisements,
+    and without those no DHCPv6. ``unwanted`` are the IP versions of which the default gateway that is offered there
+    must not be used: it is another interface's, or (IPv6) each of several routers advertises itself as the one.
+    """
+    routers = Counter(interface.network for router in matrix.plan.routers for interface in router.interfaces)
+    found: list[dict[str, Any]] = []
+    for port in host.ports:
+        gateways = {v: s.gateway_ip for v in (IPV4, IPV6) if (s := subnets.get((port.network, v)))}
+        offered = [v for v, gateway in gateways.items() if gateway and gateway not in host.gateways]
+        if gateways.get(IPV6) in host.gateways and routers[port.network] > 1:
+            offered.append(IPV6)
+        found.append(
+            {
+                "address": port.addresses[0],
+                "static": [f"{a}/64" for a in port.addresses if ":" in a and gateways.get(IPV6) is None],
+                "unwanted": offered,
+            }
+        )
+    # one interface that gets everything by DHCP needs no word
+    return found if len(found) > 1 or any(one["static"] or one["unwanted"] for one in found) else []

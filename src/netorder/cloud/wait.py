@@ -1,0 +1,200 @@
+"""Wait until every server runs and its host key is known: one list for each poll, consoles only of those still unknown.
+
+A guest prints its public host keys on the console at boot, in cloud-init's block. That is the out-of-band way to know
+them: the console comes from the hypervisor through the authenticated API, not over the network being verified.
+The ed25519 key is then kept in the server's metadata, where any controller finds it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from openstack.exceptions import ConflictException, NotFoundException
+
+from netorder.cloud.compare import IN_MOTION, METADATA
+from netorder.cloud.errors import translate_errors
+from netorder.cloud.observe import fault_text, list_servers
+from netorder.errors import CloudError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from openstack.compute.v2.server import Server
+
+    from netorder.cloud.session import Cloud
+    from netorder.plan.model import Plan
+
+__all__ = ["host_key", "settle"]
+
+# From request to ACTIVE (s): generous, the image's first download to the hypervisor is in it.
+ACTIVE_TIMEOUT = 600
+STATUS_POLL = 1.5
+STATUS_POLL_LEAST = 1.0
+STATUS_POLL_MOST = 5.0
+# Consoles cost the hypervisor more than a list costs the API.
+CONSOLE_POLL = 5.0
+# Tell of the waiting at least this often (s), so that silence means trouble.
+TELL = 15.0
+
+_BLOCK = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
+_KEY = re.compile(r"ssh-ed25519 (AAAA[0-9A-Za-z+/]+={0,2})")
+# "ssh-ed25519", length-prefixed, then a 32-byte key, length-prefixed (RFC 8709).
+_ED25519 = b"\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20"
+_ED25519_LENGTH = len(_ED25519) + 32
+
+
+def host_key(console: str) -> str | None:
+    """Return the ed25519 host key of the last whole block, as ``ssh-ed25519 AAAA…``; None when there is none.
+
+    A key that the kernel's own messages have run through does not decode to 51 bytes and is passed over.
+    """
+    found = None
+    for block in _BLOCK.findall(console):
+        for text in _KEY.findall(block):
+            try:
+                raw = base64.b64decode(text, validate=True)
+            except binascii.Error:
+                continue
+            if raw.startswith(_ED25519) and len(raw) == _ED25519_LENGTH:
+                found = f"ssh-ed25519 {text}"
+    return found
+
+
+def settle(cloud: Cloud, plan: Plan, *, new: bool, timeout: float) -> tuple[Server, ...]:
+    """Wait for all planned servers; return them as last listed, host keys in their metadata.
+
+    ``new``: some have been asked for only now. ``timeout`` (s) is for the host keys, counted from the last server's
+    becoming active; 0: they are not learned.
+    """
+    waiting = _Waiting(cloud, plan)
+    if new:
+        time.sleep(STATUS_POLL_LEAST)
+    waiting.until_active()
+    if timeout > 0:
+        cloud.phase = "host keys"
+        waiting.until_known(time.monotonic() + timeout, timeout)
+    return waiting.servers
+
+
+class _Waiting:
+    """The servers being waited for."""
+
+    def __init__(self, cloud: Cloud, plan: Plan) -> None:
+        self.cloud = cloud
+        self.plan = plan
+        self.servers: tuple[Server, ...] = ()
+        self._names = {host.cloud_name: host.name for host in plan.hosts}
+        self._start = self._told = time.monotonic()
+        self._console: dict[str, str] = {}
+
+    def _tell(self, text: str, *, always: bool = False) -> None:
+        now = time.monotonic()
+        if always or now - self._told >= TELL:
+            self._told = now
+            self.cloud.progress(f"{text} ({now - self._start:.0f} s)")
+
+    def _mine(self) -> list[Server]:
+        return [server for server in self.servers if server.name in self._names]
+
+    def until_active(self) -> None:
+        """Poll until no server is on its way any more; failures are reported together, in Nova's words.
+
+        While servers are being built, only the names of those are asked for: for a list with details Nova asks Neutron
+        for every server's ports, work that the building then lacks. What became of them the list at the end tells.
+        """
+        before: set[str] = set()
+        left: dict[str, float] = {}  # when a server was first seen no longer on its way
+        pause, looked = STATUS_POLL, self._start
+        while True:
+            with translate_errors():
+                building = list_servers(self.cloud, self.plan.topology, details=False, status="BUILD")
+            waiting = {str(server.name) for server in building} & set(self._names)
+            now = time.monotonic()
+            done, since = before - waiting, now - looked
+            left |= dict.fromkeys(done, now)
+            if not waiting:
+                with translate_errors():
+                    self.servers = list_servers(self.cloud, self.plan.topology)
+                mine = self._mine()
+                waiting = {s.name for s in mine if s.status in IN_MOTION or s.status not in {"ACTIVE", "ERROR"}}
+                if not waiting:
+                    break
+            names = ", ".join(sorted(self._names[name] for name in waiting))
+            if now - self._start > ACTIVE_TIMEOUT:
+                raise CloudError(f"Not running after {ACTIVE_TIMEOUT} s: {names}. See `openstack server show`.")
+            self._tell(f"servers: waiting for {len(waiting)} of {len(self._names)}: {names}")
+            # not longer than the rest will take if it goes on like that
+            time.sleep(min(pause, max(STATUS_POLL_LEAST, len(waiting) * since / len(done))) if done else pause)
+            before, looked, pause = waiting, now, min(pause * 1.4, STATUS_POLL_MOST)
+        for server in mine:
+            if server.status == "ACTIVE":
+                self._note(server, "active", left.get(server.name))
+        failed = [s for s in mine if s.status == "ERROR"]
+        missing = sorted(set(self._names) - {s.name for s in mine})
+        problems = [
+            f"Server {s.name} went to ERROR: {fault_text(s)} Mend the cause and run again: it will be replaced."
+            for s in failed
+        ]
+        problems += [f"Server {name} has gone while it was waited for. Run again." for name in missing]
+        if problems:
+            raise CloudError(*problems)
+        self._tell(f"servers: all {len(self._names)} active", always=True)
+
+    def _note(self, server: Server, stage: str, end: float | None = None) -> None:
+        self.cloud.note_times("server", (str(server.name),), stage, self._start, end or time.monotonic())
+
+    def until_known(self, deadline: float, timeout: float) -> None:
+        """Read consoles until each server's host key is in its metadata."""
+        total = len(self._names)
+        while unknown := [s for s in self._mine() if METADATA["hostkey"] not in (s.metadata or {})]:
+            stopped = [s for s in unknown if s.status != "ACTIVE" and s.status not in IN_MOTION]
+            if stopped:
+                names = ", ".join(f"{s.name} ({s.status})" for s in stopped)
+                raise CloudError(
+                    f"No longer running while its boot was waited for: {names}. See its console, then run again."
+                )
+            with translate_errors():
+                found = self.cloud.gather([partial(self._learn, server) for server in unknown])
+            for server, key in zip(unknown, found, strict=True):
+                if key:
+                    server.metadata[METADATA["hostkey"]] = key
+                    self._note(server, "host key known")
+            left = [self._names[s.name] for s, key in zip(unknown, found, strict=True) if not key]
+            if left and time.monotonic() > deadline:
+                raise CloudError(*self._unheard(left, timeout))
+            if left:
+                self._tell(f"host keys: {total - len(left)} of {total} known, {', '.join(left)} still booting")
+                time.sleep(CONSOLE_POLL)
+                with translate_errors():
+                    self.servers = list_servers(self.cloud, self.plan.topology)
+        self._tell(f"host keys: all {total} known", always=True)
+
+    def _learn(self, server: Server) -> str | None:
+        compute = self.cloud.conn.compute
+        try:
+            answer: dict[str, Any] = compute.get_server_console_output(server.id)
+        except (ConflictException, NotFoundException):
+            return None  # Nova has no console for a guest that is only just starting
+        self._console[server.name] = str(answer.get("output") or "")
+        key = host_key(self._console[server.name])
+        if key:
+            compute.set_server_metadata(server.id, **{METADATA["hostkey"]: key})  # type: ignore[no-untyped-call]
+        return key
+
+    def _unheard(self, hosts: Iterable[str], timeout: float) -> list[str]:
+        problems = []
+        clouds = {host.name: host.cloud_name for host in self.plan.hosts}
+        for host in hosts:
+            lines = [line for line in self._console.get(clouds[host], "").splitlines() if line.strip()][-8:]
+            tail = "".join(f"\n    {line.rstrip()}" for line in lines) or " (nothing)"
+            problems.append(
+                f"Host {host}: no ed25519 host key on its console after {timeout:.0f} s. The image must print "
+                f"cloud-init's SSH HOST KEY block; a slow guest needs a longer netorder_hostkey_timeout, "
+                f"a stuck one is made anew: delete server {clouds[host]} and run again. Its console ends with:{tail}"
+            )
+        return problems

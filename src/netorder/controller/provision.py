@@ -1,0 +1,85 @@
+"""What the Ansible actions netorder_provision and netorder_teardown do, files on the controller included."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from netorder.cloud.change import LEAVES
+from netorder.cloud.reconcile import HOSTKEY_TIMEOUT, reconcile, result_of
+from netorder.cloud.session import connect
+from netorder.cloud.teardown import teardown
+from netorder.controller import lock
+from netorder.controller import ssh as access
+from netorder.controller import timings as times
+from netorder.errors import CloudError, TopologyError
+from netorder.language.load import load
+from netorder.plan.build import plan
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from netorder.cloud.change import Progress
+
+__all__ = ["provision", "take_away"]
+
+
+def provision(
+    topology: Path,
+    *,
+    files: Path,
+    progress: Progress,
+    ssh_key: Path | None = None,
+    cloud: str | None = None,
+    check: bool = False,
+    allow: Collection[str] = (),
+    hostkey_timeout: float = HOSTKEY_TIMEOUT,
+) -> dict[str, Any]:
+    """Make the cloud as the topology file says, and write the way in under ``files``; return the Ansible result.
+
+    ``allow`` names what may be done to what is in use: "delete", "replace".
+
+    Raises CloudError, whose text is for the user; RefusedError, which is one, where the changes are known and refused.
+    """
+    if unknown := [word for word in allow if word not in LEAVES]:
+        raise CloudError(
+            f"allow={','.join(unknown)} is not known: it takes {' and '.join(LEAVES)}, with a comma between."
+        )
+    try:
+        wanted = plan(load(topology))
+    except TopologyError as error:
+        raise CloudError(*map(str, error.diagnostics)) from error
+    files = files.expanduser().absolute()
+    key = ssh_key.expanduser().absolute() if ssh_key else files / "id_ed25519"
+    if ssh_key and not key.exists():
+        raise CloudError(f"SSH key {key} does not exist: set netorder_ssh_key to a private key, or leave it out.")
+    with nullcontext() if check else lock.held(files, wanted.topology):
+        session = connect(progress, cloud)
+        public = access.public_key(key, make=not check)
+        result = reconcile(session, wanted, key=public, check=check, allow=allow, hostkey_timeout=hostkey_timeout)
+        answer = result.as_dict()
+        answer["written"] = []
+        if not check:
+            written = access.write(wanted, result.hosts, directory=files / wanted.topology, key=key)
+            answer["written"] = [str(path) for path in written]
+            answer["changed"] = result.changed or bool(written)
+            if result.timings:
+                times.record(answer, files / wanted.topology)
+    return answer
+
+
+def take_away(
+    topology: str, *, files: Path, progress: Progress, cloud: str | None = None, check: bool = False
+) -> dict[str, Any]:
+    """Delete all that carries the marker of the topology of this name, and its files; return the Ansible result."""
+    start = time.monotonic()
+    files = files.expanduser().absolute()
+    with nullcontext() if check else lock.held(files, topology):
+        session = connect(progress, cloud)
+        changes = teardown(session, topology, check=check)
+        answer = result_of(session, changes, {}, start).as_dict()
+        answer["removed"] = [] if check else [str(p) for p in access.remove(files / topology)]
+        answer["changed"] = bool(changes or answer["removed"])
+    return answer

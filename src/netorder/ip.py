@@ -1,0 +1,38 @@
+"""IP addresses and prefixes, of either version: types, constants and the small questions asked of them everywhere."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+__all__ = ["ANYWHERE", "IPV4", "IPV6", "VERSIONS", "Address", "Prefix", "covers", "overlap", "url_host"]
+
+IPV4, IPV6 = 4, 6
+VERSIONS = (IPV4, IPV6)
+
+Address = IPv4Address | IPv6Address
+Prefix = IPv4Network | IPv6Network
+
+ANYWHERE = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+
+
+def overlap(one: Prefix, other: Prefix) -> bool:
+    """Tell whether two prefixes share an address; never across IP versions."""
+    return (
+        one.version == other.version
+        and int(one.network_address) <= int(other.broadcast_address)
+        and int(other.network_address) <= int(one.broadcast_address)
+    )
+
+
+def covers(outer: Prefix, inner: Prefix) -> bool:
+    """Tell whether all of ``inner`` lies in ``outer``; never across IP versions."""
+    return (
+        outer.version == inner.version
+        and int(outer.network_address) <= int(inner.network_address)
+        and int(inner.broadcast_address) <= int(outer.broadcast_address)
+    )
+
+
+def url_host(url: str) -> str:
+    """Return the address in the URL of a service, an IPv6 one without its brackets."""
+    return url.removeprefix("http://").rpartition(":")[0].strip("[]")

@@ -1,0 +1,138 @@
+"""The document as the checks read it: what the schema refused reads as absent, so one mistake gives one error."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, Any
+
+from netorder.errors import Diagnostic, TopologyError
+from netorder.ip import Address, Prefix
+from netorder.language import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netorder.language.yaml_source import Document, Path
+
+__all__ = ["Address", "Prefix", "Reader"]
+
+
+class Reader:
+    """Gives values by their path, and collects diagnostics with the place of a path."""
+
+    def __init__(self, path: str, document: Document) -> None:
+        self._file = path
+        self._document = document
+        self._refused: set[Path] = set()
+        self.diagnostics = [Diagnostic(*place, "error", message) for place, message in document.problems]
+        for violation in schema.violations(document.data):
+            self._refused.add(violation.path)
+            self.error(violation.path, violation.message, of_key=violation.of_key)
+
+    def error(self, path: Path, message: str, *, of_key: bool = False, severity: str = "error") -> None:
+        """Report ``message`` at the value (or the key) at ``path``, or at the nearest thing around it."""
+        keys, values = self._document.keys, self._document.values
+        place = None
+        while place is None:
+            place = (keys.get(path) or values.get(path)) if of_key else (values.get(path) or keys.get(path))
+            if not path:
+                break
+            path = path[:-1]
+        self.diagnostics.append(Diagnostic(*(place or (self._file, 1, 1)), severity, message))
+
+    def warning(self, path: Path, message: str, *, of_key: bool = False) -> None:
+        """Report what works, but probably not as meant."""
+        self.error(path, message, of_key=of_key, severity="warning")
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is any error yet."""
+        return any(diagnostic.severity == "error" for diagnostic in self.diagnostics)
+
+    def raise_if_failed(self) -> None:
+        """Raise TopologyError with all diagnostics if there is any error."""
+        if self.failed:
+            raise TopologyError(self.diagnostics)
+
+    def refused(self, *pattern: str | int) -> bool:
+        """Tell whether the schema refused something at ``pattern`` or in it (``*`` stands for any one part)."""
+        return any(
+            len(path) >= len(pattern) and all(want in ("*", part) for want, part in zip(pattern, path, strict=False))
+            for path in self._refused
+        )
+
+    def get(self, *path: str | int) -> Any:  # noqa: ANN401 - the document's data is any
+        """Return the value at ``path``; None where there is none, or the schema refused it."""
+        value = self._document.data
+        for part in path:
+            try:
+                value = value[part]
+            except (KeyError, IndexError, TypeError):
+                return None
+        # of a refused list or mapping, the parts that are right still count
+        return None if path in self._refused and not isinstance(value, dict | list) else value
+
+    def mapping(self, *path: str | int) -> dict[str, Any]:
+        """Return the mapping at ``path``; an empty one where there is none."""
+        value = self.get(*path)
+        return value if isinstance(value, dict) else {}
+
+    def items(self, *path: str | int) -> Iterator[tuple[Path, Any]]:
+        """Yield path and value of each item of the list at ``path``; of the value itself where that is no list."""
+        value = self.get(*path)
+        if isinstance(value, list):
+            yield from (((*path, index), self.get(*path, index)) for index in range(len(value)))
+        elif value is not None:
+            yield path, value
+
+    def text(self, *path: str | int) -> str | None:
+        """Return the text at ``path``."""
+        value = self.get(*path)
+        return value if isinstance(value, str) else None
+
+    def true(self, *path: str | int) -> bool:
+        """Tell whether ``path`` holds ``true``."""
+        return self.get(*path) is True
+
+    def addresses(self, *path: str | int) -> Iterator[tuple[Path, Address]]:
+        """Yield place and value of the addresses at ``path``, one or a list; report those that are none."""
+        for place, text in self.items(*path):
+            if isinstance(text, str) and (address := self.address(place, text)) is not None:
+                yield place, address
+
+    def prefixes(self, *path: str | int) -> Iterator[tuple[Path, Prefix]]:
+        """Yield place and value of the prefixes at ``path``, one or a list; report those that are none."""
+        for place, text in self.items(*path):
+            if isinstance(text, str) and (prefix := self.prefix(place, text)) is not None:
+                yield place, prefix
+
+    def address(self, path: Path, text: str) -> Address | None:
+        """Return the address ``text``, which stands at ``path``; report one that is none."""
+        if "%" in text:  # a zone (RFC 4007) means something on one machine only
+            self.error(path, f"`{text}` names an interface; write the address without `%` and what follows")
+            return None
+        try:
+            return ip_address(text)
+        except ValueError:
+            if ":" in text:
+                message = "an IPv6 address; it is eight groups of up to four digits 0-9 and a-f, of which `::` stands "
+                message += "for those that are zero"
+            else:
+                message = "an IPv4 address; its four numbers are 0 to 255, without leading zeros"
+            self.error(path, f"`{text}` is not {message}")
+            return None
+
+    def prefix(self, path: Path, text: str) -> Prefix | None:
+        """Return the prefix ``text``, at ``path``; report one that is none or has bits set beyond its length."""
+        try:
+            network = ip_network(text, strict=False)
+        except ValueError:
+            if ":" in text:
+                message = "an IPv6 prefix; it is an address such as fd00:0:0:1::, then `/` and 0 to 128"
+            else:
+                message = "an IPv4 prefix; it is four numbers from 0 to 255, then `/` and 0 to 32"
+            self.error(path, f"`{text}` is not {message}")
+            return None
+        if network.network_address != ip_address(text.partition("/")[0]):
+            self.error(path, f"`{text}` is an address inside a prefix; the prefix is `{network}`: write that")
+        return network

@@ -1,0 +1,140 @@
+"""Which address goes to whom on a subnet, and which prefix of a pool to which network.
+
+An IPv4 subnet from its first address to its last: the network address, a few low ones (gateway, routers), the hosts, a
+few high ones that Neutron hands out itself (DHCP, metadata), the broadcast address. An IPv6 subnet has room for each of
+these in a range of its own, far below the anycast addresses at its top (RFC 2526).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import IPv4Address, IPv6Network
+from typing import TYPE_CHECKING, NamedTuple
+
+from netorder.ip import IPV4
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from netorder.ip import Address, Prefix
+
+__all__ = ["IPV6_LENGTH", "LONGEST_PREFIX", "Drawn", "Layout", "draw", "draw_prefix"]
+
+LONGEST_PREFIX = 28  # 14 usable addresses: 3 low, 8 for hosts, 3 for Neutron
+IPV6_LENGTH = 64  # RFC 7421
+
+
+def _share(usable: int, most: int) -> int:
+    """Return the size of a reserved part: an eighth, at least 3 (for Neutron: two DHCP agents and metadata)."""
+    return max(3, min(most, usable // 8))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The parts of one subnet. Depends on the prefix and the gateway alone, so that no host moves when others come."""
+
+    cidr: Prefix
+    gateway: Address | None
+
+    @property
+    def first(self) -> Address:
+        """The first usable address: the gateway, unless another is given."""
+        return self.cidr.network_address + 1
+
+    @property
+    def last(self) -> Address:
+        """The last usable address."""
+        return self.cidr.broadcast_address - (self.cidr.version == IPV4)
+
+    @cached_property
+    def pool(self) -> tuple[Address, Address]:
+        """First and last address of Neutron's allocation pool: the subnet's top, or just below a gateway there."""
+        if isinstance(self.cidr, IPv6Network):
+            return self.cidr[0x100], self.cidr[0x1FF]
+        usable = self.cidr.num_addresses - 2
+        last = self.cidr.broadcast_address - 1
+        size = _share(usable, 8)
+        if isinstance(self.gateway, IPv4Address) and last - size < self.gateway <= last:
+            last = self.gateway - 1
+        return last - (size - 1), last
+
+    @cached_property
+    def routers(self) -> range:
+        """Addresses (as numbers) from which routers draw theirs."""
+        first = int(self.first)
+        if isinstance(self.cidr, IPv6Network):
+            return range(first, first + 0xFF)
+        return range(first, first + _share(self.cidr.num_addresses - 2, 9))
+
+    @cached_property
+    def hosts(self) -> range:
+        """Addresses (as numbers) from which hosts draw theirs."""
+        if isinstance(self.cidr, IPv6Network):
+            return range(int(self.cidr[0x10000]), int(self.cidr[0x1_0000_0000]))
+        return range(self.routers.stop, int(self.pool[0]))
+
+    def in_pool(self, address: Address) -> bool:
+        """Tell whether Neutron may hand out ``address`` by itself."""
+        return int(self.pool[0]) <= int(address) <= int(self.pool[1])
+
+
+class Drawn(NamedTuple):
+    """What was drawn, and what the name would have by itself if nobody else had it."""
+
+    number: int
+    wish: int
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def draw(name: str, part: range, taken: Container[int], *, numbered: bool = False) -> Drawn | None:
+    """Return what ``name`` draws from ``part``: its hash's, or the next free one; None when all are taken.
+
+    The hash makes it a matter of the name alone: no file of what was given to whom is needed. ``numbered`` names
+    (web-1, web-2, ...) draw neighbours, so that they never want the same.
+    """
+    if not part:
+        return None
+    stem, number = _split(name) if numbered else (name, 0)
+    start = _hash(stem) + number
+    wish = part[start % len(part)]
+    for step in range(len(part)):
+        drawn = part[(start + step) % len(part)]
+        if drawn not in taken:
+            return Drawn(drawn, wish)
+    return None
+
+
+def _split(name: str) -> tuple[str, int]:
+    """Return a name without the number at its end, and that number."""
+    found = re.fullmatch(r"(.*?[^0-9])([0-9]{1,15})", name)
+    return (found[1], int(found[2])) if found else (name, 0)
+
+
+def draw_prefix(name: str, pool: Prefix, length: int, taken: list[Prefix]) -> tuple[Prefix, Prefix] | None:
+    """Return the prefix of ``length`` that network ``name`` draws from ``pool``, and the one that it would like best.
+
+    None when every one overlaps one of ``taken``.
+    """
+    size = 1 << (pool.max_prefixlen - length)
+    low, high = int(pool.network_address), int(pool.broadcast_address)
+    within = [one for one in taken if one.version == pool.version and one.overlaps(pool)]
+    used: set[int] = set()
+    for one in within:
+        first = max(int(one.network_address), low)
+        last = min(int(one.broadcast_address), high)
+        if last - first < size << 20:
+            used.update(range((first - low) // size, (last - low) // size + 1))
+        else:
+            return None  # all of the pool but for crumbs
+    drawn = draw(name, range(1 << (length - pool.prefixlen)), used, numbered=True)
+    if drawn is None:
+        return None
+
+    kind = type(pool)
+    return kind((low + drawn.number * size, length)), kind((low + drawn.wish * size, length))

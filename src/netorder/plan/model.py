@@ -1,0 +1,184 @@
+"""The plan: everything that follows from a topology, before any cloud is asked.
+
+Frozen values only, in a stable order, so that a plan compares, hashes and serialises the same every time.
+Addresses and prefixes are kept as their canonical text (RFC 4632 for IPv4 prefixes, RFC 5952 for IPv6), because that is
+what the cloud's API, Ansible and people exchange. Names without a prefix are the topology's own; ``cloud_name`` is the
+name in the cloud, ``<topology>-<name>``. Where something has an address of each IP version, IPv4 comes first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from netorder.routing.tables import Route
+
+__all__ = [
+    "Host",
+    "Network",
+    "Plan",
+    "Port",
+    "Route",
+    "Router",
+    "RouterInterface",
+    "Rule",
+    "SecurityGroup",
+    "Service",
+    "Subnet",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """A network's prefix of one IP version, 4 or 6. ``gateway_ip`` is None if no router joins the network.
+
+    ``allocation_pool`` (first, last address) is all that Neutron may hand out itself, to its DHCP and metadata ports:
+    no planned address lies in it, so the two never meet. ``host_routes`` go out by DHCP (IPv4 only), to every port.
+    An IPv6 subnet is announced by its router, with addresses by DHCPv6 (RFC 8415): planned ones need no EUI-64.
+    """
+
+    cloud_name: str
+    version: int
+    cidr: str
+    gateway_ip: str | None
+    dns_nameservers: tuple[str, ...]
+    allocation_pool: tuple[str, str]
+    host_routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One network with its subnets: one IPv4, one IPv6, or one of each."""
+
+    name: str
+    cloud_name: str
+    subnets: tuple[Subnet, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RouterInterface:
+    """A router's port on a network: one fixed address on each of its subnets, named ``port_name`` in the cloud."""
+
+    network: str
+    addresses: tuple[str, ...]
+    port_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """A Neutron router. ``routes`` are the extra routes (extraroute-atomic) that transit traffic needs.
+
+    An ``external`` one joins ``external_network`` (None: the plan's), translates the IPv4 addresses of the networks
+    that it joins, and has a default route there; no other router has a default route.
+    """
+
+    name: str
+    cloud_name: str
+    external: bool
+    external_network: str | None
+    interfaces: tuple[RouterInterface, ...]
+    routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One security-group rule, in Neutron's terms.
+
+    ``protocol`` is tcp, udp, icmp, ipv6-icmp or None for any; ``port_min``/``port_max`` None means all ports;
+    ``remote_cidr`` None means anywhere. ICMP rules carry no ports.
+    """
+
+    direction: str  # "ingress" or "egress"
+    ethertype: str  # "IPv4" or "IPv6"
+    protocol: str | None
+    port_min: int | None
+    port_max: int | None
+    remote_cidr: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityGroup:
+    """A security group for all ports of the hosts that are let in the same; a new one is named as the first of them.
+
+    ``rules`` are all of its rules, the allow-all egress included.
+    """
+
+    name: str
+    cloud_name: str
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A host's port: ``cloud_name`` in the cloud, one fixed address on each of the subnets of ``network``.
+
+    Its packets must bear one of its ``addresses``; ``allowed_address_pairs`` are the prefixes of others (RFC 2827
+    would have them dropped) that may come and go here too, because the host forwards for them.
+    """
+
+    cloud_name: str
+    network: str
+    addresses: tuple[str, ...]
+    security_groups: tuple[str, ...]
+    allowed_address_pairs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """An application service on a host: its TCP ``port``, and the services it calls: (name, URLs of its copies)."""
+
+    name: str
+    port: int
+    peers: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """The URLs of everything that this service calls."""
+        return tuple(url for _, copies in self.peers for url in copies)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A virtual machine. ``ports`` are in the order of its interfaces.
+
+    ``gateways`` are its default gateways, at most one of each IP version: of the first port with one. The gateways
+    that DHCP and router advertisements give on other ports must not be used. ``routes`` are the static routes that are
+    configured on the host itself. ``floating_ip`` belongs to the first port. One that is ``forwarding`` passes packets
+    on between its ports.
+
+    ``way_in`` names the hosts to go through to reach it, outermost first: () means its own floating IP,
+    ("calculator",) means through calculator; None means that nothing outside reaches it. ``ssh_address`` is its address
+    as seen from the last of them.
+    ``groups`` are its inventory groups.
+    """
+
+    name: str
+    cloud_name: str
+    image: str
+    flavor: str
+    user: str
+    ports: tuple[Port, ...]
+    gateways: tuple[str, ...]
+    floating_ip: bool
+    forwarding: bool
+    routes: tuple[Route, ...]
+    way_in: tuple[str, ...] | None
+    ssh_address: str
+    groups: tuple[str, ...]
+    service: Service | None
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All its addresses, in the order of its ports."""
+        return tuple(address for port in self.ports for address in port.addresses)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that follows from one topology. ``external_network`` None means: the cloud's only external network."""
+
+    topology: str
+    external_network: str | None
+    networks: tuple[Network, ...]
+    routers: tuple[Router, ...]
+    security_groups: tuple[SecurityGroup, ...]
+    hosts: tuple[Host, ...]
