@@ -42,11 +42,12 @@ $(STAMP): requirements.lock pyproject.toml scripts/setup
 	@touch $@
 
 .PHONY: lint
-lint: setup ## ruff, mypy, yamllint, ansible-lint
+lint: setup ## ruff, mypy, import-linter, yamllint, ansible-lint
 	ruff check .
 	ruff format --check .
 	mypy src
 	mypy localcloud
+	lint-imports --no-logo --no-cache
 	yamllint --strict .
 	# without the cloud half of the inventory, which needs a cloud
 	ANSIBLE_INVENTORY=$(CURDIR)/inventory/10-plan.yml ansible-lint --offline

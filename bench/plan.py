@@ -61,10 +61,10 @@ def example(hosts: int) -> str:
 def netorder() -> Way:
     """Plan the file, check and all."""
     from netorder.language.load import load  # noqa: PLC0415 - as above
-    from netorder.plan.build import plan, to_dict  # noqa: PLC0415 - only this way needs it
+    from netorder.plan.build import build_plan, to_dict  # noqa: PLC0415 - only this way needs it
 
     def work(path: str) -> int:
-        planned = to_dict(plan(load(path)))
+        planned = to_dict(build_plan(load(path)))
         shared = sum(len(subnet["host_routes"]) for network in planned["networks"] for subnet in network["subnets"])
         return shared + sum(len(node["routes"]) for node in (*planned["hosts"], *planned["routers"]))
 

@@ -14,7 +14,7 @@ from netorder.cloud.session import Cloud, connect
 from netorder.cloud.teardown import teardown
 from netorder.controller import ssh as access
 from netorder.language.load import load
-from netorder.plan.build import plan
+from netorder.plan.build import build_plan
 
 if TYPE_CHECKING:
     import requests
@@ -44,7 +44,7 @@ def watch(cloud: Cloud, seen: list[tuple[str, Interval]]) -> None:
 def main(action: str, file: str, key: str, report: str) -> int:
     """Make or take away; write the report."""
     began = time.monotonic()
-    wanted = plan(load(file))
+    wanted = build_plan(load(file))
     seen: list[tuple[str, Interval]] = []
     cloud = connect(lambda _line: None)
     watch(cloud, seen)

@@ -14,7 +14,7 @@ from netorder.cloud.reconcile import HOSTKEY_TIMEOUT
 from netorder.controller import lock
 from netorder.controller import timings as times
 from netorder.controller.provision import provision
-from netorder.errors import CloudError, RefusedError
+from netorder.errors import NetorderError, RefusedError
 
 
 class ActionModule(ActionBase):
@@ -50,7 +50,7 @@ class ActionModule(ActionBase):
                 hostkey_timeout=options["hostkey_timeout"],
                 progress=lambda line: self._display.display(f"  {line}"),
             )
-        except CloudError as error:
+        except NetorderError as error:
             preview = error.preview.as_dict() if isinstance(error, RefusedError) else {}
             if self._task.check_mode and not options["fail"]:
                 return result | preview | {"problems": list(error.problems)}

@@ -9,8 +9,8 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from netorder.controller import lock
-from netorder.controller.provision import take_away
-from netorder.errors import CloudError
+from netorder.controller.provision import teardown
+from netorder.errors import NetorderError
 
 
 class ActionModule(ActionBase):
@@ -31,12 +31,12 @@ class ActionModule(ActionBase):
             }
         )
         try:
-            return result | take_away(
+            return result | teardown(
                 options["name"],
                 files=Path(options["files"]),
                 cloud=options["cloud"],
                 check=self._task.check_mode,
                 progress=lambda line: self._display.display(f"  {line}"),
             )
-        except CloudError as error:
+        except NetorderError as error:
             raise AnsibleActionFail("\n".join(error.problems)) from None

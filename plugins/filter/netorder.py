@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from netorder.analysis.probes import report
 from netorder.ansible.drift import as_json, as_table, drift, of_text, out_of_reach
-from netorder.controller.ssh import shut_out
+from netorder.controller.ssh import ssh_blocked_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,5 +55,5 @@ class FilterModule:
             "netorder_drift_text": netorder_drift_text,
             "netorder_of_text": of_text,
             "netorder_out_of_reach": out_of_reach,
-            "netorder_shut_out": shut_out,
+            "netorder_ssh_blocked_reason": ssh_blocked_reason,
         }

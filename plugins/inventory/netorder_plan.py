@@ -13,7 +13,7 @@ from netorder.analysis.reach import Matrix
 from netorder.ansible import inventory as planned
 from netorder.errors import TopologyError
 from netorder.language.load import load
-from netorder.plan.build import plan
+from netorder.plan.build import build_plan
 
 DOCUMENTATION = """
 name: netorder_plan
@@ -46,7 +46,7 @@ class InventoryModule(BaseInventoryPlugin):
         name = str(self._vars.get("topology") or os.environ.get("NETORDER_TOPOLOGY") or self.get_option("topology"))
         file = Path(name).resolve() if Path(name).exists() else root / name
         try:
-            the_plan = plan(load(file))
+            the_plan = build_plan(load(file))
         except TopologyError as error:
             # one line each, on its own: Ansible would fold them into a paragraph
             for line in str(error).splitlines():

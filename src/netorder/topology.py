@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from netorder.errors import Diagnostic
     from netorder.ip import Address, Prefix
     from netorder.routing.decide import Routing
-    from netorder.routing.ssh_paths import Way
+    from netorder.routing.ssh_paths import SshPath
 
 __all__ = [
     "PEERS",
@@ -141,7 +141,7 @@ class RuleSpec:
 class Topology:
     """A checked topology. ``entries`` are the hosts that let SSH in from outside; ``warnings`` are for people.
 
-    ``routings`` (by IP version) and ``ways`` (the way in to each host) follow from the rest.
+    ``routings`` (by IP version) and ``ssh_paths`` (how SSH gets to each host) follow from the rest.
     """
 
     name: str
@@ -152,7 +152,7 @@ class Topology:
     rules: tuple[RuleSpec, ...]
     entries: frozenset[str]
     routings: dict[int, Routing] = field(default_factory=dict)
-    ways: dict[str, Way | None] = field(default_factory=dict)
+    ssh_paths: dict[str, SshPath | None] = field(default_factory=dict)
     warnings: tuple[Diagnostic, ...] = ()
 
     def graph(self, version: int) -> Graph:

@@ -12,7 +12,7 @@ from running import BASE, Running
 
 from netorder.cloud.change import marker
 from netorder.cloud.session import connect
-from netorder.controller.provision import provision, take_away
+from netorder.controller.provision import provision, teardown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +55,7 @@ class Site:
 
     def gone(self) -> dict[str, Any]:
         """Tear it down."""
-        return take_away(self.name, files=self.directory, progress=print)
+        return teardown(self.name, files=self.directory, progress=print)
 
     def listing(self) -> dict[str, tuple[str, str, Any]]:
         """Return everything in the project that is not the cloud's own: {id: (kind, name, what it is like)}."""

@@ -16,10 +16,11 @@ import openstack
 from netorder.cloud.reconcile import reconcile
 from netorder.cloud.session import connect
 from netorder.cloud.teardown import teardown
-from netorder.controller.provision import provision, take_away
+from netorder.controller.provision import provision
+from netorder.controller.provision import teardown as teardown_topology
 from netorder.errors import CloudError
 from netorder.language.load import load
-from netorder.plan.build import plan
+from netorder.plan.build import build_plan
 
 TOPOLOGY = Path(__file__).with_name("topology.yml")
 NAME = "faults"
@@ -54,14 +55,14 @@ def _work(action, environment, topology, in_flight, pipe):
             if action == "provision":
                 answer = provision(topology, files=files, progress=told.append, hostkey_timeout=20)
             else:
-                answer = take_away(NAME, files=files, progress=told.append)
+                answer = teardown_topology(NAME, files=files, progress=told.append)
             changes = tuple("{action} {kind} {name}".format(**change) for change in answer["changes"])
             pipe.send(Outcome("ok", changes, (), tuple(told)))
             return
         cloud = connect(told.append)
         cloud.in_flight = in_flight
         if action == "provision":
-            changes = reconcile(cloud, plan(load(topology)), key=KEY, check=False, hostkey_timeout=20).changes
+            changes = reconcile(cloud, build_plan(load(topology)), key=KEY, check=False, hostkey_timeout=20).changes
         else:
             changes = teardown(cloud, NAME, check=False)
         pipe.send(Outcome("ok", tuple(f"{c.action} {c.kind} {c.name}" for c in changes), (), tuple(told)))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from netorder.errors import TopologyError
 from netorder.language.load import load
-from netorder.plan.build import plan, to_json
+from netorder.plan.build import build_plan, to_json
 from netorder.plan.render import render
 
 HERE = Path(__file__).parent
@@ -23,7 +23,7 @@ def expected_path(source: Path, suffix: str) -> Path:
 def plan_of(source: Path) -> tuple[str, str]:
     """Return the plan as JSON, and as text below the warnings."""
     topology = load(source)
-    its_plan = plan(topology)
+    its_plan = build_plan(topology)
     warnings = "".join(f"{warning}\n" for warning in topology.warnings).replace(f"{source.parent}/", "")
     return to_json(its_plan), warnings + render(its_plan)
 

@@ -17,7 +17,7 @@ import pytest
 import testinfra
 
 from netorder.language.load import load
-from netorder.plan.build import plan
+from netorder.plan.build import build_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 TOPOLOGY = Path(os.environ.get("NETORDER_TOPOLOGY") or ROOT / "topologies/calculator.yml").resolve()
-PLAN = plan(load(TOPOLOGY))
+PLAN = build_plan(load(TOPOLOGY))
 SSH_CONFIG = ROOT / ".netorder" / PLAN.topology / "ssh_config"
 
 

@@ -21,7 +21,7 @@ from wiring import wire
 
 from netorder.analysis.reach import Matrix
 from netorder.language.load import parse
-from netorder.plan.build import plan
+from netorder.plan.build import build_plan
 from netorder.plan.model import Route, Rule
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ allow:
   - {from: door, to: web, tcp: 80}
   - {from: web, to: db, udp: 53, icmp: true}
 """
-PLAN = plan(parse(SMALL))
+PLAN = build_plan(parse(SMALL))
 # who answers whom, thought out by hand; SSH behind the door is opened by the plan itself
 ANSWERS = {
     "door -> 10.2.0.10 tcp 22",
@@ -227,7 +227,7 @@ allow:
 
 def relayed(**changes: Any) -> Plan:
     """Return the plan, with ``changes`` to the host by which the ways lead."""
-    the_plan = plan(parse(RELAYED))
+    the_plan = build_plan(parse(RELAYED))
     return replace(
         the_plan, hosts=tuple(replace(one, **changes) if one.name == "relay" else one for one in the_plan.hosts)
     )

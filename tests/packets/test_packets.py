@@ -20,7 +20,7 @@ from wiring import wire
 
 from netorder.analysis.reach import Matrix
 from netorder.language.load import load, parse
-from netorder.plan.build import plan
+from netorder.plan.build import build_plan
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -75,7 +75,7 @@ def prove(topology: Topology, text: str, pick: int, tally: Counter[str]) -> None
 
     ``pick`` says which of its routes is taken away with real packets; that the others are needed is only computed.
     """
-    the_plan = plan(topology)
+    the_plan = build_plan(topology)
     matrix, wiring, asked = Matrix(the_plan), wire(the_plan), kinds(the_plan)
     without = list(removals(the_plan))
     needless = [removed for removed in without if not removed.broken(matrix)]

@@ -147,9 +147,9 @@ def test_operations_are_exact_and_rounded_once(left, right, operation):
 # --- expressions: a tree, written in many ways, and its value computed from the tree alone ----------------------------
 
 SIGNS = {"sum": "+", "sub": "-", "mul": "*", "div": "/"}
-LEAVES = st.from_regex(r"([0-9]{1,6}(\.[0-9]{0,6})?|\.[0-9]{1,6})(e[+-]?[0-9]{1,2})?", fullmatch=True)
+DESTRUCTIVE = st.from_regex(r"([0-9]{1,6}(\.[0-9]{0,6})?|\.[0-9]{1,6})(e[+-]?[0-9]{1,2})?", fullmatch=True)
 TREES = st.recursive(
-    LEAVES,
+    DESTRUCTIVE,
     lambda inner: st.tuples(st.sampled_from(sorted(SIGNS)), inner, inner) | st.tuples(st.just("neg"), inner),
     max_leaves=20,
 )

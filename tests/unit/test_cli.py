@@ -12,7 +12,7 @@ import pytest
 from netorder import __version__
 from netorder.cli.main import main
 from netorder.language.load import load
-from netorder.plan.build import from_dict, plan
+from netorder.plan.build import build_plan, from_dict
 
 ROOT = Path(__file__).parents[2]
 CALCULATOR = "topologies/calculator.yml"
@@ -56,7 +56,7 @@ def test_plan_as_text(capsys: pytest.CaptureFixture[str]):
     """The text names every host with its address, and the one static route."""
     assert main(["plan", CALCULATOR]) == 0
     out = capsys.readouterr().out
-    for host in plan(load(CALCULATOR)).hosts:
+    for host in build_plan(load(CALCULATOR)).hosts:
         assert f"  {host.name} " in out
         assert all(address in out for address in host.addresses)
     assert "calculator  to 192.168.2.0/24 (net2)  via 192.168.1.9 (rt2)" in out
@@ -65,7 +65,7 @@ def test_plan_as_text(capsys: pytest.CaptureFixture[str]):
 def test_plan_as_json(capsys: pytest.CaptureFixture[str]):
     """Standard output is the plan and nothing else, also when there are warnings."""
     assert main(["plan", LAB, "--format", "json"]) == 0
-    assert from_dict(json.loads(capsys.readouterr().out)) == plan(load(LAB))
+    assert from_dict(json.loads(capsys.readouterr().out)) == build_plan(load(LAB))
 
 
 @pytest.mark.parametrize("arguments", [["plan", WRONG], ["plan", WRONG, "--format", "json"]])
@@ -166,6 +166,8 @@ def test_diff_of_a_file_with_itself(capsys: pytest.CaptureFixture[str]):
 
 def test_help_does_not_wait_for_yaml():
     """Starting up loads neither YAML nor JSON Schema."""
-    code = "import sys; from netorder.cli.main import _parser; _parser(); print({'yaml', 'jsonschema'} & set(sys.modules))"
+    code = (
+        "import sys; from netorder.cli.main import _parser; _parser(); print({'yaml', 'jsonschema'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -8,10 +8,10 @@ import pytest
 
 from netorder.analysis.diff import differences, flows, render
 from netorder.language.load import parse
-from netorder.plan.build import plan
+from netorder.plan.build import build_plan
 
 TEXT = (Path(__file__).parents[2] / "topologies/calculator.yml").read_text(encoding="utf-8")
-OLD = plan(parse(TEXT))
+OLD = build_plan(parse(TEXT))
 ALL = {
     ("calculator", "sum"), ("calculator", "sub"), ("calculator", "mul"), ("calculator", "div"),
     ("outside", "calculator"),
@@ -22,7 +22,7 @@ def fates(old: str, new: str) -> tuple[list[str], dict[tuple[str, str], set[str]
     """Return (what is different, in words) and the fates of the flows between each two."""
     text = TEXT.replace(old, new)
     assert text != TEXT
-    after = plan(parse(text))
+    after = build_plan(parse(text))
     found: dict[tuple[str, str], set[str]] = {}
     for flow in flows(OLD, after):
         found.setdefault((flow.source, flow.destination), set()).add(flow.fate)
@@ -62,9 +62,9 @@ def test_a_shorter_way_moves_flows_without_interruption():
     text = TEXT.replace("rt2: {networks", "rt2: {networks: [net1, side]}\n  rt3: {networks")
     text = text.replace("networks:\n", "networks:\n  side: {cidr: 192.168.3.0/24}\n", 1)
     text = text.replace("rt3: {networks: [net1, net2]}", "rt3: {networks: [side, net2]}")
-    longer = plan(parse(text))
+    longer = build_plan(parse(text))
     assert {flow.fate for flow in flows(longer, OLD) if flow.source == "calculator"} == {"interrupted"}
-    shorter = plan(parse(text.replace("rt3: {networks: [side", "rt3: {networks: [net1, side")))
+    shorter = build_plan(parse(text.replace("rt3: {networks: [side", "rt3: {networks: [net1, side")))
     moved = [flow for flow in flows(longer, shorter) if flow.source == "calculator"]
     assert [(flow.fate, flow.why) for flow in moved] == [
         ("moved", f"takes another way: calculator -> rt3 -> {name}") for name in ("sum", "sub", "mul", "div")
@@ -75,7 +75,7 @@ def test_in_words():
     text = TEXT.replace(
         "  sum: {network: net2, service: sum}", "  sum: {network: net2, address: 192.168.2.20, service: sum}"
     )
-    assert render(OLD, plan(parse(text))).splitlines() == [
+    assert render(OLD, build_plan(parse(text))).splitlines() == [
         "~ host calculator changed in place: peers: -sum http://192.168.2.64:50001, +sum http://192.168.2.20:50001",
         "± host sum replaced: interfaces: -net2 192.168.2.64, +net2 192.168.2.20",
         "",
@@ -86,4 +86,4 @@ def test_in_words():
 
 @pytest.mark.parametrize("text", [TEXT, TEXT.replace("floating_ip: true", "floating_ip: false")])
 def test_no_difference(text: str):
-    assert render(plan(parse(text)), plan(parse(text))) == "no difference\n"
+    assert render(build_plan(parse(text)), build_plan(parse(text))) == "no difference\n"

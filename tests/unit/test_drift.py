@@ -16,9 +16,9 @@ STOPPED = {"what": "unit x", "expected": "active, enabled", "found": "inactive, 
 def hosts(**more: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return a front host, one behind it and one that nothing outside reaches, all running and as planned."""
     plain: dict[str, dict[str, Any]] = {
-        "back": {"netorder_way_in": ["front"]},
-        "front": {"netorder_way_in": []},
-        "sealed": {"netorder_way_in": None},
+        "back": {"netorder_ssh_path": ["front"]},
+        "front": {"netorder_ssh_path": []},
+        "sealed": {"netorder_ssh_path": None},
     }
     running = {"openstack": {"status": "ACTIVE"}, "netorder_topology": "t", "netorder_findings": [OK]}
     return {name: running | its | more.get(name, {}) for name, its in plain.items()}

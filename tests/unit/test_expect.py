@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from netorder.analysis.probes import (
+    Demonstration,
     Probe,
-    Way,
     from_inside,
     from_outside,
     listens_on,
@@ -20,7 +20,7 @@ from netorder.analysis.probes import (
 from netorder.analysis.reach import Matrix
 from netorder.ip import url_host
 from netorder.language.load import load
-from netorder.plan.build import plan as make_plan
+from netorder.plan.build import build_plan
 from netorder.plan.model import (
     Host,
     Network,
@@ -55,7 +55,7 @@ def host(name: str, network: str, address: str, **more: object) -> Host:
         "ssh_address": address,
         "floating_ip": False,
         "routes": (),
-        "way_in": (),
+        "ssh_path": (),
         "groups": (),
         "service": None,
     }
@@ -83,8 +83,8 @@ FRONT = host(
     routes=(Route("10.0.2.0/24", "10.0.1.2"),),
     service=Service("calculator", 50000, ()),
 )
-BACK = host("back", "net2", "10.0.2.10", way_in=("front",), service=Service("sum", 50001, ()))
-BYSTANDER = host("bystander", "net1", "10.0.1.11", way_in=("front",))
+BACK = host("back", "net2", "10.0.2.10", ssh_path=("front",), service=Service("sum", 50001, ()))
+BYSTANDER = host("bystander", "net1", "10.0.1.11", ssh_path=("front",))
 PLAN = Plan(
     "t",
     None,
@@ -196,12 +196,12 @@ def test_who_is_let_in_by_ssh_from_outside() -> None:
     assert ssh_sources(Matrix(plan), FRONT) == ("192.0.2.0/24",)
     assert ssh_sources(Matrix(PLAN), FRONT) == ("0.0.0.0/0",)
     assert ssh_sources(Matrix(PLAN), BACK) == ()
-    assert ssh_sources(Matrix(plan), dataclasses.replace(FRONT, way_in=("back",))) == ()
+    assert ssh_sources(Matrix(plan), dataclasses.replace(FRONT, ssh_path=("back",))) == ()
 
 
 def test_the_demonstration_asks_what_the_route_makes_reachable() -> None:
     """By SSH's port, since no rule lets ping through here; hosts without routes have nothing to show."""
-    assert route_demonstration(Matrix(PLAN), FRONT) == (Way("back", "10.0.2.10", 22),)
+    assert route_demonstration(Matrix(PLAN), FRONT) == (Demonstration("back", "10.0.2.10", 22),)
     assert route_demonstration(Matrix(PLAN), BACK) == ()
 
 
@@ -209,7 +209,7 @@ def test_the_demonstration_pings_where_ping_is_let_through() -> None:
     """An ICMP rule for the asker is enough."""
     icmp = Rule("ingress", "IPv4", "icmp", None, None, "10.0.1.10/32")
     plan = dataclasses.replace(PLAN, security_groups=(group("front"), group("back", icmp), group("bystander")))
-    assert route_demonstration(Matrix(plan), FRONT) == (Way("back", "10.0.2.10", None),)
+    assert route_demonstration(Matrix(plan), FRONT) == (Demonstration("back", "10.0.2.10", None),)
 
 
 def test_the_report_shows_open_ports_and_spells_out_what_is_wrong() -> None:
@@ -241,7 +241,7 @@ def test_the_report_shows_open_ports_and_spells_out_what_is_wrong() -> None:
 def test_a_service_listens_where_it_is_called() -> None:
     """On the address that its caller has, whatever its IP version, and on no other; it is asked there only."""
     topology = load(Path(__file__).parents[1] / "golden/good/dual-stack.yml")
-    the_plan = make_plan(topology)
+    the_plan = build_plan(topology)
     matrix = Matrix(the_plan)
     hosts = {one.name: one for one in the_plan.hosts}
     listening = {name: listens_on(matrix, one) for name, one in hosts.items() if one.service}

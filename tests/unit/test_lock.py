@@ -11,7 +11,7 @@ import time
 import pytest
 
 from netorder.controller import lock
-from netorder.errors import CloudError
+from netorder.errors import LockedError
 
 HOLD = """
 import sys, time, pathlib
@@ -32,7 +32,7 @@ def holder(tmp_path):
 
 def test_the_holder_is_named(tmp_path, holder):
     with (
-        pytest.raises(CloudError, match=rf"lab: process {holder.pid} on \S+, since 20\S+ \S+ UTC"),
+        pytest.raises(LockedError, match=rf"lab: process {holder.pid} on \S+, since 20\S+ \S+ UTC"),
         lock.held(tmp_path, "lab"),
     ):
         pass
@@ -73,7 +73,7 @@ def test_a_killed_parent_takes_the_holder_with_it(tmp_path):
         [sys.executable, "-c", CHILD, tmp_path], stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         assert process.stdout.readline() == "held\n"
-        with pytest.raises(CloudError), lock.held(tmp_path, "lab"):
+        with pytest.raises(LockedError), lock.held(tmp_path, "lab"):
             pass
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -82,6 +82,6 @@ def test_a_killed_parent_takes_the_holder_with_it(tmp_path):
             try:
                 with lock.held(tmp_path, "lab"):
                     return
-            except CloudError:
+            except LockedError:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)

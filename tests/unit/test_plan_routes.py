@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from netorder.analysis.reach import Matrix
 from netorder.language.load import load, parse
-from netorder.plan.build import plan
+from netorder.plan.build import build_plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -141,9 +141,9 @@ def check_ways_in(the_plan: Plan) -> None:
     cloud = Cloud(the_plan)
     hosts = {host.name: host for host in the_plan.hosts}
     for host in the_plan.hosts:
-        if host.way_in:
-            bastion = hosts[host.way_in[-1]]
-            assert bastion.way_in == ()
+        if host.ssh_path:
+            bastion = hosts[host.ssh_path[-1]]
+            assert bastion.ssh_path == ()
             assert bastion.floating_ip
             assert cloud.passed(bastion, host.ssh_address) is not None
             assert cloud.passed(replace(host, routes=()), bastion.addresses[0]) is not None
@@ -171,7 +171,7 @@ def check_addresses(the_plan: Plan) -> None:
 @pytest.mark.parametrize("source", FILES, ids=lambda path: path.stem)
 def test_the_files(source: Path):
     """The topologies that are shipped and those of the golden tests work hop by hop."""
-    the_plan = plan(load(source))
+    the_plan = build_plan(load(source))
     if all(len(host.ports) == 1 for host in the_plan.hosts) and all(len(one.subnets) == 1 for one in the_plan.networks):
         check_reach(the_plan)
         check_ways_in(the_plan)
@@ -217,7 +217,7 @@ MANY_EXITS = (3, [([0], True), ([1], True), ([2], True), ([0, 1], False), ([1, 2
 @given(shapes())
 def test_any_shape(shape: Shape):
     """Whatever joins what: all who can reach each other do, the shortest way, with no route too many."""
-    the_plan = plan(parse(topology_text(shape)))
+    the_plan = build_plan(parse(topology_text(shape)))
     check_addresses(the_plan)
     check_reach(the_plan)
     check_every_route_is_needed(the_plan)
@@ -229,7 +229,7 @@ def test_any_shape(shape: Shape):
 def test_gateway_is_the_way_out(shape: Shape):
     """No router of a network is nearer to the outside than its gateway, which is external where that can be."""
     topology = parse(topology_text(shape))
-    the_plan = plan(topology)
+    the_plan = build_plan(topology)
     distance = shortest(the_plan)
     outside = {interface.network for router in the_plan.routers if router.external for interface in router.interfaces}
 
@@ -253,7 +253,7 @@ def test_gateway_is_the_way_out(shape: Shape):
 
 def test_the_calculator_is_as_the_reports_have_it():
     """The calculator's host has one static route, by rt2; nobody else has any, and rt1 does not know net2."""
-    the_plan = plan(load(ROOT / "topologies/insa-lab.yml"))
+    the_plan = build_plan(load(ROOT / "topologies/insa-lab.yml"))
     routes = {host.name: [(route.destination, route.next_hop) for route in host.routes] for host in the_plan.hosts}
     assert routes == {"calculator": [("30.4.5.0/24", "20.4.5.4")], "sum": [], "sub": [], "mul": [], "div": []}
     assert [router.routes for router in the_plan.routers] == [(), ()]

@@ -10,7 +10,7 @@ import pytest
 
 from netorder.analysis.reach import OUTSIDE, Matrix, Verdict
 from netorder.language.load import load, parse
-from netorder.plan.build import plan
+from netorder.plan.build import build_plan
 
 if TYPE_CHECKING:
     from netorder.plan.model import Plan
@@ -40,7 +40,7 @@ allow:
   - {from: web, to: app, tcp: 8000-8010, icmp: true}
   - {from: mid, to: [app, both], udp: 53, icmp: true}
 """
-PLAN = plan(parse(TEXT))
+PLAN = build_plan(parse(TEXT))
 MATRIX = Matrix(PLAN)
 
 
@@ -131,7 +131,7 @@ def test_what_is_worth_asking():
 @pytest.mark.parametrize("path", sorted(ROOT.glob("topologies/*.yml")), ids=lambda path: path.stem)
 def test_the_shipped_topologies_do_what_they_say(path: Path):
     """Every service reaches its peers, and every host is reached from the last one on its way in."""
-    the_plan: Plan = plan(load(path))
+    the_plan: Plan = build_plan(load(path))
     matrix = Matrix(the_plan)
     owners = {address: host for host in the_plan.hosts for address in host.addresses}
     for host in the_plan.hosts:
@@ -140,15 +140,15 @@ def test_the_shipped_topologies_do_what_they_say(path: Path):
             service = owners[address].service
             assert service
             assert matrix.verdict(host.name, address, "tcp", service.port) == "open"
-        if host.way_in:
-            assert matrix.verdict(host.way_in[-1], host.ssh_address, "tcp", 22) == "open"
+        if host.ssh_path:
+            assert matrix.verdict(host.ssh_path[-1], host.ssh_address, "tcp", 22) == "open"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_host_is_reached_before_it_is_configured_and_after(path: Path):
     """SSH passes from the last host on its way in: when only those with a shorter way have routes, and at last."""
-    the_plan = plan(load(path))
-    depth = {host.name: len(host.way_in) for host in the_plan.hosts if host.way_in is not None}
+    the_plan = build_plan(load(path))
+    depth = {host.name: len(host.ssh_path) for host in the_plan.hosts if host.ssh_path is not None}
     for now in {*depth.values()} - {0}:
         bare = tuple(
             host if depth.get(host.name, now) < now else dataclasses.replace(host, routes=(), forwarding=False)
@@ -157,6 +157,6 @@ def test_every_host_is_reached_before_it_is_configured_and_after(path: Path):
         for matrix in (Matrix(dataclasses.replace(the_plan, hosts=bare)), Matrix(the_plan)):
             for host in the_plan.hosts:
                 if depth.get(host.name) == now:
-                    assert host.way_in
-                    found = matrix.explain(host.way_in[-1], host.ssh_address, "tcp", 22)
+                    assert host.ssh_path
+                    found = matrix.explain(host.ssh_path[-1], host.ssh_address, "tcp", 22)
                     assert (found.state, found.reason[:12]) == ("open", "rule: tcp 22")

@@ -11,11 +11,11 @@ import pytest
 from netorder.cloud.reconcile import HostFacts
 from netorder.cloud.wait import host_key
 from netorder.controller import ssh as access
-from netorder.errors import CloudError
+from netorder.errors import AccessError
 from netorder.language.load import load
-from netorder.plan.build import plan
+from netorder.plan.build import build_plan
 
-PLAN = plan(load(Path(__file__).parents[2] / "topologies/calculator.yml"))
+PLAN = build_plan(load(Path(__file__).parents[2] / "topologies/calculator.yml"))
 
 
 def key(fill: int) -> str:
@@ -139,21 +139,23 @@ def test_key_is_made_once_and_only_when_asked(tmp_path):
 def test_unusable_key_is_named(tmp_path):
     (tmp_path / "id").write_text("no key\n")
     (tmp_path / "id").chmod(0o600)
-    with pytest.raises(CloudError, match="ssh-keygen says"):
+    with pytest.raises(AccessError, match="ssh-keygen says"):
         access.public_key(tmp_path / "id", make=False)
 
 
 @pytest.mark.parametrize("sources", [[], ["0.0.0.0/0"], ["192.0.2.0/24", "127.0.0.0/8"]])
 def test_nothing_is_known_against_a_machine_that_is_let_in(sources):
     """Nor where another host is the way in, for which no prefixes are given."""
-    assert access.shut_out(sources, "127.0.0.9") == ""
+    assert access.ssh_blocked_reason(sources, "127.0.0.9") == ""
 
 
 def test_a_machine_that_is_not_let_in_is_told_who_is():
-    assert access.shut_out(["192.0.2.0/24", "198.51.100.7/32"], "127.0.0.9").startswith(
+    assert access.ssh_blocked_reason(["192.0.2.0/24", "198.51.100.7/32"], "127.0.0.9").startswith(
         "SSH is let in from 192.0.2.0/24, 198.51.100.7/32, and this machine asks from 127.0.0."
     )
 
 
 def test_no_route_is_a_reason_too():
-    assert access.shut_out(["0.0.0.0/0"], "255.255.255.255").startswith("this machine has no way to 255.255.255.255: ")
+    assert access.ssh_blocked_reason(["0.0.0.0/0"], "255.255.255.255").startswith(
+        "this machine has no way to 255.255.255.255: "
+    )

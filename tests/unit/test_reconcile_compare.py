@@ -27,14 +27,14 @@ from netorder.cloud.preflight import Facts, quota_problems
 from netorder.cloud.reconcile import not_allowed
 from netorder.cloud.teardown import deletions
 from netorder.language.load import load
-from netorder.plan.build import plan
+from netorder.plan.build import build_plan
 
 if TYPE_CHECKING:
     from netorder.plan import model
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIF1nHeOHx2eB4lRZb0d5Gmf3tZ7yXl1M8mR5yZrGQxTn me@here"
 HOSTKEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEu2sS0vXn3h1Jk5s7q9f2bC4dE6gH8iJ0kL2mN4oP6q"
-PLAN = plan(load(Path(__file__).parents[2] / "topologies/calculator.yml"))
+PLAN = build_plan(load(Path(__file__).parents[2] / "topologies/calculator.yml"))
 INTERFACE = PLAN.routers[1].interfaces[0].port_name
 
 
@@ -383,7 +383,7 @@ def test_another_prefix_replaces_the_subnet_and_every_port_on_it():
         *(("replace", "port", name) for name in others),
         *(("update", "server", name) for name in others),
     }
-    assert {c.leave for c in changes} == {"replace", None}
+    assert {c.permission for c in changes} == {"replace", None}
 
 
 def test_another_external_network_costs_the_floating_ips_of_its_hosts():
@@ -505,13 +505,13 @@ RICHER = ["topologies/gateway-host.yml", "topologies/pool.yml", "tests/golden/go
 
 @pytest.mark.parametrize("path", RICHER)
 def test_nothing_differs_from_what_was_built_of_richer_plans(path: str):
-    wanted = plan(load(ROOT / path))
+    wanted = build_plan(load(ROOT / path))
     assert brief(as_built(wanted), wanted) == []
 
 
 def test_pairs_of_a_forwarding_host_are_put_right():
     """Neutron tells them with the MAC that it has added; the prefixes count."""
-    wanted = plan(load(ROOT / RICHER[0]))
+    wanted = build_plan(load(ROOT / RICHER[0]))
     seen = as_built(wanted)
     gate = next(port for port in seen.ports if port.name == "gateway-host-gate.back")
     gate.allowed_address_pairs = [{"ip_address": "0.0.0.0/0", "mac_address": "fa:16:3e:0:0:1"}]
@@ -526,7 +526,7 @@ def test_pairs_of_a_forwarding_host_are_put_right():
 
 
 def test_routes_by_dhcp_are_put_right():
-    wanted = plan(load(ROOT / RICHER[1]))
+    wanted = build_plan(load(ROOT / RICHER[1]))
     seen = as_built(wanted)
     subnet = next(one for one in seen.subnets if one.name == "pool-front")
     subnet.host_routes = []
@@ -534,7 +534,7 @@ def test_routes_by_dhcp_are_put_right():
 
 
 def test_a_second_interface_that_is_missing_is_made_and_attached():
-    wanted = plan(load(ROOT / RICHER[0]))
+    wanted = build_plan(load(ROOT / RICHER[0]))
     seen = as_built(wanted)
     seen = replace(seen, ports=tuple(port for port in seen.ports if port.name != "gateway-host-gate.back"))
     changes, _ = compare(wanted, seen, key=KEY)
@@ -546,7 +546,7 @@ def test_a_second_interface_that_is_missing_is_made_and_attached():
 
 def test_an_interface_that_goes_is_taken_out_of_its_host():
     """Neutron would delete the port under the running guest; the run stops, unplugs and starts it."""
-    wanted = plan(load(ROOT / RICHER[0]))
+    wanted = build_plan(load(ROOT / RICHER[0]))
     gate = next(host for host in wanted.hosts if host.name == "gate")
     hosts = tuple(replace(host, ports=host.ports[:1]) if host is gate else host for host in wanted.hosts)
     changes, problems = compare(replace(wanted, hosts=hosts), as_built(wanted), key=KEY)
@@ -559,7 +559,7 @@ def test_an_interface_that_goes_is_taken_out_of_its_host():
 
 def test_what_is_asked_of_the_cloud():
     """The bodies of the requests for a network of both IP versions and for a port of a host that forwards."""
-    wanted = plan(load(ROOT / RICHER[0]))
+    wanted = build_plan(load(ROOT / RICHER[0]))
     cloud = SimpleNamespace(conn=None)
     applier = Applier(cloud, wanted, as_built(wanted), [], facts=Facts(externals={None: "x"}), key=KEY)  # type: ignore[arg-type]
     front, back = wanted.networks[0], wanted.networks[2]
@@ -585,8 +585,10 @@ def test_what_is_asked_of_the_cloud():
 
 def test_only_a_host_with_two_gateways_needs_a_script_at_its_first_boot():
     """It names the addresses whose default route has to go; the shell takes it."""
-    assert all(first_boot(one, host) is None for one in (PLAN, plan(load(ROOT / RICHER[0]))) for host in one.hosts)
-    wanted = plan(load(ROOT / RICHER[2]))
+    assert all(
+        first_boot(one, host) is None for one in (PLAN, build_plan(load(ROOT / RICHER[0]))) for host in one.hosts
+    )
+    wanted = build_plan(load(ROOT / RICHER[2]))
     scripts = {host.name: first_boot(wanted, host) for host in wanted.hosts}
     assert [name for name, script in scripts.items() if script] == ["two"]
     assert "for address in 192.168.2.30; do" in str(scripts["two"])

@@ -20,7 +20,7 @@ from netorder.language import reference, schema
 from netorder.language import yaml_source as source
 from netorder.language.load import load, parse
 from netorder.language.subnet_layout import Layout, draw
-from netorder.plan.build import plan, to_dict
+from netorder.plan.build import build_plan, to_dict
 
 if TYPE_CHECKING:
     from netorder.errors import Diagnostic
@@ -45,7 +45,7 @@ def outcome(text: str) -> tuple[dict | None, tuple[Diagnostic, ...]]:
         topology = parse(text)
     except TopologyError as error:
         return None, error.diagnostics
-    return to_dict(plan(topology)), topology.warnings
+    return to_dict(build_plan(topology)), topology.warnings
 
 
 def addresses(text: str) -> dict[str, str]:
@@ -75,7 +75,7 @@ def test_a_file_that_is_too_large(tmp_path: Path):
 def test_a_byte_order_mark_and_windows_line_ends_are_fine(tmp_path: Path):
     path = tmp_path / "windows.yml"
     path.write_bytes(b"\xef\xbb\xbf" + CALCULATOR.replace("\n", "\r\n").encode())
-    assert plan(load(path)) == plan(parse(CALCULATOR))
+    assert build_plan(load(path)) == build_plan(parse(CALCULATOR))
 
 
 def test_diagnostics_come_by_place():

@@ -141,7 +141,7 @@ def _host_aspects(host: Host) -> Aspects:
         "lets through": tuple(f"{p.network} {pair}" for p in host.ports for pair in p.allowed_address_pairs),
         "gateways": host.gateways,
         "routes": _routes(host.routes),
-        "way in": " ".join(host.way_in) if host.way_in is not None else None,
+        "SSH path": " ".join(host.ssh_path) if host.ssh_path is not None else None,
         "groups": host.groups,
         "service": f"{host.service.name} {host.service.port}" if host.service else None,
         "peers": tuple(f"{name} {url}" for name, urls in host.service.peers for url in urls) if host.service else (),

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SSH",
+    "Demonstration",
     "Probe",
-    "Way",
     "from_inside",
     "from_outside",
     "listens_on",
@@ -46,7 +46,7 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Demonstration:
     """A host that only a static route reaches, and how to ask it: by ping when ``port`` is None, else by TCP."""
 
     name: str
@@ -107,21 +107,21 @@ def from_outside(matrix: Matrix, host: Host) -> tuple[Probe, ...]:
 
 def ssh_sources(matrix: Matrix, host: Host) -> tuple[str, ...]:
     """List the IPv4 prefixes from which SSH is let in at ``host``'s floating address; none if that is no way in."""
-    return () if host.way_in != () or not host.floating_ip else matrix.sources(host.name, "tcp", SSH)
+    return () if host.ssh_path != () or not host.floating_ip else matrix.sources(host.name, "tcp", SSH)
 
 
-def route_demonstration(matrix: Matrix, host: Host) -> tuple[Way, ...]:
+def route_demonstration(matrix: Matrix, host: Host) -> tuple[Demonstration, ...]:
     """List the hosts that ``host`` may ask and reaches by its static routes only: they show the difference."""
     prefixes = [ip_network(route.destination) for route in host.routes]
-    found: list[Way] = []
+    found: list[Demonstration] = []
     for other in matrix.plan.hosts:
         for address in other.addresses:
             if not any(ip_address(address) in prefix for prefix in prefixes):
                 continue
             if matrix.verdict(host.name, address, "icmp") == "open":
-                found.append(Way(other.name, address, None))
+                found.append(Demonstration(other.name, address, None))
             elif matrix.verdict(host.name, address, "tcp", SSH) == "open":
-                found.append(Way(other.name, address, SSH))
+                found.append(Demonstration(other.name, address, SSH))
     return tuple(found)
 
 

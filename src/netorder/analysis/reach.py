@@ -60,7 +60,7 @@ class _Step(NamedTuple):
     why: str
 
 
-class _Way(NamedTuple):
+class _Path(NamedTuple):
     """A packet's way: ``crossings`` are (host, entry, exit) of forwarding hosts; ``fault`` says why it ends early."""
 
     hops: tuple[Hop, ...]
@@ -88,9 +88,9 @@ class _Walk:
         elif forwards and step and step.exit:
             self._crossings.append((node, entry, step.exit))
 
-    def ended(self, fault: str | None, arrives: str | None = None) -> _Way:
+    def ended(self, fault: str | None, arrives: str | None = None) -> _Path:
         """Return the way as far as it went."""
-        return _Way(tuple(self.hops), tuple(self._crossings), self._leaves, arrives, fault)
+        return _Path(tuple(self.hops), tuple(self._crossings), self._leaves, arrives, fault)
 
 
 class _Table:
@@ -142,7 +142,7 @@ class Matrix:
         self._tables: dict[str, _Table] = {}
         self._shared: dict[tuple[int, tuple[str, ...], tuple[str, ...]], _Table] = {}
         self._steps: dict[tuple[str, str | None, int], _Step | None] = {}
-        self._ways: dict[tuple[str, str, int], _Way] = {}
+        self._ways: dict[tuple[str, str, int], _Path] = {}
         self._chosen: dict[tuple[str, str], str | None] = {}
 
     # What to ask
@@ -277,7 +277,7 @@ class Matrix:
 
     # Ways
 
-    def _way(self, source: str, network: str, version: int, end: str) -> _Way:
+    def _way(self, source: str, network: str, version: int, end: str) -> _Path:
         """Follow a packet from host ``source`` to host ``end``'s address on ``network``."""
         # a forwarding host takes what is for it wherever it comes in, so it matters who the end is
         key = (source, f"{network} {end}" if self.hosts[end].forwarding else network, version)
@@ -289,7 +289,7 @@ class Matrix:
             way = way._replace(hops=(*way.hops[:-1], Hop(end, hop.entry, None, "")))
         return way
 
-    def _follow(self, source: str, network: str, version: int, end: str) -> _Way:
+    def _follow(self, source: str, network: str, version: int, end: str) -> _Path:
         walk = _Walk()
         node = source
         entry: str | None = None
@@ -369,7 +369,7 @@ class Matrix:
 
     # Filters
 
-    def _spoofed(self, there: _Way, own: str, address: str, host: str) -> str | None:
+    def _spoofed(self, there: _Path, own: str, address: str, host: str) -> str | None:
         """Say which port drops the packet or its answer because it is from and for others."""
         for forwarder, entry, leaving in there.crossings:
             if not (self._may_pass(forwarder, entry, address) and self._may_pass(forwarder, leaving, own)):
@@ -391,7 +391,7 @@ class Matrix:
             prefix = ip_network(pair)
             yield prefix.version, int(prefix.network_address), int(prefix.broadcast_address)
 
-    def _filters(self, there: _Way, source: str, host: str, own: str, address: str) -> Iterator[tuple[str, str, str]]:
+    def _filters(self, there: _Path, source: str, host: str, own: str, address: str) -> Iterator[tuple[str, str, str]]:
         """Yield whose security group sees the packet, in which direction, with which remote address."""
         yield source, "egress", address
         for forwarder, _, _ in there.crossings:

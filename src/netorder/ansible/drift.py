@@ -32,11 +32,11 @@ def out_of_reach(hosts: Mapping[str, Mapping[str, Any]], host: str, changes: Ite
     ``hosts`` are Ansible's variables of all hosts, ``changes`` what provisioning would do. What may or may not be on
     the way, or close it, is a reason only for one that did not answer (``netorder_unanswered``).
     """
-    way_in = hosts[host].get("netorder_way_in")
-    if way_in is None:
+    ssh_path = hosts[host].get("netorder_ssh_path")
+    if ssh_path is None:
         return "nothing outside reaches it, as planned"
     floating = {change["name"] for change in changes if change["kind"] == "floating IP"}
-    for one in (*way_in, host):
+    for one in (*ssh_path, host):
         server = hosts[one].get("openstack")
         prefix = "" if one == host else f"it is reached through {one}: "
         if not server:
@@ -50,15 +50,15 @@ def out_of_reach(hosts: Mapping[str, Mapping[str, Any]], host: str, changes: Ite
 
 def _no_answer(hosts: Mapping[str, Mapping[str, Any]], host: str, changes: Iterable[Mapping[str, Any]]) -> str:
     """Return what may be why ``host`` does not answer, and would be mended; nothing if that is not known."""
-    way_in = hosts[host]["netorder_way_in"]
-    for one in way_in:
+    ssh_path = hosts[host]["netorder_ssh_path"]
+    for one in ssh_path:
         if hosts[one].get("__static_routes", {}).get("changed"):
             return f"no answer: it is reached through {one}, whose routes are not as planned"
-    ports = {f"{hosts[one]['netorder_topology']}-{one}" for one in (*way_in, host)}
+    ports = {f"{hosts[one]['netorder_topology']}-{one}" for one in (*ssh_path, host)}
     for change in changes:
         kind, name = change["kind"], change["name"]
         own = kind == "port" and name.partition(".")[0] in ports
-        if kind in _SHARED or own or {*way_in, host}.intersection(_let_in(change)):
+        if kind in _SHARED or own or {*ssh_path, host}.intersection(_let_in(change)):
             return f"no answer, and {kind} {name} is not as planned"
     return ""
 
@@ -110,14 +110,14 @@ def drift(
     not_looked: dict[str, str] = {}
     missed = False
     amiss: set[str] = set()
-    for name in sorted(names, key=lambda one: len(hosts[one].get("netorder_way_in") or ())):
+    for name in sorted(names, key=lambda one: len(hosts[one].get("netorder_ssh_path") or ())):
         own, reason = _of_host(name, hosts, changes, amiss)
         differences += own
         if own:
             amiss.add(name)
         if reason:
             not_looked[name] = reason
-            missed = missed or hosts[name].get("netorder_way_in") is not None
+            missed = missed or hosts[name].get("netorder_ssh_path") is not None
     return {
         "topology": topology,
         "drift": bool(differences or refused) or missed,
@@ -138,7 +138,7 @@ def _of_host(
     if reason := out_of_reach(hosts, name, changes):
         return [], reason
     if said := variables.get("netorder_unanswered"):
-        before = [one for one in variables["netorder_way_in"] if one in amiss]
+        before = [one for one in variables["netorder_ssh_path"] if one in amiss]
         if before:
             return [], f"no answer; it is reached through {before[-1]}, which is not as planned"
         return [_difference(name, "SSH", "answers", " ".join(str(said).split()))], "no answer"

@@ -25,7 +25,7 @@ GROUPS = ("netorder", "services", "bastions", "sealed", "absent", "stray")
 
 def groups(host: Host) -> tuple[str, ...]:
     """List the groups of ``host``: those of the plan, and ``sealed`` when nothing outside reaches it."""
-    return (*host.groups, *(("sealed",) if host.way_in is None else ()))
+    return (*host.groups, *(("sealed",) if host.ssh_path is None else ()))
 
 
 def host_vars(matrix: Matrix, host: Host, ssh_config: Path) -> dict[str, Any]:
@@ -47,9 +47,9 @@ def host_vars(matrix: Matrix, host: Host, ssh_config: Path) -> dict[str, Any]:
         "netorder_addresses": list(host.addresses),
         "netorder_network": host.ports[0].network,
         "netorder_floating_ip": host.floating_ip,
-        "netorder_way_in": None if host.way_in is None else list(host.way_in),
+        "netorder_ssh_path": None if host.ssh_path is None else list(host.ssh_path),
         "netorder_ssh_sources": list(ssh_sources(matrix, host)),
-        "netorder_depth": None if host.way_in is None else len(host.way_in),
+        "netorder_depth": None if host.ssh_path is None else len(host.ssh_path),
         "netorder_routes": [asdict(route) for route in host.routes],
         "netorder_given_routes": given,
         "netorder_interfaces": (interfaces := _interfaces(matrix, host, subnets)),

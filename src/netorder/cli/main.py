@@ -152,14 +152,14 @@ def _plan(options: argparse.Namespace) -> int:
     topology = _load(options.file)
     if topology is None:
         return 1
-    from netorder.plan.build import plan, to_json  # noqa: PLC0415 - as above
+    from netorder.plan.build import build_plan, to_json  # noqa: PLC0415 - as above
 
     if options.format == "json":
-        print(to_json(plan(topology)), end="")
+        print(to_json(build_plan(topology)), end="")
     else:
         from netorder.plan.render import render  # noqa: PLC0415 - as above
 
-        print(render(plan(topology)), end="")
+        print(render(build_plan(topology)), end="")
     return 0
 
 
@@ -175,14 +175,14 @@ def _reach(options: argparse.Namespace) -> int:
         return 1
     from netorder.analysis import explain  # noqa: PLC0415 - as above
     from netorder.analysis.reach import Matrix  # noqa: PLC0415 - as above
-    from netorder.plan.build import plan  # noqa: PLC0415 - as above
+    from netorder.plan.build import build_plan  # noqa: PLC0415 - as above
 
     protocol = options.protocol or ("tcp" if options.port else "icmp")
     if (protocol == "icmp") == (options.port is not None):
         mend = "icmp has none: leave --port out" if options.port else f"{protocol} needs one: add --port N"
         print(f"netorder reach: error: {mend}", file=sys.stderr)
         return 2
-    matrix = Matrix(plan(topology))
+    matrix = Matrix(build_plan(topology))
     for option, end in (("--from", options.source), ("--to", options.destination)):
         if end is not None and not matrix.knows(end, asking=option == "--from"):
             from netorder.text import did_you_mean  # noqa: PLC0415 - as above
@@ -203,9 +203,9 @@ def _reach(options: argparse.Namespace) -> int:
 def _diff(options: argparse.Namespace) -> int:
     topologies = [_load(path) for path in (options.old, options.new)]
     from netorder.analysis.diff import render  # noqa: PLC0415 - as above
-    from netorder.plan.build import plan  # noqa: PLC0415 - as above
+    from netorder.plan.build import build_plan  # noqa: PLC0415 - as above
 
-    plans = [plan(topology) for topology in topologies if topology is not None]
+    plans = [build_plan(topology) for topology in topologies if topology is not None]
     if len(plans) != len(topologies):
         return 1
     print(render(*plans), end="")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-__all__ = ["LEAVES", "Change", "Progress", "keypair_name", "marker"]
+__all__ = ["DESTRUCTIVE", "Change", "Progress", "keypair_name", "marker"]
 
 # What `-e allow=…` may name.
-LEAVES = ("delete", "replace")
+DESTRUCTIVE = ("delete", "replace")
 
 
 Progress = Callable[[str], None]
@@ -34,9 +34,9 @@ class Change:
     lossless: bool = field(default=False, compare=False, repr=False)
 
     @property
-    def leave(self) -> str | None:
+    def permission(self) -> str | None:
         """What the user must allow before this is done: "delete", "replace" or nothing."""
-        return self.action if self.action in LEAVES and not self.lossless else None
+        return self.action if self.action in DESTRUCTIVE and not self.lossless else None
 
     def as_dict(self) -> dict[str, object]:
         """Return what Ansible returns for this change."""

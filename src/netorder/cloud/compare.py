@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from netorder.cloud.change import LEAVES, Change, keypair_name
+from netorder.cloud.change import DESTRUCTIVE, Change, keypair_name
 from netorder.cloud.groups import Groups, normal_rule, rule_text
 from netorder.cloud.observe import Chosen, fault_text, is_router_port
 
@@ -102,7 +102,7 @@ class Comparison:
         wanted: object = None,
         lossless: bool = False,
     ) -> None:
-        if id and action in LEAVES:
+        if id and action in DESTRUCTIVE:
             self._going.add(id)
         self.changes.append(Change(kind, name, action, reason, before, after, id, wanted, lossless))
 

@@ -10,7 +10,7 @@ from netorder.cloud.apply import Applier
 from netorder.cloud.compare import METADATA, compare, diff_text, unchanged, unchanged_text
 from netorder.cloud.observe import external_networks, let_finish, observe
 from netorder.cloud.preflight import preflight
-from netorder.cloud.wait import settle
+from netorder.cloud.wait import wait_for_servers
 from netorder.errors import CloudError, RefusedError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Result:
             "changed": self.changed,
             "changes": [change.as_dict() for change in self.changes],
             "unchanged": self.unchanged,
-            "needs_allow": sorted({change.leave for change in self.changes if change.leave}),
+            "needs_allow": sorted({change.permission for change in self.changes if change.permission}),
             "hosts": {name: asdict(host) for name, host in self.hosts.items()},
             "timings": list(self.timings),
             "requests": self.requests,
@@ -123,7 +123,7 @@ def reconcile(
     if not check and (changes or any(server.status != "ACTIVE" for server in servers)):
         cloud.phase = "wait"
         new = any(change.kind == "server" and change.action in {"create", "replace"} for change in changes)
-        servers = settle(cloud, plan, new=new, timeout=hostkey_timeout)
+        servers = wait_for_servers(cloud, plan, new=new, timeout=hostkey_timeout)
     same = unchanged(plan, changes)
     return result_of(cloud, changes, _host_facts(plan, seen, servers, floating), start, unchanged=same)
 
@@ -132,8 +132,8 @@ def not_allowed(changes: Iterable[Change], allow: Collection[str]) -> list[str]:
     """Return the problem, if it is one, that changes bring a loss that is not allowed."""
     losses: dict[str, list[str]] = {}
     for change in changes:
-        if change.leave and change.leave not in allow:
-            losses.setdefault(change.leave, []).append(f"{change.kind} {change.name} ({change.reason})")
+        if change.permission and change.permission not in allow:
+            losses.setdefault(change.permission, []).append(f"{change.kind} {change.name} ({change.reason})")
     if not losses:
         return []
     what = " and ".join(f"{leave} {len(these)}: {'; '.join(these)}" for leave, these in losses.items())

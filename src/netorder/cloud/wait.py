@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from netorder.cloud.session import Cloud
     from netorder.plan.model import Plan
 
-__all__ = ["host_key", "settle"]
+__all__ = ["host_key", "wait_for_servers"]
 
 # From request to ACTIVE (s): generous, the image's first download to the hypervisor is in it.
 ACTIVE_TIMEOUT = 600
@@ -65,7 +65,7 @@ def host_key(console: str) -> str | None:
     return found
 
 
-def settle(cloud: Cloud, plan: Plan, *, new: bool, timeout: float) -> tuple[Server, ...]:
+def wait_for_servers(cloud: Cloud, plan: Plan, *, new: bool, timeout: float) -> tuple[Server, ...]:
     """Wait for all planned servers; return them as last listed, host keys in their metadata.
 
     ``new``: some have been asked for only now. ``timeout`` (s) is for the host keys, counted from the last server's

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from netorder.errors import CloudError
+from netorder.errors import LockedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 
 @contextmanager
 def held(files: Path, topology: str) -> Iterator[None]:
-    """Hold the lock ``<files>/<topology>.lock``; CloudError, which names the holder, when another run has it.
+    """Hold the lock ``<files>/<topology>.lock``; LockedError, which names the holder, when another run has it.
 
     The kernel gives an flock(2) back when its holder ends. The file itself stays: to remove it would let one run lock
     the file that has gone and another one its successor.
@@ -38,11 +38,11 @@ def held(files: Path, topology: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = file.read().strip() or "it has not said which"
-            raise CloudError(
+            raise LockedError(
                 f"Another run is at work on {topology}: {holder}. Wait until it has ended, then run again."
             ) from None
         except OSError as error:
-            raise CloudError(
+            raise LockedError(
                 f"{path} cannot be locked: {error.strerror}. Set netorder_dir to a directory of a local file system."
             ) from error
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -6,16 +6,16 @@ import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from netorder.cloud.change import LEAVES
+from netorder.cloud.change import DESTRUCTIVE
 from netorder.cloud.reconcile import HOSTKEY_TIMEOUT, reconcile, result_of
 from netorder.cloud.session import connect
-from netorder.cloud.teardown import teardown
+from netorder.cloud.teardown import teardown as teardown_cloud
 from netorder.controller import lock
 from netorder.controller import ssh as access
 from netorder.controller import timings as times
-from netorder.errors import CloudError, TopologyError
+from netorder.errors import AccessError, CloudError
 from netorder.language.load import load
-from netorder.plan.build import plan
+from netorder.plan.build import build_plan
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from netorder.cloud.change import Progress
 
-__all__ = ["provision", "take_away"]
+__all__ = ["provision", "teardown"]
 
 
 def provision(
@@ -41,20 +41,17 @@ def provision(
 
     ``allow`` names what may be done to what is in use: "delete", "replace".
 
-    Raises CloudError, whose text is for the user; RefusedError, which is one, where the changes are known and refused.
+    Raises NetorderError, whose text is for the user: RefusedError where the changes are known and refused.
     """
-    if unknown := [word for word in allow if word not in LEAVES]:
+    if unknown := [word for word in allow if word not in DESTRUCTIVE]:
         raise CloudError(
-            f"allow={','.join(unknown)} is not known: it takes {' and '.join(LEAVES)}, with a comma between."
+            f"allow={','.join(unknown)} is not known: it takes {' and '.join(DESTRUCTIVE)}, with a comma between."
         )
-    try:
-        wanted = plan(load(topology))
-    except TopologyError as error:
-        raise CloudError(*map(str, error.diagnostics)) from error
+    wanted = build_plan(load(topology))
     files = files.expanduser().absolute()
     key = ssh_key.expanduser().absolute() if ssh_key else files / "id_ed25519"
     if ssh_key and not key.exists():
-        raise CloudError(f"SSH key {key} does not exist: set netorder_ssh_key to a private key, or leave it out.")
+        raise AccessError(f"SSH key {key} does not exist: set netorder_ssh_key to a private key, or leave it out.")
     with nullcontext() if check else lock.held(files, wanted.topology):
         session = connect(progress, cloud)
         public = access.public_key(key, make=not check)
@@ -70,7 +67,7 @@ def provision(
     return answer
 
 
-def take_away(
+def teardown(
     topology: str, *, files: Path, progress: Progress, cloud: str | None = None, check: bool = False
 ) -> dict[str, Any]:
     """Delete all that carries the marker of the topology of this name, and its files; return the Ansible result."""
@@ -78,7 +75,7 @@ def take_away(
     files = files.expanduser().absolute()
     with nullcontext() if check else lock.held(files, topology):
         session = connect(progress, cloud)
-        changes = teardown(session, topology, check=check)
+        changes = teardown_cloud(session, topology, check=check)
         answer = result_of(session, changes, {}, start).as_dict()
         answer["removed"] = [] if check else [str(p) for p in access.remove(files / topology)]
         answer["changed"] = bool(changes or answer["removed"])

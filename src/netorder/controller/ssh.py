@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from netorder.analysis.probes import SSH
 from netorder.controller import timings as times
-from netorder.errors import CloudError
+from netorder.errors import AccessError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from netorder.cloud.reconcile import HostFacts
     from netorder.plan.model import Host, Plan
 
-__all__ = ["known_hosts", "public_key", "remove", "shut_out", "ssh_config", "write"]
+__all__ = ["known_hosts", "public_key", "remove", "ssh_blocked_reason", "ssh_config", "write"]
 
 # ssh binds a socket of this path plus 17 characters; the kernel's limit is 108 (Linux) or 104 (elsewhere) with the NUL.
 # A directory of the user's own that is short whatever this repository's path, and that nobody else can write to.
@@ -49,16 +49,16 @@ def _ssh_keygen(*arguments: str) -> str:
             ["ssh-keygen", *arguments], capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL
         )
     except FileNotFoundError:
-        raise CloudError("ssh-keygen is not installed on this controller: install openssh-client.") from None
+        raise AccessError("ssh-keygen is not installed on this controller: install openssh-client.") from None
     except subprocess.CalledProcessError as error:
         reason = " ".join(error.stderr.split())
-        raise CloudError(
+        raise AccessError(
             f"SSH key {arguments[-1]}: ssh-keygen says: {reason}. A pass phrase? Put its .pub beside it."
         ) from None
     return done.stdout
 
 
-def shut_out(sources: Collection[str], address: str) -> str:
+def ssh_blocked_reason(sources: Collection[str], address: str) -> str:
     """Return why SSH from this machine may not get in at ``address``; nothing where that is not known.
 
     ``sources`` are the prefixes from which it is let in; none: nothing is asked. Where address translation in between
@@ -95,13 +95,13 @@ def ssh_config(plan: Plan, hosts: Mapping[str, HostFacts], *, directory: Path, k
     blocks = [f"# Written by netorder from topology {plan.topology} and what the cloud answered; changes are lost.\n"]
     for host in plan.hosts:
         facts = hosts[host.name]
-        if host.way_in is None or not facts.hostkey or not (host.way_in or facts.floating_ip):
+        if host.ssh_path is None or not facts.hostkey or not (host.ssh_path or facts.floating_ip):
             continue
         names = [host.name, *host.addresses, *([facts.floating_ip] if facts.floating_ip else [])]
-        jump = [f"  ProxyJump {host.way_in[-1]}"] if host.way_in else []
+        jump = [f"  ProxyJump {host.ssh_path[-1]}"] if host.ssh_path else []
         lines = [
             f"Host {' '.join(names)}",
-            f"  HostName {host.ssh_address if host.way_in else facts.floating_ip}",
+            f"  HostName {host.ssh_address if host.ssh_path else facts.floating_ip}",
             f"  User {host.user}",
             *jump,
             f"  HostKeyAlias {_alias(plan, host)}",

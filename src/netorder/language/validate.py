@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netorder.ip import IPV4, VERSIONS
 from netorder.routing.decide import Routing
-from netorder.routing.ssh_paths import ways_in
+from netorder.routing.ssh_paths import ssh_paths
 from netorder.topology import PEERS, SSH, HostSpec, RouterSpec, RuleSpec, Topology
 
 if TYPE_CHECKING:
@@ -33,19 +33,19 @@ def derive(topology: Topology, reader: Reader) -> Topology:
         routings[version] = Routing(graph, homes, its, {})
         if asked := _asked(topology, version, routings[version], reader):
             routings[version] = Routing(graph, homes, its, asked)
-    ways = ways_in([host.name for host in topology.hosts], topology.entries, routings)
+    paths = ssh_paths([host.name for host in topology.hosts], topology.entries, routings)
     modes = {network.name: network.routes for network in topology.networks}
     for version, routing in routings.items():
         forced = {
             (way.target, way.source)
-            for way in ways.values()
+            for way in paths.values()
             if way and way.through and way.version == version and way.target != way.source
             # what DHCP hands out, a host has from the start
             if not (modes[str(way.target)] == "subnet" and version == IPV4)
         }
         only = [network for network, mode in modes.items() if mode == "router"]
-        routing.settle([(str(one), str(other)) for one, other in forced], only)
-    return dataclasses.replace(topology, routings=routings, ways=ways)
+        routing.decide([(str(one), str(other)) for one, other in forced], only)
+    return dataclasses.replace(topology, routings=routings, ssh_paths=paths)
 
 
 def entries(hosts: tuple[HostSpec, ...], rules: tuple[RuleSpec, ...], own: list[Prefix]) -> frozenset[str]:
@@ -205,7 +205,7 @@ def _lets_in(topology: Topology, caller: HostSpec, callee: HostSpec) -> bool:
 def _check_ways_in(topology: Topology, reader: Reader) -> None:
     """Warn of hosts that cannot be configured because SSH does not get to them."""
     for host in topology.hosts:
-        if topology.ways[host.name] is not None:
+        if topology.ssh_paths[host.name] is not None:
             continue
         entry = host.name if host.name in reader.mapping("hosts") else host.name.rpartition("-")[0]
         mend = "let SSH in from outside to a host with a floating address from which this one can be reached"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from netorder.ip import Address, Prefix
     from netorder.routing.decide import Routing
 
-__all__ = ["from_dict", "plan", "to_dict", "to_json"]
+__all__ = ["build_plan", "from_dict", "to_dict", "to_json"]
 
 EGRESS = (
     Rule("egress", "IPv4", None, None, None, None),
@@ -40,7 +40,7 @@ EGRESS = (
 MOST_PAIRS = 10  # of a port's allowed address pairs, Neutron's default
 
 
-def plan(topology: Topology) -> Plan:
+def build_plan(topology: Topology) -> Plan:
     """Derive everything that follows from ``topology``."""
     return _Planner(topology).plan()
 
@@ -51,7 +51,7 @@ class _Planner:
         self._tables = topology.tables()
         self._hosts = {host.name: host for host in topology.hosts}
         self._networks = {network.name: network for network in topology.networks}
-        self._bastions = {way.through[-1] for way in topology.ways.values() if way and way.through}
+        self._bastions = {way.through[-1] for way in topology.ssh_paths.values() if way and way.through}
         self._shared: dict[tuple[str, int], tuple[Route, ...]] = {}  # by network: its hosts' routes
         self._crossed: dict[tuple[int, str, str], tuple[str, ...]] = {}
         self._made: dict[tuple[Match, Prefix], Rule] = {}
@@ -124,7 +124,7 @@ class _Planner:
             derived += ["services", f"service_{host.service.name}"]
         if host.name in self._bastions:
             derived.append("bastions")
-        way = self._topology.ways[host.name]
+        way = self._topology.ssh_paths[host.name]
         return Host(
             name=host.name,
             cloud_name=self._cloud_name(host.name),
@@ -136,7 +136,7 @@ class _Planner:
             floating_ip=host.floating_ip,
             forwarding=host.forward,
             routes=self._host_routes(host),
-            way_in=way.through if way else None,
+            ssh_path=way.through if way else None,
             ssh_address=str(self._ssh_address(host)),
             groups=(*derived, *host.groups),
             service=self._service(host),
@@ -163,7 +163,7 @@ class _Planner:
         return tuple(found)
 
     def _ssh_address(self, host: HostSpec) -> Address:
-        way = self._topology.ways[host.name]
+        way = self._topology.ssh_paths[host.name]
         address = host.address(way.target, way.version) if way and way.target else None
         return address or host.interfaces[0].addresses[0]
 
@@ -377,7 +377,7 @@ class _Planner:
     def _more(self, host: HostSpec) -> frozenset[Rule]:
         """Return what is let in to a host that no rule of the topology names it for: others' packets, and SSH."""
         more = set(self._forwarded.get(host.name, ()))
-        way = self._topology.ways[host.name]
+        way = self._topology.ssh_paths[host.name]
         if way and way.through and way.source:
             bastion = self._hosts[way.through[-1]].address(way.source, way.version)
             if bastion:

@@ -145,7 +145,7 @@ class Host:
     configured on the host itself. ``floating_ip`` belongs to the first port. One that is ``forwarding`` passes packets
     on between its ports.
 
-    ``way_in`` names the hosts to go through to reach it, outermost first: () means its own floating IP,
+    ``ssh_path`` names the hosts to go through to reach it, outermost first: () means its own floating IP,
     ("calculator",) means through calculator; None means that nothing outside reaches it. ``ssh_address`` is its address
     as seen from the last of them.
     ``groups`` are its inventory groups.
@@ -161,7 +161,7 @@ class Host:
     floating_ip: bool
     forwarding: bool
     routes: tuple[Route, ...]
-    way_in: tuple[str, ...] | None
+    ssh_path: tuple[str, ...] | None
     ssh_address: str
     groups: tuple[str, ...]
     service: Service | None

@@ -75,16 +75,16 @@ def _routers(plan: Plan) -> Iterator[Sequence[str]]:
 
 def _hosts(plan: Plan) -> Iterator[Sequence[str]]:
     for host in plan.hosts:
-        about = [f"{host.image}, {host.flavor}", ("routes, " if host.forwarding else "") + _way_in(host)]
+        about = [f"{host.image}, {host.flavor}", ("routes, " if host.forwarding else "") + _ssh_path(host)]
         for index, port in enumerate(host.ports):
             yield ("" if index else host.name), ", ".join(port.addresses), port.network, *(["", ""] if index else about)
 
 
-def _way_in(host: Host) -> str:
-    if host.way_in is None:
+def _ssh_path(host: Host) -> str:
+    if host.ssh_path is None:
         way = "SSH does not reach it"
-    elif host.way_in:
-        way = "SSH through " + ", then ".join(host.way_in)
+    elif host.ssh_path:
+        way = "SSH through " + ", then ".join(host.ssh_path)
     else:
         way = "SSH from outside"
     return "floating address, " + way if host.floating_ip else way

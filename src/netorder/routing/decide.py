@@ -10,7 +10,7 @@ import heapq
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from netorder.routing.graph import Hop
+from netorder.routing.graph import NextHop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -123,36 +123,36 @@ class Routing:
             return True
         return self.graph.crossings(router, network, destination) == self.crossings(network, destination)
 
-    def settle(self, forced: Iterable[tuple[str, str]], gateway_only: Iterable[str]) -> None:
+    def decide(self, forced: Iterable[tuple[str, str]], gateway_only: Iterable[str]) -> None:
         """Decide every route.
 
         ``forced`` (network, destination) pairs go by the network's gateway: that is what hosts have before they are
         configured. So does everything from the networks ``gateway_only``.
         """
-        self.network_routes: dict[str, list[tuple[str, Hop]]] = {network: [] for network in self.alone}
-        self.host_routes: dict[str, dict[str, Hop]] = {host: {} for host in self.several}
-        self.router_routes: dict[str, list[tuple[str, Hop]]] = {router: [] for router in self.graph.routers}
+        self.network_routes: dict[str, list[tuple[str, NextHop]]] = {network: [] for network in self.alone}
+        self.host_routes: dict[str, dict[str, NextHop]] = {host: {} for host in self.several}
+        self.router_routes: dict[str, list[tuple[str, NextHop]]] = {router: [] for router in self.graph.routers}
         by_gateway: dict[str, set[str]] = {}
         for network, destination in forced:
             by_gateway.setdefault(destination, set()).add(network)
         only = set(gateway_only)
         for destination in self.populated:
-            self._settle(destination, by_gateway.get(destination, set()), only)
+            self._decide(destination, by_gateway.get(destination, set()), only)
 
-    def _settle(self, destination: str, by_gateway: set[str], gateway_only: set[str]) -> None:
-        settling = _Settling(self, destination, by_gateway, gateway_only)
-        for sender in self._others(destination, settling) if not self.graph.hosts else self.senders(destination):
-            settling.turn(sender)
+    def _decide(self, destination: str, by_gateway: set[str], gateway_only: set[str]) -> None:
+        decision = _Decision(self, destination, by_gateway, gateway_only)
+        for sender in self._others(destination, decision) if not self.graph.hosts else self.senders(destination):
+            decision.turn(sender)
         for routes in self._asked.values():
             if destination in routes:
-                settling.carry(routes[destination])
-        for sender in settling.decided():
+                decision.carry(routes[destination])
+        for sender in decision.decided():
             if sender.host is None:
                 self.network_routes[sender.hop.network].append((destination, sender.hop))
             else:
                 self.host_routes[sender.host][destination] = sender.hop
         hops = self.graph.tree(destination).hops
-        for router in sorted(settling.carriers - self.graph.hosts, key=self._order.__getitem__):
+        for router in sorted(decision.carriers - self.graph.hosts, key=self._order.__getitem__):
             if hop := hops[router]:
                 self.router_routes[router].append((destination, hop))
 
@@ -164,7 +164,7 @@ class Routing:
         """Yield who has something to send to ``destination``."""
         tree = self.graph.tree(destination)
         for network in self._talking(destination):
-            yield self.sender(None, Hop(tree.first[network], network), destination)
+            yield self.sender(None, NextHop(tree.first[network], network), destination)
         yield from self._with_several(destination)
 
     def _with_several(self, destination: str) -> Iterable[Sender]:
@@ -177,9 +177,9 @@ class Routing:
                 continue
             # a forwarding host may be the first of its network itself; then it knows the next one
             first, hop = tree.first[leaving], tree.hops.get(host)
-            yield self.sender(host, hop if hop and first == host else Hop(first, leaving), destination)
+            yield self.sender(host, hop if hop and first == host else NextHop(first, leaving), destination)
 
-    def _others(self, destination: str, settling: _Settling) -> Iterable[Sender]:
+    def _others(self, destination: str, decision: _Decision) -> Iterable[Sender]:
         """Do what is to be done for the senders whose gateway is as near as can be, and yield the others.
 
         Most are among the former. Where nobody forwards, their length is all that matters.
@@ -189,13 +189,13 @@ class Routing:
         for network in alone:
             gateway = gateways.get(network)
             if gateway is not None and lengths[gateway] == lengths[first[network]]:
-                if gateway not in settling.carriers:
-                    settling.carry(gateway)
+                if gateway not in decision.carriers:
+                    decision.carry(gateway)
             else:
-                yield self.sender(None, Hop(first[network], network), destination)
+                yield self.sender(None, NextHop(first[network], network), destination)
         yield from self._with_several(destination)
 
-    def sender(self, host: str | None, hop: Hop, destination: str) -> Sender:
+    def sender(self, host: str | None, hop: NextHop, destination: str) -> Sender:
         """Return a sender, with its gateway if what it sends may go there."""
         gateway = self.gateways.get(hop.network)
         if gateway is not None:
@@ -210,10 +210,10 @@ class Sender(NamedTuple):
 
     host: str | None
     gateway: str | None
-    hop: Hop
+    hop: NextHop
 
 
-class _Settling:
+class _Decision:
     """Who needs a route to one network; ``must`` and ``only`` are networks whose hosts send by their gateway."""
 
     def __init__(self, routing: Routing, destination: str, must: set[str], only: set[str]) -> None:

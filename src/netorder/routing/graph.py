@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["Crossing", "Graph", "Hop", "Tree", "nearest_to_outside"]
+__all__ = ["Crossing", "Graph", "NextHop", "Tree", "nearest_to_outside"]
 
 
-class Hop(NamedTuple):
+class NextHop(NamedTuple):
     """The next router on a way, and the network on which it is met."""
 
     router: str
@@ -42,7 +42,7 @@ class Tree:
     router is. ``first``: for each other network, the router by which hosts on it best begin.
     """
 
-    hops: dict[str, Hop | None]
+    hops: dict[str, NextHop | None]
     lengths: dict[str, int]
     first: dict[str, str]
 
@@ -121,7 +121,9 @@ class Graph:
         network_cost = self._network_cost
         through = self._through
         tree = Tree({}, {}, {})
-        waiting: list[tuple[int, str, Hop | None]] = [(cost[router], router, None) for router in self.on[destination]]
+        waiting: list[tuple[int, str, NextHop | None]] = [
+            (cost[router], router, None) for router in self.on[destination]
+        ]
         heapq.heapify(waiting)
         passed = {destination}
         while waiting:
@@ -139,7 +141,7 @@ class Graph:
                     continue
                 passed.add(network)
                 step = length + network_cost[network]
-                following = Hop(router, network)
+                following = NextHop(router, network)
                 for other in self.on[network]:
                     if other not in tree.hops and (other not in through or network in through[other]):
                         heapq.heappush(waiting, (step + cost[other], other, following))
@@ -147,7 +149,7 @@ class Graph:
         self._trees[destination] = tree
         return tree
 
-    def onward(self, router: str, destination: str) -> Iterator[Hop]:
+    def onward(self, router: str, destination: str) -> Iterator[NextHop]:
         """Yield each next hop on the way from ``router`` to ``destination``."""
         hops = self.tree(destination).hops
         while hop := hops[router]:

@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
     from netorder.routing.decide import Routing
 
-__all__ = ["Way", "ways_in"]
+__all__ = ["SshPath", "ssh_paths"]
 
 
-class Way(NamedTuple):
+class SshPath(NamedTuple):
     """How SSH gets to a host.
 
     ``through`` are the hosts to go through, outermost first; the last of them sends from network ``source`` to the
@@ -34,14 +34,16 @@ class _Bastion(NamedTuple):
     network: str
 
 
-def ways_in(hosts: Sequence[str], entries: Collection[str], routings: Mapping[int, Routing]) -> dict[str, Way | None]:
+def ssh_paths(
+    hosts: Sequence[str], entries: Collection[str], routings: Mapping[int, Routing]
+) -> dict[str, SshPath | None]:
     """Return the way in to each of ``hosts``, None where there is none.
 
     ``entries`` let SSH in from outside. Any other host is reached from one that is on the same network, or from one on
     the same island as its default gateway (its answers go there, whatever else it has yet): through as few hosts as can
     be, over as few routers, by the first declared.
     """
-    return _Search(hosts, entries, routings).ways
+    return _Search(hosts, entries, routings).paths
 
 
 class _Search:
@@ -51,7 +53,9 @@ class _Search:
         self._on: dict[tuple[int, str], _Bastion] = {}
         self._island: dict[tuple[int, int], list[_Bastion]] = {}
         self._known: dict[tuple[int, str | None, tuple[str, ...]], tuple[_Bastion, str] | None] = {}
-        self.ways: dict[str, Way | None] = {host: Way((), 4, None, None) if host in entries else None for host in hosts}
+        self.paths: dict[str, SshPath | None] = {
+            host: SshPath((), 4, None, None) if host in entries else None for host in hosts
+        }
         reached = [host for host in hosts if host in entries]
         left = [host for host in hosts if host not in entries]
         while reached:
@@ -59,10 +63,10 @@ class _Search:
                 self._add(host)
             self._known.clear()
             reached = [host for host in left if self._reach(host)]
-            left = [host for host in left if self.ways[host] is None]
+            left = [host for host in left if self.paths[host] is None]
 
     def _add(self, host: str) -> None:
-        way = self.ways[host]
+        way = self.paths[host]
         assert way is not None  # noqa: S101 - for the type checker: only what is reached is added
         for version, routing in self._routings.items():
             islands: set[int] = set()
@@ -85,9 +89,9 @@ class _Search:
                 self._known[key] = self._nearest(version, routing, default, networks)
             if found := self._known[key]:
                 bastion, target = found
-                before = self.ways[bastion.name]
+                before = self.paths[bastion.name]
                 assert before is not None  # noqa: S101 - for the type checker, as above
-                self.ways[host] = Way((*before.through, bastion.name), version, bastion.network, target)
+                self.paths[host] = SshPath((*before.through, bastion.name), version, bastion.network, target)
                 return True
         return False
 

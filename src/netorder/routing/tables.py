@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
 
     from netorder.routing.decide import Routing
-    from netorder.routing.graph import Hop
+    from netorder.routing.graph import NextHop
 
 __all__ = ["Route", "Tables", "merged"]
 
@@ -79,8 +79,8 @@ class Tables:
             ways = [way for network in routing.homes[host] for way in routing.network_routes[network]]
         return self._routes([way for way in ways if way[0] not in asked], version)
 
-    def _routes(self, ways: Iterable[tuple[str, Hop]], version: int) -> tuple[Route, ...]:
-        by_hop: dict[Hop, list[tuple[int, int]]] = {}
+    def _routes(self, ways: Iterable[tuple[str, NextHop]], version: int) -> tuple[Route, ...]:
+        by_hop: dict[NextHop, list[tuple[int, int]]] = {}
         for destination, hop in ways:
             by_hop.setdefault(hop, []).append(self._prefixes[destination, version])
         kind = _KINDS[version]
