@@ -20,7 +20,8 @@ from netorder.language import reference, schema
 from netorder.language import yaml_source as source
 from netorder.language.load import load, parse
 from netorder.language.subnet_layout import Layout, draw
-from netorder.plan.build import build_plan, to_dict
+from netorder.plan.build import build_plan
+from netorder.plan.serialize import to_json
 
 if TYPE_CHECKING:
     from netorder.errors import Diagnostic
@@ -45,7 +46,7 @@ def outcome(text: str) -> tuple[dict | None, tuple[Diagnostic, ...]]:
         topology = parse(text)
     except TopologyError as error:
         return None, error.diagnostics
-    return to_dict(build_plan(topology)), topology.warnings
+    return json.loads(to_json(build_plan(topology))), topology.warnings
 
 
 def addresses(text: str) -> dict[str, str]:

@@ -152,7 +152,8 @@ def _plan(options: argparse.Namespace) -> int:
     topology = _load(options.file)
     if topology is None:
         return 1
-    from netorder.plan.build import build_plan, to_json  # noqa: PLC0415 - as above
+    from netorder.plan.build import build_plan
+    from netorder.plan.serialize import to_json
 
     if options.format == "json":
         print(to_json(build_plan(topology)), end="")
