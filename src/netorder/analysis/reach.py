@@ -1,10 +1,10 @@
-"""Who reaches whom, on which port, by which way, and why (not): the plan's reachability matrix.
+"""What reaches what, on which port, by which path, and why (not): the plan's reachability matrix.
 
 Pure: derived from the plan alone. A packet is followed hop by hop through host routes, gateways and routers, there and
-back, as the kernel and Neutron would send it: the source address is that of the interface it leaves by; a port lets
-through only its own addresses and those it forwards for; security groups are stateful at each port, so question and
-answer must pass the same ones. What lies within one prefix of the topology goes one way, so ways are found once for
-each pair of host and network.
+back, as the kernel and Neutron would send it: the source address is that of the interface it is sent from; port
+security passes only a port's own addresses and its allowed address pairs; security groups are stateful at each port, so
+a packet and its reply must pass the same ones. All addresses within one prefix of the topology are on the same path, so
+paths are found once for each pair of host and network.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
     from netorder.plan.model import Host, Plan, Port, Route, Router, Rule
 
-__all__ = ["OUTSIDE", "Hop", "Matrix", "Verdict"]
+__all__ = ["LAST_PORT", "OUTSIDE", "UNUSED_PORT", "Hop", "Matrix", "Verdict"]
 
 OUTSIDE = "outside"
 OPEN, CLOSED, NO_ROUTE = "open", "closed", "no route"
-UNUSED = 9  # discard: no service here listens on it and no topology has a reason to open it
+UNUSED_PORT = 9  # discard: no service here listens on it and no topology has a reason to open it
 SSH = 22
 LAST_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """A host, router or the outside on a way; what comes in from network ``entry`` goes out to ``exit``, and why."""
+    """A host, router or the outside on a path; what comes in from network ``entry`` goes out to ``exit``, and why."""
 
     node: str
     entry: str | None
@@ -42,7 +42,7 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The ``state`` (open, closed or no route), the ``reason`` in words, and the ways there and back."""
+    """The ``state`` (open, closed or no route), the ``reason`` in words, and the paths there and back."""
 
     state: str
     reason: str
@@ -61,36 +61,39 @@ class _Step(NamedTuple):
 
 
 class _Path(NamedTuple):
-    """A packet's way: ``crossings`` are (host, entry, exit) of forwarding hosts; ``fault`` says why it ends early."""
+    """A packet's path from network ``first`` to network ``last``; ``fault`` says why it ends early.
+
+    ``crossings`` are (host, entry, exit) of forwarding hosts.
+    """
 
     hops: tuple[Hop, ...]
     crossings: tuple[tuple[str, str, str], ...]
-    leaves: str | None
-    arrives: str | None
+    first: str | None
+    last: str | None
     fault: str | None
 
 
 class _Walk:
-    """A way while it is followed."""
+    """A path while it is followed."""
 
     def __init__(self) -> None:
         self.hops: list[Hop] = []
         self.passed: set[str] = set()
         self._crossings: list[tuple[str, str, str]] = []
-        self._leaves: str | None = None
+        self._first: str | None = None
 
     def add(self, node: str, entry: str | None, step: _Step | None, *, forwards: bool) -> None:
         """Add what ``node`` does with a packet from network ``entry`` (None: its own); a host ``forwards`` others'."""
         self.passed.add(node)
         self.hops.append(Hop(node, entry, step.exit if step else None, step.why if step else "no route"))
         if entry is None:
-            self._leaves = step.exit if step else None
+            self._first = step.exit if step else None
         elif forwards and step and step.exit:
             self._crossings.append((node, entry, step.exit))
 
-    def ended(self, fault: str | None, arrives: str | None = None) -> _Path:
-        """Return the way as far as it went."""
-        return _Path(tuple(self.hops), tuple(self._crossings), self._leaves, arrives, fault)
+    def ended(self, fault: str | None, last: str | None = None) -> _Path:
+        """Return the path as far as it went."""
+        return _Path(tuple(self.hops), tuple(self._crossings), self._first, last, fault)
 
 
 class _Table:
@@ -117,9 +120,9 @@ class _Table:
 class Matrix:
     """The reachability matrix of a plan.
 
-    A source is a host's name, ``outside`` (an IPv4 address of which no rule speaks) or an address that is not the
-    topology's. A destination is a host's name (the address on which it answers that source, IPv4 first), one of its
-    addresses, or ``outside``. A protocol is tcp, udp or icmp; the latter means ICMPv6 where the address is IPv6.
+    A source is a host's name, ``outside`` (an IPv4 address that no rule names) or an address outside the topology.
+    A destination is a host's name (that of its addresses which the source reaches, IPv4 first), one of its addresses,
+    or ``outside``. A protocol is tcp, udp or icmp; the latter means ICMPv6 where the address is IPv6.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -142,26 +145,28 @@ class Matrix:
         self._tables: dict[str, _Table] = {}
         self._shared: dict[tuple[int, tuple[str, ...], tuple[str, ...]], _Table] = {}
         self._steps: dict[tuple[str, str | None, int], _Step | None] = {}
-        self._ways: dict[tuple[str, str, int], _Path] = {}
+        self._paths: dict[tuple[str, str, int], _Path] = {}
         self._chosen: dict[tuple[str, str], str | None] = {}
 
-    # What to ask
+    # Sources, destinations, ports
 
-    def knows(self, end: str, *, asking: bool) -> bool:
-        """Tell whether ``end`` can be asked about; one that is ``asking`` may be an address outside the topology."""
+    def is_source(self, end: str) -> bool:
+        """Return whether ``end`` can be the source of :meth:`explain`."""
         if end in self.hosts or end == OUTSIDE:
             return True
-        if not asking:
-            return self._owners.get(end, ("", ""))[0] in self.hosts
         try:
             address = ip_address(end)
         except ValueError:
             return False
         return not any(address in ip_network(subnet.cidr) for subnet in self._subnets.values())
 
+    def is_destination(self, end: str) -> bool:
+        """Return whether ``end`` can be the destination of :meth:`explain`."""
+        return end in self.hosts or end == OUTSIDE or self._owners.get(end, ("", ""))[0] in self.hosts
+
     @cached_property
     def called(self) -> frozenset[str]:
-        """The addresses at which services are called by others."""
+        """The addresses at which services call other services."""
         services = (host.service for host in self.plan.hosts if host.service)
         return frozenset(url_host(url) for service in services for url in service.calls)
 
@@ -170,12 +175,12 @@ class Matrix:
         return self.hosts[host].addresses
 
     def ports(self, destination: str) -> list[tuple[str, int | None]]:
-        """Return the (protocol, port) pairs worth asking a host or address.
+        """Return the (protocol, port) pairs worth probing at a host or address.
 
         These are the ends of its rules' ranges and their neighbours, SSH, an unused port, and ICMP.
         """
         host = destination if destination in self.hosts else self._owners[destination][0]
-        found: set[tuple[str, int]] = {("tcp", SSH), ("tcp", UNUSED), ("udp", UNUSED)}
+        found: set[tuple[str, int]] = {("tcp", SSH), ("tcp", UNUSED_PORT), ("udp", UNUSED_PORT)}
         for rule in self._rules(host, "ingress"):
             if rule.port_min is not None and rule.port_max is not None and rule.protocol:
                 near = (rule.port_min - 1, rule.port_min, rule.port_max, rule.port_max + 1)
@@ -183,7 +188,7 @@ class Matrix:
         return [*sorted(found), ("icmp", None)]
 
     def ranges(self, host: str) -> list[tuple[str, int | None, int | None]]:
-        """Return what the rules of a host let in from anybody: protocol (icmp stands for ipv6-icmp too), ports."""
+        """Return what the rules of a host allow from any source: protocol (icmp stands for ipv6-icmp too), ports."""
         found = {
             ("icmp" if rule.protocol == "ipv6-icmp" else rule.protocol or "tcp", rule.port_min, rule.port_max)
             for rule in self._rules(host, "ingress")
@@ -191,7 +196,7 @@ class Matrix:
         return sorted(found, key=lambda one: (one[0], one[1] or 0, one[2] or 0))
 
     def sources(self, host: str, protocol: str, port: int) -> tuple[str, ...]:
-        """List the prefixes from which IPv4 rules let ``port`` in, each once, in the order of the rules."""
+        """List the prefixes from which IPv4 rules allow ``port``, each once, in the order of the rules."""
         found = [
             rule.remote_cidr or "0.0.0.0/0"
             for rule in self._rules(host, "ingress")
@@ -205,10 +210,10 @@ class Matrix:
         """Return ``open``, ``closed`` or ``no route``."""
         return self.explain(source, destination, protocol, port).state
 
-    # Answers
+    # Verdicts
 
     def explain(self, source: str, destination: str, protocol: str, port: int | None = None) -> Verdict:
-        """Say what becomes of a connection and why.
+        """Return what becomes of a connection and why.
 
         Raises KeyError for a host that the plan does not have, ValueError for a source that is neither that nor an
         address.
@@ -233,20 +238,20 @@ class Matrix:
     def _between(self, source: str, address: str, protocol: str, port: int | None) -> Verdict:
         host, network = self._owners[address]
         version = 6 if ":" in address else 4
-        there = self._way(source, network, version, host)
-        own = self._address(source, there.leaves, version) if there.leaves else None
-        if there.fault or own is None or there.leaves is None:
+        there = self._path(source, network, version, host)
+        own = self._address(source, there.first, version) if there.first else None
+        if there.fault or own is None or there.first is None:
             return Verdict(
                 NO_ROUTE, there.fault or f"{source} has no IPv{version} address", own, address, there.hops, ()
             )
-        back = self._way(host, there.leaves, version, source)
-        fault = back.fault and f"there is no way back: {back.fault}"
-        if not fault and back.leaves != there.arrives:
-            fault = f"{host} answers by its interface on {back.leaves}, not the one on {there.arrives} that was asked"
-        if not fault and back.arrives != there.leaves:
-            fault = f"the answer comes to {source}'s interface on {back.arrives}, the question left by {there.leaves}"
+        back = self._path(host, there.first, version, source)
+        fault = back.fault and f"there is no path back: {back.fault}"
+        if not fault and back.first != there.last:
+            fault = f"{host} replies from its interface on {back.first}, not the one on {there.last} that was addressed"
+        if not fault and back.last != there.first:
+            fault = f"the reply arrives at {source}'s interface on {back.last}, the packet was sent from {there.first}"
         if not fault and back.crossings != tuple((one, out, into) for one, into, out in reversed(there.crossings)):
-            fault = "the answer does not come back through the same forwarding hosts"
+            fault = "the reply does not come back through the same forwarding hosts"
         fault = fault or self._spoofed(there, own, address, host)
         if fault:
             return Verdict(NO_ROUTE, fault, own, address, there.hops, back.hops)
@@ -255,7 +260,7 @@ class Matrix:
         return Verdict(state, reason, own, address, there.hops, back.hops)
 
     def _choose(self, source: str, host: str) -> str | None:
-        """Return the address on which ``host`` answers ``source``: on a common network, else the first that works."""
+        """Return the address at which ``source`` reaches ``host``: on a common network, else the first that works."""
         key = (source, host)
         if key not in self._chosen:
             able = [
@@ -265,7 +270,7 @@ class Matrix:
             ]
             near = [a for a in able if (source, self._owners[a][1]) in self._ports and self._address_on(source, a)]
             ordered = sorted([*near, *(a for a in able if a not in near)], key=lambda a: (":" in a, a not in near))
-            works = (a for a in ordered if self._between(source, a, "tcp", UNUSED).state != NO_ROUTE)
+            works = (a for a in ordered if self._between(source, a, "tcp", UNUSED_PORT).state != NO_ROUTE)
             self._chosen[key] = next(works, ordered[0] if ordered else None)
         return self._chosen[key]
 
@@ -275,19 +280,19 @@ class Matrix:
     def _address(self, host: str, network: str, version: int) -> str | None:
         return next((a for a in self._ports[host, network].addresses if (":" in a) == (version == IPV6)), None)
 
-    # Ways
+    # Paths
 
-    def _way(self, source: str, network: str, version: int, end: str) -> _Path:
+    def _path(self, source: str, network: str, version: int, end: str) -> _Path:
         """Follow a packet from host ``source`` to host ``end``'s address on ``network``."""
-        # a forwarding host takes what is for it wherever it comes in, so it matters who the end is
+        # a forwarding host receives what is for it on any interface, so the path depends on which host the end is
         key = (source, f"{network} {end}" if self.hosts[end].forwarding else network, version)
-        if key not in self._ways:
-            self._ways[key] = self._follow(source, network, version, end)
-        way = self._ways[key]
-        if way.fault is None and way.hops[-1].node != end:
-            hop = way.hops[-1]
-            way = way._replace(hops=(*way.hops[:-1], Hop(end, hop.entry, None, "")))
-        return way
+        if key not in self._paths:
+            self._paths[key] = self._follow(source, network, version, end)
+        path = self._paths[key]
+        if path.fault is None and path.hops[-1].node != end:
+            hop = path.hops[-1]
+            path = path._replace(hops=(*path.hops[:-1], Hop(end, hop.entry, None, "")))
+        return path
 
     def _follow(self, source: str, network: str, version: int, end: str) -> _Path:
         walk = _Walk()
@@ -312,9 +317,9 @@ class Matrix:
         if step is None:
             return f"{node} has no IPv{version} route to network {network}"
         if step.exit is None:
-            return f"{node} sends it to the outside, where nobody knows network {network}"
+            return f"{node} sends it to the outside, which has no route to network {network}"
         if step.next_hop is not None and step.next_hop not in self._owners:
-            return f"nobody has {step.next_hop}, the next hop of {node}"
+            return f"no interface has {step.next_hop}, the next hop of {node}"
         return None
 
     def _step(self, node: str, network: str | None, version: int) -> _Step | None:
@@ -335,8 +340,8 @@ class Matrix:
             target = (1 << 32) - 2  # no route but a default one leads to it
         found = self._table(node).find(version, target)
         if found is None:
-            leaves = version == IPV4 and node in self._routers and self._routers[node].external
-            return _Step(None, None, "default route to the outside") if leaves else None
+            goes_out = version == IPV4 and node in self._routers and self._routers[node].external
+            return _Step(None, None, "default route to the outside") if goes_out else None
         next_hop, why = found
         owner = self._owners.get(next_hop)
         exits = [owner[1]] if owner and owner[1] in self._joined[node] else self._connected(node, next_hop)
@@ -370,12 +375,12 @@ class Matrix:
     # Filters
 
     def _spoofed(self, there: _Path, own: str, address: str, host: str) -> str | None:
-        """Say which port drops the packet or its answer because it is from and for others."""
-        for forwarder, entry, leaving in there.crossings:
-            if not (self._may_pass(forwarder, entry, address) and self._may_pass(forwarder, leaving, own)):
-                return f"{forwarder}'s port security does not let it through"
-        if there.arrives and not self._may_pass(host, there.arrives, address):
-            return f"{host}'s interface on {there.arrives} does not take what is for {address}"
+        """Return which port drops the packet or its reply as one from or to another host's address."""
+        for forwarder, entry, exit_ in there.crossings:
+            if not (self._may_pass(forwarder, entry, address) and self._may_pass(forwarder, exit_, own)):
+                return f"{forwarder}'s port security drops it"
+        if there.last and not self._may_pass(host, there.last, address):
+            return f"{host}'s interface on {there.last} does not receive packets for {address}"
         return None
 
     def _may_pass(self, host: str, network: str, address: str) -> bool:
@@ -405,8 +410,8 @@ class Matrix:
             rule = self._rule(node, direction, protocol, port, remote)
             if rule is None:
                 what = protocol if port is None else f"{protocol} {port}"
-                way = "out to" if direction == "egress" else "in from"
-                return CLOSED, f"no rule of {node} lets {what} {way} {remote}"
+                end = "to" if direction == "egress" else "from"
+                return CLOSED, f"no rule of {node} allows {what} {end} {remote}"
         return OPEN, _words(rule) if rule else ""
 
     def _rules(self, host: str, direction: str) -> list[Rule]:
@@ -418,11 +423,14 @@ class Matrix:
         found: dict[str, dict[str, list[Rule]]] = {}
         for host in self.plan.hosts:
             rules = [rule for name in dict.fromkeys(host.ports[0].security_groups) for rule in groups[name].rules]
-            found[host.name] = {way: [rule for rule in rules if rule.direction == way] for way in ("ingress", "egress")}
+            found[host.name] = {
+                direction: [rule for rule in rules if rule.direction == direction]
+                for direction in ("ingress", "egress")
+            }
         return found
 
     def _rule(self, host: str, direction: str, protocol: str, port: int | None, remote: str | None) -> Rule | None:
-        """Return the first rule that lets it pass; ``remote`` None is an IPv4 address of which no rule speaks."""
+        """Return the first rule that allows it; ``remote`` None is an IPv4 address that no rule names."""
         version = 6 if remote and ":" in remote else 4
         name = "ipv6-icmp" if protocol == "icmp" and version == IPV6 else protocol
         number = int(ip_address(remote)) if remote else None
@@ -464,7 +472,7 @@ class Matrix:
         elif not host.floating_ip or address is None or gateway is None:
             fault = f"{name} has no floating address"
         elif destination not in (name, address):
-            fault = f"{name}'s floating address leads to {address}"
+            fault = f"{name}'s floating address is that of {address}"
         if fault or gateway is None:
             return Verdict(NO_ROUTE, fault or "", remote, address, (), ())
         router = gateway[0]
@@ -476,7 +484,7 @@ class Matrix:
         table = self._table(name)
         found = table.find(4, int(ip_address(remote)) if remote else (1 << 32) - 2)
         if found is None or self._owners.get(found[0]) != gateway:
-            why = f"{name} does not answer by {router}, which has its floating address"
+            why = f"{name} does not reply through {router}, which has its floating address"
             return Verdict(NO_ROUTE, why, remote, address, there, ())
         back = (
             Hop(name, None, network, found[1]),
@@ -486,7 +494,7 @@ class Matrix:
         rule = self._rule(name, "ingress", protocol, port, remote)
         if rule is None:
             what = protocol if port is None else f"{protocol} {port}"
-            why = f"no rule of {name} lets {what} in from {remote or 'anywhere'}"
+            why = f"no rule of {name} allows {what} from {remote or 'anywhere'}"
             return Verdict(CLOSED, why, remote, address, there, back)
         return Verdict(OPEN, _words(rule), remote, address, there, back)
 
@@ -507,22 +515,22 @@ class Matrix:
             Hop(OUTSIDE, None, None, ""),
         ]
         if self._rule(source, "egress", protocol, port, None) is None:
-            return Verdict(CLOSED, f"no rule of {source} lets it out", own, None, tuple(hops), ())
+            return Verdict(CLOSED, f"no rule of {source} allows it", own, None, tuple(hops), ())
         back = (
-            Hop(OUTSIDE, None, None, "answers"),
+            Hop(OUTSIDE, None, None, "replies"),
             Hop(router, OUTSIDE, step.exit, "translates back"),
             Hop(source, step.exit, None, ""),
         )
-        return Verdict(OPEN, "everything may go out", own, None, tuple(hops), back)
+        return Verdict(OPEN, "all egress is allowed", own, None, tuple(hops), back)
 
 
 def _words(rule: Rule) -> str:
-    """Say what a rule lets in: ``rule: tcp 80 from 10.0.1.0/24``."""
+    """Return what a rule allows: ``rule: tcp 80 from 10.0.1.0/24``."""
     if rule.port_min is None:
         ports = ""
     elif rule.port_min == rule.port_max:
         ports = f" {rule.port_min}"
     else:
         ports = f" {rule.port_min}-{rule.port_max}"
-    way = "from" if rule.direction == "ingress" else "to"
-    return f"rule: {rule.protocol or 'anything'}{ports} {way} {rule.remote_cidr or 'anywhere'}"
+    end = "from" if rule.direction == "ingress" else "to"
+    return f"rule: {rule.protocol or 'anything'}{ports} {end} {rule.remote_cidr or 'anywhere'}"

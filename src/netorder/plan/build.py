@@ -226,8 +226,8 @@ class _Planner:
                         for crossing in routing.crossings(source, destination):
                             entry = found.setdefault((crossing.host, crossing.entry), {})
                             entry.setdefault(version, set()).add(destination)
-                            leaving = found.setdefault((crossing.host, crossing.exit), {})
-                            leaving.setdefault(version, set()).add(source)
+                            outgoing = found.setdefault((crossing.host, crossing.exit), {})
+                            outgoing.setdefault(version, set()).add(source)
         return {key: self._as_pairs(beyond) for key, beyond in found.items()}
 
     def _as_pairs(self, beyond: dict[int, set[str]]) -> tuple[str, ...]:

@@ -173,7 +173,8 @@ def test_a_machine_that_ssh_does_not_let_in_is_told_who_is(the_plan: Plan, tmp_p
     said = " ".join((done.stdout + done.stderr).split())
     assert done.returncode == 2, said
     assert re.search(
-        r"calculator does not answer: [^;]*timed out; SSH is let in from 203\.0\.113\.0/24, and this machine asks from",
+        r"calculator does not answer: [^;]*timed out; "
+        r"SSH is allowed from 203\.0\.113\.0/24, and this machine connects from",
         said,
     ), said
     assert changes("site.yml") == set()
