@@ -148,12 +148,32 @@ def test_reach_without_ends_shows_all_pairs(capsys: pytest.CaptureFixture[str]):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "lines", "first"),
+    [
+        (["--from", "outside"], 5, "outside -> calculator  icmp, tcp 22, tcp 50000"),
+        (["--from", "203.0.113.7"], 5, "203.0.113.7 -> calculator  icmp, tcp 22, tcp 50000"),
+        (["--to", "outside"], 5, "calculator -> outside  everything"),
+        (["--to", "192.168.1.151"], 6, "calculator -> 192.168.1.151  icmp, tcp 22, tcp 50000"),
+    ],
+)
+def test_reach_with_one_end(arguments: list[str], lines: int, first: str, capsys: pytest.CaptureFixture[str]):
+    """A name, an address of a host, or an address outside, each with every other end."""
+    assert main(["reach", CALCULATOR, *arguments]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert (len(shown), shown[0]) == (lines, first)
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--from", "calculater"], "--from: there is no host or address `calculater`; did you mean `calculator`?"),
         (["--to", "192.168.2.1"], "--to: there is no host or address `192.168.2.1`; `netorder plan` lists them"),
-        (["--port", "80", "--protocol", "icmp"], "icmp has none: omit --port"),
-        (["--protocol", "udp"], "udp needs one: add --port N"),
+        (["--port", "80", "--protocol", "icmp"], "icmp has no ports: omit --port"),
+        (["--protocol", "udp"], "udp needs a port: add --port N"),
+        (
+            ["--from", "203.0.113.7", "--to", "outside"],
+            "203.0.113.7 and outside are both outside: name a host in --from or --to",
+        ),
     ],
 )
 def test_reach_refuses_what_it_cannot_answer(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]):

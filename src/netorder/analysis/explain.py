@@ -10,15 +10,19 @@ from netorder.text import table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from netorder.analysis.reach import Hop, Matrix
+    from netorder.analysis.paths import Hop
+    from netorder.analysis.reach import Matrix
 
 __all__ = ["pair", "pairs"]
 
 
 def pairs(matrix: Matrix, sources: Sequence[str], destinations: Sequence[str]) -> str:
-    """Return a line for each pair: what is open, or why nothing is."""
+    """Return a line for each pair with a host of the topology in it: what is open, or why nothing is."""
     rows = [
-        (f"{source} -> {to}", _open(matrix, source, to)) for source in sources for to in destinations if source != to
+        (f"{source} -> {destination}", _open(matrix, source, destination))
+        for source in sources
+        for destination in destinations
+        if source != destination and (source in matrix.hosts or destination != OUTSIDE)
     ]
     return "".join(f"{line}\n" for line in table(rows))
 

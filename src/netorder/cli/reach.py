@@ -46,20 +46,22 @@ def run(options: argparse.Namespace) -> int:
     (topology,) = load_all(options.file)
     protocol = options.protocol or ("tcp" if options.port else "icmp")
     if protocol == "icmp" and options.port is not None:
-        raise UsageError("icmp has none: omit --port")
+        raise UsageError("icmp has no ports: omit --port")
     if protocol != "icmp" and options.port is None:
-        raise UsageError(f"{protocol} needs one: add --port N")
+        raise UsageError(f"{protocol} needs a port: add --port N")
     matrix = Matrix(build_plan(topology))
     if options.source is not None and not matrix.is_source(options.source):
         raise _unknown("--from", options.source, matrix)
     if options.destination is not None and not matrix.is_destination(options.destination):
         raise _unknown("--to", options.destination, matrix)
+    if options.source and options.source not in matrix.hosts and options.destination == OUTSIDE:
+        raise UsageError(f"{options.source} and {OUTSIDE} are both outside: name a host in --from or --to")
     if options.source and options.destination:
         text = explain.pair(matrix, options.source, options.destination, protocol, options.port)
     else:
-        everything = [*matrix.hosts, OUTSIDE]
-        sources = [options.source] if options.source else everything
-        destinations = [options.destination] if options.destination else everything
+        ends = [*matrix.hosts, OUTSIDE]
+        sources = [options.source] if options.source else ends
+        destinations = [options.destination] if options.destination else ends
         text = explain.pairs(matrix, sources, destinations)
     print(text, end="")
     return 0

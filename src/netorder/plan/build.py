@@ -39,7 +39,6 @@ class _Planner:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         self._tables = topology.tables()
-        self._hosts = {host.name: host for host in topology.hosts}
         self._networks = {network.name: network for network in topology.networks}
         self._bastions = {path.through[-1] for path in topology.ssh_paths.values() if path and path.through}
         self._shared: dict[tuple[str, int], tuple[Route, ...]] = {}  # by network: its hosts' routes
