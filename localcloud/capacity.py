@@ -28,7 +28,7 @@ SERVICES_MIB = 2560  # resident (PSS) without guests: 1.6 GiB fresh, 2.5 GiB aft
 RAM_RATIO = {"vm": 1.0, "container": 4.0}
 LEAST_CPU_RATIO = 16  # Nova's own default, cpu_allocation_ratio
 NAMES = {"VCPU": "processors", "MEMORY_MB": "memory", "DISK_GB": "disk"}
-PATIENCE = 10.0  # seconds for each answer
+PATIENCE = 5.0  # seconds for each answer
 
 
 class Provider(NamedTuple):

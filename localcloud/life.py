@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import secrets
@@ -227,5 +228,5 @@ def _room(cloud: Cloud) -> str:
     """Return the line on how many more guests fit; services that do not answer are reported by their steps."""
     try:
         return str(capacity.read_room(cloud))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
         return f"room for more guests is unknown: {error}"

@@ -77,7 +77,10 @@ def _spawn(cloud: Cloud, lower: Path, guests: str) -> int:
     os.close(reader)
     os.waitpid(middle, 0)
     if not answer.isdigit():
-        raise CloudError(f"the cloud's namespaces cannot be made: {answer[2:]}")
+        raise CloudError(
+            f"the cloud's namespaces cannot be created: {answer[2:]};"
+            " fix: run it where root may create namespaces, e.g. not in an unprivileged container"
+        )
     return int(answer)
 
 
@@ -122,10 +125,15 @@ def wait_ready(
         if report.get("ready"):
             return
         if cloud.pid() is None:
-            raise CloudError(f"the cloud's first process ended; the end of its log:\n{cloud.log_tail('init')}")
+            raise CloudError(
+                f"the cloud's first process ended; the end of {cloud.log_file('init')}:\n{cloud.log_tail('init')}"
+            )
         if time.monotonic() > limit and not building:
             waiting = [name for name, step in steps.items() if step["state"] not in ("done", "running")]
-            raise CloudError(f"the cloud is not ready after {patience:.0f} s; not done: {', '.join(waiting)}")
+            raise CloudError(
+                f"the cloud is not ready after {patience:.0f} s; not done: {', '.join(waiting)};"
+                f" their logs are in {cloud.shared / 'log'}"
+            )
         time.sleep(0.05)
 
 

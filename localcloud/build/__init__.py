@@ -80,13 +80,14 @@ def run(command: list[str], output: Path, what: str, env: dict[str, str] | None 
 def mirrors() -> list[str]:
     """Return apt source lines for SUITE, from the Debian mirror that LOCALCLOUD_MIRROR or the host's apt names."""
     words = os.environ.get("LOCALCLOUD_MIRROR", "").split()
+    source = f"LOCALCLOUD_MIRROR={' '.join(words)}" if words else "/etc/apt/sources.list, sources.list.d"
     if not words:
         files = [*Path("/etc/apt/sources.list.d").glob("*"), Path("/etc/apt/sources.list")]
         words = [word for file in files if file.is_file() for word in file.read_text(errors="replace").split()]
     urls = [word.rstrip("/") for word in words if word.startswith(("http://", "https://"))]
     main = next((url for url in urls if url.endswith("/debian")), None)
     if main is None:
-        raise CloudError("no Debian mirror in /etc/apt/sources.list*; fix: LOCALCLOUD_MIRROR=http://.../debian")
+        raise CloudError(f"{source}: no URL of a Debian mirror; fix: LOCALCLOUD_MIRROR=http://.../debian")
     security = next((url for url in urls if url.endswith("/debian-security")), f"{main}-security")
     return [
         f"deb {main} {SUITE} main",

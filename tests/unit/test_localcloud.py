@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import string
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from localcloud import CloudError, __main__, build, capacity, checks, life
-from localcloud.build import rootfs
+from localcloud.build import rootfs, state
 from localcloud.capacity import Provider, Room, fitting, overcommit
 from localcloud.cloud import Cloud
 from localcloud.inside.flavors import SMALL
@@ -205,6 +206,14 @@ def test_clean_keeps_the_cache_without_all(cloud, capsys):
     assert not cloud.base.exists()
 
 
+@pytest.mark.parametrize("mirror", ["deb.example.org", "http://mirror.example.org/ubuntu"])
+def test_a_mirror_that_is_none_is_refused_by_its_source(mirror, monkeypatch):
+    """The error names the variable with its value, not apt's sources."""
+    monkeypatch.setenv("LOCALCLOUD_MIRROR", mirror)
+    with pytest.raises(CloudError, match=f"^LOCALCLOUD_MIRROR={mirror}: no URL of a Debian mirror; fix: "):
+        build.mirrors()
+
+
 def test_a_directory_that_overlay_cannot_mount_is_refused(tmp_path, monkeypatch):
     """The separators of mount options are not escaped; the error names the variable and the fix."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
@@ -321,3 +330,13 @@ def test_status_reports_services_that_do_not_answer(cloud, monkeypatch):
 
     monkeypatch.setattr(capacity, "read_room", refuse)
     assert life._room(cloud) == "room for more guests is unknown: [Errno 111] Connection refused"
+
+
+@pytest.mark.parametrize("kind", ["vm", "container", "fake"])
+def test_every_parameter_of_the_templates_has_a_value(kind):
+    """What the templates name is decided by the host, or by the step that writes the files."""
+    texts = [path.read_text() for path in (state.INSIDE / "config").rglob("*") if path.is_file()]
+    named = set().union(*(string.Template(text).get_identifiers() for text in texts))
+    decided = {*state.constants(kind), *overcommit(kind, 2, 8 * GIB, 7 * GIB), "ip", "gateway", "workers", "secret"}
+    by_the_step = {name for name in named if name.startswith("auth_")} | {"db", "db_green", "token_check"}
+    assert named - decided - by_the_step == set()
