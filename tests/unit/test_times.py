@@ -27,9 +27,14 @@ def test_the_slowest_are_shown_in_the_order_in_which_they_began():
     lines = timings.text(RESULT, shown=3).splitlines()
     assert [line.split()[-2] for line in lines[1:4]] == ["a", "b", "e"]
     assert [("*" in line) for line in lines[1:4]] == [False, True, True]
-    assert lines[4] == "and 2 quicker ones: `netorder times` shows them all"
+    assert lines[4] == "and 2 quicker ones: `netorder times` shows all"
     assert lines[5] == "critical path (*): port b 3.0 > port c 1.0 > port e 5.0"
     assert "9.4 s, 5 requests, which took the cloud 11.5 s" in lines[6]
+
+
+def test_one_quicker_request_is_in_the_singular():
+    """One resource is left out of the table."""
+    assert "and 1 quicker one: `netorder times` shows all" in timings.text(RESULT, shown=4).splitlines()
 
 
 def test_what_was_recorded_is_read(tmp_path):

@@ -47,7 +47,7 @@ def text(result: Mapping[str, Any], shown: int | None = None) -> str:
     head = ("from s", "took s", "", "resource", "name", "what")
     lines = table([head, *rows], numbers=(0, 1))
     if len(times) > len(most):
-        lines.append(f"and {len(times) - len(most)} quicker ones: `netorder times` shows them all")
+        lines.append(f"and {count(len(times) - len(most), 'quicker one')}: `netorder times` shows all")
     steps = " > ".join(f"{t['kind']} {t['name']} {t['seconds']:.1f}" for t in path)
     requests = count(result["requests"]["total"], "request")
     lines.append(f"critical path (*): {steps}")
