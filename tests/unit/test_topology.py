@@ -297,6 +297,23 @@ def test_yaml_is_read_as_yaml_1_2():
     assert read == expected | {"i": "1", "j": 1000.0, "k": "0x1"}
 
 
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [("[" * 100_000, 21), ("- " * 100_000, 41), ("{a: " * 21 + "1" + "}" * 21, 81), ("[" * 21 + "]" * 21, 21)],
+    ids=["flow", "block", "mappings", "closed"],
+)
+def test_nesting_without_end_is_an_error(text: str, column: int):
+    """However deep the text is nested, reading stops at the first value that is too deep."""
+    message = "nested more than 20 deep; a topology never is"
+    assert messages(text) == [f"f:1:{column}: error: {message}"]
+
+
+def test_nesting_by_aliases_is_an_error_too():
+    """A chain of aliases, each one deeper, ends as nested text does."""
+    lines = ["a0: &a0 [x]", *(f"a{number}: &a{number} [*a{number - 1}]" for number in range(1, 3000))]
+    assert messages("\n".join(lines)) == ["f:1:5: error: nested more than 20 deep; a topology never is"]
+
+
 def test_yaml_agrees_with_pyyaml_on_the_shipped_files():
     for path in GOOD:
         if path.stem not in ("yaml", "included"):  # which are there for what they disagree on
@@ -547,25 +564,3 @@ def test_the_reference_is_made_from_the_schema():
 def test_the_example_of_the_reference_is_right():
     text = (ROOT / "docs/topology.md").read_text(encoding="utf-8")
     assert messages(text.partition("```yaml\n")[2].partition("```")[0]) == []
-
-
-# The quick test and jsonschema
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    st.dictionaries(st.sampled_from(["topology", "networks", "routers", "hosts", "allow", "defaults", "pool"]), VALUES)
-)
-def test_the_quick_test_agrees_with_jsonschema(data: object):
-    """What it lets pass, jsonschema accepts, and the other way round (JSON's 1.0, an integer to jsonschema, apart)."""
-    quick = schema._fits(schema._schema())
-    assert quick(data) == Draft202012Validator(json.loads(schema.text())).is_valid(data)
-
-
-@pytest.mark.parametrize("path", [*GOOD, *BAD], ids=lambda path: path.stem)
-def test_the_quick_test_agrees_with_jsonschema_on_files(path: Path):
-    try:
-        data = source.read_file(str(path)).data
-    except source.SourceError:
-        return
-    assert schema._fits(schema._schema())(data) == Draft202012Validator(json.loads(schema.text())).is_valid(data)
