@@ -40,6 +40,11 @@ def _schema() -> dict[str, Any]:
     return schema
 
 
+@cache
+def _validator() -> Draft202012Validator:
+    return Draft202012Validator(_schema())
+
+
 def default(name: str) -> Any:  # noqa: ANN401 - a JSON value
     """Return what the schema states as the default of ``image``, ``flavor``, ``user``, ``where`` and their like."""
     return _schema()["$defs"][name]["default"]
@@ -53,7 +58,7 @@ def host_keys() -> frozenset[str]:
 def violations(data: Any) -> Iterator[Violation]:  # noqa: ANN401 - whatever the file holds
     """Yield each place where ``data`` is not shaped as a topology."""
     seen: set[tuple[Path, str]] = set()
-    for error in Draft202012Validator(_schema()).iter_errors(data):
+    for error in _validator().iter_errors(data):
         for violation in _translate(error, "something else"):
             # jsonschema reports each missing key apart; we name them together
             if (violation.path, violation.message) not in seen:

@@ -14,10 +14,10 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv6Network
 from typing import TYPE_CHECKING, NamedTuple
 
-from netorder.ip import IPV4
+from netorder.ip import IPV4, overlap
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Iterable
 
     from netorder.ip import Address, Prefix
 
@@ -116,14 +116,14 @@ def _split(name: str) -> tuple[str, int]:
     return (found[1], int(found[2])) if found else (name, 0)
 
 
-def draw_prefix(name: str, pool: Prefix, length: int, taken: list[Prefix]) -> tuple[Prefix, Prefix] | None:
+def draw_prefix(name: str, pool: Prefix, length: int, taken: Iterable[Prefix]) -> tuple[Prefix, Prefix] | None:
     """Return the prefix of ``length`` that network ``name`` draws from ``pool``, and the one that it would like best.
 
     None when every one overlaps one of ``taken``.
     """
     size = 1 << (pool.max_prefixlen - length)
     low, high = int(pool.network_address), int(pool.broadcast_address)
-    within = [one for one in taken if one.version == pool.version and one.overlaps(pool)]
+    within = [one for one in taken if overlap(one, pool)]
     used: set[int] = set()
     for one in within:
         first = max(int(one.network_address), low)

@@ -48,7 +48,7 @@ def build_plan(topology: Topology) -> Plan:
 class _Planner:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
-        self._tables = topology.tables()
+        self._tables = topology.tables
         self._hosts = {host.name: host for host in topology.hosts}
         self._networks = {network.name: network for network in topology.networks}
         self._bastions = {way.through[-1] for way in topology.ssh_paths.values() if way and way.through}
@@ -182,7 +182,7 @@ class _Planner:
         for version, routing in self._topology.routings.items():
             networks = routing.homes[host.name]
             if asked:
-                found += self._tables.of_asked(host.name, version, asked)
+                found += self._tables.of_host_without(host.name, version, asked)
             elif host.name in routing.several:
                 found += self._tables.of_host(host.name, version)
             elif networks and not (self._networks[networks[0]].routes == "subnet" and version == IPV4):
