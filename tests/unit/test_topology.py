@@ -375,7 +375,7 @@ def test_shipped_files_name_their_schema(path: Path):
 
 
 def test_a_new_host_moves_nobody():
-    """Hosts that come later, on any network, leave all addresses as they were."""
+    """Hosts that come later, on any network, change no address."""
     before = addresses(CALCULATOR)
     more = "".join(f"  extra{number}: {{network: net{1 + number % 2}}}\n" for number in range(100))
     after = addresses(CALCULATOR.replace("\nallow:", f"{more}\nallow:"))
@@ -415,19 +415,19 @@ def test_numbered_names_draw_neighbours():
 
 
 def test_a_drawn_address_that_another_had_first_is_a_warning():
-    """Whoever could move when another goes is told how to stay."""
+    """The warning for each host that could move when another goes says how to keep the address."""
     names = [f"{chr(97 + one)}{chr(97 + other)}" for one in range(5) for other in range(4)]
     hosts = "".join(f"  {name}: {{network: net1}}\n" for name in names)
     text = f"topology: t\nnetworks: {{net1: {{cidr: 10.0.0.0/26}}}}\nhosts:\n{hosts}"
     said = [one for one in messages(text) if "which its name would give" in one]
     assert said
-    asked = dict(re.findall(r"host `(\w+)` has .* write `address: (\S+)`", "\n".join(said)))
+    warned = dict(re.findall(r"host `(\w+)` has .* write `address: (\S+)`", "\n".join(said)))
     before = addresses(text)
     for name in names:
         without = text.replace(f"  {name}: {{network: net1}}\n", "")
         moved = {other for other, address in addresses(without).items() if before[other] != address}
-        assert moved <= asked.keys()
-    assert {name: before[name] for name in asked} == asked
+        assert moved <= warned.keys()
+    assert {name: before[name] for name in warned} == warned
 
 
 def test_a_change_of_the_count_moves_nobody():
@@ -533,13 +533,13 @@ def test_a_floating_address_without_ssh_is_a_warning():
     assert "`- {from: anywhere, to: calculator, tcp: 22}`" in said[0]
 
 
-def test_ssh_from_inside_only_is_no_way_in():
-    """A rule for SSH whose sources are all inside the topology lets nobody in from outside."""
+def test_ssh_from_inside_only_is_no_ssh_path():
+    """A rule for SSH whose sources are all inside the topology allows nobody outside."""
     said = messages(CALCULATOR.replace("from: anywhere", "from: [net1, sum, 192.168.2.0/25]"))
     assert "host `calculator` cannot be configured" in said[0]
 
 
-def test_a_service_that_no_rule_lets_the_calculator_reach_is_a_warning():
+def test_a_service_that_no_rule_allows_the_calculator_to_reach_is_a_warning():
     said = messages(CALCULATOR.replace("[sum, sub, mul, div]", "[sum, sub, mul]"))
     assert len(said) == 2
     assert "`calculator` calls `div`, and no rule lets it in" in said[0]

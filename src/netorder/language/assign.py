@@ -12,7 +12,7 @@ from netorder.language.subnet_layout import Layout, draw
 from netorder.routing.graph import nearest_to_outside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from netorder.ip import Address
     from netorder.language.document import Reader
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Addresses", "assign"]
 
 Declared = dict[str, dict[int, "tuple[Path, Address]"]]  # by network and IP version, with their places
-Assigned = dict[tuple[str, str, int], "Address"]  # by router or host, network and IP version
+Key = tuple[str, str, int]  # router or host, network and IP version
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class Addresses:
 
     subnets: Subnets
     gateway_routers: Mapping[str, str]  # by network
-    of_routers: Mapping[tuple[str, str, int], Address]  # by router, network and IP version
-    of_hosts: Mapping[tuple[str, str, int], Address]  # by host, network and IP version
+    of_routers: Mapping[Key, Address]
+    of_hosts: Mapping[Key, Address]
 
     def router(self, name: str, network: str) -> tuple[Address, ...]:
         """Return a router's addresses on a network."""
@@ -43,7 +43,7 @@ class Addresses:
         """Return a host's addresses on a network."""
         return self._on(self.of_hosts, name, network)
 
-    def _on(self, addresses: Mapping[tuple[str, str, int], Address], name: str, network: str) -> tuple[Address, ...]:
+    def _on(self, addresses: Mapping[Key, Address], name: str, network: str) -> tuple[Address, ...]:
         keys = ((name, network, version) for version in self.subnets.versions(network))
         return tuple(addresses[key] for key in keys if key in addresses)
 
@@ -142,7 +142,7 @@ def _check_floating(reader: Reader, names: Names, its: Subnets, gateway_routers:
             reader.error(path, f"{user}: {reason}; join an external router (`external: true`)")
 
 
-# Who has which
+# Owners
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ class _Ledger:
     subnets: Subnets
     owners: dict[tuple[str, int], dict[int, str]]
 
-    def gateways(self, gateway_routers: Mapping[str, str]) -> Iterator[tuple[tuple[str, str, int], Address]]:
+    def gateways(self, gateway_routers: Mapping[str, str]) -> Iterator[tuple[Key, Address]]:
         """Give each network's gateway to its router."""
         for network, router in gateway_routers.items():
             for version in self.subnets.versions(network):
@@ -164,7 +164,7 @@ class _Ledger:
 
     def declared_routers(
         self, declared: Mapping[str, Declared], gateway_routers: Mapping[str, str]
-    ) -> Iterator[tuple[tuple[str, str, int], Address]]:
+    ) -> Iterator[tuple[Key, Address]]:
         """Give routers the addresses declared for them on networks that they are not the gateway of."""
         for name, networks in declared.items():
             for network, addresses in networks.items():
@@ -173,9 +173,7 @@ class _Ledger:
                         self._claim(path, network, address, f"router `{name}`")
                         yield (name, network, version), address
 
-    def declared_hosts(
-        self, names: Names, declared: Mapping[str, Declared]
-    ) -> Iterator[tuple[tuple[str, str, int], Address]]:
+    def declared_hosts(self, names: Names, declared: Mapping[str, Declared]) -> Iterator[tuple[Key, Address]]:
         """Give hosts the addresses declared for them; of a family, the first host the first, the others the next."""
         for key, networks in declared.items():
             for network, addresses in networks.items():
@@ -189,7 +187,7 @@ class _Ledger:
                         if self._claim(path, network, address, what) or not index:
                             yield (name, network, version), address
 
-    def drawn_routers(self, names: Names, known: Assigned) -> Iterator[tuple[tuple[str, str, int], Address]]:
+    def drawn_routers(self, names: Names, known: Collection[Key]) -> Iterator[tuple[Key, Address]]:
         """Let routers draw their other addresses, of the few that hosts do not draw if possible."""
         for name, router in names.routers.items():
             for network in router.networks:
@@ -202,7 +200,7 @@ class _Ledger:
                     if address:
                         yield (name, network, version), address
 
-    def drawn_hosts(self, names: Names, known: Assigned) -> Iterator[tuple[tuple[str, str, int], Address]]:
+    def drawn_hosts(self, names: Names, known: Collection[Key]) -> Iterator[tuple[Key, Address]]:
         """Let hosts draw their other addresses; warn where it is not the one that the name gives."""
         for key, entry in names.hosts.items():
             if self.reader.refused("hosts", key, "address"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netorder.errors import Diagnostic, TopologyError
+from netorder.errors import TopologyError
 from netorder.language.assign import assign
 from netorder.language.document import read_shaped
 from netorder.language.resolve import resolve
@@ -16,11 +16,13 @@ from netorder.language.routes import declared_routes, derive
 from netorder.language.rules import read_rules
 from netorder.language.specs import specs
 from netorder.language.validate import check
-from netorder.language.yaml_source import Document, SourceError, read, read_file
+from netorder.language.yaml_source import read, read_file
 from netorder.topology import Topology
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from netorder.language.yaml_source import Document
 
 __all__ = ["Topology", "TopologyError", "load", "parse"]
 
@@ -30,20 +32,12 @@ def load(path: str | Path) -> Topology:
 
     Raises TopologyError, with every error found, when it cannot be used.
     """
-    try:
-        document = read_file(str(path))
-    except SourceError as error:
-        raise TopologyError([Diagnostic(*error.place, "error", str(error))]) from None
-    return _topology(document)
+    return _topology(read_file(str(path)))
 
 
 def parse(text: str, path: str = "<text>") -> Topology:
     """Do for ``text`` what ``load`` does for a file; ``path`` is what diagnostics call it."""
-    try:
-        document = read(text, path)
-    except SourceError as error:
-        raise TopologyError([Diagnostic(*error.place, "error", str(error))]) from None
-    return _topology(document)
+    return _topology(read(text, path))
 
 
 def _topology(document: Document) -> Topology:
@@ -53,16 +47,16 @@ def _topology(document: Document) -> Topology:
     declared = declared_routes(reader, names, addresses)
     rules = read_rules(reader, names, addresses)
     reader.raise_if_failed()
-    nodes = specs(reader, names, addresses, declared)
-    routes = derive(reader, nodes, rules)
-    check(reader, nodes, rules, routes)
+    parts = specs(reader, names, addresses, declared)
+    routes = derive(reader, parts, rules)
+    check(reader, parts, rules, routes)
     reader.raise_if_failed()
     return Topology(
         name=str(reader.text("topology")),
         external_network=reader.text("external_network"),
-        networks=nodes.networks,
-        routers=nodes.routers,
-        hosts=nodes.hosts,
+        networks=parts.networks,
+        routers=parts.routers,
+        hosts=parts.hosts,
         rules=rules,
         ssh_entries=routes.ssh_entries,
         routings=routes.routings,

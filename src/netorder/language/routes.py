@@ -53,19 +53,21 @@ def declared_routes(reader: Reader, names: Names, addresses: Addresses) -> Decla
     found: DeclaredRoutes = {}
     for name, router in names.routers.items():
         mine = {address for network in router.networks for address in addresses.router(name, network)}
-        found["routers", name] = _declared(reader, addresses.subnets, _Owner("router", name, router.networks, mine))
+        found["routers", name] = _declared(
+            reader, addresses.subnets, _Owner("router", name, tuple(router.networks), mine)
+        )
     for key, entry in names.hosts.items():
         mine = {address for network in entry.networks for address in addresses.host(entry.names[0], network)}
-        found["hosts", key] = _declared(reader, addresses.subnets, _Owner("host", key, entry.networks, mine))
+        found["hosts", key] = _declared(reader, addresses.subnets, _Owner("host", key, tuple(entry.networks), mine))
     return found
 
 
 class _Owner(NamedTuple):
-    """Who has routes: a router or an entry of ``hosts``, its networks and its (first host's) addresses on them."""
+    """The owner of routes: a router or an entry of ``hosts``, its networks and its (first host's) addresses on them."""
 
     kind: str
     name: str
-    networks: Collection[str]
+    networks: tuple[str, ...]
     addresses: Collection[Address]
 
     def __str__(self) -> str:
@@ -98,7 +100,7 @@ def _check_next_hop(reader: Reader, its: Subnets, owner: _Owner, path: Path, via
     if via in owner.addresses:
         reader.error(path, f"next hop `{via}` is {owner} itself; name another")
     elif on or len(cidrs) == 1:
-        is_usable(reader, its, path, via, network=(on or [cidrs[0][1]])[0], what="next hop")
+        is_usable(reader, its, path, via, network=(on or owner.networks)[0], what="next hop")
     else:
         prefixes = ", ".join(f"`{cidr}`" for cidr, _ in cidrs)
         reader.error(path, f"next hop `{via}` is on no network of {owner} ({prefixes}); name an address on one")
@@ -173,7 +175,7 @@ def _decided(
 
 
 def _tables(specs: Specs, routings: Mapping[int, Routing], decided: Mapping[int, StaticRoutes]) -> Tables:
-    """Return who has which static routes, as prefixes and next hops."""
+    """Return the static routes as prefixes and next hops."""
     prefixes: dict[tuple[str, int], tuple[int, int]] = {
         (network.name, subnet.cidr.version): (int(subnet.cidr.network_address), subnet.cidr.prefixlen)
         for network in specs.networks

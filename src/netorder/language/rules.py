@@ -118,7 +118,7 @@ def _unknown(context: _Context, place: Path, word: str, *more: str) -> None:
     if word in context.reader.mapping("routers"):
         fix = "; that is a router, and rules are about hosts: name hosts, or a network"
     elif word == "anywhere":
-        fix = "; `anywhere` is for `from`: name the hosts that are asked"
+        fix = "; `anywhere` is for `from`: name the destination hosts"
     context.reader.error(place, f"there is no host, network or group `{word}`{fix}")
 
 

@@ -67,7 +67,7 @@ def violations(data: Any) -> Iterator[Violation]:  # noqa: ANN401 - whatever the
 
 
 def _translate(error: ValidationError, expected: str) -> Iterator[Violation]:
-    """Yield our sentences for one of jsonschema's errors; ``expected`` is what the schema around it asks for."""
+    """Yield our sentences for one of jsonschema's errors; ``expected`` is what the schema around it expects."""
     schema: Any = error.schema
     instance: Any = error.instance
     expected = schema.get("title", expected)
@@ -134,7 +134,7 @@ def shown(value: object) -> str:
 
 
 def _title(schema: dict[str, Any]) -> str:
-    """Return what ``schema`` asks for, through its ``$ref``."""
+    """Return what ``schema`` expects, through its ``$ref``."""
     if "title" in schema:
         return str(schema["title"])
     return _title(_schema()["$defs"][schema["$ref"].rpartition("/")[2]])

@@ -1,4 +1,4 @@
-"""Which address goes to whom on a subnet, and which prefix of a pool to which network.
+"""Which addresses of a subnet are for what, and which of them, or which prefix of a pool, a name draws.
 
 An IPv4 subnet from its first address to its last: the network address, a few low ones (gateway, routers), the hosts, a
 few high ones that Neutron hands out itself (DHCP, metadata), the broadcast address. An IPv6 subnet has room for each of
@@ -95,7 +95,7 @@ def _hash(text: str) -> int:
 def draw(name: str, part: range, taken: Container[int], *, numbered: bool = False) -> Drawn | None:
     """Return what ``name`` draws from ``part``: its hash's, or the next free one; None when all are taken.
 
-    The hash makes it a matter of the name alone: no file of what was given to whom is needed. ``numbered`` names
+    The hash makes it a matter of the name alone: no file of what was assigned is needed. ``numbered`` names
     (web-1, web-2, ...) draw neighbours, so that they never want the same.
     """
     if not part:

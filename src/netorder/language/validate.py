@@ -54,7 +54,9 @@ def _check_announced(reader: Reader, specs: Specs) -> None:
     """Warn of networks on which hosts learn no address: IPv6 alone, and no router to announce it (RFC 4861)."""
     for network in specs.networks:
         if network.gateway_router is None and network.subnet(IPV4) is None:
-            message = f"network `{network.name}` has IPv6 only and no router, so nobody tells its hosts their addresses"
+            message = (
+                f"network `{network.name}` has IPv6 only and no router, so nothing announces addresses to its hosts"
+            )
             reader.warning(("networks", network.name), f"{message}; join a router, or add an IPv4 prefix", of_key=True)
 
 

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import yaml
 
+from netorder.errors import Diagnostic, TopologyError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Document", "Path", "Place", "SourceError", "read", "read_file"]
+__all__ = ["Document", "Path", "Place", "read", "read_file"]
 
 Path = tuple[str | int, ...]
 
@@ -34,19 +36,11 @@ class Place(NamedTuple):
     column: int
 
 
-class SourceError(Exception):
-    """The text is not YAML (or more YAML than a topology needs)."""
-
-    def __init__(self, place: Place, message: str) -> None:
-        super().__init__(message)
-        self.place = place
-
-
 @dataclass(frozen=True, slots=True)
 class Document:
     """The ``data``, and for each path in it the place of the ``values`` and of the ``keys`` that hold them.
 
-    ``problems`` are faults that leave the rest readable: a key declared twice (the first one counts) or no text.
+    ``problems`` are faults beside which the rest is readable: a key declared twice (the first one counts) or no text.
     """
 
     data: Any
@@ -88,38 +82,41 @@ _WORDS: tuple[tuple[str, str], ...] = (
 def read_file(name: str) -> Document:
     """Read the file ``name`` and those that it includes.
 
-    Raises SourceError where one of them cannot be read or is not YAML.
+    Raises TopologyError where one of them cannot be read or is not YAML.
     """
     return read(_text_of(name), name)
 
 
 def _text_of(name: str) -> str:
-    def refuse(message: str, line: int = 0, column: int = 0) -> SourceError:
-        return SourceError(Place(name, line, column), message)
-
     try:
         with FilePath(name).open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise refuse(f"cannot be read: {reason}; check the path") from None
+        raise _error(Place(name, 0, 0), f"cannot be read: {reason}; check the path") from None
     if len(content) > MAX_BYTES:
-        raise refuse(f"larger than {MAX_BYTES // 1_000_000} MB, which no topology is; check the path")
+        raise _error(
+            Place(name, 0, 0), f"larger than {MAX_BYTES // 1_000_000} MB, which no topology is; check the path"
+        )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         column = error.start - content.rfind(b"\n", 0, error.start)
         message = f"byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        raise refuse(message, line, column) from None
+        raise _error(Place(name, line, column), message) from None
 
 
 def read(text: str, name: str) -> Document:
     """Read one YAML document, and the files that it includes, relative to the directory of the file ``name``.
 
-    Raises SourceError where the text is not YAML.
+    Raises TopologyError where the text is not YAML.
     """
     return _with_included(_read_one(text, name), name, (), set())
+
+
+def _error(place: Place, message: str) -> TopologyError:
+    return TopologyError([Diagnostic(*place, "error", message)])
 
 
 # Inclusion
@@ -148,10 +145,11 @@ def _with_included(own: Document, name: str, including: tuple[FilePath, ...], do
             done.add(path)
             try:
                 text = _text_of(target)
-            except SourceError as error:
-                if error.place.line:
+            except TopologyError as error:
+                (reason,) = error.diagnostics
+                if reason.line:
                     raise
-                problems.append((place, f"`{entry}` {error}"))
+                problems.append((place, f"`{entry}` {reason.message}"))
                 continue
             part = _with_included(_read_one(text, target), target, including, done)
             if isinstance(part.data, dict):
@@ -212,7 +210,7 @@ _TAGS: dict[type[yaml.Node], tuple[str, ...]] = {  # those that say nothing
 
 
 class _Composer:
-    """What both of PyYAML's composers do here: leave plain scalars as they are, and stop where nesting has no end.
+    """What both of PyYAML's composers do here: keep plain scalars as they are, and stop where nesting has no end.
 
     They recurse, the one of libyaml in C, where the process would end rather than raise RecursionError.
     """
@@ -227,7 +225,7 @@ class _Composer:
         self.depth += 1
 
     def ascend_resolver(self) -> None:
-        """Leave a node."""
+        """Return from a node."""
         self.depth -= 1
 
 
@@ -249,12 +247,12 @@ def _read_one(text: str, name: str) -> Document:
             before = text[: error.position]
             place = Place(name, before.count("\n") + 1, len(before) - before.rfind("\n"))
             message = f"character U+{error.character:04X}, which YAML does not allow; remove it"
-            raise SourceError(place, message) from None
+            raise _error(place, message) from None
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             if "quoted scalar" in (error.context or "") and error.context_mark:
                 mark = error.context_mark
-            raise SourceError(_place(name, mark) if mark else Place(name, 1, 1), _in_plain_words(error)) from None
+            raise _error(_place(name, mark) if mark else Place(name, 1, 1), _in_plain_words(error)) from None
     if root is None:
         return Document(None, values={(): Place(name, 1, 1)})
     return _Walk(name).document(root)
@@ -315,15 +313,15 @@ class _Walk:
         self.values[path] = place
         self.walked += 1
         if self.walked > MAX_NODES:
-            raise SourceError(place, f"more than {MAX_NODES} values once aliases are followed; write it out")
+            raise _error(place, f"more than {MAX_NODES} values once aliases are followed; write it out")
         if id(node) in self.entered:
-            raise SourceError(place, "an anchor whose value holds an alias of itself; write it out")
+            raise _error(place, "an anchor whose value holds an alias of itself; write it out")
         if node.tag not in _TAGS[type(node)]:
             self.problems.append((place, f"a tag, `{node.tag}`; a topology has none: remove it"))
         if isinstance(node, yaml.ScalarNode):
             return _plain_scalar(node.value) if node.tag == _PLAIN else node.value
         if len(path) >= MAX_DEPTH:
-            raise SourceError(place, f"nested more than {MAX_DEPTH} deep; a topology never is")
+            raise _error(place, f"nested more than {MAX_DEPTH} deep; a topology never is")
         self.entered.add(id(node))
         try:
             if isinstance(node, yaml.SequenceNode):

@@ -1,4 +1,4 @@
-"""Who sends what where: the static routes of every host and router for one IP version, and by which interface.
+"""The static routes of every host and router for one IP version, and the interfaces that hosts send by.
 
 A host gets a route only where its default gateway does not lead, a router only for what comes to it; both only towards
 networks with hosts on them. So each route is needed: without it some pair of hosts is cut.
@@ -139,7 +139,7 @@ class Routing:
         return self.graph.crossings(router, network, destination) == self.crossings(network, destination)
 
     def senders(self, destination: str) -> Iterator[Sender]:
-        """Yield who has something to send to ``destination``."""
+        """Yield those who send to ``destination``."""
         tree = self.graph.tree(destination)
         for network in self.talking(destination):
             yield self.sender(None, NextHop(tree.first[network], network), destination)
@@ -169,7 +169,7 @@ class Routing:
 
 
 class Sender(NamedTuple):
-    """Who sends: a host, or None for all that are on one network only; its best hop; its gateway, if that will do."""
+    """A sender: a host, or None for all that are on one network only; its best hop; its gateway, if that will do."""
 
     host: str | None
     gateway: str | None
@@ -219,7 +219,7 @@ def decide(
 
 @dataclass(slots=True)
 class _Decision:
-    """Who needs a route to one network; ``must`` and ``only`` are networks whose hosts send by their gateway."""
+    """What needs a route to one network; ``must`` and ``only`` are networks whose hosts send by their gateway."""
 
     routing: Routing
     destination: str

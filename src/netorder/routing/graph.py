@@ -121,8 +121,8 @@ class Graph:
     def through(self, host: str) -> set[str]:
         """Return the networks by which paths lead through a forwarding host: its first on each island.
 
-        On the others it only meets what is on that very network. So whatever is not on a network of its own leaves the
-        host by the same interface, before it has any route and after.
+        On the others it only meets what is on that very network. So the host sends
+        whatever is not on a network of its own by the same interface, before it has any route and after.
         """
         firsts = {self.islands[network]: network for network in reversed(self.routers[host])}
         return set(firsts.values())

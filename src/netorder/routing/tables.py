@@ -44,7 +44,7 @@ class Route:
 
 @dataclass(frozen=True, eq=False)
 class Tables:
-    """The static routes of a topology, for who has them; ``routings`` and ``decided`` are by IP version.
+    """The static routes of a topology, by their owners; ``routings`` and ``decided`` are by IP version.
 
     ``prefixes`` gives, by network and IP version, the first address (as a number) and the length; ``addresses`` those
     of routers and hosts by name, network and IP version.
