@@ -12,7 +12,7 @@ from netorder.language.subnet_layout import Layout, draw
 from netorder.routing.graph import nearest_to_outside
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Mapping
 
     from netorder.ip import Address
     from netorder.language.document import Reader
@@ -60,9 +60,9 @@ def assign(reader: Reader, names: Names) -> Addresses:
     with_gateways = _with_gateways(plain, gateway_routers, of_routers)
     _check_floating(reader, names, plain, gateway_routers)
     ledger = _Ledger(reader, with_gateways, {key: {} for key in plain.layouts})
-    routers = dict(ledger.gateways(gateway_routers))
+    routers = ledger.gateways(gateway_routers)
     routers |= ledger.declared_routers(of_routers, gateway_routers)
-    hosts = dict(ledger.declared_hosts(names, of_hosts))
+    hosts = ledger.declared_hosts(names, of_hosts)
     routers |= ledger.drawn_routers(names, routers)
     hosts |= ledger.drawn_hosts(names, hosts)
     return Addresses(with_gateways, gateway_routers, routers, hosts)
@@ -153,28 +153,33 @@ class _Ledger:
     subnets: Subnets
     owners: dict[tuple[str, int], dict[int, str]]
 
-    def gateways(self, gateway_routers: Mapping[str, str]) -> Iterator[tuple[Key, Address]]:
+    def gateways(self, gateway_routers: Mapping[str, str]) -> dict[Key, Address]:
         """Give each network's gateway to its router."""
+        found: dict[Key, Address] = {}
         for network, router in gateway_routers.items():
             for version in self.subnets.versions(network):
                 gateway = self.subnets.layouts[network, version].gateway
                 assert gateway is not None  # noqa: S101 - for the type checker: such networks have one
                 self.owners[network, version][int(gateway)] = f"router `{router}`, the gateway of `{network}`"
-                yield (router, network, version), gateway
+                found[router, network, version] = gateway
+        return found
 
     def declared_routers(
         self, declared: Mapping[str, Declared], gateway_routers: Mapping[str, str]
-    ) -> Iterator[tuple[Key, Address]]:
+    ) -> dict[Key, Address]:
         """Give routers the addresses declared for them on networks that they are not the gateway of."""
+        found: dict[Key, Address] = {}
         for name, networks in declared.items():
             for network, addresses in networks.items():
                 for version, (path, address) in addresses.items():
                     if gateway_routers.get(network) != name:
                         self._claim(path, network, address, f"router `{name}`")
-                        yield (name, network, version), address
+                        found[name, network, version] = address
+        return found
 
-    def declared_hosts(self, names: Names, declared: Mapping[str, Declared]) -> Iterator[tuple[Key, Address]]:
+    def declared_hosts(self, names: Names, declared: Mapping[str, Declared]) -> dict[Key, Address]:
         """Give hosts the addresses declared for them; of a family, the first host the first, the others the next."""
+        found: dict[Key, Address] = {}
         for key, networks in declared.items():
             for network, addresses in networks.items():
                 for version, (path, first) in addresses.items():
@@ -185,10 +190,12 @@ class _Ledger:
                         ):
                             break
                         if self._claim(path, network, address, what) or not index:
-                            yield (name, network, version), address
+                            found[name, network, version] = address
+        return found
 
-    def drawn_routers(self, names: Names, known: Collection[Key]) -> Iterator[tuple[Key, Address]]:
+    def drawn_routers(self, names: Names, known: Collection[Key]) -> dict[Key, Address]:
         """Let routers draw their other addresses, of the few that hosts do not draw if possible."""
+        found: dict[Key, Address] = {}
         for name, router in names.routers.items():
             for network in router.networks:
                 for version in self.subnets.versions(network):
@@ -198,10 +205,12 @@ class _Ledger:
                     drawn = draw(name, layout.routers, owners) or draw(name, layout.hosts, owners)
                     address = self._drawn(("routers", name), drawn, network, version, f"router `{name}`")
                     if address:
-                        yield (name, network, version), address
+                        found[name, network, version] = address
+        return found
 
-    def drawn_hosts(self, names: Names, known: Collection[Key]) -> Iterator[tuple[Key, Address]]:
+    def drawn_hosts(self, names: Names, known: Collection[Key]) -> dict[Key, Address]:
         """Let hosts draw their other addresses; warn where it is not the one that the name gives."""
+        found: dict[Key, Address] = {}
         for key, entry in names.hosts.items():
             if self.reader.refused("hosts", key, "address"):
                 continue
@@ -212,7 +221,8 @@ class _Ledger:
                             continue
                         address = self._draw_host(("hosts", key), name, network, version)
                         if address:
-                            yield (name, network, version), address
+                            found[name, network, version] = address
+        return found
 
     def _claim(self, path: Path, network: str, address: Address, what: str) -> bool:
         """Give the declared ``address`` to ``what``; report when somebody has it, or when it is the cloud's to give."""
