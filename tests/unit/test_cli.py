@@ -122,14 +122,6 @@ def test_a_reader_that_leaves_early_is_no_error():
     assert "ipe" not in done.stderr
 
 
-def test_a_right_file_needs_no_json_schema():
-    """What takes long to import is imported for files with errors only."""
-    code = f"import sys; from netorder.cli.main import main; main(['check', '{CALCULATOR}']); "
-    code += "print('jsonschema' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "False"
-
-
 def test_reach_explains_a_pair_hop_by_hop(capsys: pytest.CaptureFixture[str]):
     """There by the static route, back by the default gateway."""
     assert main(["reach", CALCULATOR, "--from", "calculator", "--to", "sum", "--port", "50001"]) == 0

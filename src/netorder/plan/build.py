@@ -38,7 +38,7 @@ def build_plan(topology: Topology) -> Plan:
 class _Planner:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
-        self._tables = topology.tables()
+        self._tables = topology.tables
         self._networks = {network.name: network for network in topology.networks}
         self._bastions = {path.through[-1] for path in topology.ssh_paths.values() if path and path.through}
         self._shared: dict[tuple[str, int], tuple[Route, ...]] = {}  # by network: its hosts' routes
@@ -166,7 +166,7 @@ class _Planner:
         for version, routing in self._topology.routings.items():
             networks = routing.homes[host.name]
             if declared:
-                found += self._tables.of_asked(host.name, version, declared)
+                found += self._tables.of_host_without(host.name, version, declared)
             elif host.name in routing.several:
                 found += self._tables.of_host(host.name, version)
             elif networks and not (self._networks[networks[0]].routes == "subnet" and version == IPV4):
