@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Check = dict[str, Any]
 
 DOCUMENTATION = r"""
-module: observe
+module: netorder_observe
 short_description: compare units, services, routes and TCP connections with what is planned
 description:
   - Looks, and never changes anything. All connections are tried at the same time.
@@ -72,7 +72,7 @@ author: netorder
 
 EXAMPLES = r"""
 - name: The calculator reaches sum, and only sum's port
-  observe:
+  netorder_observe:
     connections:
       - {name: sum, address: 192.168.2.20, port: 50001, open: true}
       - {name: sum, address: 192.168.2.20, port: 9, open: false}

@@ -9,7 +9,7 @@ from typing import Any
 from ansible.plugins.callback import CallbackBase
 
 DOCUMENTATION = """
-name: stages
+name: netorder_stages
 type: aggregate
 short_description: wall time and changes of each play
 description: Prints one line for each play at the end of the run, and one for the whole run.
@@ -34,7 +34,7 @@ class CallbackModule(CallbackBase):
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
-    CALLBACK_NAME = "stages"
+    CALLBACK_NAME = "netorder_stages"
     CALLBACK_NEEDS_ENABLED = True
 
     def __init__(self) -> None:
