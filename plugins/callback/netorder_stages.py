@@ -30,7 +30,7 @@ class _Stage:
 
 
 class CallbackModule(CallbackBase):
-    """Counts per play; the clock is the monotonic one."""
+    """Counts per play, timed with the monotonic clock."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
@@ -78,4 +78,4 @@ class CallbackModule(CallbackBase):
         total = self._stages[-1].end - self._stages[0].start
         changed = sum(stage.changed for stage in ran)
         failed = sum(stage.failed for stage in ran)
-        self._display.display(f"{'in all':{width}}  {total:>6.1f} s  {'':>5}  {changed:>7}  {failed:>6}")
+        self._display.display(f"{'total':{width}}  {total:>6.1f} s  {'':>5}  {changed:>7}  {failed:>6}")
