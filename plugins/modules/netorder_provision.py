@@ -84,7 +84,7 @@ needs_allow:
   elements: str
   returned: success
 hosts:
-  description: By host name the server's id, address, floating_ip and hostkey; null while it does not exist (check mode).
+  description: By host name the server's id, address, floating_ip and hostkey; null if not there yet (check mode).
   type: dict
   returned: success
 timings:

@@ -55,7 +55,7 @@ def test_molecule_runs_with_our_ansible_cfg():
 
 
 def test_names_of_plugins_clash_with_nobody_elses():
-    """They carry the project's name: Ansible looks for them beside those of every collection's legacy names."""
+    """They carry the project's name: without a collection, Ansible has one namespace for all short names."""
     names = {path.stem for path in (ROOT / "plugins").rglob("*.py")}
     filters = set(
         re.findall(r'^            "(\w+)": ', (ROOT / "plugins/filter/netorder.py").read_text(), re.MULTILINE)

@@ -44,7 +44,7 @@ def test_the_host_has_its_name_and_its_planned_addresses(planned: Host, on: On) 
     """The addresses are the plan's, not ones that DHCP chose."""
     guest = on(planned)
     links = json.loads(guest.check_output("ip -json address show scope global"))
-    # what the scope leaves out is an empty entry
+    # an address of another scope is an empty entry
     found = {entry["local"] for link in links for entry in link.get("addr_info", []) if entry}
     assert (guest.check_output("hostname"), found) == (planned.name, set(planned.addresses))
 
