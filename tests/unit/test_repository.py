@@ -43,6 +43,13 @@ def test_pre_commit_runs_the_linters_of_make_lint():
     assert entries == [command.replace("=./", "=") for command in commands]
 
 
+def test_what_ansible_lint_excludes_is_there_or_made_here():
+    """No entry is left over from a file that is gone: git has it, or ignores it."""
+    ignored = {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()}
+    excluded = [path.strip("/") for path in yaml.safe_load((ROOT / ".ansible-lint").read_text())["exclude_paths"]]
+    assert [path for path in excluded if path not in ignored and not (ROOT / path).exists()] == []
+
+
 def test_molecule_runs_with_our_ansible_cfg():
     """It states no setting of Ansible again, but for the inventory plugin that its own inventory needs."""
     settings = yaml.safe_load((ROOT / ".config/molecule/config.yml").read_text())["ansible"]
