@@ -9,7 +9,7 @@ from typing import Any
 from ansible.plugins.callback import CallbackBase
 
 DOCUMENTATION = """
-name: stages
+name: netorder_stages
 type: aggregate
 short_description: wall time and changes of each play
 description: Prints one line for each play at the end of the run, and one for the whole run.
@@ -30,11 +30,11 @@ class _Stage:
 
 
 class CallbackModule(CallbackBase):
-    """Counts per play; the clock is the monotonic one."""
+    """Counts per play, timed with the monotonic clock."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
-    CALLBACK_NAME = "stages"
+    CALLBACK_NAME = "netorder_stages"
     CALLBACK_NEEDS_ENABLED = True
 
     def __init__(self) -> None:
@@ -78,4 +78,4 @@ class CallbackModule(CallbackBase):
         total = self._stages[-1].end - self._stages[0].start
         changed = sum(stage.changed for stage in ran)
         failed = sum(stage.failed for stage in ran)
-        self._display.display(f"{'in all':{width}}  {total:>6.1f} s  {'':>5}  {changed:>7}  {failed:>6}")
+        self._display.display(f"{'total':{width}}  {total:>6.1f} s  {'':>5}  {changed:>7}  {failed:>6}")

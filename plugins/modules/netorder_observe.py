@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""What is true on a host, beside what should be: units, services, routes, TCP connections. Changes nothing."""
+"""Units, services, routes and TCP connections of a host, compared with the plan. Changes nothing."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     Check = dict[str, Any]
 
 DOCUMENTATION = r"""
-module: observe
-short_description: compare units, services, routes and TCP connections with what is planned
+module: netorder_observe
+short_description: compare units, services, routes and TCP connections with the plan
 description:
-  - Looks, and never changes anything. All connections are tried at the same time.
+  - Never changes anything. All connections are tried at the same time.
   - A difference is not a failure of the module; it is a check whose C(ok) is false.
 options:
   units:
-    description: systemd units that must be active, enabled and run from the file that is there.
+    description: systemd units that must be active, enabled and loaded from their present file.
     type: list
     elements: str
     default: []
   services:
     description:
-      - Services of the calculator that must be healthy and of a version. Asked only where the unit is active, which is
-        told by I(units).
+      - Services of the calculator that must be healthy and of a version. Probed only where the unit is active, which
+        I(units) checks.
     type: list
     elements: dict
     default: []
@@ -46,7 +46,7 @@ options:
       url: {description: Where it answers on this host., type: str, required: true}
       version: {description: The first 12 digits of its artefact's digest., type: str, required: true}
   routes:
-    description: Where packets must go. The kernel is asked, not a table.
+    description: Next hops that packets must take, by the kernel's own lookup, not by a table.
     type: list
     elements: dict
     default: []
@@ -59,7 +59,7 @@ options:
     elements: dict
     default: []
     suboptions:
-      name: {description: What to call the host asked., type: str, required: true}
+      name: {description: The name of the probed host., type: str, required: true}
       address: {description: Its address., type: str, required: true}
       port: {description: The port., type: int, required: true}
       open: {description: Whether the connection must succeed., type: bool, required: true}
@@ -72,7 +72,7 @@ author: netorder
 
 EXAMPLES = r"""
 - name: The calculator reaches sum, and only sum's port
-  observe:
+  netorder_observe:
     connections:
       - {name: sum, address: 192.168.2.20, port: 50001, open: true}
       - {name: sum, address: 192.168.2.20, port: 9, open: false}
@@ -91,7 +91,7 @@ checks:
 
 
 def output(*command: str) -> str:
-    """Return a command's output, empty when it fails: that is then what was found."""
+    """Return a command's output; what it printed, if anything, when it fails."""
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
@@ -101,13 +101,13 @@ def check(what: str, expected: str, found: str) -> Check:
 
 
 def unit_state(name: str) -> dict[str, str]:
-    """Return what systemd says of a unit."""
+    """Return a unit's properties from systemd."""
     shown = output("systemctl", "show", "--property=ActiveState,UnitFileState,NeedDaemonReload", name)
     return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
 
 
 def units(names: list[str]) -> Iterator[Check]:
-    """Say of each unit whether it runs, as its file says, and will run after the next boot."""
+    """Check of each unit that it runs, from its present file, and will run after the next boot."""
     for name in names:
         state = unit_state(name)
         found = f"{state.get('ActiveState') or 'unknown'}, {state.get('UnitFileState') or 'not installed'}"
@@ -116,7 +116,7 @@ def units(names: list[str]) -> Iterator[Check]:
 
 
 def fetch(url: str, timeout: float) -> tuple[str, str]:
-    """Return what a GET says, in a word or two, and the body."""
+    """Return the outcome of a GET in a word or two, and the body."""
     try:
         with urllib.request.urlopen(url, timeout=timeout) as answer:  # noqa: S310 - the plan's URLs
             return "ok", answer.read().decode(errors="replace")
@@ -127,19 +127,19 @@ def fetch(url: str, timeout: float) -> tuple[str, str]:
 
 
 def services(wanted: list[dict[str, Any]], timeout: float) -> Iterator[Check]:
-    """Say of each service that runs whether it is healthy, and which version answers."""
+    """Check of each running service that it is healthy and of the planned version."""
     for service in wanted:
         if unit_state(service["unit"]).get("ActiveState") != "active":
             continue
         health, _ = fetch(f"{service['url']}/healthz", timeout)
         yield check(f"health of {service['unit']}", "ok", health)
-        said, metrics = fetch(f"{service['url']}/metrics", timeout)
+        outcome, metrics = fetch(f"{service['url']}/metrics", timeout)
         version = re.search('artefact="([^"]*)"', metrics)
-        yield check(f"version of {service['unit']}", service["version"], version[1] if version else said)
+        yield check(f"version of {service['unit']}", service["version"], version[1] if version else outcome)
 
 
 def routes(wanted: list[dict[str, str]]) -> Iterator[Check]:
-    """Say where the kernel sends a packet for the first host of each prefix."""
+    """Check where the kernel sends a packet for the first host of each prefix."""
     for route in wanted:
         network = ip_network(route["destination"])
         target = str(network[min(1, network.num_addresses - 1)])
@@ -150,7 +150,7 @@ def routes(wanted: list[dict[str, str]]) -> Iterator[Check]:
 
 
 def connect(address: str, port: int, timeout: float) -> str:
-    """Try one connection: open, refused (it got through, nothing listens) or no answer (dropped, or no way there)."""
+    """Try one connection: open, refused (it got through, nothing listens) or no answer (dropped, or no route)."""
     try:
         socket.create_connection((address, port), timeout).close()
     except ConnectionRefusedError:
