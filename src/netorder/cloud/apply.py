@@ -19,13 +19,14 @@ from openstack.network.v2.security_group import SecurityGroup as CloudGroup
 from openstack.network.v2.subnet import Subnet as CloudSubnet
 
 from netorder.cloud.change import keypair_name, marker
-from netorder.cloud.compare import METADATA, REVIVE, exit_router
+from netorder.cloud.compare import METADATA, REVIVE
 from netorder.cloud.delete import change_routes, delete, ignore_not_found, wait_until_none
 from netorder.cloud.groups import Groups, normal_rule
 from netorder.cloud.jobs import Job, bound
 from netorder.cloud.observe import Chosen, fault_text, list_servers
 from netorder.errors import CloudError
 from netorder.ip import IPV4, IPV6
+from netorder.plan.lifecycle import exit_router
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

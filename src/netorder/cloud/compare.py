@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from netorder.cloud.change import DESTRUCTIVE, Change, keypair_name
 from netorder.cloud.groups import Groups, normal_rule, rule_text
 from netorder.cloud.observe import Chosen, fault_text, is_router_port
+from netorder.plan.lifecycle import Effect, changed_fields, effect, exit_router, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -117,14 +118,26 @@ class Comparison:
         wanted: object,
         also: Mapping[str, object] | None = None,
     ) -> None:
-        """Add an update of the fields that differ, if any; ``also`` is shown beside them."""
-        keys = [key for key in want if found[key] != want[key]]
-        if keys:
-            before = {**(also or {}), **{k: found[k] for k in keys}}
-            after = {**(also or {}), **{k: want[k] for k in keys}}
-            self._add(
-                kind, name, "update", f"{', '.join(keys)} differ", before=before, after=after, id=id, wanted=wanted
-            )
+        """Add what the fields that differ cost, if any do: an update, or a replacement that shows what forces it.
+
+        ``also`` is shown beside them.
+        """
+        keys = changed_fields(found, want)
+        if not keys:
+            return
+        action, why = "update", f"{', '.join(keys)} differ"
+        if effect(kind, keys) is Effect.REPLACE:
+            keys = [key for key in keys if effect(kind, (key,)) is Effect.REPLACE]
+            action, why = "replace", reason(kind, keys)
+        before = {**(also or {}), **{k: found[k] for k in keys}}
+        after = {**(also or {}), **{k: want[k] for k in keys}}
+        self._add(kind, name, action, why, before=before, after=after, id=id, wanted=wanted)
+
+    def _refuse(self, kind: str, field: str, problem: str) -> None:
+        """Add a problem about a difference that nothing but a refusal answers."""
+        if effect(kind, (field,)) is not Effect.REFUSE:
+            raise ValueError(f"{kind} {field} is refused here, but not by the table of effects")
+        self.problems.append(problem)
 
     # Key pair
 
@@ -135,14 +148,18 @@ class Comparison:
                 "key pair", name, "create", "missing", after={"public_key": self._key or "(made on the first run)"}
             )
         elif self._key and not same_key(self._key, found.public_key):
-            self.problems.append(
+            self._refuse(
+                "key pair",
+                "public_key",
                 f"Key pair {name} in the cloud holds another public key than this controller's ({_tail(self._key)}), "
-                f"which the hosts would not let in. Set netorder_ssh_key to its private key, or tear down first."
+                f"which the hosts would not let in. Set netorder_ssh_key to its private key, or tear down first.",
             )
         elif not self._key:
-            self.problems.append(
+            self._refuse(
+                "key pair",
+                "public_key",
                 f"Key pair {name} exists in the cloud, but this controller has no private key for it. Set "
-                f"netorder_ssh_key to the private key that the hosts were made with, or tear down first."
+                f"netorder_ssh_key to the private key that the hosts were made with, or tear down first.",
             )
 
     # Networks
@@ -167,18 +184,17 @@ class Comparison:
         if not found:
             after = {"cidr": subnet.cidr, **want}
             self._add("subnet", name, "create", "missing", after=after, wanted=(network, subnet))
-        elif found.cidr != subnet.cidr:
-            more: dict[str, Any] = {"before": {"cidr": found.cidr}, "after": {"cidr": subnet.cidr}, "id": found.id}
-            self._add("subnet", name, "replace", "its prefix differs", wanted=(network, subnet), **more)
         else:
+            want = {"cidr": subnet.cidr, **want}
+            want.setdefault("host_routes", [])
             has: dict[str, object] = {
+                "cidr": found.cidr,
                 "gateway_ip": found.gateway_ip,
                 "dns_nameservers": list(found.dns_nameservers or ()),
                 "allocation_pools": [{"start": p["start"], "end": p["end"]} for p in found.allocation_pools or ()],
                 "enable_dhcp": found.is_dhcp_enabled,
                 "host_routes": sorted(f"{r['destination']} via {r['nexthop']}" for r in found.host_routes or ()),
             }
-            want.setdefault("host_routes", [])
             self._update("subnet", name, has, want, id=found.id, wanted=(network, subnet))
 
     # Security groups
@@ -227,15 +243,16 @@ class Comparison:
         has: dict[str, object] = {"network": self._own_name(found.network_id), "address": _address(found)}
         owner = self._has.routers.get(router.cloud_name)
         if found.device_id and not (owner and found.device_id == owner.id):
-            self.problems.append(
-                f"Port {name} ({found.id}) is held by {found.device_id}, not by {router.cloud_name}: free it."
+            self._refuse(
+                "router interface",
+                "holder",
+                f"Port {name} ({found.id}) is held by {found.device_id}, not by {router.cloud_name}: free it.",
             )
-        elif has != after or self._stands_on_going(found):
+        elif why := self._why_replace("router interface", has, after, found):
             more = {"before": has, "after": dict(after), "id": found.id, "wanted": wanted}
-            reason = "on another network or address" if has != after else "its subnet is replaced"
             if found.device_id:
                 self._unhooked.add((found.device_id, found.network_id))
-            self._add("router interface", name, "replace", reason, lossless=not found.device_id, **more)
+            self._add("router interface", name, "replace", why, lossless=not found.device_id, **more)
         elif not found.device_id:
             more = {"before": {"attached": False}, "after": {"attached": True}, "id": found.id, "wanted": wanted}
             self._add("router interface", name, "update", "not attached to its router", **more)
@@ -263,18 +280,18 @@ class Comparison:
         pairs = sorted(pair["ip_address"] for pair in found.allowed_address_pairs or ())
         if pairs or port.allowed_address_pairs:
             has["allowed_address_pairs"], want["allowed_address_pairs"] = pairs, sorted(port.allowed_address_pairs)
-        moved = (has["network"], has["address"]) != (port.network, address)
-        if moved or self._stands_on_going(found):
+        if why := self._why_replace("port", has, want, found):
             server = self._has.servers.get(host.cloud_name)
             if found.device_id and not (server and found.device_id == server.id) and not self._goes(found.device_id):
-                self.problems.append(
+                self._refuse(
+                    "port",
+                    "holder",
                     f"Host {host.name}: its port {port.cloud_name} is held by {found.device_id}, which is no server of "
-                    f"this topology. Delete that or detach the port."
+                    f"this topology. Delete that or detach the port.",
                 )
                 return
-            reason = "on another network or address" if moved else "its subnet is replaced"
             more = {"before": has, "after": want, "id": found.id, "wanted": port, "lossless": not found.device_id}
-            self._add("port", port.cloud_name, "replace", reason, **more)
+            self._add("port", port.cloud_name, "replace", why, **more)
             return
         has["admin_state_up"], want["admin_state_up"] = found.is_admin_state_up, True
         self._update("port", port.cloud_name, has, want, id=found.id, wanted=port)
@@ -286,39 +303,42 @@ class Comparison:
         ports = {port_name: self._has.ports.get(port_name) for port_name in names}
         if not found:
             held = [port for port in ports.values() if port and port.device_id and not self._goes(port.device_id)]
-            self.problems += [
-                f"Host {host.name}: its port {port.name} is held by {port.device_id}, which is no server of this "
-                f"topology (it lacks the tag netorder:{self.plan.topology}). Delete it or detach the port."
-                for port in held
-            ]
+            for port in held:
+                self._refuse(
+                    "port",
+                    "holder",
+                    f"Host {host.name}: its port {port.name} is held by {port.device_id}, which is no server of this "
+                    f"topology (it lacks the tag netorder:{self.plan.topology}). Delete it or detach the port.",
+                )
             self._add("server", name, "create", "missing", after=after, wanted=host)
             return
         if found.status == "ERROR" or found.task_state == "deleting":
-            reason = f"is in ERROR: {fault_text(found)}" if found.status == "ERROR" else "is being deleted"
+            why = f"is in ERROR: {fault_text(found)}" if found.status == "ERROR" else "is being deleted"
             more = {"before": {"status": found.status}, "after": after, "id": found.id, "wanted": host}
-            self._add("server", name, "replace", reason, lossless=True, **more)
-            return
-        image = (found.metadata or {}).get(METADATA["image"], host.image)
-        if image != host.image:
-            more = {"before": {"image": image}, "after": {"image": host.image}, "id": found.id, "wanted": host}
-            self._add("server", name, "replace", "its image differs; its disk is lost", **more)
-            return
-        if found.status not in {"ACTIVE", "VERIFY_RESIZE", *REVIVE} and found.status not in IN_MOTION:
-            self.problems.append(
-                f"Host {host.name}: server {name} is in state {found.status}: finish or undo that first."
-            )
+            self._add("server", name, "replace", why, lossless=True, **more)
             return
         has, want = self._server_fields(host, found)
+        able = found.status in {"ACTIVE", "VERIFY_RESIZE", *REVIVE} or found.status in IN_MOTION
+        if not able and has["image"] == want["image"]:
+            self._refuse(
+                "server",
+                "state",
+                f"Host {host.name}: server {name} is in state {found.status}: finish or undo that first.",
+            )
+            return
         self._update("server", name, has, want, id=found.id, wanted=host)
+        if self.changes and self.changes[-1].id == found.id and self.changes[-1].action == "replace":
+            return
         if self._host_keys and METADATA["hostkey"] not in (found.metadata or {}):
             more = {"after": {"hostkey": "(from the console log)"}, "id": found.id, "wanted": host}
             self._add("host key", name, "create", "not known yet", **more)
 
     def _server_fields(self, host: Host, found: CloudServer) -> tuple[dict[str, object], dict[str, object]]:
-        """Return what is changed in place when it differs: what the server has, and what is wanted."""
+        """Return what the server has, and what is wanted."""
+        image = (found.metadata or {}).get(METADATA["image"], host.image)
         flavor = found.flavor.original_name if found.flavor else host.flavor
-        has: dict[str, object] = {"status": found.status, "flavor": flavor}
-        want: dict[str, object] = {"status": "ACTIVE", "flavor": host.flavor}
+        has: dict[str, object] = {"image": image, "status": found.status, "flavor": flavor}
+        want: dict[str, object] = {"image": host.image, "status": "ACTIVE", "flavor": host.flavor}
         if found.status in IN_MOTION:
             has["status"] = "ACTIVE"
         else:  # one that is still being built has its ports only later
@@ -326,6 +346,13 @@ class Comparison:
             plugged = [p.name for p in self._has.ports.values() if p.device_id == found.id and p.id not in replaced]
             has["ports"], want["ports"] = sorted(plugged), sorted(port.cloud_name for port in host.ports)
         return has, want
+
+    def _why_replace(self, kind: str, has: Mapping[str, object], want: Mapping[str, object], found: CloudPort) -> str:
+        """Return why a port must be replaced: for what differs, or for its subnet; nothing if it need not be."""
+        differing = changed_fields(has, want)
+        if differing and effect(kind, differing) is Effect.REPLACE:
+            return reason(kind, differing)
+        return "its subnet is replaced" if self._stands_on_going(found) else ""
 
     def _stands_on_going(self, port: CloudPort) -> bool:
         """Tell whether a subnet of this port is deleted or replaced, which it would hinder."""
@@ -358,15 +385,15 @@ class Comparison:
                 kept.add(ip.id)
                 before: dict[str, object] = {"network": self._externals.get(str(ip.floating_network_id))}
                 more: dict[str, Any] = {"before": before, "after": {"network": leaves}, "id": ip.id, "wanted": host}
-                self._add("floating IP", host.name, "replace", "of another external network", **more)
+                self._add("floating IP", host.name, "replace", reason("floating IP", before), **more)
             elif ip:
                 kept.add(ip.id)
             elif ip := (had.pop(port.id, None) if port else None) or next((i for i in free if i.id not in kept), None):
                 kept.add(ip.id)
-                old, reason = (name, "its port or way out is replaced") if ip.port_id else (None, "not associated")
+                old, why = (name, "its port or exit router is replaced") if ip.port_id else (None, "not associated")
                 after: dict[str, object] = {"address": ip.floating_ip_address, "port": name}
                 more = {"before": {**after, "port": old}, "after": after, "id": ip.id, "wanted": host}
-                self._add("floating IP", host.name, "update", reason, **more)
+                self._add("floating IP", host.name, "update", why, **more)
             else:
                 self._add("floating IP", host.name, "create", "missing", after={"port": name}, wanted=host)
         for ip in self.seen.floating_ips:
@@ -403,9 +430,9 @@ class Comparison:
         self._delete("network", self._has.networks, {n.cloud_name for n in plan.networks}, self._has.surplus_networks)
         for group in self._groups.surplus:
             goes = self._groups.goes_with_its_hosts(group)
-            reason = "not in the topology" if goes else "no host is to use it"
+            why = "not in the topology" if goes else "no host is to use it"
             more: dict[str, Any] = {"before": {"id": group.id}, "id": group.id, "wanted": group, "lossless": not goes}
-            self._add("security group", group.name, "delete", reason, **more)
+            self._add("security group", group.name, "delete", why, **more)
 
     def _delete(self, kind: str, found: Mapping[str, Any], wanted: set[str], surplus: Iterable[Any]) -> None:
         for name, one in found.items():
@@ -425,18 +452,6 @@ class Comparison:
     def _groups_of(self, port: Port) -> list[str]:
         names = {group.name: self._groups.names[group.cloud_name] for group in self.plan.security_groups}
         return sorted(names.get(name, name) for name in port.security_groups)
-
-
-def exit_router(plan: Plan, host: Host) -> Router:
-    """Return the external router by which the first port of a host with a floating IP leaves: it has the gateway."""
-    network = next(network for network in plan.networks if network.name == host.ports[0].network)
-    gateways = {subnet.gateway_ip for subnet in network.subnets}
-    return next(
-        router
-        for router in plan.routers
-        for interface in router.interfaces
-        if router.external and interface.network == network.name and gateways.intersection(interface.addresses)
-    )
 
 
 def compare(
