@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import ipaddress
-import time
 from typing import TYPE_CHECKING, Any, cast
 
 from openstack import utils
@@ -22,8 +21,9 @@ from netorder.cloud.change import keypair_name, marker
 from netorder.cloud.compare import METADATA, REVIVE
 from netorder.cloud.delete import change_routes, delete, ignore_not_found, wait_until_none
 from netorder.cloud.groups import Groups, normal_rule
-from netorder.cloud.jobs import Job, bound
+from netorder.cloud.jobs import Job, bound, run
 from netorder.cloud.observe import Chosen, fault_text, list_servers
+from netorder.cloud.poll import Again, poll
 from netorder.errors import CloudError
 from netorder.ip import IPV4, IPV6
 from netorder.plan.lifecycle import exit_router
@@ -47,6 +47,7 @@ BULK = 50
 SMALLEST_BULK = 10
 # Resizing copies a disk, on slow storage for minutes (s).
 RESIZE_TIMEOUT = 900
+RESIZE_POLL = 1.0
 
 
 class Applier:
@@ -83,7 +84,7 @@ class Applier:
             }
             first = [change for change in gone if change.kind != "security group"]  # hosts may have to leave those yet
             delete(self._cloud, self._plan.topology, [*first, *self._loosened()], self._seen, in_the_way)
-        self._cloud.run(self._jobs())
+        run(self._cloud, self._jobs())
 
     def _jobs(self) -> list[Job]:
         """Return what is to come; the first in the list that are ready go first.
@@ -353,8 +354,9 @@ class Applier:
         running = {str(c.id): c.name for c, _ in plugged if (c.before or {}).get("status", "ACTIVE") == "ACTIVE"}
         self._stopped = set(running)
         compute = self._conn.compute
-        self._cloud.run(
-            Job("server", (name,), "stop", bound(compute.stop_server, server)) for server, name in running.items()
+        run(
+            self._cloud,
+            (Job("server", (name,), "stop", bound(compute.stop_server, server)) for server, name in running.items()),
         )
         topology = self._plan.topology
         wait_until_none(
@@ -362,9 +364,12 @@ class Applier:
             "server(s) to stop",
             lambda: [s.name for s in list_servers(self._cloud, topology) if s.id in running and s.status != "SHUTOFF"],
         )
-        self._cloud.run(
-            Job("port", (port.name,), "unplug", bound(ignore_not_found, _unplugged(compute, change.id), port.id))
-            for change, port in plugged
+        run(
+            self._cloud,
+            (
+                Job("port", (port.name,), "unplug", bound(ignore_not_found, _unplugged(compute, change.id), port.id))
+                for change, port in plugged
+            ),
         )
         ids = {port.id for _, port in plugged}
         wait_until_none(
@@ -472,8 +477,11 @@ class Applier:
     def _resized(self, server: str, change: Change) -> str:
         """Confirm a resize when Nova is ready for it; return the server's status when that is done."""
         compute: Any = self._conn.compute
-        confirmed, end = False, time.monotonic() + RESIZE_TIMEOUT
-        while time.monotonic() < end:
+        late = f"it is still being resized after {RESIZE_TIMEOUT} s: see `openstack server show`."
+        confirmed = False
+
+        def check() -> str | Again[str]:
+            nonlocal confirmed
             found = compute.get_server(server)
             if found.status == "ERROR":
                 raise CloudError(f"it went to ERROR: {fault_text(found)}")
@@ -487,8 +495,9 @@ class Applier:
                 confirmed = True
                 with contextlib.suppress(ConflictException):  # the cloud may confirm by itself
                     compute.confirm_server_resize(server)
-            time.sleep(1)
-        raise CloudError(f"it is still being resized after {RESIZE_TIMEOUT} s: see `openstack server show`.")
+            return Again(RESIZE_POLL, (late,))
+
+        return poll(check, RESIZE_TIMEOUT)
 
     def _create_server(self, host: Host) -> None:
         body: dict[str, Any] = {

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from openstack.exceptions import NotFoundException, PreconditionFailedException
 
-from netorder.cloud.errors import translate_errors
-from netorder.cloud.jobs import Job, bound
+from netorder.cloud.jobs import Job, bound, run
 from netorder.cloud.observe import list_servers
-from netorder.errors import CloudError
+from netorder.cloud.poll import Again, poll
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,7 +19,8 @@ if TYPE_CHECKING:
 
 # Deleting a server, its guest shut down, must not take longer than this (s).
 GONE_TIMEOUT = 300
-POLL_MOST = 4.0
+GONE_POLL = 1.0
+GONE_POLL_MOST = 4.0
 # So often may somebody else change a router between our reading and our writing its routes.
 ROUTE_ATTEMPTS = 5
 
@@ -87,28 +86,33 @@ def delete(
         else:
             conn.network.delete_ip(str(change.id), ignore_missing=False)
 
-    cloud.run(
+    run(
+        cloud,
         [
             *jobs("floating IP", release),
             *jobs("server", lambda c: conn.compute.delete_server(c.id)),
-        ]
+        ],
     )
     wait_gone(cloud, topology, {str(c.id) for c in changes if c.kind == "server"})
     names = {router.id: router.name for router in seen.routers}
-    cloud.run(
-        Job("route set", (names[router],), "delete", bound(change_routes, cloud, router, "remove", routes))
-        for router, routes in stale_routes.items()
-        if routes
+    run(
+        cloud,
+        (
+            Job("route set", (names[router],), "delete", bound(change_routes, cloud, router, "remove", routes))
+            for router, routes in stale_routes.items()
+            if routes
+        ),
     )
-    cloud.run([*jobs("router interface", detach), *jobs("port", lambda c: conn.network.delete_port(c.id))])
-    cloud.run(jobs("router", lambda c: conn.network.delete_router(c.id)))
-    cloud.run(jobs("subnet", lambda c: conn.network.delete_subnet(c.id)))
-    cloud.run(
+    run(cloud, [*jobs("router interface", detach), *jobs("port", lambda c: conn.network.delete_port(c.id))])
+    run(cloud, jobs("router", lambda c: conn.network.delete_router(c.id)))
+    run(cloud, jobs("subnet", lambda c: conn.network.delete_subnet(c.id)))
+    run(
+        cloud,
         [
             *jobs("network", lambda c: conn.network.delete_network(c.id)),
             *jobs("security group", lambda c: conn.network.delete_security_group(c.id)),
             *jobs("key pair", lambda c: conn.compute.delete_keypair(c.name)),
-        ]
+        ],
     )
 
 
@@ -123,20 +127,22 @@ def wait_gone(cloud: Cloud, topology: str, ids: set[str]) -> None:
 
 
 def wait_until_none(cloud: Cloud, what: str, names: Callable[[], Sequence[str]]) -> None:
-    """Wait until ``names`` (one list for each look) is empty."""
-    end, told, pause = time.monotonic() + GONE_TIMEOUT, 0, 1.0
-    while True:
-        with translate_errors():
-            left = sorted(names())
+    """Wait until ``names`` (one list for each check) is empty; report how many are left when that changes."""
+    reported, pause = 0, GONE_POLL
+
+    def check() -> bool | Again[bool]:
+        nonlocal reported, pause
+        left = sorted(names())
         if not left:
-            return
-        if time.monotonic() > end:
-            raise CloudError(
-                f"After {GONE_TIMEOUT} s still waiting for {len(left)} {what}: {', '.join(left)}. "
-                "See `openstack server show`; then run again."
-            )
-        if len(left) != told:
-            told = len(left)
-            cloud.progress(f"waiting for {told} {what}: {', '.join(left)}")
-        time.sleep(pause)  # a list takes the cloud's time from what is waited for
-        pause = min(pause * 1.3, POLL_MOST)
+            return True
+        if len(left) != reported:
+            reported = len(left)
+            cloud.progress(f"waiting for {reported} {what}: {', '.join(left)}")
+        late = (
+            f"After {GONE_TIMEOUT} s still waiting for {len(left)} {what}: {', '.join(left)}. "
+            "See `openstack server show`; then run again."
+        )
+        wait, pause = pause, min(pause * 1.3, GONE_POLL_MOST)  # a list takes the cloud's time from what is waited for
+        return Again(wait, (late,))
+
+    poll(check, GONE_TIMEOUT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +12,8 @@ from openstack.exceptions import NotFoundException
 
 from netorder.cloud.change import keypair_name, marker
 from netorder.cloud.errors import translate_errors
+from netorder.cloud.jobs import gather
+from netorder.cloud.poll import Again, poll
 from netorder.errors import CloudError
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ def observe(cloud: Cloud, topology: str) -> Observed:
 
     with translate_errors():
         _check_compute(cloud)
-        answers: list[tuple[Any, ...]] = cloud.gather(
+        answers: list[tuple[Any, ...]] = gather(
+            cloud,
             [
                 listed(net.networks),
                 listed(net.subnets),
@@ -116,7 +118,7 @@ def observe(cloud: Cloud, topology: str) -> Observed:
                 listed(net.ips),
                 partial(list_servers, cloud, topology),
                 keypair,
-            ]
+            ],
         )
     keypairs = answers.pop()
     return Observed(*answers, keypair=keypairs[0] if keypairs else None)  # type: ignore[misc,arg-type]
@@ -128,15 +130,19 @@ def let_finish(cloud: Cloud, topology: str, seen: Observed) -> Observed:
     The requests of a run that was killed go on inside the cloud. To create beside them makes second networks, and
     second servers that break each other on their one port; to delete beside them leaves some behind.
     """
-    end = time.monotonic() + 4 * cloud.in_flight
-    while (newest := seen.youngest()) and time.monotonic() < end:
+    first = iter((seen,))
+
+    def check() -> Observed | Again[Observed]:
+        found = next(first, None) or observe(cloud, topology)
+        if (newest := found.youngest()) is None:
+            return found
         age = (datetime.now(UTC) - newest.replace(tzinfo=newest.tzinfo or UTC)).total_seconds()
-        if not 0 <= age < cloud.in_flight:  # below zero the clocks differ: nothing can be told
-            break
+        if not 0 <= age < cloud.in_flight:  # below zero the clocks differ: nothing can be concluded
+            return found
         cloud.progress(f"something was made {age:.0f} s ago: waiting for what a stopped run may still have under way")
-        time.sleep(cloud.in_flight - age)
-        seen = observe(cloud, topology)
-    return seen
+        return Again(cloud.in_flight - age, otherwise=found)
+
+    return poll(check, 4 * cloud.in_flight)
 
 
 def list_servers(cloud: Cloud, topology: str, *, details: bool = True, status: str | None = None) -> tuple[Server, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from openstack import exceptions as sdk
 
 from netorder.cloud.errors import translate_errors
+from netorder.cloud.jobs import gather
 from netorder.cloud.observe import external_networks
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def preflight(cloud: Cloud, plan: Plan, seen: Observed, changes: Sequence[Change
     """Ask only for what ``changes`` need; return the facts and every problem."""
     questions = _Questions(cloud, plan, seen, changes)
     with translate_errors():
-        cloud.gather(questions.needed())
+        gather(cloud, questions.needed())
     return questions.facts, questions.judge()
 
 
