@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from openstack.compute.v2.keypair import Keypair
@@ -18,16 +18,20 @@ from openstack.network.v2.router import Router
 from openstack.network.v2.security_group import SecurityGroup
 from openstack.network.v2.subnet import Subnet
 
-from netorder.cloud.apply import Applier, first_boot
 from netorder.cloud.change import Change
-from netorder.cloud.compare import compare, diff_text, unchanged, unchanged_text
+from netorder.cloud.compare import compare as change_set
 from netorder.cloud.groups import normal_rule, rule_text
 from netorder.cloud.observe import Observed
 from netorder.cloud.preflight import Facts, quota_problems
+from netorder.cloud.preview import diff_text, unchanged, unchanged_text
 from netorder.cloud.reconcile import not_allowed
+from netorder.cloud.resources import network, port, router, security_group, server, subnet
+from netorder.cloud.resources.server import first_boot
 from netorder.cloud.teardown import deletions
+from netorder.cloud.work import Work
 from netorder.language.load import load
 from netorder.plan.build import build_plan
+from netorder.plan.lifecycle import FIELDS, Effect
 
 if TYPE_CHECKING:
     from netorder.plan import model
@@ -155,6 +159,12 @@ def as_neutron(rule: model.Rule) -> dict[str, object]:
         "remote_ip_prefix": rule.remote_cidr,
         "remote_group_id": None,
     }
+
+
+def compare(*arguments: Any, **options: Any) -> tuple[list[Change], list[str]]:
+    """Return the changes and the problems."""
+    found = change_set(*arguments, **options)
+    return list(found.changes), list(found.problems)
 
 
 def brief(seen: Observed, wanted: model.Plan = PLAN, key: str | None = KEY) -> list[tuple[str, str, str]]:
@@ -370,8 +380,8 @@ def test_in_place_where_the_cloud_can_and_replaced_where_not(kind, name, attribu
 def test_another_prefix_replaces_the_subnet_and_every_port_on_it():
     """Even those whose address lies in the new prefix too: it is another subnet."""
     built = as_built()
-    for port in built.ports:
-        for fixed in port.fixed_ips:
+    for one in built.ports:
+        for fixed in one.fixed_ips:
             fixed["subnet_id"] = "subnet:calculator-" + fixed["subnet_id"].removeprefix("subnet:")
     subnets = altered(built.subnets, "calculator-net2", cidr="192.168.0.0/16")
     changes, problems = compare(PLAN, replace(built, subnets=subnets), key=KEY)
@@ -557,13 +567,22 @@ def test_an_interface_that_goes_is_taken_out_of_its_host():
     ]
 
 
-def test_what_is_asked_of_the_cloud():
+def work(wanted: model.Plan, seen: Observed) -> Work:
+    """Return what the requests are made of, without a cloud."""
+    facts = Facts(externals={None: "x"}, images={"debian-13": "i"}, flavors={"small": "f", "large": "g"})
+    return Work(SimpleNamespace(conn=None), change_set(wanted, seen, key=KEY), facts, KEY)  # type: ignore[arg-type]
+
+
+def test_what_is_requested_of_the_cloud():
     """The bodies of the requests for a network of both IP versions and for a port of a host that forwards."""
     wanted = build_plan(load(ROOT / RICHER[0]))
-    cloud = SimpleNamespace(conn=None)
-    applier = Applier(cloud, wanted, as_built(wanted), [], facts=Facts(externals={None: "x"}), key=KEY)  # type: ignore[arg-type]
-    front, back = wanted.networks[0], wanted.networks[2]
-    assert applier._subnet_body((front, front.subnets[1])) == {
+    gate, back = wanted.hosts[1], wanted.networks[2]
+    built = as_built(wanted)
+    name = gate.ports[1].cloud_name
+    seen = replace(built, subnets=without(built.subnets, "gateway-host-front.ipv6"), ports=without(built.ports, name))
+    one = work(wanted, seen)
+    (missing,) = one.changes.of(subnet.SubnetChange)
+    assert subnet.create_body(one, missing) == {
         "name": "gateway-host-front.ipv6",
         "description": "netorder:gateway-host",
         "network_id": "network:front",
@@ -576,11 +595,135 @@ def test_what_is_asked_of_the_cloud():
         "ipv6_ra_mode": "dhcpv6-stateful",
         "ipv6_address_mode": "dhcpv6-stateful",
     }
-    gate = wanted.hosts[1]
-    body = applier._port_body(gate.ports[1])
-    assert [one["ip_address"] for one in body["fixed_ips"]] == list(gate.ports[1].addresses)
-    assert [one["subnet_id"] for one in body["fixed_ips"]] == [f"subnet:{s.cloud_name}" for s in back.subnets]
+    (missing_port,) = one.changes.of(port.PortChange)
+    body = port.create_body(one, missing_port)
+    assert [fixed["ip_address"] for fixed in body["fixed_ips"]] == list(gate.ports[1].addresses)
+    assert [fixed["subnet_id"] for fixed in body["fixed_ips"]] == [f"subnet:{s.cloud_name}" for s in back.subnets]
     assert body["allowed_address_pairs"][0] == {"ip_address": "192.168.1.0/24"}
+    assert body["security_groups"] == [f"group:{name}" for name in gate.ports[1].security_groups]
+
+
+def test_what_is_made_is_known_by_what_needs_it():
+    """From nothing: each body has the ids of what was made before it."""
+    one = work(PLAN, Observed())
+    for kind in ("networks", "subnets", "routers", "ports", "groups"):
+        getattr(one.ids, kind).update(
+            {change.name: f"new {change.name}" for change in one.changes.changes}
+            | {group.name: f"new {group.name}" for group in PLAN.security_groups}
+        )
+    bodies = [subnet.create_body(one, change) for change in one.changes.of(subnet.SubnetChange)]
+    assert [body["network_id"] for body in bodies] == ["new calculator-net1", "new calculator-net2"]
+    div = one.changes.of(server.ServerChange)[-1]
+    assert server.create_body(one, div) == {
+        "name": "calculator-div",
+        "image_id": "i",
+        "flavor_id": "f",
+        "key_name": "calculator-key",
+        "networks": [{"port": "new calculator-div"}],
+        "metadata": {
+            "netorder_topology": "calculator",
+            "netorder_host": "div",
+            "netorder_image": "debian-13",
+        },
+        "tags": ["netorder:calculator"],
+    }
+    assert [router.create_body(one, change).get("external_gateway_info") for change in
+            one.changes.of(router.RouterChange)] == [{"network_id": "x"}, None]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        (module.KIND, set(module.UPDATE))
+        for module in (network, subnet, router, port, server)
+    ],
+)  # fmt: skip
+def test_what_is_in_place_has_a_request_for_it(kind, names):
+    assert names == {field.name for field in FIELDS if (field.kind, field.effect) == (kind, Effect.IN_PLACE)}
+
+
+def test_only_what_differs_is_in_an_update():
+    wanted = build_plan(load(ROOT / RICHER[1]))
+    seen = as_built(wanted)
+    front = next(one for one in seen.subnets if one.name == "pool-front")
+    front._update(host_routes=[], enable_dhcp=False)
+    one = work(wanted, seen)
+    (change,) = one.changes.of(subnet.SubnetChange)
+    planned = next(s for n in wanted.networks for s in n.subnets if s.cloud_name == "pool-front")
+    assert subnet.update_body(change) == {
+        "is_dhcp_enabled": True,
+        "host_routes": [{"destination": r.destination, "nexthop": r.next_hop} for r in planned.host_routes],
+    }
+    ports = altered(as_built().ports, "calculator-sum", admin_state_up=False, security_groups=[])
+    one = work(PLAN, replace(as_built(), ports=ports))
+    (moved,) = one.changes.of(port.PortChange)
+    assert port.update_body(one, moved) == {"security_groups": ["group:sum"], "admin_state_up": True}
+    routers = altered(as_built().routers, "calculator-rt1", external_gateway_info=None, routes=[])
+    one = work(PLAN, replace(as_built(), routers=routers))
+    (gateway,) = one.changes.of(router.RouterChange)
+    assert router.update_body(one, gateway) == {"external_gateway_info": {"network_id": "x"}}
+
+
+def test_a_server_that_loses_a_port_is_stopped_and_gets_what_it_lacks():
+    """The change holds what to unplug and to plug; one that only gains an interface is not stopped."""
+    seen = as_built()
+    gone = next(one for one in seen.ports if one.name == "calculator-sum")
+    altered(seen.ports, "calculator-sum", **MOVED)
+    (change,) = work(PLAN, seen).changes.of(server.ServerChange)
+    assert (change.stop, change.unplug, change.plug) == (True, ((gone.id, gone.name),), ("calculator-sum",))
+    seen = as_built()
+    (change,) = work(PLAN, replace(seen, ports=without(seen.ports, gone.name))).changes.of(server.ServerChange)
+    assert (change.stop, change.unplug, change.plug) == (False, (), ("calculator-sum",))
+    servers = altered(as_built().servers, "calculator-sum", status="VERIFY_RESIZE", flavor={"original_name": "tiny"})
+    (change,) = work(PLAN, replace(as_built(), servers=servers)).changes.of(server.ServerChange)
+    assert (change.resize, change.status) == (False, "VERIFY_RESIZE"), "it is confirmed first"
+
+
+def test_routes_by_way_of_an_interface_that_goes_are_removed_first_and_added_again():
+    """Neutron detaches no interface that a route's next hop is behind; without a deletion nothing goes first."""
+    wanted = build_plan(load(ROOT / "topologies/pool.yml"))
+    built = as_built(wanted)
+    name, owner = next((r.cloud_name, r) for r in wanted.routers if r.routes)
+    extra = [*({"destination": r.destination, "nexthop": r.next_hop} for r in owner.routes),
+             {"destination": "10.99.0.0/24", "nexthop": owner.routes[0].next_hop}]  # fmt: skip
+    seen = replace(built, routers=altered(built.routers, name, routes=extra))
+    found = change_set(wanted, seen, key=KEY)
+    assert (found.first, [(one.verb, one.routes) for one in found.routes]) == (
+        (), [("remove", (("10.99.0.0/24", owner.routes[0].next_hop),))]
+    )  # fmt: skip
+    for one in seen.ports:
+        for fixed in one.fixed_ips:
+            fixed["subnet_id"] = f"subnet:{wanted.topology}-" + fixed["subnet_id"].removeprefix("subnet:")
+    hop = owner.routes[0].next_hop
+    behind = next(i for i in owner.interfaces if hop.rpartition(".")[0] == i.addresses[0].rpartition(".")[0])
+    fixed = [{"ip_address": "10.250.0.9", "subnet_id": f"subnet:{wanted.topology}-{behind.network}"}]
+    moved = replace(seen, ports=altered(seen.ports, behind.port_name, fixed_ips=fixed))
+    found = change_set(wanted, moved, key=KEY)
+    through = {
+        (r.destination, r.next_hop) for r in owner.routes if r.next_hop.rpartition(".")[0] == hop.rpartition(".")[0]
+    }
+    assert [set(one.routes) for one in found.first] == [through | {("10.99.0.0/24", hop)}]
+    assert [(one.verb, set(one.routes)) for one in found.routes] == [("add", through)]
+
+
+def test_rules_of_a_group_are_changed_one_by_one():
+    """What it has and keeps is not touched; a new group's default rules count as its own."""
+    calls: list[object] = []
+    proxy = SimpleNamespace(
+        create_security_group_rules=lambda bodies: calls.append([body["port_range_min"] for body in bodies]) or [],
+        delete_security_group_rule=calls.append,
+        update_security_group=lambda one, name: calls.append((one, name)),
+    )
+    seen = as_built()
+    group = next(one for one in seen.groups if one.name == "calculator-calculator")
+    rules = [one for one in group.security_group_rules if one["port_range_min"] != 50000]
+    stray = {**rules[0], "id": "stray", "direction": "ingress", "protocol": "udp"}
+    group._update(security_group_rules=[*rules, stray], name="calculator-other")
+    one = work(PLAN, seen)
+    one.cloud = SimpleNamespace(conn=SimpleNamespace(network=proxy))  # type: ignore[assignment]
+    for job in security_group.rules(one):
+        job.call()
+    assert calls == [[50000], "stray", (group.id, "calculator-calculator")]
 
 
 def test_only_a_host_with_two_gateways_needs_a_script_at_its_first_boot():

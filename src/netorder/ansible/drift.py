@@ -10,7 +10,7 @@ import json
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
-from netorder.cloud.compare import unchanged_text
+from netorder.cloud.preview import unchanged_text
 from netorder.text import few
 
 if TYPE_CHECKING:

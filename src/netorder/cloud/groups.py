@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from openstack.network.v2.security_group import SecurityGroup as CloudGroup
 
     from netorder.cloud.observe import Observed
-    from netorder.plan.model import Plan, Rule, SecurityGroup
+    from netorder.plan.model import Plan, Port, Rule, SecurityGroup
 
-__all__ = ["Groups", "normal_rule", "rule_text"]
+__all__ = ["Groups", "NormalRule", "normal_rule", "rule_text"]
 
 _PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
 NormalRule = tuple[str, str, str | None, int | None, int | None, str | None]
@@ -34,7 +34,7 @@ class Groups:
     """
 
     def __init__(self, plan: Plan, seen: Observed) -> None:
-        names = {group.name: group.cloud_name for group in plan.security_groups}
+        self._cloud_names = names = {group.name: group.cloud_name for group in plan.security_groups}
         self.members: dict[str, list[str]] = {name: [] for name in names.values()}
         self._ports: dict[str, set[str]] = {name: set() for name in names.values()}  # planned, by cloud_name
         for host in plan.hosts:
@@ -89,6 +89,10 @@ class Groups:
     def label(self, group_id: str) -> str:
         """Return what a port's group is called: as planned, by its own name, or the id of a foreign one."""
         return self._labels.get(group_id, group_id)
+
+    def planned_labels(self, port: Port) -> list[str]:
+        """Return what the groups that a port is planned to have are called."""
+        return sorted(self.names[self._cloud_names[name]] for name in port.security_groups)
 
     def goes_with_its_hosts(self, group: CloudGroup) -> bool:
         """Tell whether hosts use this group and none of them stays: then to delete it is to lose something."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, TypeVar
+
+from openstack.exceptions import NotFoundException
 
 from netorder.cloud.errors import explain
 from netorder.errors import CloudError
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
     from netorder.cloud.session import Cloud
 
-__all__ = ["Job", "bound", "gather", "run"]
+__all__ = ["Job", "bound", "gather", "ignore_not_found", "run"]
 
 T = TypeVar("T")
 # More threads than this only queue inside the API services; the session's connection pool holds ten.
@@ -67,6 +70,12 @@ class Job:
 def bound(call: Callable[..., object], *args: object, **fields: object) -> Callable[[], object]:
     """Return the call with its arguments, to be made later."""
     return lambda: call(*args, **fields)
+
+
+def ignore_not_found(call: Callable[..., object], *args: object) -> None:
+    """Make a call that deletes; what is not found (a killed run's last request, still at work) is deleted already."""
+    with suppress(NotFoundException):
+        call(*args)
 
 
 def gather(cloud: Cloud, calls: Sequence[Callable[[], T]]) -> list[T]:

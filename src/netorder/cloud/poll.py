@@ -10,11 +10,17 @@ from netorder.cloud.errors import translate_errors
 from netorder.errors import CloudError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-__all__ = ["Again", "poll"]
+    from netorder.cloud.session import Cloud
+
+__all__ = ["Again", "poll", "wait_until_none"]
 
 T = TypeVar("T")
+# Until servers are deleted or stopped, their guests shut down (s).
+NONE_TIMEOUT = 300
+NONE_POLL = 1.0
+NONE_POLL_MOST = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +51,25 @@ def poll(check: Callable[[], T | Again[T]], seconds: float) -> T:
                 return found.otherwise
             raise CloudError(*found.late)
         time.sleep(found.pause)
+
+
+def wait_until_none(cloud: Cloud, what: str, names: Callable[[], Sequence[str]]) -> None:
+    """Wait until ``names`` (one list for each check) is empty; report how many are left when that changes."""
+    reported, pause = 0, NONE_POLL
+
+    def check() -> bool | Again[bool]:
+        nonlocal reported, pause
+        left = sorted(names())
+        if not left:
+            return True
+        if len(left) != reported:
+            reported = len(left)
+            cloud.progress(f"waiting for {reported} {what}: {', '.join(left)}")
+        late = (
+            f"After {NONE_TIMEOUT} s still waiting for {len(left)} {what}: {', '.join(left)}. "
+            "See `openstack server show`; then run again."
+        )
+        wait, pause = pause, min(pause * 1.3, NONE_POLL_MOST)  # a list takes the cloud's time from what is waited for
+        return Again(wait, (late,))
+
+    poll(check, NONE_TIMEOUT)

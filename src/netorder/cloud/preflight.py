@@ -12,6 +12,7 @@ from openstack import exceptions as sdk
 from netorder.cloud.errors import translate_errors
 from netorder.cloud.jobs import gather
 from netorder.cloud.observe import external_networks
+from netorder.cloud.resources.server import ServerChange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -52,9 +53,9 @@ class Facts:
     flavors: dict[str, str] = field(default_factory=dict)
 
 
-def preflight(cloud: Cloud, plan: Plan, seen: Observed, changes: Sequence[Change]) -> tuple[Facts, list[str]]:
+def preflight(cloud: Cloud, plan: Plan, observed: Observed, changes: Sequence[Change]) -> tuple[Facts, list[str]]:
     """Ask only for what ``changes`` need; return the facts and every problem."""
-    questions = _Questions(cloud, plan, seen, changes)
+    questions = _Questions(cloud, plan, observed, changes)
     with translate_errors():
         gather(cloud, questions.needed())
     return questions.facts, questions.judge()
@@ -63,17 +64,16 @@ def preflight(cloud: Cloud, plan: Plan, seen: Observed, changes: Sequence[Change
 class _Questions:
     """The questions to the cloud, asked in threads, and the judgement of its answers."""
 
-    def __init__(self, cloud: Cloud, plan: Plan, seen: Observed, changes: Sequence[Change]) -> None:
+    def __init__(self, cloud: Cloud, plan: Plan, observed: Observed, changes: Sequence[Change]) -> None:
         self.cloud = cloud
         self.plan = plan
-        self.seen = seen
+        self.observed = observed
         self.facts = Facts()
         self._changes = changes
-        self._booted = [c for c in changes if c.kind == "server" and c.action in {"create", "replace"}]
-        self._hosts = [cast("Host", c.wanted) for c in self._booted]
-        self._resized = [
-            c for c in changes if c.kind == "server" and "flavor" in (c.after or {}) and c.action == "update"
-        ]
+        servers = [change for change in changes if isinstance(change, ServerChange)]
+        self._booted = [change for change in servers if change.action in {"create", "replace"}]
+        self._hosts = [change.host for change in self._booted]
+        self._resized = [c for c in servers if c.action == "update" and "flavor" in (c.after or {})]
         self._needed = Counter(
             NEUTRON_QUOTAS[c.kind] for c in changes if c.kind in NEUTRON_QUOTAS and c.action == "create"
         )
@@ -143,9 +143,9 @@ class _Questions:
 
     def _ask_strangers(self) -> None:
         """List what others have on the networks that lose a subnet; Neutron's own ports go with it."""
-        networks = {s.network_id for s in self.seen.subnets if s.id in self._going}
-        networks |= {n.id for n in self.seen.networks if n.id in self._going}
-        ours = {port.id for port in self.seen.ports}
+        networks = {s.network_id for s in self.observed.subnets if s.id in self._going}
+        networks |= {n.id for n in self.observed.networks if n.id in self._going}
+        ours = {port.id for port in self.observed.ports}
         for port in self.cloud.conn.network.ports(network_id=sorted(networks)):
             own = str(port.device_owner or "").startswith(("network:dhcp", "network:distributed"))
             if port.id not in ours and not own:
@@ -158,7 +158,7 @@ class _Questions:
         problems += _image_problems(self._hosts, self._images, self.facts)
         problems += _flavor_problems(self._hosts, self._flavors, self._images, self.facts)
         problems += self._resize_problems()
-        if self._limits and all(c.wanted.flavor in self._flavors for c in [*self._booted, *self._resized]):  # type: ignore[attr-defined]
+        if self._limits and all(c.host.flavor in self._flavors for c in [*self._booted, *self._resized]):
             problems += self._compute_quota(self._limits)
         problems += quota_problems(
             {
@@ -196,7 +196,7 @@ class _Questions:
         ]
 
     def _stranger_problems(self) -> list[str]:
-        names = {n.id: n.name for n in self.seen.networks}
+        names = {n.id: n.name for n in self.observed.networks}
         return [
             f"Port {port.name or port.id} ({port.device_owner or 'not in use'}) on network {names[port.network_id]} is "
             "not this topology's, and the network cannot lose its subnet while it is there. Remove it first."
@@ -206,9 +206,9 @@ class _Questions:
     def _resize_problems(self) -> list[str]:
         """Return why a server cannot have its new flavor: there is none of that name, or its disk is too small."""
         problems = []
-        disks = {server.id: server.flavor.disk or 0 for server in self.seen.servers if server.flavor}
+        disks = {server.id: server.flavor.disk or 0 for server in self.observed.servers if server.flavor}
         for change in self._resized:
-            host = cast("Host", change.wanted)
+            host = change.host
             flavor = self._flavors.get(host.flavor)
             if not flavor:
                 choices = ", ".join(sorted(self._flavors)) or "none"
@@ -217,7 +217,7 @@ class _Questions:
                 )
                 continue
             self.facts.flavors[host.flavor] = flavor.id
-            has = disks.get(str(change.id), 0)
+            has = disks.get(change.id, 0)
             if flavor.disk and flavor.disk < has:
                 problems.append(
                     f"Host {host.name}: flavor {host.flavor} has a disk of {flavor.disk} GiB, the host's has {has}: "
@@ -249,10 +249,10 @@ class _Questions:
 
     def _compute_quota(self, limits: AbsoluteLimits) -> list[str]:
         """Compare with what is free; a replaced server gives back what it takes, so only the new ones count."""
-        new = [self._flavors[cast("Host", c.wanted).flavor] for c in self._booted if c.action == "create"]
-        grown = [self._flavors[cast("Host", c.wanted).flavor] for c in self._resized]
-        had = {server.id: server.flavor for server in self.seen.servers}
-        shed = [had[str(c.id)] for c in self._resized]
+        new = [self._flavors[c.host.flavor] for c in self._booted if c.action == "create"]
+        grown = [self._flavors[c.host.flavor] for c in self._resized]
+        had = {server.id: server.flavor for server in self.observed.servers}
+        shed = [had[c.id] for c in self._resized]
         cores = sum(f.vcpus for f in [*new, *grown]) - sum(f.vcpus or 0 for f in shed)
         ram = sum(f.ram for f in [*new, *grown]) - sum(f.ram or 0 for f in shed)
         return quota_problems(

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from openstack.exceptions import ConflictException, NotFoundException
 
-from netorder.cloud.compare import IN_MOTION, METADATA
 from netorder.cloud.jobs import gather
 from netorder.cloud.observe import fault_text, list_servers
 from netorder.cloud.poll import Again, poll
+from netorder.cloud.resources.server import IN_MOTION, METADATA
 from netorder.errors import CloudError
 
 if TYPE_CHECKING:
