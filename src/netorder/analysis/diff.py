@@ -191,7 +191,7 @@ def _inside(host: Host) -> dict[str, object]:
 
 
 def flows(old: Plan, new: Plan) -> list[Flow]:
-    """Return what becomes of the old plan's application flows: calls between services, and what the outside may ask."""
+    """Return what becomes of the old plan's application flows: calls between services and from outside."""
     stopped = _stopped(old, differences(old, new))
     before, after = Matrix(old), Matrix(new)
     return [
@@ -248,8 +248,8 @@ def _application_flows(plan: Plan, matrix: Matrix) -> list[_Conversation]:
 
 def _fate(before: Verdict, after: Verdict | None, stopped: Mapping[_Key, str], flow: _Conversation) -> tuple[str, str]:
     if after is None:
-        gone = next(name for name in flow[:2] if ("host", name) in stopped)
-        return "ended", f"host {gone} is removed"
+        removed = next(name for name in flow[:2] if ("host", name) in stopped)
+        return "ended", f"host {removed} is removed"
     if after.state != "open":
         return "ended", after.reason
     hops = (*before.there, *before.back)

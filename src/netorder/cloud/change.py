@@ -60,7 +60,7 @@ def deletion(kind: str, name: str, id: str, reason: str, *, lossless: bool = Fal
 class Routes:
     """Extra routes (destination, next hop) to ``add`` to a router, or to ``remove`` from it.
 
-    ``router_id`` is empty for a router that is yet to be made.
+    ``router_id`` is empty for a router that does not exist yet.
     """
 
     router: str
@@ -86,7 +86,7 @@ class Ids:
 
 @dataclass(frozen=True, slots=True)
 class ChangeSet:
-    """All that makes the cloud as planned, worked out: applying it asks nothing of plan and listing any more.
+    """All that makes the cloud match the plan, resolved: applying it needs neither plan nor listing.
 
     ``problems`` forbid it. ``ids`` are those of what stays. ``first`` are routes that are removed before anything is
     deleted, ``routes`` those that change at the end.

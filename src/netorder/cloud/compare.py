@@ -42,7 +42,7 @@ def compare(
     externals: Iterable[CloudNetwork] = (),
     host_keys: bool = True,
 ) -> ChangeSet:
-    """Return the changes that make the cloud as planned, and the problems that forbid them.
+    """Return the changes that make the cloud match the plan, and the problems that forbid them.
 
     ``key`` is the controller's public key, None when it has none yet; ``externals`` is only needed where the plan
     names the external network. Without ``host_keys`` it is no difference that a host's key is not known.

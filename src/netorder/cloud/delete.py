@@ -42,7 +42,7 @@ def delete(cloud: Cloud, topology: str, changes: Sequence[Change], routes: Seque
     if ids := {change.id for change in changes if change.kind == server.KIND}:
         wait_until_none(
             cloud,
-            "server(s) to be gone",
+            "server(s) to be deleted",
             lambda: [one.name for one in list_servers(cloud, topology, details=False) if one.id in ids],
         )
     run(

@@ -107,7 +107,7 @@ class Draft:
         return "its subnet is replaced" if stands else ""
 
     def server_goes(self, server_id: str) -> bool:
-        """Tell whether the server with this id is about to be deleted."""
+        """Return whether the server with this id is about to be deleted."""
         hosts = {host.cloud_name for host in self.plan.hosts}
         surplus = {server.id for server in self.chosen.surplus_servers}
         return server_id in surplus or any(

@@ -124,13 +124,13 @@ def observe(cloud: Cloud, topology: str) -> Observed:
     return Observed(*answers, keypair=keypairs[0] if keypairs else None)  # type: ignore[misc,arg-type]
 
 
-def let_finish(cloud: Cloud, topology: str, seen: Observed) -> Observed:
+def let_finish(cloud: Cloud, topology: str, observed: Observed) -> Observed:
     """Wait while the topology's newest resource is only moments old; return what there is then.
 
     The requests of a run that was killed go on inside the cloud. To create beside them makes second networks, and
     second servers that break each other on their one port; to delete beside them leaves some behind.
     """
-    first = iter((seen,))
+    first = iter((observed,))
 
     def check() -> Observed | Again[Observed]:
         found = next(first, None) or observe(cloud, topology)
@@ -150,7 +150,7 @@ def list_servers(cloud: Cloud, topology: str, *, details: bool = True, status: s
 
     ``status`` (Nova's word, as BUILD) names those that are wanted; None: all.
 
-    A server that no host took is kept in Nova's cell 0, whose faults a list leaves out: each of those is asked for.
+    A server that no host took is kept in Nova's cell 0, whose faults a list leaves out: each is fetched by itself.
     """
     compute = cloud.conn.compute
     wanted: dict[str, Any] = {"status": status} if status else {}
@@ -176,27 +176,27 @@ def external_networks(cloud: Cloud) -> tuple[Network, ...]:
 
 
 def is_router_port(port: Port) -> bool:
-    """Tell whether a router holds this port (plain, distributed or highly available interface)."""
+    """Return whether a router holds this port (plain, distributed or highly available interface)."""
     return str(port.device_owner or "").startswith(("network:router_interface", "network:ha_router_replicated"))
 
 
 class Chosen:
     """The resources by name, and the ``surplus`` ones where a name occurs twice (a killed run's last create came late).
 
-    Security groups are not told by their names: see :class:`netorder.cloud.groups.Groups`.
+    Security groups are not identified by name: see :class:`netorder.cloud.groups.Groups`.
 
     The one in use stays, then the oldest: that is what everything else is wired to.
     """
 
-    def __init__(self, seen: Observed) -> None:
-        used = {port.network_id for port in seen.ports} | {port.device_id for port in seen.ports}
-        used |= {fixed.get("subnet_id") for port in seen.ports for fixed in port.fixed_ips or ()}
-        used |= {port.id for port in seen.ports if port.device_id}
+    def __init__(self, observed: Observed) -> None:
+        used = {port.network_id for port in observed.ports} | {port.device_id for port in observed.ports}
+        used |= {fixed.get("subnet_id") for port in observed.ports for fixed in port.fixed_ips or ()}
+        used |= {port.id for port in observed.ports if port.device_id}
         self._used = used
-        self.networks, self.surplus_networks = self.by_name(seen.networks)
-        self.routers, self.surplus_routers = self.by_name(seen.routers)
-        self.servers, self.surplus_servers = self.by_name(seen.servers)
-        self.ports, self.surplus_ports = self.by_name(seen.ports)
+        self.networks, self.surplus_networks = self.by_name(observed.networks)
+        self.routers, self.surplus_routers = self.by_name(observed.routers)
+        self.servers, self.surplus_servers = self.by_name(observed.servers)
+        self.ports, self.surplus_ports = self.by_name(observed.ports)
 
     def by_name(self, resources: Iterable[Any]) -> tuple[dict[str, Any], list[Any]]:
         """Return one resource for each name, and the others."""
@@ -215,7 +215,7 @@ def _check_compute(cloud: Cloud) -> None:
     newest = data.max_microversion if data else None
     if newest is None:
         raise CloudError(
-            "The cloud's compute API does not tell its versions. Run again; if it stays so, see `openstack versions "
+            "The cloud's compute API does not report its versions. Run again; if it stays so, see `openstack versions "
             "show`."
         )
     if tuple(newest) < MIN_COMPUTE:

@@ -54,7 +54,7 @@ class Facts:
 
 
 def preflight(cloud: Cloud, plan: Plan, observed: Observed, changes: Sequence[Change]) -> tuple[Facts, list[str]]:
-    """Ask only for what ``changes`` need; return the facts and every problem."""
+    """Request only what ``changes`` need; return the facts and every problem."""
     questions = _Questions(cloud, plan, observed, changes)
     with translate_errors():
         gather(cloud, questions.needed())
@@ -62,7 +62,7 @@ def preflight(cloud: Cloud, plan: Plan, observed: Observed, changes: Sequence[Ch
 
 
 class _Questions:
-    """The questions to the cloud, asked in threads, and the judgement of its answers."""
+    """The questions to the cloud, asked in threads, and what its answers mean."""
 
     def __init__(self, cloud: Cloud, plan: Plan, observed: Observed, changes: Sequence[Change]) -> None:
         self.cloud = cloud
@@ -88,7 +88,7 @@ class _Questions:
         self._going = {
             c.id: c.name for c in changes if c.kind in {"network", "subnet"} and c.action in {"delete", "replace"}
         }
-        self._strangers: list[Any] = []
+        self._foreign_ports: list[Any] = []
         self._extensions: set[str] | None = None
         self._externals: list[CloudNetwork] = []
         self._images: dict[str, list[Image]] = {}
@@ -109,11 +109,11 @@ class _Questions:
         if self._needed.total():
             calls += [self._ask_quota, self._ask_extensions]
         if self._going:
-            calls.append(self._ask_strangers)
+            calls.append(self._ask_foreign_ports)
         return calls
 
     def _leaves(self) -> bool:
-        """Tell whether a change needs the external network."""
+        """Return whether a change needs the external network."""
         routing = {c.kind for c in self._changes if c.action != "delete"}
         external = any(router.external for router in self.plan.routers)
         return bool(routing & {"router", "floating IP"}) and external
@@ -134,14 +134,14 @@ class _Questions:
     def _ask_quota(self) -> None:
         answer = self.cloud.conn.network.get(f"/quotas/{self.cloud.project}/details.json")
         if answer.status_code in {403, 404}:
-            return  # quota_details is an optional extension; without it Neutron tells at the create itself
+            return  # quota_details is an optional extension; without it Neutron refuses the create itself
         sdk.raise_from_response(answer)
         self._quota = answer.json()["quota"]
 
     def _ask_extensions(self) -> None:
         self._extensions = {extension.alias for extension in self.cloud.conn.network.extensions()}
 
-    def _ask_strangers(self) -> None:
+    def _ask_foreign_ports(self) -> None:
         """List what others have on the networks that lose a subnet; Neutron's own ports go with it."""
         networks = {s.network_id for s in self.observed.subnets if s.id in self._going}
         networks |= {n.id for n in self.observed.networks if n.id in self._going}
@@ -149,11 +149,11 @@ class _Questions:
         for port in self.cloud.conn.network.ports(network_id=sorted(networks)):
             own = str(port.device_owner or "").startswith(("network:dhcp", "network:distributed"))
             if port.id not in ours and not own:
-                self._strangers.append(port)
+                self._foreign_ports.append(port)
 
     def judge(self) -> list[str]:
         """Fill in the facts; return every problem."""
-        problems = self._clock_problems() + self._extension_problems() + self._stranger_problems()
+        problems = self._clock_problems() + self._extension_problems() + self._foreign_port_problems()
         problems += self._external_problems() if self._leaves() else []
         problems += _image_problems(self._hosts, self._images, self.facts)
         problems += _flavor_problems(self._hosts, self._flavors, self._images, self.facts)
@@ -173,8 +173,8 @@ class _Questions:
         ahead = self.cloud.clock_ahead
         if abs(ahead) <= CLOCK:
             return []
-        way = "ahead of" if ahead > 0 else "behind"
-        return [f"The clock here is {abs(ahead):.0f} s {way} the cloud's: set the one that is wrong (timedatectl)."]
+        where = "ahead of" if ahead > 0 else "behind"
+        return [f"The clock here is {abs(ahead):.0f} s {where} the cloud's: set the one that is wrong (timedatectl)."]
 
     def _extension_problems(self) -> list[str]:
         """Return what the plan needs and this cloud's Neutron has not; descriptions are how we know what is ours."""
@@ -195,12 +195,12 @@ class _Questions:
             for name in missing
         ]
 
-    def _stranger_problems(self) -> list[str]:
+    def _foreign_port_problems(self) -> list[str]:
         names = {n.id: n.name for n in self.observed.networks}
         return [
             f"Port {port.name or port.id} ({port.device_owner or 'not in use'}) on network {names[port.network_id]} is "
             "not this topology's, and the network cannot lose its subnet while it is there. Remove it first."
-            for port in self._strangers
+            for port in self._foreign_ports
         ]
 
     def _resize_problems(self) -> list[str]:

@@ -1,7 +1,7 @@
 """Wait until every server runs and its host key is known: one list for each poll, consoles only of those still unknown.
 
-A guest prints its public host keys on the console at boot, in cloud-init's block. That is the out-of-band way to know
-them: the console comes from the hypervisor through the authenticated API, not over the network being verified.
+A guest prints its public host keys on the console at boot, in cloud-init's block. That is out of band: the console
+comes from the hypervisor through the authenticated API, not over the network being verified.
 The ed25519 key is then kept in the server's metadata, where any controller finds it.
 """
 
@@ -69,7 +69,7 @@ def host_key(console: str) -> str | None:
 def wait_for_servers(cloud: Cloud, plan: Plan, *, new: bool, timeout: float) -> tuple[Server, ...]:
     """Wait for all planned servers; return them as last listed, host keys in their metadata.
 
-    ``new``: some have been asked for only now. ``timeout`` (s) is for the host keys, counted from the last server's
+    ``new``: some have been requested only now. ``timeout`` (s) is for the host keys, counted from the last server's
     becoming active; 0: they are not learned.
     """
     waiting = _Waiting(cloud, plan)
@@ -140,10 +140,10 @@ class _Waiting:
         failed = [s for s in mine if s.status == "ERROR"]
         missing = sorted(set(self._names) - {s.name for s in mine})
         problems = [
-            f"Server {s.name} went to ERROR: {fault_text(s)} Mend the cause and run again: it will be replaced."
+            f"Server {s.name} went to ERROR: {fault_text(s)} Fix the cause and run again: it will be replaced."
             for s in failed
         ]
-        problems += [f"Server {name} has gone while it was waited for. Run again." for name in missing]
+        problems += [f"Server {name} was deleted while it was waited for. Run again." for name in missing]
         if problems:
             raise CloudError(*problems)
         self._report(f"servers: all {len(self._names)} active", always=True)

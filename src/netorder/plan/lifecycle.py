@@ -135,9 +135,9 @@ def fields_of(kind: str) -> tuple[str, ...]:
     return tuple(field.name for field in FIELDS if field.kind == kind)
 
 
-def changed_fields(found: Mapping[str, object], planned: Mapping[str, object]) -> list[str]:
-    """Return the names of the planned fields that were found to be otherwise."""
-    return [name for name in planned if found[name] != planned[name]]
+def changed_fields(actual: Mapping[str, object], planned: Mapping[str, object]) -> list[str]:
+    """Return the names of the planned fields whose actual value is another."""
+    return [name for name in planned if actual[name] != planned[name]]
 
 
 def effect(kind: str, names: Iterable[str]) -> Effect:
@@ -151,7 +151,7 @@ def reason(kind: str, names: Iterable[str]) -> str:
 
 
 def stops(kind: str, names: Iterable[str]) -> bool:
-    """Tell whether what passes a ``kind`` is interrupted when these fields change, though they change in place."""
+    """Return whether what passes a ``kind`` is interrupted when these fields change, though they change in place."""
     return any(_TABLE[kind, name].stops for name in names)
 
 

@@ -128,7 +128,7 @@ def test_drift_of_each_kind_is_named_and_nothing_is_touched_until_a_run_mends_ju
         ("div", "file /etc/systemd/system/netorder-div.service"),
         ("div", "version of netorder-div.service"),
     }
-    assert found["not_looked_into"] == {}
+    assert found["not_checked"] == {}
 
     routes, unit, service = (
         "static_routes : Keep the static routes",
@@ -168,7 +168,7 @@ def test_what_keeps_hosts_out_of_reach_is_told_from_what_only_follows(
     found = drift(report)
     assert revisions(cloud, topology) == before
     assert named(found) == {("cloud", "floating IP calculator: port"), ("cloud", f"server {topology}-div: status")}
-    assert found["not_looked_into"].keys() == {host.name for host in the_plan.hosts}
+    assert found["not_checked"].keys() == {host.name for host in the_plan.hosts}
 
     assert changes("site.yml") == {("Make the cloud as planned", "localhost")}
     # of the test before, too

@@ -30,7 +30,7 @@ class FloatingChange(Change):
     """A host's floating IP to create, replace or associate, for the port of this name in the cloud.
 
     ``network`` is the external network's name or id, None the cloud's only one. One that is ``loosened`` keeps its
-    address, but is disassociated before what it stands in the way of is deleted.
+    address, but is disassociated before what it blocks is deleted.
     """
 
     port: str
@@ -74,7 +74,7 @@ def compare(draft: Draft) -> None:
 
 
 def _loses_port(draft: Draft, ip: FloatingIP) -> bool:
-    """Tell whether what carries an address is deleted or replaced: its port, or its router's interface there."""
+    """Return whether what carries an address is deleted or replaced: its port, or its router's interface there."""
     port = next((port for port in draft.observed.ports if port.id == ip.port_id), None)
     return port is not None and (port.id in draft.going or (ip.router_id, port.network_id) in draft.detached)
 
@@ -104,7 +104,7 @@ def jobs(work: Work) -> Iterable[Job]:
 
 
 def loosened(changes: ChangeSet) -> list[FloatingChange]:
-    """Return those that keep their address, but stand in the way of what is deleted or replaced."""
+    """Return those that keep their address, but block what is deleted or replaced."""
     return [change for change in changes.of(FloatingChange, "update") if change.loosened]
 
 

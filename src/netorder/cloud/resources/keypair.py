@@ -37,7 +37,7 @@ def compare(draft: Draft) -> None:
             KIND,
             "public_key",
             f"Key pair {name} in the cloud holds another public key than this controller's ({_tail(key)}), "
-            f"which the hosts would not let in. Set netorder_ssh_key to its private key, or tear down first.",
+            f"which the hosts would not accept. Set netorder_ssh_key to its private key, or tear down first.",
         )
     elif not key:
         draft.refuse(
@@ -49,7 +49,7 @@ def compare(draft: Draft) -> None:
 
 
 def same_key(one: str, other: str) -> bool:
-    """Tell whether two public keys are the same, whatever their comments."""
+    """Return whether two public keys are the same, whatever their comments."""
     return one.split()[:2] == other.split()[:2]
 
 

@@ -134,7 +134,7 @@ def update_body(work: Work, change: PortChange) -> dict[str, Any]:
 
 
 def updates(work: Work) -> Iterable[Job]:
-    """Update ports, when all rules are as planned: a host that moves to another group is never without its own."""
+    """Update ports, when all rules match the plan: a host that moves to another group is never without its own."""
 
     def update(change: PortChange) -> None:
         work.conn.network.update_port(change.id, **update_body(work, change))

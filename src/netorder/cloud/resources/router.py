@@ -139,28 +139,29 @@ def routes(draft: Draft) -> tuple[list[Routes], list[Routes]]:
     """Return the routes to remove before anything is deleted, and those to add and to remove at the end.
 
     An interface that a route's next hop is behind cannot be detached: what goes first, if anything is deleted, are the
-    routes that are not planned, and those by way of an interface that is replaced.
+    routes that are not planned, and those through an interface that is replaced.
     """
     planned = {r.cloud_name: [(route.destination, route.next_hop) for route in r.routes] for r in draft.plan.routers}
     first: dict[str, Routes] = {}
     if any(change.action in DESTRUCTIVE for change in draft.changes):
         behind = _prefixes_behind(draft)
         for router in draft.observed.routers:
-            wanted = planned.get(router.name, [])
+            planned_routes = planned.get(router.name, [])
             goes = [
                 (to, via)
                 for to, via in _routes_of(router)
-                if (to, via) not in wanted or any(ipaddress.ip_address(via) in p for p in behind.get(router.id, ()))
+                if (to, via) not in planned_routes
+                or any(ipaddress.ip_address(via) in p for p in behind.get(router.id, ()))
             ]
             if goes:
                 first[router.id] = Routes(router.name, router.id, "remove", tuple(goes))
     last = []
-    for name, wanted in planned.items():
+    for name, planned_routes in planned.items():
         found: CloudRouter | None = draft.chosen.routers.get(name)
         router_id = found.id if found else ""
         has = set(_routes_of(found)) if found else set()
         has -= set(first[router_id].routes) if router_id in first else set()
-        for verb, these in (("add", set(wanted) - has), ("remove", has - set(wanted))):
+        for verb, these in (("add", set(planned_routes) - has), ("remove", has - set(planned_routes))):
             if these:
                 last.append(Routes(name, router_id, verb, tuple(sorted(these))))
     return [*first.values()], last
@@ -201,7 +202,7 @@ def set_routes(work: Work) -> Iterable[Job]:
 
 
 def change_routes(conn: Connection, router_id: str, change: Routes) -> None:
-    """Add or remove extra routes of a router, leaving all others as they are.
+    """Add or remove extra routes of a router, and keep all others.
 
     By extraroute-atomic; clouds without it (ML2/OVN of 2025.1) answer 404, and get the list back on condition that
     nobody has changed the router since it was read (revision-if-match).
@@ -214,9 +215,9 @@ def change_routes(conn: Connection, router_id: str, change: Routes) -> None:
         for attempt in range(ROUTE_ATTEMPTS):
             router = network.get_router(router_id)
             others = [route for route in router.routes or () if route not in these]
-            wanted = others + these if change.verb == "add" else others
+            routes = others + these if change.verb == "add" else others
             try:
-                network.update_router(router_id, if_revision=router.revision_number, routes=wanted)
+                network.update_router(router_id, if_revision=router.revision_number, routes=routes)
             except PreconditionFailedException:
                 if attempt + 1 == ROUTE_ATTEMPTS:
                     raise

@@ -69,7 +69,7 @@ def compare_surplus(draft: Draft) -> None:
     """Delete the groups that stand for none of the plan's."""
     for group in draft.groups.surplus:
         lost = draft.groups.goes_with_its_hosts(group)
-        why = "not in the topology" if lost else "no host is to use it"
+        why = "not in the topology" if lost else "no host uses it any more"
         draft.add(deletion(KIND, group.name, group.id, why, lossless=not lost))
 
 

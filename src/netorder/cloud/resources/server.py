@@ -310,7 +310,7 @@ def unplug(work: Work) -> None:
     )
     wait_until_none(
         cloud,
-        "port(s) to be free",
+        "port(s) to be unplugged",
         lambda: [
             port.name
             for port in work.conn.network.ports(description=work.mark, project_id=cloud.project)
