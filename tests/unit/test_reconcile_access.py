@@ -1,4 +1,4 @@
-"""The way in: host keys out of consoles, ssh_config and known_hosts as text and as files."""
+"""The SSH path: host keys out of consoles, ssh_config and known_hosts as text and as files."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def written(tmp_path, monkeypatch):
     return directory
 
 
-def test_openssh_takes_the_way_through_the_bastion(written):
+def test_openssh_takes_the_path_through_the_bastion(written):
     asked = ssh_asks(written / "ssh_config", "sum")
     assert asked["hostname"] == next(h.ports[0].addresses[0] for h in PLAN.hosts if h.name == "sum")
     assert asked["proxyjump"] == "calculator"
@@ -123,7 +123,7 @@ def test_host_without_a_known_key_has_no_block():
     assert "sum" not in access.ssh_config(PLAN, unknown, directory=Path("/d"), key=Path("/k"))
 
 
-def test_key_is_made_once_and_only_when_asked(tmp_path):
+def test_key_is_made_once_and_only_on_request(tmp_path):
     private = tmp_path / "keys" / "id_ed25519"
     assert access.public_key(private, make=False) is None
     made = access.public_key(private, make=True)
@@ -145,11 +145,11 @@ def test_unusable_key_is_named(tmp_path):
 
 @pytest.mark.parametrize("sources", [[], ["0.0.0.0/0"], ["192.0.2.0/24", "127.0.0.0/8"]])
 def test_nothing_is_known_against_a_machine_that_is_let_in(sources):
-    """Nor where another host is the way in, for which no prefixes are given."""
+    """Nor where the SSH path begins at another host, for which no prefixes are given."""
     assert access.ssh_blocked_reason(sources, "127.0.0.9") == ""
 
 
-def test_a_machine_that_is_not_let_in_is_told_who_is():
+def test_a_machine_that_the_rules_block_is_reported_with_what_they_allow():
     assert access.ssh_blocked_reason(["192.0.2.0/24", "198.51.100.7/32"], "127.0.0.9").startswith(
         "SSH is let in from 192.0.2.0/24, 198.51.100.7/32, and this machine asks from 127.0.0."
     )

@@ -43,7 +43,7 @@ INTERFACE = PLAN.routers[1].interfaces[0].port_name
 
 
 def as_built(wanted: model.Plan = PLAN) -> Observed:
-    """Return what the cloud lists when all is as planned; ids are ``<type>:<name>``."""
+    """Return what the cloud lists when all matches the plan; ids are ``<type>:<name>``."""
     networks = {n.name: n for n in wanted.networks}
 
     def port(name: str, network: str, addresses: tuple[str, ...], **more: object) -> Port:
@@ -167,9 +167,9 @@ def compare(*arguments: Any, **options: Any) -> tuple[list[Change], list[str]]:
     return list(found.changes), list(found.problems)
 
 
-def brief(seen: Observed, wanted: model.Plan = PLAN, key: str | None = KEY) -> list[tuple[str, str, str]]:
+def brief(observed: Observed, wanted: model.Plan = PLAN, key: str | None = KEY) -> list[tuple[str, str, str]]:
     """Return the changes as (action, kind, name); problems there must be none."""
-    changes, problems = compare(wanted, seen, key=key)
+    changes, problems = compare(wanted, observed, key=key)
     assert problems == []
     return [(change.action, change.kind, change.name) for change in changes]
 
@@ -186,8 +186,8 @@ def altered(items: tuple[object, ...], name: str, **attributes: object) -> tuple
     return items
 
 
-def only_problem(seen: Observed, wanted: model.Plan = PLAN, key: str | None = KEY) -> str:
-    _, problems = compare(wanted, seen, key=key)
+def only_problem(observed: Observed, wanted: model.Plan = PLAN, key: str | None = KEY) -> str:
+    _, problems = compare(wanted, observed, key=key)
     assert len(problems) == 1
     return problems[0]
 
@@ -233,39 +233,39 @@ def test_from_nothing_everything_is_created_once():
         ("floating_ips", "172.24.4.150", [("create", "floating IP", "calculator")]),
     ],
 )
-def test_what_was_deleted_by_hand_and_only_that_is_made_again(kind, name, expected):
+def test_what_was_deleted_manually_and_only_that_is_made_again(kind, name, expected):
     built = as_built()
-    seen = replace(built, **{kind: without(getattr(built, kind), name)})
+    observed = replace(built, **{kind: without(getattr(built, kind), name)})
     if kind == "servers":  # Nova frees the port of a server that it deletes
-        seen = replace(seen, ports=altered(built.ports, name, device_id="", device_owner=""))
+        observed = replace(observed, ports=altered(built.ports, name, device_id="", device_owner=""))
     if expected is None:  # the cloud refuses to delete it while its ports are there
-        assert any(change.name == name and change.action == "create" for change in compare(PLAN, seen, key=KEY)[0])
+        assert any(change.name == name and change.action == "create" for change in compare(PLAN, observed, key=KEY)[0])
     else:
-        assert brief(seen) == expected
+        assert brief(observed) == expected
 
 
 def test_interface_left_unattached_by_a_killed_run_is_attached():
     built = as_built()
-    seen = replace(built, ports=altered(built.ports, INTERFACE, device_id="", device_owner=""))
-    assert brief(seen) == [("update", "router interface", INTERFACE)]
+    observed = replace(built, ports=altered(built.ports, INTERFACE, device_id="", device_owner=""))
+    assert brief(observed) == [("update", "router interface", INTERFACE)]
 
 
 def test_floating_ip_left_unassociated_is_used_again():
     built = as_built()
-    seen = replace(built, floating_ips=altered(built.floating_ips, "172.24.4.150", port_id=None))
-    assert brief(seen) == [("update", "floating IP", "calculator")]
+    observed = replace(built, floating_ips=altered(built.floating_ips, "172.24.4.150", port_id=None))
+    assert brief(observed) == [("update", "floating IP", "calculator")]
 
 
 def test_router_left_without_gateway_gets_it():
     built = as_built()
-    seen = replace(built, routers=altered(built.routers, "calculator-rt1", external_gateway_info=None))
-    assert brief(seen) == [("update", "router", "calculator-rt1")]
+    observed = replace(built, routers=altered(built.routers, "calculator-rt1", external_gateway_info=None))
+    assert brief(observed) == [("update", "router", "calculator-rt1")]
 
 
-def test_server_on_its_way_out_is_made_again_once_it_has_gone():
+def test_server_being_deleted_is_made_again_once_it_is_deleted():
     built = as_built()
-    seen = replace(built, servers=altered(built.servers, "calculator-sum", task_state="deleting"))
-    assert brief(seen) == [("replace", "server", "calculator-sum")]
+    observed = replace(built, servers=altered(built.servers, "calculator-sum", task_state="deleting"))
+    assert brief(observed) == [("replace", "server", "calculator-sum")]
 
 
 @pytest.mark.parametrize(
@@ -280,29 +280,31 @@ def test_server_on_its_way_out_is_made_again_once_it_has_gone():
 def test_server_in_error_is_replaced_and_its_port_kept(message, said):
     built = as_built()
     fault = {"message": message} if message else None
-    seen = replace(built, servers=altered(built.servers, "calculator-sum", status="ERROR", fault=fault))
-    changes, _ = compare(PLAN, seen, key=KEY)
+    observed = replace(built, servers=altered(built.servers, "calculator-sum", status="ERROR", fault=fault))
+    changes, _ = compare(PLAN, observed, key=KEY)
     assert [(c.action, c.kind, c.name) for c in changes] == [("replace", "server", "calculator-sum")]
     assert changes[0].reason == f"is in ERROR: {said}"
 
 
 def test_stopped_server_is_started():
     built = as_built()
-    seen = replace(built, servers=altered(built.servers, "calculator-sum", status="SHUTOFF"))
-    assert brief(seen) == [("update", "server", "calculator-sum")]
+    observed = replace(built, servers=altered(built.servers, "calculator-sum", status="SHUTOFF"))
+    assert brief(observed) == [("update", "server", "calculator-sum")]
 
 
 def test_server_still_building_is_waited_for_not_changed():
     built = as_built()
     ports = altered(built.ports, "calculator-sum", device_id="")
-    seen = replace(built, ports=ports, servers=altered(built.servers, "calculator-sum", status="BUILD"))
-    assert brief(seen) == []
+    observed = replace(built, ports=ports, servers=altered(built.servers, "calculator-sum", status="BUILD"))
+    assert brief(observed) == []
 
 
 def test_unknown_host_key_is_learned():
     built = as_built()
-    seen = replace(built, servers=altered(built.servers, "calculator-sum", metadata={"netorder_image": "debian-13"}))
-    assert brief(seen) == [("create", "host key", "calculator-sum")]
+    observed = replace(
+        built, servers=altered(built.servers, "calculator-sum", metadata={"netorder_image": "debian-13"})
+    )
+    assert brief(observed) == [("create", "host key", "calculator-sum")]
 
 
 def test_host_removed_from_the_topology_goes_with_port_group_and_floating_ip():
@@ -316,7 +318,7 @@ def test_host_removed_from_the_topology_goes_with_port_group_and_floating_ip():
     ]
 
 
-def test_rule_opened_by_hand_is_closed_and_shown():
+def test_rule_added_manually_is_closed_and_shown():
     built = as_built()
     rule = {**as_neutron(PLAN.security_groups[0].rules[0]), "direction": "ingress", "remote_group_id": "group:x"}
     group = built.groups[0]
@@ -353,8 +355,8 @@ def test_address_of_a_port_nobody_uses_is_replaced():
     built = as_built()
     fixed = [{"ip_address": "192.168.2.9"}]
     ports = altered(built.ports, "calculator-sum", fixed_ips=fixed, device_id="")
-    seen = replace(built, ports=ports, servers=without(built.servers, "calculator-sum"))
-    assert brief(seen) == [("replace", "port", "calculator-sum"), ("create", "server", "calculator-sum")]
+    observed = replace(built, ports=ports, servers=without(built.servers, "calculator-sum"))
+    assert brief(observed) == [("replace", "port", "calculator-sum"), ("create", "server", "calculator-sum")]
 
 
 ELSEWHERE = {"fixed_ips": [{"ip_address": "192.168.1.77"}]}
@@ -373,8 +375,8 @@ MOVED = {"fixed_ips": [{"ip_address": "192.168.2.9", "subnet_id": "subnet:net2"}
 )  # fmt: skip
 def test_in_place_where_the_cloud_can_and_replaced_where_not(kind, name, attributes, expected):
     built = as_built()
-    seen = replace(built, **{kind: altered(getattr(built, kind), name, **attributes)})
-    assert [" ".join(one) for one in brief(seen)] == expected
+    observed = replace(built, **{kind: altered(getattr(built, kind), name, **attributes)})
+    assert [" ".join(one) for one in brief(observed)] == expected
 
 
 def test_another_prefix_replaces_the_subnet_and_every_port_on_it():
@@ -428,12 +430,12 @@ def test_server_in_a_state_that_is_somebodys_business_is_refused():
     assert "RESCUE: finish or undo that" in problem
 
 
-def test_losses_need_leave_and_are_all_named():
+def test_losses_need_permission_and_are_all_named():
     built = as_built()
     hosts = tuple(h for h in PLAN.hosts if h.name != "calculator")
     groups = tuple(g for g in PLAN.security_groups if g.name != "calculator")
-    seen = replace(built, ports=altered(built.ports, "calculator-sum", **MOVED))
-    changes, _ = compare(changed_plan(hosts=hosts, security_groups=groups), seen, key=KEY)
+    observed = replace(built, ports=altered(built.ports, "calculator-sum", **MOVED))
+    changes, _ = compare(changed_plan(hosts=hosts, security_groups=groups), observed, key=KEY)
     (problem,) = not_allowed(changes, ())
     assert "replace 1: port calculator-sum (on another network or address)" in problem
     assert "delete 4: server calculator-calculator (not in the topology)" in problem
@@ -442,7 +444,7 @@ def test_losses_need_leave_and_are_all_named():
     assert not_allowed(changes, ("delete", "replace")) == []
 
 
-def test_what_nobody_has_a_use_for_needs_no_leave():
+def test_what_nobody_uses_needs_no_permission():
     built = as_built()
     spare = Port.existing(id="spare", name="calculator-sum", created_at="2000-01-01T00:00:00Z", device_id="")
     servers = altered(built.servers, "calculator-sub", status="ERROR")
@@ -451,10 +453,10 @@ def test_what_nobody_has_a_use_for_needs_no_leave():
     assert not_allowed(changes, ()) == []
 
 
-def test_what_is_as_planned_is_counted():
+def test_what_matches_the_plan_is_counted():
     built = as_built()
-    seen = replace(built, ports=altered(built.ports, "calculator-sum", **MOVED))
-    assert unchanged_text(unchanged(PLAN, compare(PLAN, seen, key=KEY)[0])) == (
+    observed = replace(built, ports=altered(built.ports, "calculator-sum", **MOVED))
+    assert unchanged_text(unchanged(PLAN, compare(PLAN, observed, key=KEY)[0])) == (
         "2 networks, 2 subnets, 5 security groups, 2 routers, 3 router interfaces, 4 ports, 4 servers, 1 floating IP, "
         "1 key pair"
     )
@@ -520,12 +522,12 @@ def test_nothing_differs_from_what_was_built_of_richer_plans(path: str):
 
 
 def test_pairs_of_a_forwarding_host_are_put_right():
-    """Neutron tells them with the MAC that it has added; the prefixes count."""
+    """Neutron lists them with the MAC that it has added; the prefixes count."""
     wanted = build_plan(load(ROOT / RICHER[0]))
-    seen = as_built(wanted)
-    gate = next(port for port in seen.ports if port.name == "gateway-host-gate.back")
+    observed = as_built(wanted)
+    gate = next(port for port in observed.ports if port.name == "gateway-host-gate.back")
     gate.allowed_address_pairs = [{"ip_address": "0.0.0.0/0", "mac_address": "fa:16:3e:0:0:1"}]
-    changes, problems = compare(wanted, seen, key=KEY)
+    changes, problems = compare(wanted, observed, key=KEY)
     assert not problems
     assert [(change.action, change.kind, change.name) for change in changes] == [
         ("update", "port", "gateway-host-gate.back")
@@ -537,17 +539,17 @@ def test_pairs_of_a_forwarding_host_are_put_right():
 
 def test_routes_by_dhcp_are_put_right():
     wanted = build_plan(load(ROOT / RICHER[1]))
-    seen = as_built(wanted)
-    subnet = next(one for one in seen.subnets if one.name == "pool-front")
+    observed = as_built(wanted)
+    subnet = next(one for one in observed.subnets if one.name == "pool-front")
     subnet.host_routes = []
-    assert brief(seen, wanted) == [("update", "subnet", "pool-front")]
+    assert brief(observed, wanted) == [("update", "subnet", "pool-front")]
 
 
 def test_a_second_interface_that_is_missing_is_made_and_attached():
     wanted = build_plan(load(ROOT / RICHER[0]))
-    seen = as_built(wanted)
-    seen = replace(seen, ports=tuple(port for port in seen.ports if port.name != "gateway-host-gate.back"))
-    changes, _ = compare(wanted, seen, key=KEY)
+    observed = as_built(wanted)
+    observed = replace(observed, ports=tuple(port for port in observed.ports if port.name != "gateway-host-gate.back"))
+    changes, _ = compare(wanted, observed, key=KEY)
     assert [(change.action, change.kind, change.name, (change.after or {}).get("ports")) for change in changes] == [
         ("create", "port", "gateway-host-gate.back", None),
         ("update", "server", "gateway-host-gate", sorted(p.cloud_name for p in wanted.hosts[1].ports)),
@@ -567,10 +569,10 @@ def test_an_interface_that_goes_is_taken_out_of_its_host():
     ]
 
 
-def work(wanted: model.Plan, seen: Observed) -> Work:
+def work(wanted: model.Plan, observed: Observed) -> Work:
     """Return what the requests are made of, without a cloud."""
     facts = Facts(externals={None: "x"}, images={"debian-13": "i"}, flavors={"small": "f", "large": "g"})
-    return Work(SimpleNamespace(conn=None), change_set(wanted, seen, key=KEY), facts, KEY)  # type: ignore[arg-type]
+    return Work(SimpleNamespace(conn=None), change_set(wanted, observed, key=KEY), facts, KEY)  # type: ignore[arg-type]
 
 
 def test_what_is_requested_of_the_cloud():
@@ -579,8 +581,10 @@ def test_what_is_requested_of_the_cloud():
     gate, back = wanted.hosts[1], wanted.networks[2]
     built = as_built(wanted)
     name = gate.ports[1].cloud_name
-    seen = replace(built, subnets=without(built.subnets, "gateway-host-front.ipv6"), ports=without(built.ports, name))
-    one = work(wanted, seen)
+    observed = replace(
+        built, subnets=without(built.subnets, "gateway-host-front.ipv6"), ports=without(built.ports, name)
+    )
+    one = work(wanted, observed)
     (missing,) = one.changes.of(subnet.SubnetChange)
     assert subnet.create_body(one, missing) == {
         "name": "gateway-host-front.ipv6",
@@ -644,10 +648,10 @@ def test_what_is_in_place_has_a_request_for_it(kind, names):
 
 def test_only_what_differs_is_in_an_update():
     wanted = build_plan(load(ROOT / RICHER[1]))
-    seen = as_built(wanted)
-    front = next(one for one in seen.subnets if one.name == "pool-front")
+    observed = as_built(wanted)
+    front = next(one for one in observed.subnets if one.name == "pool-front")
     front._update(host_routes=[], enable_dhcp=False)
-    one = work(wanted, seen)
+    one = work(wanted, observed)
     (change,) = one.changes.of(subnet.SubnetChange)
     planned = next(s for n in wanted.networks for s in n.subnets if s.cloud_name == "pool-front")
     assert subnet.update_body(change) == {
@@ -666,38 +670,38 @@ def test_only_what_differs_is_in_an_update():
 
 def test_a_server_that_loses_a_port_is_stopped_and_gets_what_it_lacks():
     """The change holds what to unplug and to plug; one that only gains an interface is not stopped."""
-    seen = as_built()
-    gone = next(one for one in seen.ports if one.name == "calculator-sum")
-    altered(seen.ports, "calculator-sum", **MOVED)
-    (change,) = work(PLAN, seen).changes.of(server.ServerChange)
+    observed = as_built()
+    gone = next(one for one in observed.ports if one.name == "calculator-sum")
+    altered(observed.ports, "calculator-sum", **MOVED)
+    (change,) = work(PLAN, observed).changes.of(server.ServerChange)
     assert (change.stop, change.unplug, change.plug) == (True, ((gone.id, gone.name),), ("calculator-sum",))
-    seen = as_built()
-    (change,) = work(PLAN, replace(seen, ports=without(seen.ports, gone.name))).changes.of(server.ServerChange)
+    observed = as_built()
+    (change,) = work(PLAN, replace(observed, ports=without(observed.ports, gone.name))).changes.of(server.ServerChange)
     assert (change.stop, change.unplug, change.plug) == (False, (), ("calculator-sum",))
     servers = altered(as_built().servers, "calculator-sum", status="VERIFY_RESIZE", flavor={"original_name": "tiny"})
     (change,) = work(PLAN, replace(as_built(), servers=servers)).changes.of(server.ServerChange)
     assert (change.resize, change.status) == (False, "VERIFY_RESIZE"), "it is confirmed first"
 
 
-def test_routes_by_way_of_an_interface_that_goes_are_removed_first_and_added_again():
+def test_routes_through_an_interface_that_goes_are_removed_first_and_added_again():
     """Neutron detaches no interface that a route's next hop is behind; without a deletion nothing goes first."""
     wanted = build_plan(load(ROOT / "topologies/pool.yml"))
     built = as_built(wanted)
     name, owner = next((r.cloud_name, r) for r in wanted.routers if r.routes)
     extra = [*({"destination": r.destination, "nexthop": r.next_hop} for r in owner.routes),
              {"destination": "10.99.0.0/24", "nexthop": owner.routes[0].next_hop}]  # fmt: skip
-    seen = replace(built, routers=altered(built.routers, name, routes=extra))
-    found = change_set(wanted, seen, key=KEY)
+    observed = replace(built, routers=altered(built.routers, name, routes=extra))
+    found = change_set(wanted, observed, key=KEY)
     assert (found.first, [(one.verb, one.routes) for one in found.routes]) == (
         (), [("remove", (("10.99.0.0/24", owner.routes[0].next_hop),))]
     )  # fmt: skip
-    for one in seen.ports:
+    for one in observed.ports:
         for fixed in one.fixed_ips:
             fixed["subnet_id"] = f"subnet:{wanted.topology}-" + fixed["subnet_id"].removeprefix("subnet:")
     hop = owner.routes[0].next_hop
     behind = next(i for i in owner.interfaces if hop.rpartition(".")[0] == i.addresses[0].rpartition(".")[0])
     fixed = [{"ip_address": "10.250.0.9", "subnet_id": f"subnet:{wanted.topology}-{behind.network}"}]
-    moved = replace(seen, ports=altered(seen.ports, behind.port_name, fixed_ips=fixed))
+    moved = replace(observed, ports=altered(observed.ports, behind.port_name, fixed_ips=fixed))
     found = change_set(wanted, moved, key=KEY)
     through = {
         (r.destination, r.next_hop) for r in owner.routes if r.next_hop.rpartition(".")[0] == hop.rpartition(".")[0]
@@ -714,12 +718,12 @@ def test_rules_of_a_group_are_changed_one_by_one():
         delete_security_group_rule=calls.append,
         update_security_group=lambda one, name: calls.append((one, name)),
     )
-    seen = as_built()
-    group = next(one for one in seen.groups if one.name == "calculator-calculator")
+    observed = as_built()
+    group = next(one for one in observed.groups if one.name == "calculator-calculator")
     rules = [one for one in group.security_group_rules if one["port_range_min"] != 50000]
     stray = {**rules[0], "id": "stray", "direction": "ingress", "protocol": "udp"}
     group._update(security_group_rules=[*rules, stray], name="calculator-other")
-    one = work(PLAN, seen)
+    one = work(PLAN, observed)
     one.cloud = SimpleNamespace(conn=SimpleNamespace(network=proxy))  # type: ignore[assignment]
     for job in security_group.rules(one):
         job.call()
@@ -727,7 +731,7 @@ def test_rules_of_a_group_are_changed_one_by_one():
 
 
 def test_only_a_host_with_two_gateways_needs_a_script_at_its_first_boot():
-    """It names the addresses whose default route has to go; the shell takes it."""
+    """It names the addresses whose default route is removed; the shell accepts it."""
     assert all(
         first_boot(one, host) is None for one in (PLAN, build_plan(load(ROOT / RICHER[0]))) for host in one.hosts
     )

@@ -31,7 +31,7 @@ LISTS = {"the table": {name for field in FIELDS for name in field.planned}, "nam
 
 
 @pytest.mark.parametrize("name", OF_THE_PLAN)
-def test_what_a_change_of_each_field_of_the_plan_costs_is_said_once(name: str):
+def test_what_a_change_of_each_field_of_the_plan_costs_is_listed_once(name: str):
     """A new field must be put into the table, or into the list of those that cost nothing in the cloud."""
     places = [place for place, names in LISTS.items() if name in names]
     assert len(places) == 1, places
@@ -54,7 +54,7 @@ def test_the_largest_effect_counts():
         effect("server", ["colour"])
 
 
-def test_every_planned_replacement_says_why():
+def test_every_replacement_and_refusal_has_a_reason():
     assert [field for field in FIELDS if field.effect is Effect.REPLACE and not field.reason] == []
     assert [field for field in FIELDS if field.effect is Effect.REFUSE and not field.note] == []
 
