@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from netorder.analysis.diff import differences, flows, render
+from netorder.analysis.diff import _resources, differences, flows, render
 from netorder.language.load import parse
 from netorder.plan.build import build_plan
+from netorder.plan.lifecycle import FIELDS
 
 TEXT = (Path(__file__).parents[2] / "topologies/calculator.yml").read_text(encoding="utf-8")
 OLD = build_plan(parse(TEXT))
@@ -123,3 +124,12 @@ def test_in_words():
 @pytest.mark.parametrize("text", [TEXT, TEXT.replace("floating_ip: true", "floating_ip: false")])
 def test_no_difference(text: str):
     assert render(build_plan(parse(text)), build_plan(parse(text))) == "no difference\n"
+
+
+def test_every_field_of_the_table_that_comes_from_the_plan_is_compared():
+    """Ports and floating IPs are compared as themselves; which hosts share a group follows from their rules."""
+    plan = build_plan(parse(TEXT))
+    shown = {("server" if kind == "host" else kind, name) for (kind, _), one in _resources(plan) for name in one.fields}
+    of_the_plan = {(field.kind, field.name) for field in FIELDS if field.planned}
+    assert of_the_plan - shown == {("server", "ports"), ("port", "security_groups"), ("security group", "name")}
+    assert shown - of_the_plan == {("floating IP", "network")}

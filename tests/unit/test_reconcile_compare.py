@@ -635,15 +635,22 @@ def test_what_is_made_is_known_by_what_needs_it():
             one.changes.of(router.RouterChange)] == [{"network_id": "x"}, None]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("kind", "names"),
-    [
-        (module.KIND, set(module.UPDATE))
-        for module in (network, subnet, router, port, server)
-    ],
-)  # fmt: skip
-def test_what_is_in_place_has_a_request_for_it(kind, names):
-    assert names == {field.name for field in FIELDS if (field.kind, field.effect) == (kind, Effect.IN_PLACE)}
+def in_place(kind: str) -> set[str]:
+    return {field.name for field in FIELDS if (field.kind, field.effect) == (kind, Effect.IN_PLACE)}
+
+
+@pytest.mark.parametrize("module", [network, subnet, router])
+def test_what_changes_in_place_has_its_part_in_an_update(module):
+    assert set(module.UPDATE) == in_place(module.KIND)
+
+
+def test_what_changes_in_place_of_a_port_has_its_part_in_an_update():
+    one = work(PLAN, as_built())
+    differing: dict[str, object] = dict.fromkeys(in_place("port"))
+    change = port.PortChange(
+        "port", "x", "update", "", after=differing, port=PLAN.hosts[0].ports[0], network="n", fixed=()
+    )
+    assert set(port.update_body(one, change)) == in_place("port")
 
 
 def test_only_what_differs_is_in_an_update():

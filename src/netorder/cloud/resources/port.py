@@ -22,11 +22,9 @@ if TYPE_CHECKING:
     from netorder.cloud.work import Work
     from netorder.plan.model import Host, Port
 
-__all__ = ["KIND", "UPDATE", "PortChange", "compare", "create_body", "creations", "delete", "update_body", "updates"]
+__all__ = ["KIND", "PortChange", "compare", "create_body", "creations", "delete", "update_body", "updates"]
 
 KIND = "port"
-# Fields of an update request: those that differ.
-UPDATE = ("security_groups", "allowed_address_pairs", "admin_state_up")
 # Ports are the dearest bulk, and one API process works on each: two at once, unless they are few.
 SMALLEST_BULK = 10
 

@@ -33,7 +33,6 @@ __all__ = [
     "IN_MOTION",
     "KIND",
     "METADATA",
-    "UPDATE",
     "ServerChange",
     "compare",
     "create_body",
@@ -45,8 +44,6 @@ __all__ = [
 ]
 
 KIND = "server"
-# What an update can change, in steps: see _update.
-UPDATE = ("flavor", "ports", "status")
 # Server metadata that this project sets; the host key is added when the console log shows it.
 METADATA = {
     "topology": "netorder_topology",
