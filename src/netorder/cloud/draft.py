@@ -25,6 +25,7 @@ class Draft:
     """What the kinds of resources share while they are compared, one after another.
 
     ``going`` are the ids of what is deleted or replaced, ``detached`` the (router, network) ids whose interface is.
+    ``ports_of`` are the observed ports by the server or router that has them.
     """
 
     def __init__(
@@ -43,6 +44,9 @@ class Draft:
         self.externals = {network.id: network.name for network in externals}
         self.chosen = Chosen(observed)
         self.groups = Groups(plan, observed)
+        self.ports_of: dict[str, list[CloudPort]] = {}
+        for port in observed.ports:
+            self.ports_of.setdefault(str(port.device_id or ""), []).append(port)
         self.changes: list[Change] = []
         self.problems: list[str] = []
         self.ids = Ids()

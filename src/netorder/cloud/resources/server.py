@@ -92,6 +92,7 @@ class ServerChange(Change):
 
 def compare(draft: Draft) -> None:
     """Compare the servers of all hosts, when it is known which ports go."""
+    replaced = {change.id for change in draft.changes if change.kind == "port" and change.action == "replace"}
     for host in draft.plan.hosts:
         found = draft.chosen.servers.get(host.cloud_name)
         change = partial(ServerChange, KIND, host.cloud_name, host=host, user_data=first_boot(draft.plan, host))
@@ -103,7 +104,7 @@ def compare(draft: Draft) -> None:
         elif found.status == "ERROR" or found.task_state == "deleting":
             why = f"is in ERROR: {fault_text(found)}" if found.status == "ERROR" else "is being deleted"
             draft.add(change("replace", why, {"status": found.status}, after, found.id, lossless=True))
-        elif _compare_fields(draft, host, found, change):
+        elif _compare_fields(draft, host, found, change, replaced):
             _compare_host_key(draft, found)
 
 
@@ -125,18 +126,24 @@ def _refuse_held_ports(draft: Draft, host: Host) -> None:
             )
 
 
-def _compare_fields(draft: Draft, host: Host, found: CloudServer, change: partial[ServerChange]) -> bool:
-    """Compare image, state, flavor and ports; return whether the server stays, and is in no state that is refused."""
-    has, planned = _fields(draft, host, found)
+def _compare_fields(
+    draft: Draft, host: Host, found: CloudServer, change: partial[ServerChange], replaced: set[str]
+) -> bool:
+    """Compare image, state, flavor and ports; return whether the server stays, and is in no state that is refused.
+
+    ``replaced`` are the ids of the ports that are replaced, which the server loses.
+    """
+    mine = draft.ports_of.get(found.id, [])
+    keeps = [port for port in mine if port.id not in replaced]
+    has, planned = _fields(host, found, [port.name for port in keeps if draft.chosen.ports[port.name] is port])
     stays = {"ACTIVE", "VERIFY_RESIZE", *REVIVE, *IN_MOTION}
     if found.status not in stays and has["image"] == planned["image"]:
         problem = f"Host {host.name}: server {found.name} is in state {found.status}: finish or undo that first."
         draft.refuse(KIND, "state", problem)
         return False
     differing = changed_fields(has, planned)
-    mine = [port for port in draft.observed.ports if port.device_id == found.id]
     names = [port.cloud_name for port in host.ports]
-    attached = {port.name for port in mine if port.id not in _replaced(draft)}
+    attached = {port.name for port in keeps}
     change = partial(
         change,
         status=str(has["status"]),
@@ -147,8 +154,8 @@ def _compare_fields(draft: Draft, host: Host, found: CloudServer, change: partia
     return draft.differ(change, KIND, has, planned, id=found.id)
 
 
-def _fields(draft: Draft, host: Host, found: CloudServer) -> tuple[dict[str, object], dict[str, object]]:
-    """Return what the server has, and what is planned."""
+def _fields(host: Host, found: CloudServer, ports: list[str]) -> tuple[dict[str, object], dict[str, object]]:
+    """Return what the server has, with these ports, and what is planned."""
     image = (found.metadata or {}).get(METADATA["image"], host.image)
     flavor = found.flavor.original_name if found.flavor else host.flavor
     has: dict[str, object] = {"image": image, "status": found.status, "flavor": flavor}
@@ -156,15 +163,9 @@ def _fields(draft: Draft, host: Host, found: CloudServer) -> tuple[dict[str, obj
     if found.status in IN_MOTION:
         has["status"] = "ACTIVE"
     else:  # one that is still being built has its ports only later
-        replaced, ports = _replaced(draft), draft.chosen.ports.values()
-        has["ports"] = sorted(p.name for p in ports if p.device_id == found.id and p.id not in replaced)
+        has["ports"] = sorted(ports)
         planned["ports"] = sorted(port.cloud_name for port in host.ports)
     return has, planned
-
-
-def _replaced(draft: Draft) -> set[str]:
-    """Return the ids of the ports that are replaced."""
-    return {change.id for change in draft.changes if change.kind == "port" and change.action == "replace"}
 
 
 FIRST_BOOT = """\
