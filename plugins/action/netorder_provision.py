@@ -9,7 +9,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from netorder.cloud.compare import unchanged_text
+from netorder.cloud.preview import unchanged_text
 from netorder.cloud.reconcile import HOSTKEY_TIMEOUT
 from netorder.controller import lock
 from netorder.controller import timings as times

@@ -123,7 +123,7 @@ def test_host_without_a_known_key_has_no_block():
     assert "sum" not in ssh.ssh_config(PLAN, unknown, directory=Path("/d"), key=Path("/k"))
 
 
-def test_key_is_made_once_and_only_when_asked(tmp_path):
+def test_key_is_made_once_and_only_on_request(tmp_path):
     private = tmp_path / "keys" / "id_ed25519"
     assert ssh.public_key(private, make=False) is None
     made = ssh.public_key(private, make=True)

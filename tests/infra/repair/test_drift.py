@@ -128,7 +128,7 @@ def test_drift_of_each_kind_is_reported_and_nothing_changes_until_a_run_repairs_
         ("div", "file /etc/systemd/system/netorder-div.service"),
         ("div", "version of netorder-div.service"),
     }
-    assert found["not_looked_into"] == {}
+    assert found["not_checked"] == {}
 
     routes, unit, service = (
         "static_routes : Keep the static routes",
@@ -168,7 +168,7 @@ def test_causes_of_unreachable_hosts_are_distinguished_from_consequences(
     found = drift(report)
     assert revisions(cloud, topology) == before
     assert named(found) == {("cloud", "floating IP calculator: port"), ("cloud", f"server {topology}-div: status")}
-    assert found["not_looked_into"].keys() == {host.name for host in the_plan.hosts}
+    assert found["not_checked"].keys() == {host.name for host in the_plan.hosts}
 
     assert changes("site.yml") == {("Make the cloud match the plan", "localhost")}
     # includes what the test before broke
