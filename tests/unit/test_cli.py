@@ -212,7 +212,7 @@ def test_a_terminal_that_knows_ascii_only(tmp_path: Path):
     replaced.write_text(re.sub(r"192\.168\.2\.0/24", "192.168.3.0/24", text), encoding="utf-8")
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     for arguments, said in (
-        (["diff", CALCULATOR, str(replaced)], "-/+ network net2 replaced: prefixes: "),
+        (["diff", CALCULATOR, str(replaced)], "-/+ subnet net2 replaced: cidr: 192.168.2.0/24 -> 192.168.3.0/24"),
         (["check", str(replaced)], "/gr\\xf6\\xdfer.yml: ok ("),
         (["diff", "--help"], "replaced (-/+)"),
     ):
