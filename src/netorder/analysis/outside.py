@@ -69,7 +69,7 @@ class Outside:
         reply = self._walk(name, IPV4, _number(remote, IPV4))
         fault = reply.fault
         if not fault and [hop.node for hop in reply.hops] != [name, router]:
-            fault = " -> ".join(["it replies by another path", *(hop.node for hop in reply.hops)])
+            fault = "it replies by another path, " + " -> ".join(hop.node for hop in reply.hops)
         if fault:
             why = f"{name} does not reply through {router}, which has its floating address: {fault}"
             return Verdict(NO_ROUTE, why, remote, address, there, reply.hops)

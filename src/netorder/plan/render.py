@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
-from netorder.ip import url_host
+from netorder.ip import covers, url_host
 from netorder.text import count, few, table
+from netorder.topology import SSH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from netorder.ip import Prefix
     from netorder.plan.model import Host, Plan, Rule
 
 __all__ = ["render"]
+
+LAST_PORT = 65535
 
 
 def render(plan: Plan) -> str:
@@ -74,20 +79,38 @@ def _routers(plan: Plan) -> Iterator[Sequence[str]]:
 
 
 def _hosts(plan: Plan) -> Iterator[Sequence[str]]:
+    rules = {group.name: group.rules for group in plan.security_groups}
+    own = [ip_network(subnet.cidr) for network in plan.networks for subnet in network.subnets]
     for host in plan.hosts:
-        about = [f"{host.image}, {host.flavor}", ("routes, " if host.forwarding else "") + _ssh_path(host)]
+        path = _ssh_path(host, rules[host.ports[0].security_groups[0]], own)
+        about = [f"{host.image}, {host.flavor}", ("routes, " if host.forwarding else "") + path]
         for index, port in enumerate(host.ports):
             yield ("" if index else host.name), ", ".join(port.addresses), port.network, *(["", ""] if index else about)
 
 
-def _ssh_path(host: Host) -> str:
+def _ssh_path(host: Host, rules: Sequence[Rule], own: Sequence[Prefix]) -> str:
     if host.ssh_path is None:
         path = "SSH does not reach it"
     elif host.ssh_path:
         path = "SSH through " + ", then ".join(host.ssh_path)
     else:
-        path = "SSH from outside"
+        path = "SSH from " + ", ".join(_ssh_sources(rules, own))
     return f"floating address, {path}" if host.floating_ip else path
+
+
+def _ssh_sources(rules: Sequence[Rule], own: Sequence[Prefix]) -> list[str]:
+    """Return the prefixes outside the topology that may use SSH; ``outside`` where that is all of them."""
+    remotes = [
+        rule.remote_cidr
+        for rule in rules
+        if rule.direction == "ingress"
+        and rule.ethertype == "IPv4"
+        and rule.protocol == "tcp"
+        and (rule.port_min or 0) <= SSH <= (rule.port_max or LAST_PORT)
+    ]
+    prefixes = [ip_network(remote) for remote in remotes if remote]
+    some = [str(prefix) for prefix in prefixes if not any(covers(one, prefix) for one in own)]
+    return ["outside"] if None in remotes or not some else [cidr.removesuffix("/32") for cidr in some]
 
 
 def _routes(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
