@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -283,6 +284,43 @@ def test_a_closed_pair_ends_where_it_is_dropped(partly: str, capsys: pytest.Capt
 def test_diff_of_a_file_with_itself(capsys: pytest.CaptureFixture[str]):
     assert main(["diff", CALCULATOR, CALCULATOR]) == 0
     assert capsys.readouterr().out == "no difference\n"
+
+
+def test_diff_answers_by_its_exit_status(partly: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Only with --exit-code, as terraform's -detailed-exitcode: 0 no difference, 2 one."""
+    other = tmp_path / "other.yml"
+    other.write_text(PARTLY.replace("5432", "3306"), encoding="utf-8")
+    for arguments, status in (
+        ([partly, partly], 0),
+        ([partly, partly, "--exit-code"], 0),
+        ([partly, str(other)], 0),
+        ([partly, str(other), "--exit-code"], 2),
+        ([partly, str(other), "--exit-code", "--format", "json"], 2),
+        ([partly, "no/such.yml", "--exit-code"], 1),
+    ):
+        assert main(["diff", *arguments]) == status
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        main(["diff", partly, "--exit-code"])
+    out, err = capsys.readouterr()
+    assert (caught.value.code, out, err.splitlines()[-1]) == (
+        2,
+        "",
+        "netorder diff: error: the following arguments are required: NEW",
+    )
+
+
+def test_diff_as_json(partly: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Also without a difference; it says which permission a run needs."""
+    other = tmp_path / "other.yml"
+    other.write_text(PARTLY.replace("count: 2", "count: 1"), encoding="utf-8")
+    assert main(["diff", partly, partly, "--format", "json"]) == 0
+    same = {"different": False, "renamed": None, "needs_allow": [], "differences": [], "flows": []}
+    assert json.loads(capsys.readouterr().out) == same
+    assert main(["diff", partly, str(other), "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["different"], found["needs_allow"]) == (True, ["delete"])
+    assert {one["name"]: one["permission"] for one in found["differences"]} == {"h": None, "web-2": "delete"}
 
 
 def test_check_counts_one_in_the_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

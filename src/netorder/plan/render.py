@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from netorder.ip import Prefix
     from netorder.plan.model import Host, Plan, Rule
 
-__all__ = ["render"]
+__all__ = ["names", "render"]
 
 LAST_PORT = 65535
 
 
 def render(plan: Plan) -> str:
     """Return the plan as text, ending with a newline."""
-    names = _names(plan)
+    its = names(plan)
     sections = (
-        ("Networks", _networks(plan, names)),
+        ("Networks", _networks(plan, its)),
         ("Routers", _routers(plan)),
         ("Hosts", _hosts(plan)),
-        ("Static routes", _routes(plan, names)),
-        ("Services", _services(plan, names)),
-        ("Open to others (nothing else comes in)", _rules(plan, names)),
+        ("Static routes", _routes(plan, its)),
+        ("Services", _services(plan, its)),
+        ("Open to others (nothing else comes in)", _rules(plan, its)),
     )
     parts = [f"{plan.topology}: {_summary(plan)}\n"]
     for title, rows in sections:
@@ -50,24 +50,24 @@ def _summary(plan: Plan) -> str:
     return ", ".join(counts) + (f"; outside is {outside}" if any(router.external for router in plan.routers) else "")
 
 
-def _names(plan: Plan) -> dict[str, str]:
+def names(plan: Plan) -> dict[str, str]:
     """Return the name of the network, router or host that has each prefix or address."""
-    names = {subnet.cidr: network.name for network in plan.networks for subnet in network.subnets}
-    names |= {
+    found = {subnet.cidr: network.name for network in plan.networks for subnet in network.subnets}
+    found |= {
         address: router.name
         for router in plan.routers
         for interface in router.interfaces
         for address in interface.addresses
     }
-    return names | {address: host.name for host in plan.hosts for address in host.addresses}
+    return found | {address: host.name for host in plan.hosts for address in host.addresses}
 
 
-def _networks(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
+def _networks(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
     for network in plan.networks:
         for index, subnet in enumerate(network.subnets):
             gateway = "no router, so no gateway"
             if subnet.gateway_ip:
-                gateway = f"gateway {subnet.gateway_ip} ({names[subnet.gateway_ip]})"
+                gateway = f"gateway {subnet.gateway_ip} ({called[subnet.gateway_ip]})"
             yield "" if index else network.name, subnet.cidr, gateway
 
 
@@ -113,7 +113,7 @@ def _ssh_sources(rules: Sequence[Rule], own: Sequence[Prefix]) -> list[str]:
     return ["outside"] if None in remotes or not some else [cidr.removesuffix("/32") for cidr in some]
 
 
-def _routes(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
+def _routes(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
     owners = [(host.name, host.routes) for host in plan.hosts]
     owners += [(router.name, router.routes) for router in plan.routers]
     owners += [
@@ -121,24 +121,24 @@ def _routes(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
     ]
     for owner, routes in owners:
         for index, route in enumerate(routes):
-            to = _named(route.destination, names)
-            yield "" if index else owner, f"to {to}", f"via {_named(route.next_hop, names)}"
+            to = _named(route.destination, called)
+            yield "" if index else owner, f"to {to}", f"via {_named(route.next_hop, called)}"
 
 
-def _named(place: str, names: dict[str, str]) -> str:
-    return f"{place} ({names[place]})" if place in names else place
+def _named(place: str, called: dict[str, str]) -> str:
+    return f"{place} ({called[place]})" if place in called else place
 
 
-def _services(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
+def _services(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
     for host in plan.hosts:
         if host.service:
             address = host.ports[0].addresses[0]
             url = f"http://{f'[{address}]' if ':' in address else address}:{host.service.port}"
-            calls = ", ".join(names[url_host(peer)] for peer in host.service.calls)
+            calls = ", ".join(called[url_host(peer)] for peer in host.service.calls)
             yield host.service.name, url, f"on {host.name}" + (f", calls {calls}" if calls else "")
 
 
-def _rules(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
+def _rules(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
     members: dict[str, list[str]] = {}
     for host in plan.hosts:
         members.setdefault(host.ports[0].security_groups[0], []).append(host.name)
@@ -147,7 +147,7 @@ def _rules(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
         ingress: dict[str, dict[str, None]] = {}
         for rule in group.rules:
             if rule.direction == "ingress":
-                ingress.setdefault(_match(rule), {})[_source(rule, names)] = None
+                ingress.setdefault(_match(rule), {})[_source(rule, called)] = None
         for index, (match, sources) in enumerate(ingress.items()):
             yield "" if index else whose, match, "from " + ", ".join(sources)
         if not ingress:
@@ -164,8 +164,8 @@ def _match(rule: Rule) -> str:
             return f"{rule.protocol} {rule.port_min}-{rule.port_max}"
 
 
-def _source(rule: Rule, names: dict[str, str]) -> str:
+def _source(rule: Rule, called: dict[str, str]) -> str:
     if rule.remote_cidr is None:
         return "anywhere"
     place = rule.remote_cidr.removesuffix("/128" if rule.ethertype == "IPv6" else "/32")
-    return names.get(place, place)
+    return called.get(place, place)
