@@ -12,9 +12,11 @@ import pytest
 
 from netorder.analysis.diff import _resources, change, differences, render, to_json
 from netorder.analysis.reach import LAST_PORT, Matrix
+from netorder.cloud.compare import compare
 from netorder.language.load import load, parse
 from netorder.plan.build import build_plan
 from netorder.plan.lifecycle import FIELDS
+from tests.unit.test_reconcile_compare import KEY, as_built
 
 if TYPE_CHECKING:
     from netorder.plan.model import Plan
@@ -188,6 +190,18 @@ def test_a_rule_deleted_between_hosts_ends_its_flows():
     ]
 
 
+def test_a_source_that_moves_is_shown_by_its_addresses():
+    """By its name the old rule and the new one would read the same; rules of other ports keep the names."""
+    shown = lines(
+        SHOP, SHOP.replace("floating_ip: true}", "floating_ip: true, address: 10.0.1.20}").replace("5432", "3306")
+    )
+    assert shown[1] == (
+        "~ security group db changed in place: rules: -tcp 22 from 10.0.1.147, "
+        "-tcp 5432 from app-1, app-2, app-3, app-4 and 2 more, +tcp 22 from 10.0.1.20, "
+        "+tcp 3306 from app-1, app-2, app-3, app-4 and 2 more"
+    )
+
+
 def test_a_range_that_loses_a_port_ends_that_port_alone():
     """Flows are ranges of ports, as large as they have one fate."""
     wide, less = SHOP.replace("5432", "5000-6000"), SHOP.replace("5432", "[5000-5099, 5101-6000]")
@@ -259,6 +273,35 @@ def test_the_permission_that_a_run_needs(old: str, new: str, allow: list[str]):
     text = SHOP.replace(old, new)
     assert text != SHOP
     assert change(build_plan(parse(SHOP)), build_plan(parse(text))).needs_allow == allow
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("count: 6", "count: 5"),
+        ("db: {network: b,", "db: {network: b, image: other,"),
+        ("db: {network: b,", "db: {network: b, flavor: large,"),
+        ("db: {network: b, address: 10.0.2.9}", "db: {networks: [b, a]}"),
+        ("db: {network: b, address: 10.0.2.9}", "db: {network: a}"),
+        ("app: {network: a,", "app: {network: a, floating_ip: true,"),
+        ("front: {network: a, floating_ip: true}\n  app: {", "front: {network: a}\n  app: {floating_ip: true, "),
+        ("tcp: 5432", "tcp: 3306"),
+        ("{cidr: 10.0.1.0/24}", "{cidr: 10.0.7.0/24}"),
+        ("{cidr: 10.0.1.0/24}", '{cidr: [10.0.1.0/24, "fd00:1::/64"]}'),
+        ("{cidr: 10.0.1.0/24}", "{cidr: 10.0.1.0/24, gateway: 10.0.1.200}"),
+        ("networks: {a: ", "networks: {c: {cidr: 10.0.9.0/24}, a: "),
+        ("r2: {networks: [a, b]}", "r2: {networks: [a, b]}, r3: {networks: [a, b]}"),
+        ("r2: {networks: [a, b]}", "r2: {networks: {a: 10.0.1.77, b: {}}}"),
+    ],
+)
+def test_a_run_needs_the_permission_that_diff_says(old: str, new: str):
+    """The comparison with a cloud that has the old plan needs the same, for a change and for taking it back."""
+    text = SHOP.replace(old, new)
+    assert text != SHOP
+    one, other = build_plan(parse(SHOP)), build_plan(parse(text))
+    for before, after in ((one, other), (other, one)):
+        changes = compare(after, as_built(before), key=KEY).changes
+        assert change(before, after).needs_allow == sorted({its.permission for its in changes if its.permission})
 
 
 def test_as_json():
