@@ -185,7 +185,7 @@ def test_reach_with_one_end(arguments: list[str], lines: int, first: str, capsys
             ["--from", "outside", "--to", "8.8.8.8"],
             "outside and 8.8.8.8 are both outside: name a host in --from or --to",
         ),
-        (["--exit-code"], "--exit-code needs one pair, or what to ask of several: add --port N or --protocol icmp"),
+        (["--exit-code"], "--exit-code needs a pair, or a port for all of them: add --port N or --protocol icmp"),
     ],
 )
 def test_reach_refuses_what_it_cannot_answer(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]):
@@ -231,7 +231,7 @@ def test_reach_shows_what_is_open_to_some_of_the_outside(partly: str, capsys: py
     ]
 
 
-def test_reach_asks_one_port_of_all_pairs(partly: str, capsys: pytest.CaptureFixture[str]):
+def test_reach_shows_one_port_of_all_pairs(partly: str, capsys: pytest.CaptureFixture[str]):
     """A counted name stands for all of its hosts."""
     assert main(["reach", partly, "--from", "web", "--to", "h", "--port", "5432"]) == 0
     assert capsys.readouterr().out.splitlines() == [

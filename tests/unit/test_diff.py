@@ -53,21 +53,21 @@ def lines(old: str, new: str) -> list[str]:
 
 
 def test_a_new_host_interrupts_nothing():
-    said, found = fates("hosts:\n", "hosts:\n  more: {network: net2}\n")
-    assert said == ["added host more: "]
+    shown, found = fates("hosts:\n", "hosts:\n  more: {network: net2}\n")
+    assert shown == ["added host more: "]
     assert found == {key: {"kept"} for key in ALL}
 
 
 def test_another_flavor_restarts_the_host():
     """It is resized in place: nothing is lost, but its flows are interrupted meanwhile."""
-    said, found = fates("div: {network: net2,", "div: {network: net2, flavor: large,")
-    assert said == ["changed host div: flavor: small -> large"]
+    shown, found = fates("div: {network: net2,", "div: {network: net2, flavor: large,")
+    assert shown == ["changed host div: flavor: small -> large"]
     assert found == {key: {"kept"} for key in ALL} | {("calculator", "div"): {"interrupted"}}
 
 
 def test_another_image_is_another_host():
-    said, found = fates("div: {network: net2,", "div: {network: net2, image: other,")
-    assert said == ["replaced host div: image: debian-13 -> other"]
+    shown, found = fates("div: {network: net2,", "div: {network: net2, image: other,")
+    assert shown == ["replaced host div: image: debian-13 -> other"]
     assert found == {key: {"kept"} for key in ALL} | {("calculator", "div"): {"interrupted"}}
 
 
@@ -85,8 +85,8 @@ def test_one_more_interface_interrupts_nothing_one_less_does():
 
 
 def test_another_external_network_costs_the_floating_ip():
-    said, found = fates("topology: calculator\n", "topology: calculator\nexternal_network: campus\n")
-    assert said == [
+    shown, found = fates("topology: calculator\n", "topology: calculator\nexternal_network: campus\n")
+    assert shown == [
         "changed router rt1: external_network: none -> campus",
         "replaced floating IP calculator: network: none -> campus",
     ]
@@ -94,26 +94,26 @@ def test_another_external_network_costs_the_floating_ip():
 
 
 def test_another_user_is_a_change():
-    said, _ = fates("div: {network: net2,", "div: {network: net2, user: me,")
-    assert said == ["changed host div: user: debian -> me"]
+    shown, _ = fates("div: {network: net2,", "div: {network: net2, user: me,")
+    assert shown == ["changed host div: user: debian -> me"]
 
 
 def test_another_prefix_interrupts_what_passes_it():
     """Everything on the network is replaced; who only passes by goes on."""
-    said, found = fates("192.168.2.0/24", "192.168.7.0/24")
-    assert said[0] == (
+    shown, found = fates("192.168.2.0/24", "192.168.7.0/24")
+    assert shown[0] == (
         "replaced subnet net2: cidr: 192.168.2.0/24 -> 192.168.7.0/24; gateway_ip: 192.168.2.1 -> 192.168.7.1; "
         "allocation_pools: 192.168.2.247-192.168.2.254 -> 192.168.7.247-192.168.7.254"
     )
-    assert sum(line.startswith("replaced port") for line in said) == 4
-    assert not any(line.startswith("replaced host") for line in said)
-    assert sum(line.startswith("replaced router interface rt2.net2") for line in said) == 1
+    assert sum(line.startswith("replaced port") for line in shown) == 4
+    assert not any(line.startswith("replaced host") for line in shown)
+    assert sum(line.startswith("replaced router interface rt2.net2") for line in shown) == 1
     assert found == {pair: {"interrupted"} if pair[0] == "calculator" else {"kept"} for pair in ALL}
 
 
 def test_a_closed_port_ends_its_flow():
-    said, found = fates("[22, 50000]", "[22]")
-    assert said == ["changed security group calculator: rules: -tcp 50000 from anywhere"]
+    shown, found = fates("[22, 50000]", "[22]")
+    assert shown == ["changed security group calculator: rules: -tcp 50000 from anywhere"]
     assert found == {key: {"kept"} for key in ALL} | {("outside", "calculator"): {"kept", "ended"}}
 
 
@@ -367,11 +367,11 @@ def test_every_flow_of_the_matrix_counts(path: Path):
     for other in (without_rule(whole, 0), without_rule(whole, 1), without_routes(whole)):
         for old, new in ((whole, other), (other, whole)):
             if differences(old, new):
-                assert said(old, new) == expected(old, new)
+                assert reported(old, new) == expected(old, new)
 
 
-def said(old: Plan, new: Plan) -> dict[tuple[str, str, str, int | None], tuple[bool, bool]]:
-    """Return what flows say of each source, address and port worth asking: open before, open after."""
+def reported(old: Plan, new: Plan) -> dict[tuple[str, str, str, int | None], tuple[bool, bool]]:
+    """Return what flows say of each source, address and port worth probing: open before, open after."""
     found: dict[tuple[str, str, str, int | None], tuple[bool, bool]] = {}
     hosts = {host.name: host.addresses for host in old.hosts}
     for flow in change(old, new).flows:
@@ -382,19 +382,19 @@ def said(old: Plan, new: Plan) -> dict[tuple[str, str, str, int | None], tuple[b
                 continue
             versions = {":" in one for one in hosts[source]}
             for one in [address] if address else [one for one in hosts[name] if (":" in one) in versions]:
-                for protocol, port in asked(old, new, name):
+                for protocol, port in worth_probing(old, new, name):
                     if protocol == flow.protocol and (flow.first or 0) <= (port or 0) <= (flow.last or LAST_PORT):
                         found[source, one, protocol, port] = state
     return found
 
 
 def expected(old: Plan, new: Plan) -> dict[tuple[str, str, str, int | None], tuple[bool, bool]]:
-    """Return the same as the two matrices have it, one question after another."""
+    """Return the same as the two matrices have it, one probe after another."""
     before, after = Matrix(old), Matrix(new)
     found = {}
     for source, other in product(old.hosts, old.hosts):
         for address in other.addresses if source is not other else ():
-            for protocol, port in asked(old, new, other.name):
+            for protocol, port in worth_probing(old, new, other.name):
                 key = (source.name, address, protocol, port)
                 state = (before.verdict(*key) == "open", after.verdict(*key) == "open")
                 if any(state):
@@ -402,7 +402,7 @@ def expected(old: Plan, new: Plan) -> dict[tuple[str, str, str, int | None], tup
     return found
 
 
-def asked(old: Plan, new: Plan, name: str) -> set[tuple[str, int | None]]:
+def worth_probing(old: Plan, new: Plan, name: str) -> set[tuple[str, int | None]]:
     return {*Matrix(old).ports(name), *Matrix(new).ports(name)}
 
 

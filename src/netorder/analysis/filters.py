@@ -4,47 +4,73 @@ from __future__ import annotations
 
 from functools import cache
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from netorder.ip import IPV6
+from netorder.ip import IPV4, IPV6
 
 if TYPE_CHECKING:
     from netorder.plan.model import Plan, Port, Rule
 
-__all__ = ["Filters", "may_pass"]
+__all__ = ["LAST_PORT", "Filters", "may_pass"]
+
+LAST_PORT = 65535
+
+
+class _Match(NamedTuple):
+    """What a rule matches: ports ``first`` to ``last``, remote addresses ``low`` to ``high`` as numbers, or any."""
+
+    first: int
+    last: int
+    low: int
+    high: int
+    anywhere: bool
+    rule: Rule
 
 
 class Filters:
-    """The security-group rules of a plan's hosts."""
+    """The security-group rules of a plan's hosts; hosts with the same groups share what is worked out."""
 
     def __init__(self, plan: Plan) -> None:
         groups = {group.name: group.rules for group in plan.security_groups}
-        self._rules: dict[tuple[str, str], list[Rule]] = {}
-        for host in plan.hosts:
-            rules = [rule for name in dict.fromkeys(host.ports[0].security_groups) for rule in groups[name]]
+        self._groups = {host.name: tuple(dict.fromkeys(host.ports[0].security_groups)) for host in plan.hosts}
+        self._rules: dict[tuple[tuple[str, ...], str], list[Rule]] = {}
+        for names in dict.fromkeys(self._groups.values()):
+            rules = [rule for name in names for rule in groups[name]]
             for direction in ("ingress", "egress"):
-                self._rules[host.name, direction] = [rule for rule in rules if rule.direction == direction]
+                self._rules[names, direction] = [rule for rule in rules if rule.direction == direction]
+        self._matches: dict[tuple[tuple[str, ...], str, str, int], list[_Match]] = {}
 
     def rules(self, host: str, direction: str) -> list[Rule]:
         """Return the rules of a host in a direction, ingress or egress."""
-        return self._rules[host, direction]
+        return self._rules[self._groups[host], direction]
 
     def first(self, host: str, direction: str, protocol: str, port: int | None, remote: str | None) -> Rule | None:
         """Return the first rule that allows it; ``remote`` None is an IPv4 address that no rule names."""
-        version = 6 if remote and ":" in remote else 4
-        name = "ipv6-icmp" if protocol == "icmp" and version == IPV6 else protocol
-        number = _number(remote) if remote else None
-        for rule in self._rules[host, direction]:
-            if rule.ethertype != f"IPv{version}" or rule.protocol not in (None, name):
-                continue
-            if port is not None and rule.port_min is not None and not rule.port_min <= port <= (rule.port_max or 0):
-                continue
-            if rule.remote_cidr is None:
-                return rule
-            low, high = _range(rule.remote_cidr)
-            if number is not None and low <= number <= high:
+        number = _number(remote) if remote else -1
+        for first, last, low, high, anywhere, rule in self._matching(
+            host, direction, protocol, IPV6 if remote and ":" in remote else IPV4
+        ):
+            if (anywhere or low <= number <= high) and (port is None or first <= port <= last):
                 return rule
         return None
+
+    def _matching(self, host: str, direction: str, protocol: str, version: int) -> list[_Match]:
+        """Return what rules match of a protocol (icmp is ICMPv6 where the version is 6), in their order."""
+        key = (self._groups[host], direction, protocol, version)
+        if key not in self._matches:
+            name = "ipv6-icmp" if protocol == "icmp" and version == IPV6 else protocol
+            self._matches[key] = [
+                _match(rule)
+                for rule in self.rules(host, direction)
+                if rule.ethertype == f"IPv{version}" and rule.protocol in (None, name)
+            ]
+        return self._matches[key]
+
+
+def _match(rule: Rule) -> _Match:
+    low, high = _range(rule.remote_cidr) if rule.remote_cidr else (0, 0)
+    last = LAST_PORT if rule.port_min is None else rule.port_max or 0
+    return _Match(rule.port_min or 0, last, low, high, rule.remote_cidr is None, rule)
 
 
 def may_pass(port: Port, address: str) -> bool:

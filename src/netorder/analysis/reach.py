@@ -11,7 +11,7 @@ from functools import cached_property
 from ipaddress import collapse_addresses, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
-from netorder.analysis.filters import Filters, may_pass
+from netorder.analysis.filters import LAST_PORT, Filters, may_pass
 from netorder.analysis.outside import Outside
 from netorder.analysis.paths import Hop, Paths
 from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, OUTSIDE, Verdict, flow_text, rule_text
@@ -28,7 +28,6 @@ __all__ = ["LAST_PORT", "OUTSIDE", "UNUSED_PORT", "Hop", "Matrix", "Verdict", "f
 
 UNUSED_PORT = 9  # discard: no service here listens on it and no topology has a reason to open it
 SSH = 22
-LAST_PORT = 65535
 WORLD = "0.0.0.0/0"
 
 

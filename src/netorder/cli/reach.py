@@ -71,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     elif options.port or options.protocol:
         text, is_open = explain.pairs_on(matrix, sources, destinations, protocol, options.port)
     elif options.exit_code:
-        raise UsageError("--exit-code needs one pair, or what to ask of several: add --port N or --protocol icmp")
+        raise UsageError("--exit-code needs a pair, or a port for all of them: add --port N or --protocol icmp")
     else:
         text = explain.pairs(matrix, sources, destinations)
     print(text, end="")
