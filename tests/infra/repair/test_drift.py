@@ -131,7 +131,7 @@ def test_drift_of_each_kind_is_named_and_nothing_is_touched_until_a_run_mends_ju
     assert found["not_looked_into"] == {}
 
     routes, unit, service = (
-        "static_routes : Keep the static routes",
+        "host_network : Configure the network of the host",
         "calculator : Write the unit",
         "calculator : Run the service now and at boot",
     )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Difference = dict[str, str]
 
 DOCUMENTATION = r"""
-module: static_routes
+module: netorder_host_network
 short_description: keep a host's static routes, addresses and forwarding as planned, now and over reboots
 description:
   - Writes the routes where the host's network configuration is (a drop-in of systemd-networkd, a file of netplan, the
@@ -108,7 +108,7 @@ author: netorder
 
 EXAMPLES = r"""
 - name: Reach net2 through rt2
-  static_routes:
+  netorder_host_network:
     routes:
       - {destination: 192.168.2.0/24, next_hop: 192.168.1.20}
 """
@@ -149,21 +149,21 @@ IPV6 = 6
 ETC = Path("/etc")
 PROC = Path("/proc/sys")
 RUN = Path("/run")
-HEADER = "# Written by netorder, role static_routes: changes made here are overwritten.\n"
+HEADER = "# Written by netorder, role host_network: changes made here are overwritten.\n"
 BEFORE_SECONDS = 3
 AFTER_SECONDS = 10
 SETTLE_SECONDS = 10
 
 
-class RoutesError(Exception):
+class HostNetworkError(Exception):
     """Something that the user has to mend; the text says what."""
 
 
 def run(*command: str, check: bool = True) -> str:
-    """Return a command's output. Raise RoutesError with what it said when it fails."""
+    """Return a command's output. Raise HostNetworkError with what it said when it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if check and done.returncode != 0:
-        raise RoutesError(f"{' '.join(command)} failed: {(done.stderr or done.stdout).strip()}")
+        raise HostNetworkError(f"{' '.join(command)} failed: {(done.stderr or done.stdout).strip()}")
     return done.stdout
 
 
@@ -204,7 +204,7 @@ def connected(versions: tuple[int, ...] = (4,)) -> Links:
 
 
 def settings(interfaces: list[dict[str, Any]]) -> Settings:
-    """Find the interfaces by their addresses. Raise RoutesError when one is not there (yet)."""
+    """Find the interfaces by their addresses. Raise HostNetworkError when one is not there (yet)."""
     found: Settings = {}
     links = [link for link in listed("address", "show") if "ifname" in link] if interfaces else []
     for wanted in interfaces:
@@ -215,7 +215,7 @@ def settings(interfaces: list[dict[str, Any]]) -> Settings:
             if ip_address(address["local"]) == ip_address(wanted["address"])
         ]
         if not names:
-            raise RoutesError(
+            raise HostNetworkError(
                 f"no interface has {wanted['address']}: has DHCP given it? `ip address` on the host shows"
             )
         found[names[0][0]] = Interface(names[0][1], wanted)
@@ -252,13 +252,15 @@ def kernel(versions: tuple[int, ...] = (4,)) -> set[Route]:
 
 
 def by_interface(routes: set[Route], links: Links) -> dict[str, list[Route]]:
-    """Sort routes by the interface that their next hop is on. Raise RoutesError when it is on none."""
+    """Sort routes by the interface that their next hop is on. Raise HostNetworkError when it is on none."""
     found: dict[str, list[Route]] = {}
     for destination, next_hop in sorted(routes):
         names = [name for name, (_, nets) in links.items() if any(ip_address(next_hop) in net for net in nets)]
         if not names:
             nets = ", ".join(str(net) for _, nets in links.values() for net in nets)
-            raise RoutesError(f"next hop {next_hop} of {destination} is on no network of this host ({nets or 'none'})")
+            raise HostNetworkError(
+                f"next hop {next_hop} of {destination} is on no network of this host ({nets or 'none'})"
+            )
         found.setdefault(names[0], []).append((destination, next_hop))
     return found
 
@@ -328,7 +330,9 @@ class _Networkd:
         for interface in {**found, **say}:
             file = network_path(links[interface][0])
             if file is None:
-                raise RoutesError(f"systemd-networkd runs and does not manage {interface}: no .network file matches it")
+                raise HostNetworkError(
+                    f"systemd-networkd runs and does not manage {interface}: no .network file matches it"
+                )
             own = "".join(f"\n[Route]\nDestination={to}\nGateway={via}\n" for to, via in found.get(interface, []))
             if interface in say:
                 texts[ETC / "systemd/network" / self.own.format(interface)] = self.whole(file, say[interface]) + own
@@ -464,7 +468,7 @@ def backend(links: Links) -> _Networkd | _Netplan | _NetworkManager:
     for kind in (_Netplan, _Networkd, _NetworkManager):
         if kind.in_use(links):
             return kind()
-    raise RoutesError(
+    raise HostNetworkError(
         "this host's network is configured by none of netplan, systemd-networkd and NetworkManager: "
         "routes would be lost at the next boot. Use an image that has one of them"
     )
@@ -759,7 +763,7 @@ def converge(
         remove_defaults(say)
     left = (kernel(versions) & had) - routes
     if left:
-        raise RoutesError(f"the kernel keeps {', '.join(words(left))}, although deleted: who puts it back?")
+        raise HostNetworkError(f"the kernel keeps {', '.join(words(left))}, although deleted: who puts it back?")
     answers_after = ask_all(asked, AFTER_SECONDS)
     result["probes"] = [
         {
@@ -821,7 +825,7 @@ def main() -> None:
             addresses=module.params["addresses"],
         )
         module.exit_json(**result)
-    except (RoutesError, ValueError) as error:
+    except (HostNetworkError, ValueError) as error:
         module.fail_json(msg=str(error))
 
 

@@ -1,4 +1,4 @@
-"""The module static_routes against a made-up host: its files in a directory, its kernel a set of routes."""
+"""The module netorder_host_network against a made-up host: its files in a directory, its kernel a set of routes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from types import ModuleType
 
-MODULE = Path(__file__).parents[2] / "plugins/modules/static_routes.py"
+MODULE = Path(__file__).parents[2] / "plugins/modules/host_network.py"
 TO_NET2 = ("192.168.2.0/24", "192.168.1.9")
 TO_NET3 = ("192.168.3.0/24", "192.168.1.9")
 
@@ -67,8 +67,8 @@ class _Guest:
 
 
 @pytest.fixture
-def static_routes() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("static_routes", MODULE)
+def host_network() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("host_network", MODULE)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -77,14 +77,14 @@ def static_routes() -> ModuleType:
 
 
 @pytest.fixture
-def guest(tmp_path: Path, static_routes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> _Guest:
+def guest(tmp_path: Path, host_network: ModuleType, monkeypatch: pytest.MonkeyPatch) -> _Guest:
     """Give a host that systemd-networkd configures."""
     it = _Guest(tmp_path)
-    monkeypatch.setattr(static_routes, "ETC", tmp_path / "etc")
-    monkeypatch.setattr(static_routes, "RUN", tmp_path / "run")
-    monkeypatch.setattr(static_routes, "PROC", it.proc)
-    monkeypatch.setattr(static_routes, "run", it.run)
-    monkeypatch.setattr(static_routes.shutil, "which", lambda _: None)
+    monkeypatch.setattr(host_network, "ETC", tmp_path / "etc")
+    monkeypatch.setattr(host_network, "RUN", tmp_path / "run")
+    monkeypatch.setattr(host_network, "PROC", it.proc)
+    monkeypatch.setattr(host_network, "run", it.run)
+    monkeypatch.setattr(host_network.shutil, "which", lambda _: None)
     bus = tmp_path / "run/dbus/system_bus_socket"
     bus.parent.mkdir(parents=True)
     bus.touch()
@@ -98,9 +98,9 @@ def drop_in(guest: _Guest) -> Path:
     return guest.root / "etc/systemd/network/20-wired.network.d/60-netorder.conf"
 
 
-def test_a_new_route_is_in_force_and_written_down(static_routes: ModuleType, guest: _Guest) -> None:
+def test_a_new_route_is_in_force_and_written_down(host_network: ModuleType, guest: _Guest) -> None:
     """The drop-in lies beside the .network file in use, and networkd is told."""
-    result = static_routes.converge({TO_NET2}, [], check_mode=False)
+    result = host_network.converge({TO_NET2}, [], check_mode=False)
     assert (result["changed"], result["added"], result["backend"]) == (
         True,
         ["192.168.2.0/24 via 192.168.1.9"],
@@ -116,76 +116,76 @@ def test_a_new_route_is_in_force_and_written_down(static_routes: ModuleType, gue
     assert guest.edits() == ["ip route replace 192.168.2.0/24 via 192.168.1.9 proto static", "networkctl reload"]
 
 
-def test_without_d_bus_networkd_is_restarted(static_routes: ModuleType, guest: _Guest) -> None:
+def test_without_d_bus_networkd_is_restarted(host_network: ModuleType, guest: _Guest) -> None:
     """Small images have none, and networkctl needs it."""
     (guest.root / "run/dbus/system_bus_socket").unlink()
-    static_routes.converge({TO_NET2}, [], check_mode=False)
+    host_network.converge({TO_NET2}, [], check_mode=False)
     assert guest.edits()[-1] == "systemctl restart systemd-networkd"
 
 
-def test_a_second_run_changes_nothing(static_routes: ModuleType, guest: _Guest) -> None:
+def test_a_second_run_changes_nothing(host_network: ModuleType, guest: _Guest) -> None:
     """Neither files nor kernel are touched, and nobody is asked anything."""
-    static_routes.converge({TO_NET2, TO_NET3}, [], check_mode=False)
+    host_network.converge({TO_NET2, TO_NET3}, [], check_mode=False)
     guest.commands.clear()
     probes = [{"name": "sum", "address": "192.168.2.20", "port": None}]
-    result = static_routes.converge({TO_NET2, TO_NET3}, probes, check_mode=False)
+    result = host_network.converge({TO_NET2, TO_NET3}, probes, check_mode=False)
     assert (result["changed"], result["in_line"], result["probes"], guest.edits()) == (False, True, [], [])
 
 
-def test_a_route_deleted_by_hand_comes_back_and_nothing_else_moves(static_routes: ModuleType, guest: _Guest) -> None:
+def test_a_route_deleted_by_hand_comes_back_and_nothing_else_moves(host_network: ModuleType, guest: _Guest) -> None:
     """The files are right already, so networkd is left in peace."""
-    static_routes.converge({TO_NET2, TO_NET3}, [], check_mode=False)
+    host_network.converge({TO_NET2, TO_NET3}, [], check_mode=False)
     guest.table.remove((*TO_NET2, 0))
     guest.commands.clear()
-    assert static_routes.converge({TO_NET2, TO_NET3}, [], check_mode=False)["changed"]
+    assert host_network.converge({TO_NET2, TO_NET3}, [], check_mode=False)["changed"]
     assert guest.edits() == ["ip route replace 192.168.2.0/24 via 192.168.1.9 proto static"]
 
 
-def test_a_lost_file_is_written_again(static_routes: ModuleType, guest: _Guest) -> None:
+def test_a_lost_file_is_written_again(host_network: ModuleType, guest: _Guest) -> None:
     """A route in force that the next boot would lose is not in line."""
-    static_routes.converge({TO_NET2}, [], check_mode=False)
+    host_network.converge({TO_NET2}, [], check_mode=False)
     drop_in(guest).unlink()
-    assert not static_routes.converge({TO_NET2}, [], check_mode=True)["in_line"]
-    static_routes.converge({TO_NET2}, [], check_mode=False)
+    assert not host_network.converge({TO_NET2}, [], check_mode=True)["in_line"]
+    host_network.converge({TO_NET2}, [], check_mode=False)
     assert drop_in(guest).exists()
 
 
-def test_a_route_that_left_the_plan_goes_and_others_stay(static_routes: ModuleType, guest: _Guest) -> None:
+def test_a_route_that_left_the_plan_goes_and_others_stay(host_network: ModuleType, guest: _Guest) -> None:
     """Of the kernel's table only what was written earlier is removed; the last one takes the file along."""
-    static_routes.converge({TO_NET2, TO_NET3}, [], check_mode=False)
-    result = static_routes.converge({TO_NET3}, [], check_mode=False)
+    host_network.converge({TO_NET2, TO_NET3}, [], check_mode=False)
+    result = host_network.converge({TO_NET3}, [], check_mode=False)
     assert result["removed"] == ["192.168.2.0/24 via 192.168.1.9"]
-    assert static_routes.converge(set(), [], check_mode=False)["changed"]
+    assert host_network.converge(set(), [], check_mode=False)["changed"]
     assert guest.table == {("0.0.0.0/0", "192.168.1.1", 1024), ("10.9.0.0/16", "192.168.1.7", 0)}
     assert not drop_in(guest).exists()
-    assert not static_routes.converge(set(), [], check_mode=False)["changed"]
+    assert not host_network.converge(set(), [], check_mode=False)["changed"]
 
 
-def test_check_mode_tells_and_does_nothing(static_routes: ModuleType, guest: _Guest) -> None:
+def test_check_mode_tells_and_does_nothing(host_network: ModuleType, guest: _Guest) -> None:
     """The diff says what is in force and what is written, before and after."""
-    result = static_routes.converge({TO_NET2}, [], check_mode=True)
+    result = host_network.converge({TO_NET2}, [], check_mode=True)
     assert (result["changed"], guest.edits(), drop_in(guest).exists()) == (True, [], False)
     assert result["diff"]["before"] == ""
     assert result["diff"]["after"] == "192.168.2.0/24 via 192.168.1.9 (in force, kept over reboots)\n"
 
 
-def test_a_route_of_dhcp_is_not_taken_for_ours(static_routes: ModuleType, guest: _Guest) -> None:
+def test_a_route_of_dhcp_is_not_taken_for_ours(host_network: ModuleType, guest: _Guest) -> None:
     """It has a metric, so a lease that changes cannot take the planned route away."""
     guest.table.add((*TO_NET2, 1024))
-    assert static_routes.converge({TO_NET2}, [], check_mode=False)["added"] == ["192.168.2.0/24 via 192.168.1.9"]
+    assert host_network.converge({TO_NET2}, [], check_mode=False)["added"] == ["192.168.2.0/24 via 192.168.1.9"]
     assert {(*TO_NET2, 1024), (*TO_NET2, 0)} < guest.table
 
 
 def test_netplan_gets_a_file_of_its_own(
-    static_routes: ModuleType, guest: _Guest, monkeypatch: pytest.MonkeyPatch
+    host_network: ModuleType, guest: _Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under netplan's name for the interface, readable by root only, and read back as the record."""
-    monkeypatch.setattr(static_routes.shutil, "which", lambda name: f"/usr/sbin/{name}")
+    monkeypatch.setattr(host_network.shutil, "which", lambda name: f"/usr/sbin/{name}")
     (guest.root / "etc/netplan").mkdir(parents=True)
     (guest.root / "etc/netplan/50-cloud-init.yaml").write_text("network: {}\n")
     state = guest.root / "run/systemd/netif/links/2"
     state.write_text("NETWORK_FILE=/run/systemd/network/10-netplan-uplink.network\n")
-    assert static_routes.converge({TO_NET2}, [], check_mode=False)["backend"] == "netplan"
+    assert host_network.converge({TO_NET2}, [], check_mode=False)["backend"] == "netplan"
     file = guest.root / "etc/netplan/90-netorder.yaml"
     assert json.loads(file.read_text().split("\n", 1)[1]) == {
         "network": {
@@ -195,23 +195,23 @@ def test_netplan_gets_a_file_of_its_own(
     }
     assert file.stat().st_mode & 0o777 == 0o600
     assert guest.edits()[1:] == ["netplan generate", "networkctl reload"]
-    assert not static_routes.converge({TO_NET2}, [], check_mode=False)["changed"]
-    static_routes.converge(set(), [], check_mode=False)
+    assert not host_network.converge({TO_NET2}, [], check_mode=False)["changed"]
+    host_network.converge(set(), [], check_mode=False)
     assert (file.exists(), (*TO_NET2, 0) in guest.table) == (False, False)
 
 
-def test_networkmanager_keeps_the_routes_in_the_connection(static_routes: ModuleType, guest: _Guest) -> None:
+def test_networkmanager_keeps_the_routes_in_the_connection(host_network: ModuleType, guest: _Guest) -> None:
     """Only the difference is edited, and the interface stays up."""
     (guest.root / "run/systemd/netif/links/2").unlink()
     guest.active = "NetworkManager"
-    assert static_routes.converge({TO_NET2}, [], check_mode=False)["backend"] == "NetworkManager"
+    assert host_network.converge({TO_NET2}, [], check_mode=False)["backend"] == "NetworkManager"
     assert guest.edits()[-2:] == [
         "nmcli connection modify eth0 connection +ipv4.routes 192.168.2.0/24 192.168.1.9",
         "nmcli device reapply eth0",
     ]
-    assert not static_routes.converge({TO_NET2}, [], check_mode=False)["changed"]
+    assert not host_network.converge({TO_NET2}, [], check_mode=False)["changed"]
     guest.commands.clear()
-    static_routes.converge({TO_NET3}, [], check_mode=False)
+    host_network.converge({TO_NET3}, [], check_mode=False)
     assert guest.edits()[2] == (
         "nmcli connection modify eth0 connection"
         " -ipv4.routes 192.168.2.0/24 192.168.1.9 +ipv4.routes 192.168.3.0/24 192.168.1.9"
@@ -228,23 +228,23 @@ def test_networkmanager_keeps_the_routes_in_the_connection(static_routes: Module
     ],
 )
 def test_a_next_hop_that_is_not_connected_is_refused(
-    static_routes: ModuleType, guest: _Guest, routes: set[tuple[str, str]], message: str
+    host_network: ModuleType, guest: _Guest, routes: set[tuple[str, str]], message: str
 ) -> None:
     """Before anything is written."""
-    with pytest.raises(static_routes.RoutesError, match=message):
-        static_routes.converge(routes, [], check_mode=False)
+    with pytest.raises(host_network.HostNetworkError, match=message):
+        host_network.converge(routes, [], check_mode=False)
     assert guest.edits() == []
 
 
-def test_a_host_without_a_known_network_configuration_is_refused(static_routes: ModuleType, guest: _Guest) -> None:
+def test_a_host_without_a_known_network_configuration_is_refused(host_network: ModuleType, guest: _Guest) -> None:
     """Routes that the next boot loses are not what was asked for."""
     (guest.root / "run/systemd/netif/links/2").unlink()
-    with pytest.raises(static_routes.RoutesError, match="routes would be lost at the next boot"):
-        static_routes.converge({TO_NET2}, [], check_mode=False)
+    with pytest.raises(host_network.HostNetworkError, match="routes would be lost at the next boot"):
+        host_network.converge({TO_NET2}, [], check_mode=False)
 
 
 def test_probes_show_the_difference_that_a_route_makes(
-    static_routes: ModuleType, guest: _Guest, monkeypatch: pytest.MonkeyPatch
+    host_network: ModuleType, guest: _Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Asked once before and once after."""
     monkeypatch.setattr(
@@ -255,7 +255,7 @@ def test_probes_show_the_difference_that_a_route_makes(
         ),
     )
     probes = [{"name": "sum", "address": "192.168.2.20", "port": 22}]
-    assert static_routes.converge({TO_NET2}, probes, check_mode=False)["probes"] == [
+    assert host_network.converge({TO_NET2}, probes, check_mode=False)["probes"] == [
         {
             "name": "sum",
             "address": "192.168.2.20",
@@ -267,43 +267,43 @@ def test_probes_show_the_difference_that_a_route_makes(
     ]
 
 
-def test_an_address_added_by_hand_goes_and_lent_ones_stay(static_routes: ModuleType, guest: _Guest) -> None:
+def test_an_address_added_by_hand_goes_and_lent_ones_stay(host_network: ModuleType, guest: _Guest) -> None:
     """Only on the interface of a planned address; without planned addresses nobody looks."""
     hand = {"local": "192.168.1.77", "prefixlen": 24, "scope": "global"}
     lent = {"local": "fd00::77", "prefixlen": 64, "scope": "global", "dynamic": True}
     guest.foreign = [hand, lent]
-    assert static_routes.converge(set(), [], check_mode=True)["in_line"]
-    result = static_routes.converge(set(), [], check_mode=False, addresses=["192.168.1.5"])
+    assert host_network.converge(set(), [], check_mode=True)["in_line"]
+    result = host_network.converge(set(), [], check_mode=False, addresses=["192.168.1.5"])
     assert result["differences"] == [
         {"what": "address 192.168.1.77/24 on eth0", "expected": "none", "found": "there, by nobody's plan"}
     ]
     assert (guest.edits(), guest.foreign) == (["ip address del 192.168.1.77/24 dev eth0"], [lent])
-    assert static_routes.converge(set(), [], check_mode=False, addresses=["192.168.1.5"])["in_line"]
+    assert host_network.converge(set(), [], check_mode=False, addresses=["192.168.1.5"])["in_line"]
 
 
-def test_a_planned_address_that_is_missing_is_told_and_not_made_up(static_routes: ModuleType, guest: _Guest) -> None:
+def test_a_planned_address_that_is_missing_is_told_and_not_made_up(host_network: ModuleType, guest: _Guest) -> None:
     """It is DHCP's to give: no change is claimed that nobody makes."""
-    result = static_routes.converge(set(), [], check_mode=False, addresses=["192.168.1.5", "192.168.1.6"])
+    result = host_network.converge(set(), [], check_mode=False, addresses=["192.168.1.5", "192.168.1.6"])
     assert (result["changed"], result["in_line"], guest.edits()) == (False, False, [])
     assert result["differences"] == [{"what": "address 192.168.1.6", "expected": "there", "found": "missing: ask DHCP"}]
 
 
-def test_forwarding_switched_by_hand_is_switched_back(static_routes: ModuleType, guest: _Guest) -> None:
+def test_forwarding_switched_by_hand_is_switched_back(host_network: ModuleType, guest: _Guest) -> None:
     """What is in force counts, not what is written down."""
     (guest.proc / "net/ipv4/ip_forward").write_text("1\n")
-    result = static_routes.converge(set(), [], check_mode=True)
+    result = host_network.converge(set(), [], check_mode=True)
     assert result["differences"] == [{"what": "net.ipv4.ip_forward", "expected": "0", "found": "1"}]
-    assert static_routes.converge(set(), [], check_mode=False)["changed"]
+    assert host_network.converge(set(), [], check_mode=False)["changed"]
     assert guest.edits() == ["sysctl -q -w net.ipv4.ip_forward=0"]
-    assert static_routes.converge(set(), [], check_mode=False)["in_line"]
+    assert host_network.converge(set(), [], check_mode=False)["in_line"]
 
 
-def test_each_difference_of_routes_is_told_once(static_routes: ModuleType, guest: _Guest) -> None:
+def test_each_difference_of_routes_is_told_once(host_network: ModuleType, guest: _Guest) -> None:
     """A route taken by another router's, one that only the kernel has, and a file that says more than routes."""
-    static_routes.converge({TO_NET2, TO_NET3}, [], check_mode=False)
+    host_network.converge({TO_NET2, TO_NET3}, [], check_mode=False)
     guest.table.remove((*TO_NET2, 0))
     guest.table.add((TO_NET2[0], "192.168.1.3", 0))
-    found = static_routes.converge({TO_NET2, TO_NET3}, [], check_mode=True)["differences"]
+    found = host_network.converge({TO_NET2, TO_NET3}, [], check_mode=True)["differences"]
     assert found == [
         {
             "what": "route 192.168.2.0/24 via 192.168.1.9",
@@ -312,10 +312,10 @@ def test_each_difference_of_routes_is_told_once(static_routes: ModuleType, guest
         }
     ]
     drop_in(guest).write_text(drop_in(guest).read_text() + "\n[Link]\nMTUBytes=1000\n")
-    found = static_routes.converge({TO_NET2, TO_NET3}, [], check_mode=True)["differences"]
+    found = host_network.converge({TO_NET2, TO_NET3}, [], check_mode=True)["differences"]
     assert [one["what"] for one in found] == ["route 192.168.2.0/24 via 192.168.1.9", f"file {drop_in(guest)}"]
     drop_in(guest).unlink()
-    found = static_routes.converge({TO_NET3}, [], check_mode=True)["differences"]
+    found = host_network.converge({TO_NET3}, [], check_mode=True)["differences"]
     assert [(one["what"], one["found"]) for one in found] == [
         ("route 192.168.3.0/24 via 192.168.1.9", "in force, not kept")
     ]
@@ -403,11 +403,11 @@ BOTH = [
 
 
 @pytest.fixture
-def router(tmp_path: Path, static_routes: ModuleType, guest: _Guest, monkeypatch: pytest.MonkeyPatch) -> _Router:
+def router(tmp_path: Path, host_network: ModuleType, guest: _Guest, monkeypatch: pytest.MonkeyPatch) -> _Router:
     """Give a host with two interfaces that one .network file configures."""
     assert guest.root == tmp_path
     it = _Router(tmp_path)
-    monkeypatch.setattr(static_routes, "run", it.run)
+    monkeypatch.setattr(host_network, "run", it.run)
     shared = tmp_path / "20-wired.network"
     shared.write_text("# for all\n[Match]\nName=eth*\n\n[Network]\nDHCP=ipv4\n")
     for index in (2, 3):
@@ -415,14 +415,14 @@ def router(tmp_path: Path, static_routes: ModuleType, guest: _Guest, monkeypatch
     return it
 
 
-def converge(static_routes: ModuleType) -> dict[str, object]:
+def converge(host_network: ModuleType) -> dict[str, object]:
     routes = {TO_NET2, TO_BACK6}
-    return static_routes.converge(routes, [], check_mode=False, interfaces=BOTH, forwarding=True)
+    return host_network.converge(routes, [], check_mode=False, interfaces=BOTH, forwarding=True)
 
 
-def test_each_of_several_interfaces_has_a_file_of_its_own(static_routes: ModuleType, router: _Router) -> None:
+def test_each_of_several_interfaces_has_a_file_of_its_own(host_network: ModuleType, router: _Router) -> None:
     """Made from the shared one, with its own routes only; the second interface's default route goes."""
-    assert converge(static_routes)["changed"]
+    assert converge(host_network)["changed"]
     directory = router.root / "etc/systemd/network"
     first, second = (directory / f"05-netorder-eth{number}.network" for number in (0, 1))
     common = ["[Network]", "DHCP=ipv4", "", "[Network]", "IPv6AcceptRA=true"]
@@ -438,51 +438,51 @@ def test_each_of_several_interfaces_has_a_file_of_its_own(static_routes: ModuleT
     assert (router.defaults, router.six) == ({"eth0"}, {TO_BACK6})
 
 
-def test_a_forwarding_host_forwards_now_and_after_a_reboot(static_routes: ModuleType, router: _Router) -> None:
+def test_a_forwarding_host_forwards_now_and_after_a_reboot(host_network: ModuleType, router: _Router) -> None:
     """And stops when it shall no longer."""
-    converge(static_routes)
+    converge(host_network)
     file = router.root / "etc/sysctl.d/60-netorder.conf"
     assert "net.ipv4.ip_forward = 1\nnet.ipv6.conf.all.forwarding = 1\n" in file.read_text()
     now = [router.proc / key for key in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")]
     assert [path.read_text() for path in now] == ["1\n", "1\n"]
-    static_routes.converge(set(), [], check_mode=False)
+    host_network.converge(set(), [], check_mode=False)
     assert not file.exists()
     assert [path.read_text() for path in now] == ["0\n", "0\n"]
     assert not list((router.root / "etc/systemd/network").glob("05-netorder-*"))
 
 
-def test_a_second_run_on_several_interfaces_changes_nothing(static_routes: ModuleType, router: _Router) -> None:
+def test_a_second_run_on_several_interfaces_changes_nothing(host_network: ModuleType, router: _Router) -> None:
     """Even when networkd by then uses the files of the first run, and these are made from the shared one again."""
-    converge(static_routes)
+    converge(host_network)
     for index in (2, 3):
         own = router.root / f"etc/systemd/network/05-netorder-eth{index - 2}.network"
         (router.root / f"run/systemd/netif/links/{index}").write_text(f"NETWORK_FILE={own}\n")
     router.commands.clear()
-    result = converge(static_routes)
+    result = converge(host_network)
     assert (result["changed"], result["in_line"], router.edits()) == (False, True, [])
 
 
-def test_a_next_hop_on_a_static_network_of_the_same_run(static_routes: ModuleType, router: _Router) -> None:
+def test_a_next_hop_on_a_static_network_of_the_same_run(host_network: ModuleType, router: _Router) -> None:
     """Nobody announces that network: the host has it by the very address that the run gives it, first."""
     route = ("fd00:8::/64", "fd00:3::9")
-    result = static_routes.converge({route}, [], check_mode=False, interfaces=BOTH, forwarding=False)
+    result = host_network.converge({route}, [], check_mode=False, interfaces=BOTH, forwarding=False)
     assert result["added"] == ["fd00:8::/64 via fd00:3::9"]
     assert route in router.six
-    assert static_routes.converge({route}, [], check_mode=False, interfaces=BOTH, forwarding=False)["in_line"]
+    assert host_network.converge({route}, [], check_mode=False, interfaces=BOTH, forwarding=False)["in_line"]
 
 
-def test_a_planned_default_route_is_not_an_unwanted_one(static_routes: ModuleType, router: _Router) -> None:
+def test_a_planned_default_route_is_not_an_unwanted_one(host_network: ModuleType, router: _Router) -> None:
     """Where several routers advertise themselves, their routes are unwanted and the planned one stays."""
     both = [BOTH[0] | {"unwanted": [6]}, BOTH[1]]
     route = ("::/0", "fd00:1::9")
-    static_routes.converge({route}, [], check_mode=False, interfaces=both, forwarding=False)
+    host_network.converge({route}, [], check_mode=False, interfaces=both, forwarding=False)
     assert route in router.six
-    assert static_routes.converge({route}, [], check_mode=False, interfaces=both, forwarding=False)["in_line"]
+    assert host_network.converge({route}, [], check_mode=False, interfaces=both, forwarding=False)["in_line"]
 
 
-def test_an_interface_that_is_not_there_yet_is_an_error(static_routes: ModuleType, router: _Router) -> None:
-    with pytest.raises(static_routes.RoutesError, match=r"no interface has 192\.168\.7\.1"):
-        static_routes.converge(
+def test_an_interface_that_is_not_there_yet_is_an_error(host_network: ModuleType, router: _Router) -> None:
+    with pytest.raises(host_network.HostNetworkError, match=r"no interface has 192\.168\.7\.1"):
+        host_network.converge(
             set(), [], check_mode=True, interfaces=[{"address": "192.168.7.1", "static": [], "unwanted": []}]
         )
     assert not router.edits()
