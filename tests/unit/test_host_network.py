@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from types import ModuleType
 
-MODULE = Path(__file__).parents[2] / "plugins/modules/host_network.py"
+MODULE = Path(__file__).parents[2] / "plugins/modules/netorder_host_network.py"
 TO_NET2 = ("192.168.2.0/24", "192.168.1.9")
 TO_NET3 = ("192.168.3.0/24", "192.168.1.9")
 
@@ -248,7 +248,7 @@ def test_probes_show_the_difference_that_a_route_makes(
 ) -> None:
     """Asked once before and once after."""
     monkeypatch.setattr(
-        static_routes,
+        host_network,
         "ask",
         lambda _probe, _seconds: (
             (True, "tcp 22 answers") if (*TO_NET2, 0) in guest.table else (False, "tcp 22: no answer")

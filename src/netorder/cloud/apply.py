@@ -529,7 +529,7 @@ def _pairs(prefixes: Sequence[str]) -> list[dict[str, str]]:
 FIRST_BOOT = """\
 #!/bin/sh
 # One default gateway: DHCP names one on every interface, and the interface that is up first would win. The role
-# The role host_network writes this down for later boots; until it comes, this keeps the way to this host open.
+# host_network writes this down for later boots; until it comes, this keeps the way to this host open.
 for try in $(seq 60); do
   left=
   for address in {addresses}; do
