@@ -1,43 +1,49 @@
 #!/usr/bin/python
-"""Static routes of a host: in force now and after a reboot, with what configures the host's network."""
+"""A host's routes, addresses, forwarding: in force now and after a reboot, with what configures the host's network."""
+
+# Sent to the host as it is, with its arguments in the last lines, and read by Python from standard input (Ansible's
+# module style "new" of the kind jsonargs): the standard library alone, nothing newer than Python 3.8 outside annotations.
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
+import sys
+import tempfile
 import threading
 import time
+import traceback
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
-from ansible.module_utils.basic import AnsibleModule
-
-# Runs on the guests: nothing newer than Python 3.8 outside annotations.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from ipaddress import IPv4Network, IPv6Network
     from typing import Any
 
     Route = tuple[str, str]  # destination, next hop
-    Links = dict[str, tuple[int, list[IPv4Network | IPv6Network]]]  # interface -> its index, its connected networks
-    Settings = dict[str, "Interface"]  # interface -> what is to be said of it
-    Texts = dict[Path, str]
-    Difference = dict[str, str]
+    Texts = dict[Path, str]  # files and their texts; of a symbolic link LINK and its target
+    Difference = dict[str, str]  # what, expected, found
 
 DOCUMENTATION = r"""
 module: netorder_host_network
-short_description: keep a host's static routes, addresses and forwarding as planned, now and over reboots
+short_description: configure a host's routes, addresses and forwarding, now and over reboots
 description:
-  - Writes the routes where the host's network configuration is (a drop-in of systemd-networkd, a file of netplan, the
-    connection of NetworkManager) and brings the kernel's table in line without taking the interface down.
-  - What it wrote is also the record of what it manages. Other routes (of DHCP, of other tools, made by hand) are left
-    alone.
-  - Runs on the host and needs Python and ip only.
+  - Writes what an interface needs where the host's network is configured (for systemd-networkd, also below netplan, a
+    file for that interface alone that is the image's own file with a drop-in; for NetworkManager the connection) and
+    brings the kernel in line with it without taking the interface down.
+  - Manages what it made itself and nothing else. Routes, addresses and settings of others (DHCP, keepalived, Docker,
+    made by hand) are left alone, and systemd-networkd is not asked to reload what would drop them.
+  - When the program that configures the network does not accept the change, or an address or a default route does not
+    come back, all files and routes are as before and the module fails.
+  - Runs on the host and needs Python's standard library and ip only.
 options:
   routes:
-    description: All static routes that the host must have. Routes written earlier and no longer listed are removed.
+    description: All static routes that the host must have. Routes made earlier and no longer listed are removed.
     type: list
     elements: dict
     required: true
@@ -52,7 +58,7 @@ options:
         required: true
   interfaces:
     description:
-      - What each interface must be like; empty where the cloud's DHCP says all of it. One is known by its address.
+      - What each interface needs beyond what the cloud's DHCP gives; an interface is identified by its address.
     type: list
     elements: dict
     default: []
@@ -62,32 +68,45 @@ options:
         type: str
         required: true
       static:
-        description: Addresses with their prefix lengths that it gets from nobody else.
+        description: Addresses with their prefix lengths that nobody else gives it.
         type: list
         elements: str
         default: []
       unwanted:
-        description: The IP versions of which a default gateway is offered here that must not be used.
+        description: The IP versions (V(4), V(6)) of which a default gateway is offered here that must not be used.
         type: list
         elements: int
         default: []
   addresses:
     description:
-      - All addresses that the host must have. Others that somebody added to the same interfaces are removed; those that
-        a lease or an advertisement gave (C(dynamic)) are not. An address of DHCP that is missing is told of and not
-        made up.
-      - Empty means that nobody looks.
+      - All addresses that the host must have. One of DHCP that is missing is reported and not made up.
+      - Empty means that they are not checked.
     type: list
     elements: str
     default: []
   forwarding:
-    description: Whether the host passes packets on between its interfaces.
+    description: Whether the host forwards packets between its interfaces.
     type: bool
     default: false
+  manage:
+    description: What is this module's alone, so that what others made of it is removed.
+    type: dict
+    default: {}
+    suboptions:
+      addresses:
+        description:
+          - Remove addresses that are not in O(addresses) from the interfaces that have one of these. Those that a lease
+            or an advertisement gave (C(dynamic)) stay.
+        type: bool
+        default: false
+      forwarding:
+        description: Switch forwarding off where O(forwarding) is false, whoever switched it on.
+        type: bool
+        default: false
   probes:
     description:
-      - What to ask before and after the change.
-      - Asked only when a route is new in the kernel's table, and never in check mode.
+      - What to probe before and after the change.
+      - Probed only when a route is new in the kernel's table, and never in check mode.
     type: list
     elements: dict
     default: []
@@ -115,7 +134,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 backend:
-  description: What configures the host's network; none when there is no route and never was.
+  description: What configures the host's network.
   type: str
   returned: always
 added:
@@ -124,16 +143,16 @@ added:
   elements: str
   returned: always
 removed:
-  description: Routes that were taken away.
+  description: Routes that were removed.
   type: list
   elements: str
   returned: always
 in_line:
-  description: Whether kernel and files already were as wanted.
+  description: Whether kernel and files already matched.
   type: bool
   returned: always
 differences:
-  description: What was not as wanted, each with what, expected and found, in words.
+  description: What did not match, each with what, expected and found, in words.
   type: list
   elements: dict
   returned: always
@@ -144,357 +163,726 @@ probes:
   returned: always
 """
 
-IPV4 = 4
-IPV6 = 6
+IPV4, IPV6 = 4, 6
+ANYWHERE = {IPV4: "0.0.0.0/0", IPV6: "::/0"}
 ETC = Path("/etc")
 PROC = Path("/proc/sys")
 RUN = Path("/run")
+LIB = (Path("/usr/local/lib"), Path("/usr/lib"))
 HEADER = "# Written by netorder, role host_network: changes made here are overwritten.\n"
+LINK = "symbolic link to "
+# whose routes and addresses come and go without us
+LEASED = frozenset({"dhcp", "ra", "kernel", "redirect"})
 BEFORE_SECONDS = 3
 AFTER_SECONDS = 10
-SETTLE_SECONDS = 10
+SETTLE_SECONDS = 20
+PREFIXES = ("05", "00", "!")
+CONFIGURED = ("configured", "unmanaged")
 
 
 class HostNetworkError(Exception):
-    """Something that the user has to mend; the text says what."""
+    """Something that the user has to fix; the text says what."""
 
 
 def run(*command: str, check: bool = True) -> str:
-    """Return a command's output. Raise HostNetworkError with what it said when it fails."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    """Return a command's output. Raise HostNetworkError with what it printed when it fails."""
+    environment = {
+        **os.environ,
+        "LC_ALL": "C.UTF-8",
+        "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/bin:/bin",
+    }
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    except FileNotFoundError:
+        if check:
+            raise HostNetworkError(f"{command[0]} is not installed on this host") from None
+        return ""
     if check and done.returncode != 0:
         raise HostNetworkError(f"{' '.join(command)} failed: {(done.stderr or done.stdout).strip()}")
     return done.stdout
 
 
-class Interface:
-    """What is to be said of one interface. ``mac`` is how the configuration names it."""
-
-    def __init__(self, mac: str, wanted: dict[str, Any]) -> None:
-        self.mac = mac
-        self.static: list[str] = wanted["static"]
-        self.unwanted: list[int] = wanted["unwanted"]
-
-
 def version(address: str) -> int:
     """Return the IP version of an address or prefix."""
-    return 6 if ":" in address else 4
+    return IPV6 if ":" in address else IPV4
 
 
-def listed(*arguments: str) -> list[dict[str, Any]]:
-    """Return what ip lists; older ones list empty objects for interfaces without such an address."""
-    entries: list[dict[str, Any]] = json.loads(run("ip", "-json", *arguments) or "[]")
-    return [entry for entry in entries if entry]
+# What the host is like
 
 
-def connected(versions: tuple[int, ...] = (4,)) -> Links:
-    """Return the interfaces that have addresses of these IP versions, loopback apart."""
-    links: Links = {}
-    for one in versions:
-        for link in listed(f"-{one}", "address", "show"):
-            if link.get("ifname", "lo") != "lo":
-                # DHCPv6 gives an address without its prefix, which is a /64 (RFC 7421)
-                nets = [
-                    ip_interface(f"{a['local']}/{64 if one == IPV6 else a['prefixlen']}").network
-                    for a in link["addr_info"]
-                    if a.get("scope") != "link"
-                ]
-                links.setdefault(link["ifname"], (link["ifindex"], []))[1].extend(nets)
-    return links
+class Link:
+    """A network interface as the kernel has it."""
 
-
-def settings(interfaces: list[dict[str, Any]]) -> Settings:
-    """Find the interfaces by their addresses. Raise HostNetworkError when one is not there (yet)."""
-    found: Settings = {}
-    links = [link for link in listed("address", "show") if "ifname" in link] if interfaces else []
-    for wanted in interfaces:
-        names = [
-            (link["ifname"], link["address"])
-            for link in links
-            for address in link["addr_info"]
-            if ip_address(address["local"]) == ip_address(wanted["address"])
+    def __init__(self, entry: dict[str, Any]) -> None:
+        self.name: str = entry["ifname"]
+        self.index: int = entry["ifindex"]
+        self.mac: str = entry.get("address", "")
+        self.kind: str = entry.get("linkinfo", {}).get("info_kind", "")
+        # without link-local ones
+        self.addresses: list[dict[str, Any]] = [
+            one for one in entry.get("addr_info", []) if one.get("local") and one.get("scope") not in {"link", "host"}
         ]
-        if not names:
-            raise HostNetworkError(
-                f"no interface has {wanted['address']}: has DHCP given it? `ip address` on the host shows"
-            )
-        found[names[0][0]] = Interface(names[0][1], wanted)
+        # DHCPv6 gives an address without its prefix, which is a /64 (RFC 7421)
+        self.networks: list[IPv4Network | IPv6Network] = [
+            ip_interface(f"{one['local']}/{64 if version(one['local']) == IPV6 else one['prefixlen']}").network
+            for one in self.addresses
+        ]
+
+    @property
+    def virtual(self) -> bool:
+        """Whether it is made of others (a VLAN, a bridge), whose MAC it may borrow."""
+        return self.kind not in {"", "veth"}
+
+
+class Snapshot:
+    """The kernel's interfaces, loopback apart, and routes of all tables."""
+
+    def __init__(self, links: Iterable[dict[str, Any]], routes: dict[int, list[dict[str, Any]]]) -> None:
+        # older versions of ip list empty objects for what they filter out
+        self.links = {one["ifname"]: Link(one) for one in links if one.get("ifname", "lo") != "lo"}
+        self.routes = [{**one, "version": key} for key, listed in routes.items() for one in listed if one.get("dst")]
+
+    def gateways(self) -> list[dict[str, Any]]:
+        """Return the main table's routes that have a next hop, ``dst`` as a prefix."""
+        found = []
+        for one in self.routes:
+            if one.get("table", "main") == "main" and "gateway" in one:
+                prefix = ANYWHERE[one["version"]] if one["dst"] == "default" else one["dst"]
+                found.append({**one, "dst": str(ip_network(prefix))})
+        return found
+
+    def in_force(self) -> set[Route]:
+        """Return the static routes, whatever their metric: NetworkManager gives its own one (100 and more)."""
+        return {(one["dst"], one["gateway"]) for one in self.gateways() if one.get("protocol") not in LEASED}
+
+    def defaults(self) -> set[tuple[int, str]]:
+        """Return IP version and interface of each default route."""
+        return {
+            (one["version"], one.get("dev", "")) for one in self.gateways() if one["dst"] == ANYWHERE[one["version"]]
+        }
+
+    def metric(self, interface: str, of: int) -> int | None:
+        """Return the metric that the interface's connected routes of an IP version have, if any."""
+        found = [
+            one["metric"]
+            for one in self.routes
+            if one.get("dev") == interface
+            and one["version"] == of
+            and one.get("protocol") in LEASED
+            and one.get("metric")
+            and one.get("table", "main") == "main"
+            and not one["dst"].startswith("fe80:")
+        ]
+        return min(found, default=None)
+
+
+def listed(*arguments: str, check: bool = True) -> list[dict[str, Any]]:
+    """Return what ip lists."""
+    found: list[dict[str, Any]] = json.loads(run("ip", "-json", *arguments, check=check) or "[]")
     return found
 
 
-def static(say: Settings) -> set[str]:
-    """Return the static addresses, without prefix lengths."""
-    return {str(ip_interface(one).ip) for interface in say.values() for one in interface.static}
-
-
-def static_networks(links: Links, say: Settings) -> dict[str, list[str]]:
-    """Add the networks of static addresses to those of their interfaces; return the addresses not there yet."""
-    absent: dict[str, list[str]] = {}
-    for name, interface in say.items():
-        nets = links.setdefault(name, (0, []))[1]
-        for address in interface.static:
-            if ip_interface(address).network not in nets:
-                nets.append(ip_interface(address).network)
-                absent.setdefault(name, []).append(address)
-    return absent
-
-
-def kernel(versions: tuple[int, ...] = (4,)) -> set[Route]:
-    """Return the static routes in force. In IPv4 they have no metric: DHCP's have one and are not ours."""
-    found: set[Route] = set()
-    for one in versions:
-        for route in listed(f"-{one}", "route", "show", "table", "main"):
-            static = route.get("protocol") == "static" if one == IPV6 else not route.get("metric")
-            if "gateway" in route and static:
-                destination = ("::/0" if one == IPV6 else "0.0.0.0/0") if route["dst"] == "default" else route["dst"]
-                found.add((str(ip_network(destination)), route["gateway"]))
-    return found
-
-
-def by_interface(routes: set[Route], links: Links) -> dict[str, list[Route]]:
-    """Sort routes by the interface that their next hop is on. Raise HostNetworkError when it is on none."""
-    found: dict[str, list[Route]] = {}
-    for destination, next_hop in sorted(routes):
-        names = [name for name, (_, nets) in links.items() if any(ip_address(next_hop) in net for net in nets)]
-        if not names:
-            nets = ", ".join(str(net) for _, nets in links.values() for net in nets)
-            raise HostNetworkError(
-                f"next hop {next_hop} of {destination} is on no network of this host ({nets or 'none'})"
-            )
-        found.setdefault(names[0], []).append((destination, next_hop))
-    return found
-
-
-def network_path(index: int) -> Path | None:
-    """Return the .network file that systemd-networkd uses for an interface."""
-    state = RUN / f"systemd/netif/links/{index}"
-    lines = state.read_text().splitlines() if state.exists() else []
-    return next((Path(line[13:]) for line in lines if line.startswith("NETWORK_FILE=")), None)
-
-
-def network_file(index: int) -> str | None:
-    """Return its name."""
-    path = network_path(index)
-    return path.name if path else None
-
-
-def reload_networkd() -> None:
-    """Make networkd read its files: it would bring back what it knows at the next loss of carrier."""
-    if (RUN / "dbus/system_bus_socket").exists():
-        run("networkctl", "reload")
-    else:
-        # an image without D-Bus; addresses and routes stay while networkd is away
-        run("systemctl", "restart", "systemd-networkd")
-
-
-def sections(text: str, *left_out: str) -> str:
-    """Return the sections of a .network file but for those ``left_out``, without comments."""
-    kept: list[str] = []
-    keep = False
-    for line in text.splitlines():
-        if line.startswith("["):
-            keep = line.strip() not in left_out
-        if keep and line.strip() and not line.startswith(("#", ";")):
-            kept.append(line)
-    return "".join(f"{line}\n" for line in kept)
-
-
-class _Networkd:
-    """systemd-networkd: a drop-in beside the .network file that the interface uses.
-
-    Where there are several interfaces they may all use one such file, so each gets one of its own, made from that and
-    matched by its MAC. What is written is the record.
-    """
-
-    name = "systemd-networkd"
-    drop_in = "60-netorder.conf"
-    own = "05-netorder-{}.network"
-    origin = "# Made from "
-
-    @staticmethod
-    def in_use(links: Links) -> bool:
-        return any(network_file(index) for index, _ in links.values())
-
-    def current(self) -> Texts:
-        directory = ETC / "systemd/network"
-        files = [*directory.glob(f"*.network.d/{self.drop_in}"), *directory.glob(self.own.format("*"))]
-        return {path: path.read_text() for path in files}
-
-    def parse(self, text: str) -> set[Route]:
-        values = [line.split("=", 1)[1] for line in text.splitlines() if line.startswith(("Destination=", "Gateway="))]
-        return {(values[i], values[i + 1]) for i in range(0, len(values), 2)}
-
-    def wanted(self, routes: set[Route], links: Links, say: Settings) -> Texts:
-        texts: Texts = {}
-        found = by_interface(routes, links)
-        for interface in {**found, **say}:
-            file = network_path(links[interface][0])
-            if file is None:
-                raise HostNetworkError(
-                    f"systemd-networkd runs and does not manage {interface}: no .network file matches it"
-                )
-            own = "".join(f"\n[Route]\nDestination={to}\nGateway={via}\n" for to, via in found.get(interface, []))
-            if interface in say:
-                texts[ETC / "systemd/network" / self.own.format(interface)] = self.whole(file, say[interface]) + own
-            else:
-                texts[ETC / f"systemd/network/{file.name}.d" / self.drop_in] = HEADER + own
-        return texts
-
-    def whole(self, file: Path, interface: Interface) -> str:
-        """Return an interface's own file, as far as its routes."""
-        text = file.read_text()
-        if text.startswith(HEADER + self.origin):  # ours, from an earlier run
-            file = Path(text[len(HEADER + self.origin) :].split("\n", 1)[0])
-            text = file.read_text()
-        lines = [f"{HEADER}{self.origin}{file}\n[Match]\nMACAddress={interface.mac}\n\n{sections(text, '[Match]')}"]
-        # advertisements count on a host that forwards, too (RFC 4861, section 6.2.7, is about routers that advertise)
-        lines.append("\n[Network]\nIPv6AcceptRA=true\n" + "".join(f"Address={one}\n" for one in interface.static))
-        if IPV4 in interface.unwanted:
-            lines.append("\n[DHCPv4]\nUseRoutes=false\nUseGateway=false\n")
-        if IPV6 in interface.unwanted:
-            lines.append("\n[IPv6AcceptRA]\nUseGateway=false\n")
-        return "".join(lines)
-
-    def apply(self, before: Texts, after: Texts) -> None:
-        replace(before, after)
-        reload_networkd()
-
-
-class _Netplan:
-    """netplan: one file, which netplan merges with the definition of each interface. The file is the record."""
-
-    name = "netplan"
-    file = "netplan/90-netorder.yaml"
-
-    @staticmethod
-    def in_use(links: Links) -> bool:  # noqa: ARG004 - netplan is known by its files
-        return shutil.which("netplan") is not None and any((ETC / "netplan").glob("*.yaml"))
-
-    def current(self) -> Texts:
-        path = ETC / self.file
-        return {path: path.read_text()} if path.exists() else {}
-
-    def parse(self, text: str) -> set[Route]:
-        ethernets = json.loads(text.split("\n", 1)[1])["network"]["ethernets"]
-        return {(route["to"], route["via"]) for own in ethernets.values() for route in own.get("routes", [])}
-
-    def wanted(self, routes: set[Route], links: Links, say: Settings) -> Texts:
-        if not routes and not say:
-            return {}
-        ethernets: dict[str, dict[str, Any]] = {}
-        for name, own in by_interface(routes, links).items():
-            ethernets[self.definition(name, links[name][0])] = {"routes": [{"to": to, "via": via} for to, via in own]}
-        for name, interface in say.items():
-            its = ethernets.setdefault(self.definition(name, links[name][0]), {})
-            if interface.static:
-                its["addresses"] = interface.static
-            if IPV4 in interface.unwanted:
-                its["dhcp4-overrides"] = {"use-routes": False}
-            if IPV6 in interface.unwanted:
-                its["dhcp6-overrides"] = {"use-routes": False}
-        # JSON is YAML, and the standard library has no other
-        text = json.dumps({"network": {"version": 2, "ethernets": ethernets}}, indent=2, sort_keys=True)
-        return {ETC / self.file: f"{HEADER}{text}\n"}
-
-    def definition(self, interface: str, index: int) -> str:
-        """Return netplan's name for an interface, which is in the name of what it generated for networkd."""
-        generated = network_file(index) or ""
-        if generated.startswith("10-netplan-"):
-            return generated[len("10-netplan-") : -len(".network")]
-        return interface
-
-    def apply(self, before: Texts, after: Texts) -> None:
-        replace(before, after)
-        run("netplan", "generate")
-        if run("systemctl", "is-active", "systemd-networkd", check=False).strip() == "active":
-            reload_networkd()
-        else:
-            run("nmcli", "connection", "reload")
-
-
-class _NetworkManager:
-    """NetworkManager: routes of the active connections. A file of our own remembers which of them are ours."""
-
-    name = "NetworkManager"
-    file = "NetworkManager/netorder-routes.json"
-
-    @staticmethod
-    def in_use(links: Links) -> bool:  # noqa: ARG004 - it is asked itself
-        return run("systemctl", "is-active", "NetworkManager", check=False).strip() == "active"
-
-    def current(self) -> Texts:
-        path = ETC / self.file
-        return {path: path.read_text()} if path.exists() else {}
-
-    def parse(self, text: str) -> set[Route]:
-        record = json.loads(text)
-        return {(to, via) for name, own in record.items() if " " not in name for to, via in own}
-
-    def wanted(self, routes: set[Route], links: Links, say: Settings) -> Texts:
-        if not routes and not say:
-            return {}
-        record: dict[str, Any] = {name: list(own) for name, own in by_interface(routes, links).items()}
-        record |= {f"{name} never-default": interface.unwanted for name, interface in say.items() if interface.unwanted}
-        record |= {f"{name} addresses": interface.static for name, interface in say.items() if interface.static}
-        return {ETC / self.file: json.dumps(record, indent=2, sort_keys=True) + "\n"}
-
-    def apply(self, before: Texts, after: Texts) -> None:
-        path = ETC / self.file
-        had = json.loads(before.get(path, "{}"))
-        wanted = json.loads(after.get(path, "{}"))
-        for interface in sorted({name.split()[0] for name in (*had, *wanted)}):
-            old = {tuple(route) for route in had.get(interface, [])}
-            new = {tuple(route) for route in wanted.get(interface, [])}
-            edits: list[str] = []
-            for sign, routes in (("-", old - new), ("+", new - old)):
-                for destination, next_hop in sorted(routes):
-                    edits += [f"{sign}ipv{version(destination)}.routes", f"{destination} {next_hop}"]
-            never = [set(one.get(f"{interface} never-default", [])) for one in (had, wanted)]
-            for one in sorted(never[0] ^ never[1]):
-                edits += [f"ipv{one}.never-default", "yes" if one in never[1] else "no"]
-            static = [set(one.get(f"{interface} addresses", [])) for one in (had, wanted)]
-            for sign, addresses in (("-", static[0] - static[1]), ("+", static[1] - static[0])):
-                for address in sorted(addresses):
-                    edits += [f"{sign}ipv6.addresses", address]
-            if edits:
-                connection = run("nmcli", "-g", "GENERAL.CONNECTION", "device", "show", interface).strip()
-                run("nmcli", "connection", "modify", connection, *edits)
-                run("nmcli", "device", "reapply", interface)  # leaves the interface up
-        replace(before, after)
-
-
-def backend(links: Links) -> _Networkd | _Netplan | _NetworkManager:
-    """Return what configures this host's network. netplan first: it drives one of the others."""
-    for kind in (_Netplan, _Networkd, _NetworkManager):
-        if kind.in_use(links):
-            return kind()
-    raise HostNetworkError(
-        "this host's network is configured by none of netplan, systemd-networkd and NetworkManager: "
-        "routes would be lost at the next boot. Use an image that has one of them"
+def observe() -> Snapshot:
+    """Return the kernel's state; a kernel without IPv6 has no such routes."""
+    return Snapshot(
+        listed("-details", "address", "show"),
+        {
+            IPV4: listed("-4", "route", "show", "table", "all"),
+            IPV6: listed("-6", "route", "show", "table", "all", check=False),
+        },
     )
 
 
+# What it must be like
+
+
+class Need:
+    """What one interface needs, of routes, static addresses, and gateways that it must not use."""
+
+    def __init__(self, routes: list[Route], declared: dict[str, Any] | None) -> None:
+        self.routes = sorted(routes)
+        self.declared = declared is not None
+        self.static: list[str] = (declared or {}).get("static") or []
+        self.unwanted: list[int] = (declared or {}).get("unwanted") or []
+
+
+def declared_interfaces(interfaces: list[dict[str, Any]], links: dict[str, Link]) -> dict[str, dict[str, Any]]:
+    """Find the interfaces by their addresses. Raise HostNetworkError when one is not there (yet)."""
+    found: dict[str, dict[str, Any]] = {}
+    for one in interfaces:
+        name = next(
+            (
+                link.name
+                for link in links.values()
+                if ip_address(one["address"]) in {ip_address(address["local"]) for address in link.addresses}
+            ),
+            None,
+        )
+        if name is None:
+            raise HostNetworkError(
+                f"no interface has {one['address']}: has DHCP given it? `ip address` on the host shows"
+            )
+        found[name] = one
+    return found
+
+
+def needs(routes: set[Route], interfaces: list[dict[str, Any]], links: dict[str, Link]) -> dict[str, Need]:
+    """Sort what is needed by interface. Raise HostNetworkError when a next hop is on no network of the host."""
+    declared = declared_interfaces(interfaces, links)
+    networks = {name: list(link.networks) for name, link in links.items()}
+    for name, one in declared.items():
+        networks[name] += [ip_interface(address).network for address in one.get("static") or []]
+    own: dict[str, list[Route]] = {}
+    for destination, next_hop in sorted(routes):
+        at = [name for name, nets in networks.items() if any(ip_address(next_hop) in net for net in nets)]
+        if not at:
+            nets = ", ".join(str(net) for of_one in networks.values() for net in of_one)
+            raise HostNetworkError(
+                f"next hop {next_hop} of {destination} is on no network of this host ({nets or 'none'})"
+            )
+        own.setdefault(at[0], []).append((destination, next_hop))
+    return {name: Need(own.get(name, []), declared.get(name)) for name in sorted({*own, *declared})}
+
+
+# Files
+
+
+def current(paths: Iterable[Path]) -> Texts:
+    """Return the texts of the files that exist."""
+    return {
+        path: LINK + os.readlink(path) if path.is_symlink() else path.read_text()
+        for path in paths
+        if path.is_symlink() or path.is_file()
+    }
+
+
 def replace(before: Texts, after: Texts) -> None:
-    """Bring files from one state to another, each in one step."""
-    for path in set(before) - set(after):
-        path.unlink()
+    """Bring files from one state to another, each in one step, on disk before anything relies on it."""
     for path, text in after.items():
         if before.get(path) == text:
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(path.name + ".new")
-        new.write_text(text)
-        # netplan complains of files that others can read, networkd cannot read those that they cannot
-        new.chmod(0o600 if path.suffix == ".yaml" else 0o644)
+        new = path.with_name(f".{path.name}.new")
+        if new.is_symlink() or new.exists():
+            new.unlink()
+        if text.startswith(LINK):
+            new.symlink_to(text[len(LINK) :])
+        else:
+            with new.open("w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            # networkd cannot read what others cannot, netplan complains of what they can
+            new.chmod(0o600 if path.suffix == ".yaml" else 0o644)
         new.replace(path)
+    for path in set(before) - set(after):
+        path.unlink()
+        if path.parent.suffix == ".d" and not any(path.parent.iterdir()):
+            path.parent.rmdir()
 
 
-def ask(probe: dict[str, Any], seconds: int) -> tuple[bool, str]:
-    """Ask one address; return whether a packet came back, and how in words."""
+def ini(text: str) -> list[tuple[str, str, str]]:
+    """Return section, key and value of each line of a .network file; the section has its number before it."""
+    found, section, number = [], "", 0
+    for line in text.splitlines():
+        stripped = line.strip()
+        if stripped.startswith("["):
+            number += 1
+            section = f"{number} {stripped.strip('[]')}"
+        elif "=" in stripped and not stripped.startswith(("#", ";")):
+            key, _, value = stripped.partition("=")
+            found.append((section, key.strip(), value.strip()))
+    return found
+
+
+def ini_routes(text: str) -> set[Route]:
+    """Return the routes that a .network file has."""
+    found: dict[str, dict[str, str]] = {}
+    for section, key, value in ini(text):
+        if section.endswith(" Route"):
+            found.setdefault(section, {})[key] = value
+    return {
+        (one.get("Destination", ANYWHERE[version(one["Gateway"])]), one["Gateway"])
+        for one in found.values()
+        if one.get("Gateway", "").strip("_")[:1].isalnum() and not one["Gateway"].startswith("_")
+    }
+
+
+def ini_addresses(text: str) -> set[str]:
+    """Return the addresses that a .network file has, with prefix lengths."""
+    return {
+        value
+        for section, key, value in ini(text)
+        if key == "Address" and section.split(" ")[-1] in {"Network", "Address"}
+    }
+
+
+# What configures the network
+
+
+class Undo:
+    """How to go back: what was done, with its opposite, which ``back`` does in reverse order."""
+
+    def __init__(self) -> None:
+        self.steps: list[Callable[[], object]] = []
+
+    def add(self, step: Callable[[], object]) -> None:
+        """Remember a step."""
+        self.steps.append(step)
+
+    def command(self, *command: str) -> None:
+        """Remember a command."""
+        self.add(lambda: run(*command, check=False))
+
+    def back(self) -> None:
+        """Go back, as far as it goes."""
+        while self.steps:
+            try:
+                self.steps.pop()()
+            except (HostNetworkError, OSError):
+                continue
+
+
+class _Networkd:
+    """systemd-networkd, also below netplan, which writes networkd's files at each boot.
+
+    The .network file that an interface uses may be other interfaces', too, so each gets one of its own: a symbolic link
+    to that file, sorted before it, with that file's drop-ins (links again) and one of ours, which narrows the match to
+    the interface. What the image says thus stays, even if it changes; a link to nothing is ignored. Ours is the record.
+    """
+
+    name = "systemd-networkd"
+    ours = "zz-netorder.conf"
+    origin = "# Made from "
+
+    def __init__(self, host: Snapshot) -> None:
+        self.host = host
+        self.warnings: list[str] = []
+
+    @staticmethod
+    def in_use(host: Snapshot) -> bool:
+        return any(network_file(link.index) for link in host.links.values())
+
+    def paths(self) -> list[Path]:
+        """Return the files of ours, of earlier versions too."""
+        directory = ETC / "systemd/network"
+        return [
+            *(path for one in PREFIXES for path in directory.glob(f"{one}-netorder-*.network")),
+            *(path for one in PREFIXES for path in directory.glob(f"{one}-netorder-*.network.d/*.conf")),
+            *directory.glob("*.network.d/60-netorder.conf"),
+            *(ETC / "netplan").glob("90-netorder.yaml"),
+        ]
+
+    def current(self) -> Texts:
+        return current(self.paths())
+
+    def kept(self, texts: Texts) -> tuple[set[Route], set[str]]:
+        """Return the routes and static addresses that files of ours keep."""
+        own = [
+            text
+            for path, text in texts.items()
+            if path.suffix in {".conf", ".network"} and text.startswith("# Written by netorder")
+        ]
+        routes = {one for text in own for one in ini_routes(text)}
+        for path, text in texts.items():
+            if path.suffix == ".yaml":
+                ethernets = json.loads(text.split("\n", 1)[1])["network"].get("ethernets", {})
+                routes |= {(one["to"], one["via"]) for its in ethernets.values() for one in its.get("routes", [])}
+        return routes, {one for text in own for one in ini_addresses(text)}
+
+    def wanted(self, need: dict[str, Need]) -> Texts:
+        texts: Texts = {}
+        directory = ETC / "systemd/network"
+        for name, its in need.items():
+            base = self.base(name)
+            own = directory / f"{prefix_before(base.name)}-netorder-{name}.network"
+            texts[own] = f"{LINK}{base}"
+            drop_ins = drop_ins_of(base.name)
+            for drop_in in drop_ins:
+                texts[own.with_name(f"{own.name}.d") / drop_in.name] = f"{LINK}{drop_in}"
+            original = "".join(path.read_text() + "\n" for path in (base, *drop_ins))
+            texts[own.with_name(f"{own.name}.d") / self.ours] = networkd_text(self.host.links[name], its, original)
+        return texts
+
+    def base(self, interface: str) -> Path:
+        """Return the image's file for an interface."""
+        path = network_file(self.host.links[interface].index)
+        if path is None:
+            raise HostNetworkError(
+                f"systemd-networkd runs and does not manage {interface}: no .network file matches it"
+            )
+        if "netorder-" not in path.name:
+            return path
+        if path.is_symlink():
+            return Path(os.readlink(path))
+        # of an earlier version
+        made = [line[len(self.origin) :] for line in path.read_text().splitlines() if line.startswith(self.origin)]
+        if not made:
+            raise HostNetworkError(f"{path} is not as netorder writes it: remove it and restart systemd-networkd")
+        return Path(made[0])
+
+    def differences(self) -> list[Difference]:
+        """Return what the programs themselves say against the configuration."""
+        found = [
+            differs(f"systemd-networkd's state of {link.name}", "configured", "failed")
+            for link in self.host.links.values()
+            if link_state(link.index).get("ADMIN_STATE") == "failed"
+        ]
+        refusal = netplan_refusal()
+        return found + (
+            [differs("netplan's configuration", "accepted by netplan", f"refused: {refusal}")] if refusal else []
+        )
+
+    def apply(self, before: Texts, after: Texts, need: dict[str, Need], undo: Undo) -> None:
+        """Write the files; have networkd read them unless that would drop what others made."""
+        undo.add(lambda: replace(self.current(), before))
+        replace(before, after)
+        if any(path.suffix == ".yaml" for path in before):
+            run("netplan", "generate")
+        bus = (RUN / "dbus/system_bus_socket").exists()
+        links = [link for link in self.host.links.values() if link.name in need or not bus]
+        kept = (self.kept(before), self.kept(after))
+        others = [
+            one
+            for link in links
+            if (path := network_file(link.index))
+            for one in others_of(self.host, link, effective(path), kept[0][0] | kept[1][0], kept[0][1] | kept[1][1])
+        ]
+        if others:
+            self.warnings.append(
+                "systemd-networkd reads the new files at its next start: asked to now, it would drop what others made "
+                f"here ({', '.join(others)})"
+            )
+            return
+        undo.add(self.reload)
+        self.reload()
+
+    def reload(self) -> None:
+        """Have networkd read its files: it would bring back what it knows at the next loss of carrier."""
+        if (RUN / "dbus/system_bus_socket").exists():
+            run("networkctl", "reload")
+        else:
+            # an image without D-Bus; addresses and routes stay while networkd is away
+            run("systemctl", "restart", "systemd-networkd")
+
+    def problem(self, need: dict[str, Need]) -> str | None:
+        """Return why networkd has not taken the files (yet)."""
+        for name in need:
+            state = link_state(self.host.links[name].index).get("ADMIN_STATE", "unknown")
+            if state not in {*CONFIGURED, "configuring"}:
+                return f"systemd-networkd's state of {name} is {state}"
+        return None
+
+    def metric(self, interface: str, of: int) -> int | None:  # noqa: ARG002 - as the other's
+        """Return the metric of a route: networkd's own have the kernel's."""
+        return None
+
+
+def prefix_before(name: str) -> str:
+    """Return what a file's name begins with to be sorted before ``name``, and as little before as possible."""
+    for prefix in PREFIXES:
+        if f"{prefix}-netorder" < name:
+            return prefix
+    raise HostNetworkError(f"no file can be sorted before {name}: rename it")
+
+
+def link_state(index: int) -> dict[str, str]:
+    """Return what systemd-networkd publishes about an interface."""
+    path = RUN / f"systemd/netif/links/{index}"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return dict(line.partition("=")[::2] for line in lines if "=" in line)
+
+
+def network_file(index: int) -> Path | None:
+    """Return the .network file that systemd-networkd uses for an interface."""
+    name = link_state(index).get("NETWORK_FILE")
+    return Path(name) if name else None
+
+
+def drop_ins_of(name: str) -> list[Path]:
+    """Return the drop-ins of a .network file as networkd takes them: by name, those in /etc before those in /usr/lib."""
+    found: dict[str, Path] = {}
+    for top in (ETC, RUN, *LIB):
+        for path in (top / f"systemd/network/{name}.d").glob("*.conf"):
+            if path.name != "60-netorder.conf":  # of an earlier version
+                found.setdefault(path.name, path)
+    return [found[one] for one in sorted(found)]
+
+
+def effective(path: Path) -> str:
+    """Return the text of a .network file with its drop-ins."""
+    return "".join(one.read_text() + "\n" for one in (path, *drop_ins_of(path.name)) if one.exists())
+
+
+def networkd_text(link: Link, need: Need, original: str) -> str:
+    """Return the drop-in that is an interface's own; ``original`` is what its file and other drop-ins say."""
+    # by name, as others borrow the MAC; by MAC too, as names of devices may change places at a boot
+    mac = "" if link.virtual else f"MACAddress=\nMACAddress={link.mac}\n"
+    lines = [f"{HEADER}[Match]\nName=\nName={link.name}\n{mac}"]
+    network = [f"Address={one}\n" for one in need.static]
+    if need.declared and not any(key == "IPv6AcceptRA" for _, key, _ in ini(original)):
+        # advertisements count on a host that forwards, too (RFC 4861, section 6.2.7, is about routers that advertise)
+        network.insert(0, "IPv6AcceptRA=true\n")
+    if network:
+        lines.append("\n[Network]\n" + "".join(network))
+    if IPV4 in need.unwanted:
+        lines.append("\n[DHCPv4]\nUseRoutes=false\nUseGateway=false\n")
+    if IPV6 in need.unwanted:
+        lines.append("\n[IPv6AcceptRA]\nUseGateway=false\n")
+    lines += [f"\n[Route]\nDestination={to}\nGateway={via}\n" for to, via in need.routes]
+    return "".join(lines)
+
+
+def others_of(host: Snapshot, link: Link, text: str, routes: set[Route], static: set[str]) -> list[str]:
+    """Return what others made on an interface, in words: not of a lease, not in networkd's file, not ours."""
+    addresses = {ip_interface(one).ip for one in {*ini_addresses(text), *static}}
+    known = routes | ini_routes(text)
+    found = [
+        f"address {one['local']}/{one['prefixlen']} on {link.name}"
+        for one in link.addresses
+        if not one.get("dynamic") and ip_address(one["local"]) not in addresses
+    ]
+    for one in host.routes:
+        if one.get("dev") != link.name or one.get("protocol") in LEASED or one.get("type", "unicast") != "unicast":
+            continue
+        prefix = ANYWHERE[one["version"]] if one["dst"] == "default" else str(ip_network(one["dst"]))
+        if (prefix, one.get("gateway", "")) not in known:
+            via = f" via {one['gateway']}" if "gateway" in one else ""
+            found.append(f"route {one['dst']}{via} on {link.name}")
+    return found
+
+
+def netplan_refusal() -> str | None:
+    """Return why netplan refuses the host's configuration, which is then without network at the next boot."""
+    generator = next(
+        (
+            path
+            for path in (
+                LIB[-1] / "libexec/netplan/generate",
+                Path("/usr/libexec/netplan/generate"),
+                LIB[-1] / "netplan/generate",
+            )
+            if path.exists()
+        ),
+        None,
+    )
+    if generator is None or not any((ETC / "netplan").glob("*.yaml")):
+        return None
+    with tempfile.TemporaryDirectory(prefix="netorder-") as root:
+        for top in (LIB[-1], ETC, RUN):
+            for path in (top / "netplan").glob("*.yaml"):
+                copy = Path(root, *(top / "netplan").parts[-2 if top != LIB[-1] else -3 :], path.name)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, copy)
+                copy.chmod(0o600)
+        done = subprocess.run([str(generator), "--root-dir", root], capture_output=True, text=True, check=False)
+    return " ".join(done.stderr.replace(root, "").split()) or "no reason given" if done.returncode else None
+
+
+class _NetworkManager:
+    """NetworkManager: the active connections. A file of our own remembers what of them is ours."""
+
+    name = "NetworkManager"
+    record = "NetworkManager/netorder-routes.json"
+    fields = (
+        "ipv4.routes",
+        "ipv6.routes",
+        "ipv4.never-default",
+        "ipv6.never-default",
+        "ipv4.addresses",
+        "ipv6.addresses",
+    )
+
+    def __init__(self, host: Snapshot) -> None:
+        self.host = host
+        self.warnings: list[str] = []
+        self.profiles: dict[str, tuple[str, dict[str, list[str]]]] = {}
+
+    @staticmethod
+    def in_use(host: Snapshot) -> bool:  # noqa: ARG004 - NetworkManager is known by its service
+        return run("systemctl", "is-active", "NetworkManager", check=False).strip() == "active"
+
+    def profile(self, interface: str) -> tuple[str, dict[str, list[str]]]:
+        """Return the connection of an interface, by UUID, and what it has in our fields."""
+        if interface not in self.profiles:
+            uuid = run("nmcli", "-g", "GENERAL.CON-UUID", "device", "show", interface).strip()
+            if not uuid:
+                raise HostNetworkError(f"NetworkManager has no active connection on {interface}")
+            said = run("nmcli", "-e", "no", "-g", ",".join(self.fields), "connection", "show", uuid).split("\n")
+            values = {
+                field: [" ".join(part.split()) for part in value.split(",") if part.strip()]
+                for field, value in zip(self.fields, said)  # noqa: B905 - strict is newer than Python 3.8
+            }
+            self.profiles[interface] = (uuid, values)
+        return self.profiles[interface]
+
+    def has(self, interface: str) -> dict[str, Any]:
+        """Return what the interface's connection has, as the record says it."""
+        if interface not in self.host.links:
+            return {"routes": set(), "addresses": set(), "never": set()}
+        _, values = self.profile(interface)
+        routes = [one.split() for of in (IPV4, IPV6) for one in values[f"ipv{of}.routes"]]
+        return {
+            "routes": {(str(ip_network(one[0])), one[1]) for one in routes if len(one) > 1 and "=" not in one[1]},
+            "addresses": {one for of in (IPV4, IPV6) for one in values[f"ipv{of}.addresses"]},
+            "never": {of for of in (IPV4, IPV6) if values[f"ipv{of}.never-default"] == ["yes"]},
+        }
+
+    def current(self) -> Texts:
+        """Return the record, without what has gone from the connections since."""
+        had = recorded(current([ETC / self.record]).get(ETC / self.record, "{}"))
+        for name, its in had.items():
+            has = self.has(name)
+            for key in its:
+                its[key] &= has[key]
+        return {ETC / self.record: record_text(had)} if had else {}
+
+    def kept(self, texts: Texts) -> tuple[set[Route], set[str]]:
+        """Return the routes and static addresses that the connections keep for us."""
+        had = recorded(texts.get(ETC / self.record, "{}"))
+        return (
+            {one for its in had.values() for one in its["routes"]},
+            {one for its in had.values() for one in its["addresses"]},
+        )
+
+    def wanted(self, need: dict[str, Need]) -> Texts:
+        had = recorded(current([ETC / self.record]).get(ETC / self.record, "{}"))
+        record: dict[str, dict[str, set[Any]]] = {}
+        for name, its in need.items():
+            users = set(self.has(name)["never"]) - (had[name]["never"] if name in had else set())
+            record[name] = {
+                "routes": set(its.routes),
+                "addresses": set(its.static),
+                "never": set(its.unwanted) - users,
+            }
+        record = {name: its for name, its in record.items() if any(its.values())}
+        return {ETC / self.record: record_text(record)} if record else {}
+
+    def differences(self) -> list[Difference]:
+        """Return what the program itself says against the configuration: NetworkManager takes nothing that is wrong."""
+        return []
+
+    def apply(self, before: Texts, after: Texts, need: dict[str, Need], undo: Undo) -> None:  # noqa: ARG002
+        """Edit the connections; NetworkManager checks each edit and refuses what it cannot do."""
+        path = ETC / self.record
+        on_disk = current([path])
+        had, want = recorded(on_disk.get(path, "{}")), recorded(after.get(path, "{}"))
+        nothing: dict[str, set[Any]] = {"routes": set(), "addresses": set(), "never": set()}
+        for name in sorted({*had, *want} & set(self.host.links)):
+            edits, opposite, quiet = nm_edits(had.get(name, nothing), want.get(name, nothing), self.has(name))
+            if not edits:
+                continue
+            uuid = self.own_profile(name, undo)
+            if not quiet:
+                # leaves the interface up
+                undo.command("nmcli", "device", "reapply", name)
+            undo.command("nmcli", "connection", "modify", uuid, *opposite)
+            run("nmcli", "connection", "modify", uuid, *edits)
+            if not quiet:
+                run("nmcli", "device", "reapply", name)
+        undo.add(lambda: replace(current([path]), on_disk))
+        replace(on_disk, after)
+
+    def own_profile(self, interface: str, undo: Undo) -> str:
+        """Return the UUID of a connection that is this interface's alone, cloned where several share one."""
+        uuid, _ = self.profile(interface)
+        shared = run("nmcli", "-e", "no", "-g", "UUID,DEVICE", "connection", "show", "--active").splitlines()
+        if sum(line.startswith(f"{uuid}:") for line in shared) < 2:  # noqa: PLR2004 - one, or several
+            return uuid
+        own = f"netorder-{interface}"
+        priority = run("nmcli", "-g", "connection.autoconnect-priority", "connection", "show", uuid).strip()
+        undo.command("nmcli", "connection", "up", uuid, "ifname", interface)
+        undo.command("nmcli", "connection", "delete", own)
+        run("nmcli", "connection", "clone", uuid, own)
+        run(
+            "nmcli", "connection", "modify", own, "connection.interface-name", interface, "connection.multi-connect",
+            "single", "connection.autoconnect-priority", str(int(priority or 0) + 1),
+        )  # fmt: skip
+        run("nmcli", "connection", "up", own, "ifname", interface)
+        return own
+
+    def problem(self, need: dict[str, Need]) -> str | None:
+        """Return why NetworkManager has not taken the change (yet)."""
+        for name in need:
+            state = run("nmcli", "-g", "GENERAL.STATE", "device", "show", name).strip()
+            if not state.startswith("100"):
+                return f"NetworkManager's state of {name} is {state}"
+        return None
+
+    def metric(self, interface: str, of: int) -> int | None:
+        """Return the metric that NetworkManager gives the interface's routes, so that its own is the same route."""
+        return self.host.metric(interface, of)
+
+
+def recorded(text: str) -> dict[str, dict[str, set[Any]]]:
+    """Read the record: for each interface its routes, addresses, and the IP versions with never-default."""
+    found: dict[str, dict[str, set[Any]]] = {}
+    for key, values in json.loads(text).items():
+        name, _, what = key.partition(" ")
+        its = found.setdefault(name, {"routes": set(), "addresses": set(), "never": set()})
+        its[{"": "routes", "addresses": "addresses", "never-default": "never"}[what]] = {
+            tuple(one) if isinstance(one, list) else one for one in values
+        }
+    return found
+
+
+def record_text(record: dict[str, dict[str, set[Any]]]) -> str:
+    """Write the record."""
+    found: dict[str, list[Any]] = {}
+    for name, its in record.items():
+        found[name] = sorted(its["routes"])
+        for key, what in (("addresses", "addresses"), ("never", "never-default")):
+            if its[key]:
+                found[f"{name} {what}"] = sorted(its[key])
+    return json.dumps(found, indent=2, sort_keys=True) + "\n"
+
+
+def nm_edits(
+    had: dict[str, set[Any]], want: dict[str, set[Any]], has: dict[str, set[Any]]
+) -> tuple[list[str], list[str], bool]:
+    """Return nmcli's edits of a connection, their opposites, and whether the kernel needs no more than new routes.
+
+    ``had`` is what was ours, ``want`` what will be, ``has`` what the connection has of anybody.
+    """
+    edits: list[str] = []
+    opposite: list[str] = []
+    adds = {key: want[key] - has[key] for key in want}
+    removes = {key: (had[key] - want[key]) & has[key] for key in want}
+    for sign, back, change in (("-", "+", removes), ("+", "-", adds)):
+        for destination, next_hop in sorted(change["routes"]):
+            field, value = f"ipv{version(destination)}.routes", f"{destination} {next_hop}"
+            edits += [f"{sign}{field}", value]
+            opposite += [f"{back}{field}", value]
+        for address in sorted(change["addresses"]):
+            edits += [f"{sign}ipv{version(address)}.addresses", address]
+            opposite += [f"{back}ipv{version(address)}.addresses", address]
+        for of in sorted(change["never"]):
+            edits += [f"ipv{of}.never-default", "yes" if sign == "+" else "no"]
+            opposite += [f"ipv{of}.never-default", "no" if sign == "+" else "yes"]
+    quiet = not any(removes.values()) and not adds["addresses"] and not adds["never"]
+    return edits, opposite, quiet
+
+
+def backend(host: Snapshot) -> _Networkd | _NetworkManager:
+    """Return what configures this host's network; netplan drives one of the two."""
+    for kind in (_Networkd, _NetworkManager):
+        if kind.in_use(host):
+            return kind(host)
+    raise HostNetworkError(
+        "this host's network is configured by neither systemd-networkd (with or without netplan) nor NetworkManager: "
+        "routes would be lost at the next boot. Use an image that has one of them"
+    )
+
+
+# Probes
+
+
+def probe_one(probe: dict[str, Any], seconds: int) -> tuple[bool, str]:
+    """Probe one address; return whether a packet came back, and how in words."""
     address, port = probe["address"], probe["port"]
     if port is None:
         if not shutil.which("ping"):
-            return False, "not asked, this host has no ping"
+            return False, "not probed, this host has no ping"
         # -w: once a second until the first answer; the first packet may be lost to ARP
         reply = run("ping", "-n", "-c", "1", "-w", str(seconds), address, check=False)
         line = next((line for line in reply.splitlines() if " ttl=" in line), None)
@@ -508,12 +896,12 @@ def ask(probe: dict[str, Any], seconds: int) -> tuple[bool, str]:
     return True, f"tcp {port} answers"
 
 
-def ask_all(probes: list[dict[str, Any]], seconds: int) -> list[tuple[bool, str]]:
-    """Ask all at the same time."""
+def probe_all(probes: list[dict[str, Any]], seconds: int) -> list[tuple[bool, str]]:
+    """Probe all at the same time."""
     answers: dict[int, tuple[bool, str]] = {}
 
     def one(index: int) -> None:
-        answers[index] = ask(probes[index], seconds)
+        answers[index] = probe_one(probes[index], seconds)
 
     threads = [threading.Thread(target=one, args=(index,)) for index in range(len(probes))]
     for thread in threads:
@@ -523,7 +911,92 @@ def ask_all(probes: list[dict[str, Any]], seconds: int) -> list[tuple[bool, str]
     return [answers[index] for index in range(len(probes))]
 
 
-def words(routes: set[Route]) -> list[str]:
+def probe_results(
+    probes: list[dict[str, Any]], before: list[tuple[bool, str]], after: list[tuple[bool, str]]
+) -> list[dict[str, Any]]:
+    """Put the answers of before and after together."""
+    return [
+        {
+            "name": probe["name"],
+            "address": probe["address"],
+            "before": before[index][1],
+            "after": after[index][1],
+            "reached_before": before[index][0],
+            "reached_after": after[index][0],
+        }
+        for index, probe in enumerate(probes)
+    ]
+
+
+# Kernel settings
+
+SYSCTL = "sysctl.d/60-netorder.conf"
+BEFORE = "# Before: "
+FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+# an answer may come by another path than the question went; loose reverse-path filtering (RFC 3704) accepts it
+LOOSE = {"net.ipv4.conf.all.rp_filter": "2"}
+
+
+def kernel_value(key: str) -> str:
+    """Return a setting in force; a kernel without IPv6 does not forward it."""
+    path = PROC / key.replace(".", "/")
+    return path.read_text().strip() if path.exists() else "0"
+
+
+class Sysctl:
+    """What the kernel's settings must be, and the file that brings them back after a reboot.
+
+    A setting that this module no longer needs gets the value that it had before, which the file remembers: somebody
+    else (Docker) may have switched forwarding on before.
+    """
+
+    def __init__(self, *, forwarding: bool, several: bool, manage: bool) -> None:
+        self.before = current([ETC / SYSCTL])
+        lines = self.before.get(ETC / SYSCTL, "").splitlines()
+        earlier = dict(line[len(BEFORE) :].split(" = ") for line in lines if line.startswith(BEFORE))
+        had = [line.split(" = ")[0] for line in lines if line and not line.startswith("#")]
+        keep = {**(dict.fromkeys(FORWARDING, "1") if forwarding else {}), **(LOOSE if several or forwarding else {})}
+        off = dict.fromkeys(FORWARDING, "0") if manage and not forwarding else {}
+        self.expected = {**{key: earlier.get(key, "0") for key in had}, **off, **keep}
+        # what it was before is asked once, when nothing of ours is in force yet
+        was = {key: earlier.get(key, "0" if key in had else kernel_value(key)) for key in keep}
+        text = "".join(f"{BEFORE}{key} = {was[key]}\n{key} = {value}\n" for key, value in keep.items())
+        self.after = {ETC / SYSCTL: HEADER + text} if text else {}
+        self.wrong = {key: now for key, value in self.expected.items() if (now := kernel_value(key)) != value}
+
+    def differences(self) -> list[Difference]:
+        """Return what does not match."""
+        # a file of an earlier version does not say what was before: that alone is no difference
+        before = {path: settings_of(text) for path, text in self.before.items()}
+        after = {path: settings_of(text) for path, text in self.after.items()}
+        return [
+            *file_differences(before, after),
+            *(differs(key, self.expected[key], value) for key, value in self.wrong.items()),
+        ]
+
+    def apply(self, undo: Undo) -> None:
+        """Write the settings and put them in force; a host that no longer forwards stops at once."""
+        undo.add(lambda: replace(current([ETC / SYSCTL]), self.before))
+        replace(self.before, self.after)
+        if self.wrong:
+            undo.command("sysctl", "-q", "-w", *(f"{key}={value}" for key, value in self.wrong.items()))
+            run("sysctl", "-q", "-w", *(f"{key}={self.expected[key]}" for key in self.wrong))
+
+
+def settings_of(text: str) -> str:
+    """Return a file's text without comments."""
+    return "".join(f"{line}\n" for line in text.splitlines() if line and not line.startswith("#"))
+
+
+# What differs
+
+
+def differs(what: str, expected: str, found: str) -> Difference:
+    """Return one difference."""
+    return {"what": what, "expected": expected, "found": found}
+
+
+def words(routes: Iterable[Route]) -> list[str]:
     """Return routes as people write them."""
     return [f"{destination} via {next_hop}" for destination, next_hop in sorted(routes)]
 
@@ -535,11 +1008,10 @@ def listing(kept: set[Route], in_force: set[Route]) -> str:
         (True, False): "not in force, kept over reboots",
         (False, True): "in force, lost at the next boot",
     }
-    lines = [
-        f"{destination} via {next_hop} ({states[(destination, next_hop) in kept, (destination, next_hop) in in_force]})"
+    return "".join(
+        f"{destination} via {next_hop} ({states[(destination, next_hop) in kept, (destination, next_hop) in in_force]})\n"
         for destination, next_hop in sorted(kept | in_force)
-    ]
-    return "".join(f"{line}\n" for line in lines)
+    )
 
 
 def lines(differences: list[Difference], state: str) -> str:
@@ -547,114 +1019,8 @@ def lines(differences: list[Difference], state: str) -> str:
     return "".join(f"{one['what']}: {one[state]}\n" for one in differences)
 
 
-def missing(routes: set[Route], versions: tuple[int, ...]) -> set[Route]:
-    """Return what is not in force after a while: networkd drops a route that is not its own, then adds its own.
-
-    Whoever adds another in between leaves two.
-    """
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while True:
-        left = routes - kernel(versions)
-        if not left or time.monotonic() > deadline:
-            return left
-        time.sleep(0.3)
-
-
-def put_in_force(routes: set[Route]) -> None:
-    """Put routes into the kernel's table."""
-    for destination, next_hop in sorted(routes):
-        six = ["-6"] if version(destination) == IPV6 else []
-        run("ip", *six, "route", "replace", destination, "via", next_hop, "proto", "static")
-
-
-def unwanted_defaults(say: Settings) -> list[tuple[int, str, str]]:
-    """Return IP version, interface and protocol of each default route in force that must not be used.
-
-    Those of protocol static are planned: where several routers advertise themselves, one is told to be the gateway.
-    """
-    return [
-        (one, name, route.get("protocol", "boot"))
-        for name, interface in sorted(say.items())
-        for one in interface.unwanted
-        for route in listed(f"-{one}", "route", "show", "default", "dev", name)
-        if route.get("protocol") != "static"
-    ]
-
-
-def remove_defaults(say: Settings) -> None:
-    """Remove these routes; networkd adds one once more if an advertisement came before it read its files."""
-    for one, name, protocol in unwanted_defaults(say):
-        run("ip", f"-{one}", "route", "del", "default", "dev", name, "proto", protocol, check=False)
-
-
-def addresses_in_force() -> list[tuple[str, str, bool]]:
-    """Return interface, address with prefix length, and whether it is lent (DHCP, advertisements), link-local apart."""
-    return [
-        (link["ifname"], f"{address['local']}/{address['prefixlen']}", bool(address.get("dynamic")))
-        for link in listed("address", "show")
-        for address in link.get("addr_info", [])
-        if link.get("ifname", "lo") != "lo" and address.get("scope") not in {"link", "host"}
-    ]
-
-
-def compare_addresses(wanted: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
-    """Return what somebody added to the planned addresses' interfaces, and the planned ones that are nowhere."""
-    plan = {ip_address(one) for one in wanted}
-    there = [(name, ip_interface(one), lent) for name, one, lent in (addresses_in_force() if plan else [])]
-    ours = {name for name, one, _ in there if one.ip in plan}
-    foreign = [(name, str(one)) for name, one, lent in there if name in ours and one.ip not in plan and not lent]
-    return foreign, [str(one) for one in sorted(plan - {one.ip for _, one, _ in there}, key=str)]
-
-
-SYSCTL = "sysctl.d/60-netorder.conf"
-FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
-# an answer may come by another way than the question went; loose reverse-path filtering (RFC 3704) lets it
-LOOSE = {"net.ipv4.conf.all.rp_filter": "2"}
-
-
-def sysctl_wanted(say: Settings, *, forwarding: bool) -> dict[str, str]:
-    """Return the kernel settings that the host must have; written down are those that are not the kernel's own."""
-    return {**dict.fromkeys(FORWARDING, "1" if forwarding else "0"), **(LOOSE if say or forwarding else {})}
-
-
-def sysctl_texts(wanted: dict[str, str]) -> Texts:
-    """Return the file that brings them back after a reboot, none where the kernel's own do."""
-    lines = "".join(f"{key} = {value}\n" for key, value in wanted.items() if value != "0")
-    return {ETC / SYSCTL: HEADER + lines} if lines else {}
-
-
-def sysctl_current() -> Texts:
-    """Return the kernel settings that were written earlier."""
-    path = ETC / SYSCTL
-    return {path: path.read_text()} if path.exists() else {}
-
-
-def sysctl_wrong(wanted: dict[str, str]) -> dict[str, str]:
-    """Return the values in force that are not as wanted; a kernel without IPv6 does not forward it."""
-    found = {}
-    for key, value in wanted.items():
-        path = PROC / key.replace(".", "/")
-        has = path.read_text().strip() if path.exists() else "0"
-        if has != value:
-            found[key] = has
-    return found
-
-
-def apply_sysctl(before: Texts, wanted: dict[str, str]) -> None:
-    """Write the settings and put them in force; a host that no longer forwards stops at once."""
-    replace(before, sysctl_texts(wanted))
-    wrong = sysctl_wrong(wanted)
-    if wrong:
-        run("sysctl", "-q", "-w", *(f"{key}={wanted[key]}" for key in wrong))
-
-
-def differs(what: str, expected: str, found: str) -> Difference:
-    """Return one difference."""
-    return {"what": what, "expected": expected, "found": found}
-
-
 def route_differences(wanted: set[Route], kept: set[Route], in_force: set[Route]) -> list[Difference]:
-    """Say of each route that is wanted, or was kept by us, what is not as it must be."""
+    """Report each route that is wanted, or was kept by us, and does not match."""
     found = []
     for destination, next_hop in sorted(wanted | kept):
         route = (destination, next_hop)
@@ -682,152 +1048,374 @@ def file_differences(before: Texts, after: Texts) -> list[Difference]:
     ]
 
 
-def converge(
-    routes: set[Route],
-    probes: list[dict[str, Any]],
-    *,
-    check_mode: bool,
-    interfaces: list[dict[str, Any]] | None = None,
-    forwarding: bool = False,
-    addresses: list[str] | None = None,
-) -> dict[str, Any]:
-    """Compare with what is, change it unless in check mode, and return the module's result."""
-    say = settings(interfaces or [])
-    versions = (4, 6) if say or any(version(to) == IPV6 for to, _ in routes) else (4,)
-    links = connected(versions)
-    absent = static_networks(links, say)
-    manager = backend(links)
-    before = manager.current()
-    after = manager.wanted(routes, links, say)
-    sysctl_before, sysctl_after = sysctl_current(), sysctl_wanted(say, forwarding=forwarding)
-    had: set[Route] = set()
-    for text in before.values():
-        had |= manager.parse(text)
-    if any(version(to) == IPV6 for to, _ in had):
-        versions = (4, 6)
-    in_force = kernel(versions)
-    add = routes - in_force
-    foreign, lacking = compare_addresses(addresses or [])
-    of_routes = route_differences(routes, had, in_force)
-    differences = [
-        *of_routes,
-        # a route that is not kept shows in its file, too: that is said once
-        *([] if had != routes else file_differences(before, after)),
-        *(differs(f"address {one} on {name}", "there", "missing") for name, own in absent.items() for one in own),
-        *(differs(f"address {one} on {name}", "none", "there, by nobody's plan") for name, one in foreign),
-        *(
-            differs(f"IPv{one} default route on {name}", "none", f"in force, from {protocol}")
-            for one, name, protocol in unwanted_defaults(say)
-        ),
-        *file_differences(sysctl_before, sysctl_texts(sysctl_after)),
-        *(differs(key, sysctl_after[key], value) for key, value in sysctl_wrong(sysctl_after).items()),
+def unwanted_defaults(host: Snapshot, need: dict[str, Need]) -> list[dict[str, Any]]:
+    """Return the default routes in force that must not be used: those that DHCP or an advertisement gave."""
+    return [
+        one
+        for one in host.gateways()
+        if one["dst"] == ANYWHERE[one["version"]]
+        and one.get("protocol") in LEASED
+        and one["version"] in (need[one["dev"]].unwanted if one.get("dev") in need else [])
     ]
-    changed = bool(differences)
-    differences += [
-        differs(f"address {one}", "there", "missing: ask DHCP") for one in lacking if one not in static(say)
-    ]
-    result = {
-        "backend": manager.name,
-        "changed": changed,
-        "in_line": not differences,
-        "differences": differences,
-        "added": words(add),
-        "removed": words(had - routes),
-        "probes": [],
-        "diff": {
-            "before_header": "static routes",
-            "after_header": f"static routes ({manager.name})",
-            "before": listing(had, in_force & (had | routes)) + lines(differences[len(of_routes) :], "found"),
-            "after": listing(routes, routes) + lines(differences[len(of_routes) :], "expected"),
-        },
-    }
-    if check_mode or not changed:
-        return result
 
-    asked = probes if add else []
-    answers_before = ask_all(asked, BEFORE_SECONDS)
-    apply_sysctl(sysctl_before, sysctl_after)
-    for name, address in foreign:
-        run("ip", "address", "del", address, "dev", name)
-    for destination, next_hop in sorted((had - routes) & in_force):
-        six = ["-6"] if version(destination) == IPV6 else []
-        run("ip", *six, "route", "del", destination, "via", next_hop)
-    remove_defaults(say)
-    for name, own in absent.items():
-        for address in own:
-            run("ip", "-6", "address", "replace", address, "dev", name, "nodad")
-    put_in_force(add)
-    if before != after:
-        manager.apply(before, after)
-        put_in_force(missing(routes, versions))
-        remove_defaults(say)
-    left = (kernel(versions) & had) - routes
-    if left:
-        raise HostNetworkError(f"the kernel keeps {', '.join(words(left))}, although deleted: who puts it back?")
-    answers_after = ask_all(asked, AFTER_SECONDS)
-    result["probes"] = [
-        {
-            "name": probe["name"],
-            "address": probe["address"],
-            "before": answers_before[index][1],
-            "after": answers_after[index][1],
-            "reached_before": answers_before[index][0],
-            "reached_after": answers_after[index][0],
-        }
-        for index, probe in enumerate(asked)
+
+def compare_addresses(host: Snapshot, planned: list[str], kept: set[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return what somebody added to the planned addresses' interfaces, and the planned ones that are nowhere.
+
+    ``kept`` are static addresses of ours.
+    """
+    plan = {ip_address(one) for one in planned}
+    known = plan | {ip_interface(one).ip for one in kept}
+    there = [
+        (link.name, ip_interface(f"{one['local']}/{one['prefixlen']}"), bool(one.get("dynamic")))
+        for link in host.links.values()
+        for one in link.addresses
     ]
+    ours = {name for name, one, _ in there if one.ip in plan}
+    foreign = [(name, str(one)) for name, one, leased in there if name in ours and one.ip not in known and not leased]
+    return foreign if plan else [], [str(one) for one in sorted(plan - {one.ip for _, one, _ in there}, key=str)]
+
+
+class Plan:
+    """What is, what must be and what differs; pure but for reading files."""
+
+    def __init__(self, params: dict[str, Any], host: Snapshot) -> None:
+        self.host = host
+        self.params = params
+        self.routes: set[Route] = {
+            (str(ip_network(one["destination"])), str(ip_address(one["next_hop"]))) for one in params["routes"]
+        }
+        self.need = needs(self.routes, params["interfaces"], host.links)
+        self.manager = backend(host)
+        self.before, self.after = self.manager.current(), self.manager.wanted(self.need)
+        self.had, self.had_static = self.manager.kept(self.before)
+        self.in_force = host.in_force()
+        self.add = self.routes - self.in_force
+        static = {one for its in self.need.values() for one in its.static}
+        self.absent = [
+            (name, address)
+            for name, its in self.need.items()
+            for address in its.static
+            if ip_interface(address).ip not in {ip_address(one["local"]) for one in host.links[name].addresses}
+        ]
+        self.surplus = [
+            (link.name, f"{one['local']}/{one['prefixlen']}")
+            for link in host.links.values()
+            for one in link.addresses
+            if f"{one['local']}/{one['prefixlen']}" in self.had_static - static
+        ]
+        foreign, self.lacking = compare_addresses(host, params["addresses"], static | self.had_static)
+        self.foreign = foreign if params["manage"]["addresses"] else []
+        self.unwanted = unwanted_defaults(host, self.need)
+        self.sysctl = Sysctl(
+            forwarding=params["forwarding"], several=bool(params["interfaces"]), manage=params["manage"]["forwarding"]
+        )
+        self.of_routes = route_differences(self.routes, self.had, self.in_force)
+        self.of_others = [
+            # a route that is not kept shows in its file, too: it is reported once
+            *([] if self.had != self.routes else file_differences(self.before, self.after)),
+            *(differs(f"address {one} on {name}", "present", "missing") for name, one in self.absent),
+            *(differs(f"address {one} on {name}", "none", "present, no longer planned") for name, one in self.surplus),
+            *(differs(f"address {one} on {name}", "none", "present, not planned") for name, one in self.foreign),
+            *(
+                differs(
+                    f"IPv{one['version']} default route on {one['dev']}", "none", f"in force, from {one['protocol']}"
+                )
+                for one in self.unwanted
+            ),
+            *self.sysctl.differences(),
+        ]
+        self.changed = bool(self.of_routes or self.of_others)
+
+    def result(self) -> dict[str, Any]:
+        """Return the module's answer."""
+        differences = [*self.of_routes, *self.of_others]
+        own = {str(ip_interface(one).ip) for its in self.need.values() for one in its.static}
+        # what no run can change
+        differences += [
+            differs(f"address {one}", "present", "missing: ask DHCP") for one in self.lacking if one not in own
+        ]
+        differences += self.manager.differences()
+        return {
+            "backend": self.manager.name,
+            "changed": self.changed,
+            "in_line": not differences,
+            "differences": differences,
+            "added": words(self.add),
+            "removed": words(self.had - self.routes),
+            "probes": [],
+            "diff": {
+                "before_header": "network of the host",
+                "after_header": f"network of the host ({self.manager.name})",
+                "before": listing(self.had, self.in_force & (self.had | self.routes)) + lines(self.of_others, "found"),
+                "after": listing(self.routes, self.routes) + lines(self.of_others, "expected"),
+            },
+        }
+
+
+# Changing it
+
+
+def route_command(verb: str, entry: dict[str, Any]) -> tuple[str, ...]:
+    """Return ip's command for a route as ip lists it."""
+    more = [part for key in ("dev", "metric") if entry.get(key) for part in (key, str(entry[key]))]
+    via = ["via", entry["gateway"]] if entry.get("gateway") else []
+    proto = ["proto", str(entry.get("protocol", "static"))]
+    onlink = ["onlink"] if "onlink" in entry.get("flags", []) and verb == "replace" else []
+    return ("ip", f"-{entry['version']}", "route", verb, entry["dst"], *via, *more, *proto, *onlink)
+
+
+def delete_route(entry: dict[str, Any], undo: Undo) -> None:
+    """Delete a route; one that has gone meanwhile is well."""
+    undo.command(*route_command("replace", entry))
+    run(*route_command("del", entry), check=False)
+
+
+def remove_defaults(host: Snapshot, need: dict[str, Need], undo: Undo) -> None:
+    """Remove default routes that must not be used; networkd adds one again if an advertisement came first."""
+    for one in unwanted_defaults(host, need):
+        delete_route(one, undo)
+
+
+def put_in_force(plan: Plan, routes: set[Route], undo: Undo) -> None:
+    """Put routes into the kernel's table."""
+    for name, its in plan.need.items():
+        for route in its.routes:
+            if route in routes:
+                of = version(route[0])
+                metric = plan.manager.metric(name, of)
+                entry = {"version": of, "dst": route[0], "gateway": route[1], "dev": name, "metric": metric}
+                undo.command(*route_command("del", entry))
+                run(*route_command("replace", entry))
+
+
+def lost(plan: Plan, now: Snapshot) -> list[str]:
+    """Return what the host had before the change, was not to lose and has not (yet): addresses, default routes."""
+    removed = {*plan.foreign, *plan.surplus}
+    there = {one["local"] for link in now.links.values() for one in link.addresses}
+    found = [
+        f"address {one['local']} on {link.name}"
+        for link in plan.host.links.values()
+        for one in link.addresses
+        if (link.name, f"{one['local']}/{one['prefixlen']}") not in removed
+        and one["local"] not in there
+        # privacy extensions make new ones (RFC 8981)
+        and not one.get("temporary")
+        and not one.get("deprecated")
+    ]
+    unwanted = {(one["version"], one["dev"]) for one in plan.unwanted}
+    return found + [
+        f"IPv{of} default route on {name}" for of, name in sorted(plan.host.defaults() - now.defaults() - unwanted)
+    ]
+
+
+def settle(plan: Plan) -> Snapshot:
+    """Wait until the host has what it must have, as networkd drops what it did not make and adds its own.
+
+    Whoever adds a route in between leaves two. Raise HostNetworkError when the host lost what it had.
+    """
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        now = observe()
+        problem = plan.manager.problem(plan.need)
+        gone = lost(plan, now)
+        if not (problem or gone or plan.routes - now.in_force()):
+            return now
+        if time.monotonic() > deadline or (problem and problem.endswith(" failed")):
+            if problem or gone:
+                raise HostNetworkError(
+                    "; ".join([*([problem] if problem else []), *(f"{one} is gone" for one in gone)])
+                )
+            return now
+        time.sleep(0.3)
+
+
+def remove_twins(plan: Plan, undo: Undo) -> None:
+    """Remove routes of an earlier version that stand without a metric beside NetworkManager's own."""
+    listed_now = [one for one in observe().gateways() if (one["dst"], one["gateway"]) in plan.routes]
+    for one in listed_now:
+        twins = [two for two in listed_now if two["dst"] == one["dst"] and two["gateway"] == one["gateway"]]
+        own = plan.manager.metric(one["dev"], one["version"])
+        if own and one.get("metric") != own and one.get("protocol") == "static" and len(twins) > 1:
+            delete_route(one, undo)
+
+
+def change(plan: Plan, undo: Undo) -> None:
+    """Make the kernel and the files match. Raise HostNetworkError when the host does not take it."""
+    plan.sysctl.apply(undo)
+    for name, address in [*plan.foreign, *plan.surplus]:
+        undo.command("ip", f"-{version(address)}", "address", "replace", address, "dev", name)
+        run("ip", f"-{version(address)}", "address", "del", address, "dev", name)
+    for one in plan.host.gateways():
+        if (one["dst"], one["gateway"]) in plan.had - plan.routes and one.get("protocol") == "static":
+            delete_route(one, undo)
+    remove_defaults(plan.host, plan.need, undo)
+    for name, address in plan.absent:
+        of = version(address)
+        undo.command("ip", f"-{of}", "address", "del", address, "dev", name)
+        run("ip", f"-{of}", "address", "replace", address, "dev", name, *(["nodad"] if of == IPV6 else []))
+    put_in_force(plan, plan.add, undo)
+    if plan.before != plan.after:
+        plan.manager.apply(plan.before, plan.after, plan.need, undo)
+        now = settle(plan)
+        put_in_force(plan, plan.routes - now.in_force(), undo)
+        remove_defaults(now, plan.need, undo)
+    remove_twins(plan, undo)
+    back = [
+        (one["dst"], one["gateway"])
+        for one in observe().gateways()
+        if (one["dst"], one["gateway"]) in plan.had - plan.routes and one.get("protocol") == "static"
+    ]
+    if back:
+        raise HostNetworkError(f"the kernel keeps {', '.join(words(back))}, although deleted: what puts it back?")
+
+
+def converge(params: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
+    """Compare with what is, change it unless in check mode, and return the module's result.
+
+    Raise HostNetworkError when the change was not taken; everything is then as it was before.
+    """
+    plan = Plan(params, observe())
+    result = plan.result()
+    if check_mode or not plan.changed:
+        return result
+    probes = params["probes"] if plan.add else []
+    before = probe_all(probes, BEFORE_SECONDS)
+    undo = Undo()
+    try:
+        change(plan, undo)
+    except (HostNetworkError, OSError) as error:
+        undo.back()
+        raise HostNetworkError(f"{error}. The configuration of before is in force again") from error
+    result["probes"] = probe_results(probes, before, probe_all(probes, AFTER_SECONDS))
+    if plan.manager.warnings:
+        result["warnings"] = plan.manager.warnings
     return result
 
 
-def main() -> None:
-    """Run as an Ansible module."""
-    text = {"type": "str", "required": True}
-    module = AnsibleModule(
-        argument_spec={
-            "routes": {
-                "type": "list",
-                "elements": "dict",
-                "required": True,
-                "options": {"destination": text, "next_hop": text},
-            },
-            "interfaces": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "address": text,
-                    "static": {"type": "list", "elements": "str", "default": []},
-                    "unwanted": {"type": "list", "elements": "int", "default": []},
-                },
-            },
-            "addresses": {"type": "list", "elements": "str", "default": []},
-            "forwarding": {"type": "bool", "default": False},
-            "probes": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {"name": text, "address": text, "port": {"type": "int"}},
-            },
-        },
-        supports_check_mode=True,
-    )
-    try:
-        routes = {
-            (str(ip_network(route["destination"])), str(ip_address(route["next_hop"])))
-            for route in module.params["routes"]
-        }
-        result = converge(
-            routes,
-            module.params["probes"],
-            check_mode=module.check_mode,
-            interfaces=module.params["interfaces"],
-            forwarding=module.params["forwarding"],
-            addresses=module.params["addresses"],
-        )
-        module.exit_json(**result)
-    except (HostNetworkError, ValueError) as error:
-        module.fail_json(msg=str(error))
+# Arguments and answer, which Ansible's own library would do at several times the cost on a slow host
 
+TEXT = {"type": "str", "required": True}
+SPEC: dict[str, dict[str, Any]] = {
+    "routes": {"type": "list", "required": True, "elements": {"destination": TEXT, "next_hop": TEXT}},
+    "interfaces": {
+        "type": "list",
+        "default": [],
+        "elements": {
+            "address": TEXT,
+            "static": {"type": "list", "default": [], "elements": "str"},
+            "unwanted": {"type": "list", "default": [], "elements": "int"},
+        },
+    },
+    "addresses": {"type": "list", "default": [], "elements": "str"},
+    "forwarding": {"type": "bool", "default": False},
+    "manage": {
+        "type": "dict",
+        "default": {},
+        "options": {
+            "addresses": {"type": "bool", "default": False},
+            "forwarding": {"type": "bool", "default": False},
+        },
+    },
+    "probes": {
+        "type": "list",
+        "default": [],
+        "elements": {"name": TEXT, "address": TEXT, "port": {"type": "int", "default": None}},
+    },
+}
+TRUTH = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
+
+
+def validated(given: Any, spec: dict[str, dict[str, Any]], where: str = "") -> dict[str, Any]:  # noqa: ANN401
+    """Return the arguments with their defaults and types. Raise HostNetworkError that names each that is wrong."""
+    if not isinstance(given, dict):
+        raise HostNetworkError(f"{where or 'the arguments'} must be a dictionary, not {json.dumps(given)}")
+    prefix = f"{where}." if where else ""
+    problems = [f"{prefix}{key} is not supported: use {', '.join(spec)}" for key in given if key not in spec]
+    found: dict[str, Any] = {}
+    for key, one in spec.items():
+        value = given.get(key)
+        if value is None:
+            if one.get("required"):
+                problems.append(f"{prefix}{key} is required")
+                continue
+            if one["type"] != "dict":
+                found[key] = one["default"]
+                continue
+            value = one["default"]
+        try:
+            found[key] = converted(value, one["type"], one, f"{prefix}{key}")
+        except HostNetworkError as error:
+            problems.append(str(error))
+    if problems:
+        raise HostNetworkError("; ".join(problems))
+    return found
+
+
+def converted(value: Any, kind: str, spec: dict[str, Any], where: str) -> Any:  # noqa: ANN401
+    """Return one argument as its type. Raise HostNetworkError when it is not of it."""
+    if kind == "list" and isinstance(value, list):
+        elements = spec["elements"]
+        return [
+            converted(
+                one, elements if isinstance(elements, str) else "dict", {"options": elements}, f"{where}[{index}]"
+            )
+            for index, one in enumerate(value)
+        ]
+    if kind == "dict":
+        return validated(value, spec["options"], where)
+    if kind == "str" and isinstance(value, (str, int)) and not isinstance(value, bool):
+        return str(value)
+    if kind == "int" and str(value).lstrip("-").isdigit() and not isinstance(value, bool):
+        return int(value)
+    if kind == "bool" and str(value).lower() in TRUTH:
+        return TRUTH[str(value).lower()]
+    kinds = {"list": "a list", "str": "a text", "int": "a whole number", "bool": "true or false"}
+    raise HostNetworkError(f"{where} must be {kinds[kind]}, not {json.dumps(value)}")
+
+
+def parsed(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments when all that are addresses are. Raise HostNetworkError that names each that is not."""
+    problems = []
+    places: list[tuple[str, Callable[[str], object], str]] = []
+    for index, one in enumerate(params["routes"]):
+        places.append((f"routes[{index}].destination", ip_network, one["destination"]))
+        places.append((f"routes[{index}].next_hop", ip_address, one["next_hop"]))
+    for index, one in enumerate(params["interfaces"]):
+        places.append((f"interfaces[{index}].address", ip_address, one["address"]))
+        places += [(f"interfaces[{index}].static", ip_interface, address) for address in one["static"]]
+        problems += [
+            f"interfaces[{index}].unwanted: {of} is no IP version (4, 6)" for of in one["unwanted"] if of not in (4, 6)
+        ]
+    places += [("addresses", ip_address, one) for one in params["addresses"]]
+    for where, parse, value in places:
+        try:
+            parse(value)
+        except ValueError as error:
+            problems.append(f"{where}: {error}")
+    if problems:
+        raise HostNetworkError("; ".join(problems))
+    return params
+
+
+def main(arguments: str) -> int:
+    """Run with Ansible's arguments as JSON, print the result as JSON, and return the exit status."""
+    given = json.loads(arguments)
+    params = {key: value for key, value in given.items() if not key.startswith("_ansible_")}
+    try:
+        result = converge(parsed(validated(params, SPEC)), check_mode=bool(given.get("_ansible_check_mode")))
+        if not given.get("_ansible_diff"):
+            del result["diff"]
+    except HostNetworkError as error:
+        result = {"failed": True, "msg": str(error)}
+    except Exception as error:  # noqa: BLE001 - whatever it is, Ansible gets an answer that it can read
+        result = {"failed": True, "msg": f"{type(error).__name__}: {error}", "exception": traceback.format_exc()}
+    print(json.dumps({**result, "invocation": {"module_args": params}}))
+    return 1 if result.get("failed") else 0
+
+
+# JSON has no three quotes in a row and nothing that ends with a backslash
+ARGUMENTS = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(ARGUMENTS))
