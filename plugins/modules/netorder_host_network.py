@@ -240,7 +240,14 @@ class Snapshot:
     def __init__(self, links: Iterable[dict[str, Any]], routes: dict[int, list[dict[str, Any]]]) -> None:
         # older versions of ip list empty objects for what they filter out
         self.links = {one["ifname"]: Link(one) for one in links if one.get("ifname", "lo") != "lo"}
-        self.routes = [{**one, "version": key} for key, listed in routes.items() for one in listed if one.get("dst")]
+        # the kernel shows default routes of two routers that are equally near as one with two next hops
+        self.routes = [
+            {**{key: value for key, value in one.items() if key != "nexthops"}, **hop, "version": of}
+            for of, entries in routes.items()
+            for one in entries
+            if one.get("dst")
+            for hop in one.get("nexthops", [{}])
+        ]
 
     def gateways(self) -> list[dict[str, Any]]:
         """Return the main table's routes that have a next hop, ``dst`` as a prefix."""
@@ -376,8 +383,8 @@ def replace(before: Texts, after: Texts) -> None:
             new.chmod(0o600 if path.suffix == ".yaml" else 0o644)
         new.replace(path)
     for path in set(before) - set(after):
-        path.unlink()
-        if path.parent.suffix == ".d" and not any(path.parent.iterdir()):
+        path.unlink(missing_ok=True)
+        if path.parent.suffix == ".d" and path.parent.exists() and not any(path.parent.iterdir()):
             path.parent.rmdir()
 
 
@@ -458,6 +465,7 @@ class _Networkd:
     def __init__(self, host: Snapshot) -> None:
         self.host = host
         self.warnings: list[str] = []
+        self.taken: dict[str, Path | None] = {}
 
     @staticmethod
     def in_use(host: Snapshot) -> bool:
@@ -534,32 +542,70 @@ class _Networkd:
         )
 
     def apply(self, before: Texts, after: Texts, need: dict[str, Need], undo: Undo) -> None:
-        """Write the files; have networkd read them unless that would drop what others made."""
-        undo.add(lambda: replace(self.current(), before))
-        replace(before, after)
+        """Write the files; have networkd read them, but for those of an interface that it would clear of others' things."""
         if any(path.suffix == ".yaml" for path in before):
+            undo.add(lambda: replace(self.current(), before))
+            replace(before, {path: text for path, text in before.items() if path.suffix != ".yaml"})
             run("netplan", "generate")
-        bus = (RUN / "dbus/system_bus_socket").exists()
-        links = [link for link in self.host.links.values() if link.name in need or not bus]
-        kept = (self.kept(before), self.kept(after))
-        others = [
-            one
-            for link in links
-            if (path := network_file(link.index))
-            for one in others_of(self.host, link, effective(path), kept[0][0] | kept[1][0], kept[0][1] | kept[1][1])
-        ]
-        if others:
+        everything = not has_bus() or any("-netorder-" not in str(path) for path in before)
+        others = {
+            name: self.others(link, before, after)
+            for name, link in self.host.links.items()
+            if everything or name in need or files_of(name, before)
+        }
+        busy = {name: found for name, found in others.items() if found}
+        late = {path for name in busy for path in files_of(name, {**before, **after})}
+        if everything and busy:
+            late = {*before, *after}
+        # those that it has read already
+        read = {path for name in busy if self.reads_ours(name) for path in files_of(name, before)}
+        undo.add(lambda: self.bring(self.current(), before, late, read))
+        self.bring(before, after, late, read)
+        self.taken = {
+            name: next(iter(files_of(name, after)), None)
+            for name in others
+            if name not in busy and not late >= {*before, *after}
+        }
+        if busy:
             self.warnings.append(
-                "systemd-networkd reads the new files at its next start: asked to now, it would drop what others made "
-                f"here ({', '.join(others)})"
+                "systemd-networkd reads new files at its next start: asked to now, it would drop what others made here "
+                f"({', '.join(one for found in busy.values() for one in found)})"
             )
-            return
-        undo.add(self.reload)
-        self.reload()
+
+    def bring(self, before: Texts, after: Texts, late: set[Path], read: set[Path]) -> None:
+        """Bring the files from one state to another. Those that are ``late`` must not be new to networkd's reading."""
+        early = [{path: text for path, text in texts.items() if path not in late} for texts in (before, after)]
+        if early[0] != early[1]:
+            between = {**early[1], **{path: text for path, text in before.items() if path in late & read}}
+            replace(before, between)
+            self.reload()
+            before = between
+        replace(before, after)
+
+    def reads_ours(self, interface: str) -> bool:
+        """Return whether networkd uses a file of ours for an interface."""
+        path = network_file(self.host.links[interface].index)
+        return path is not None and "-netorder-" in path.name
+
+    def others(self, link: Link, before: Texts, after: Texts) -> list[str]:
+        """Return what others made on an interface, which networkd drops when it configures that anew."""
+        path = network_file(link.index)
+        text = effective(path) if path else ""
+        kept = (self.kept(before), self.kept(after))
+        return (
+            others_of(
+                self.host,
+                link,
+                ini_routes(text) | kept[0][0] | kept[1][0],
+                ini_addresses(text) | kept[0][1] | kept[1][1],
+            )
+            if path
+            else []
+        )
 
     def reload(self) -> None:
         """Have networkd read its files: it would bring back what it knows at the next loss of carrier."""
-        if (RUN / "dbus/system_bus_socket").exists():
+        if has_bus():
             run("networkctl", "reload")
         else:
             # an image without D-Bus; addresses and routes stay while networkd is away
@@ -567,10 +613,13 @@ class _Networkd:
 
     def problem(self, need: dict[str, Need]) -> str | None:
         """Return why networkd has not taken the files (yet)."""
-        for name in need:
-            state = link_state(self.host.links[name].index).get("ADMIN_STATE", "unknown")
-            if state not in {*CONFIGURED, "configuring"}:
-                return f"systemd-networkd's state of {name} is {state}"
+        for name in {*need, *self.taken}:
+            state = link_state(self.host.links[name].index)
+            if state.get("ADMIN_STATE", "unknown") not in CONFIGURED:
+                return f"systemd-networkd's state of {name} is {state.get('ADMIN_STATE', 'unknown')}"
+        for name, path in self.taken.items():
+            if self.reads_ours(name) != (path is not None):
+                return f"systemd-networkd does not use the new file of {name}"
         return None
 
     def metric(self, interface: str, of: int) -> int | None:  # noqa: ARG002 - as the other's
@@ -584,6 +633,16 @@ def prefix_before(name: str) -> str:
         if f"{prefix}-netorder" < name:
             return prefix
     raise HostNetworkError(f"no file can be sorted before {name}: rename it")
+
+
+def has_bus() -> bool:
+    """Return whether there is D-Bus, by which programs are asked to reload."""
+    return (RUN / "dbus/system_bus_socket").exists()
+
+
+def files_of(interface: str, texts: Texts) -> list[Path]:
+    """Return which files are those of an interface's own."""
+    return [path for path in texts if f"-netorder-{interface}.network" in str(path)]
 
 
 def link_state(index: int) -> dict[str, str]:
@@ -633,20 +692,19 @@ def networkd_text(link: Link, need: Need, original: str) -> str:
     return "".join(lines)
 
 
-def others_of(host: Snapshot, link: Link, text: str, routes: set[Route], static: set[str]) -> list[str]:
-    """Return what others made on an interface, in words: not of a lease, not in networkd's file, not ours."""
-    addresses = {ip_interface(one).ip for one in {*ini_addresses(text), *static}}
-    known = routes | ini_routes(text)
+def others_of(host: Snapshot, link: Link, routes: set[Route], addresses: set[str]) -> list[str]:
+    """Return what others made on an interface, in words: of no lease, and not among the configured routes, addresses."""
+    known = {ip_interface(one).ip for one in addresses}
     found = [
         f"address {one['local']}/{one['prefixlen']} on {link.name}"
         for one in link.addresses
-        if not one.get("dynamic") and ip_address(one["local"]) not in addresses
+        if not one.get("dynamic") and ip_address(one["local"]) not in known
     ]
     for one in host.routes:
         if one.get("dev") != link.name or one.get("protocol") in LEASED or one.get("type", "unicast") != "unicast":
             continue
         prefix = ANYWHERE[one["version"]] if one["dst"] == "default" else str(ip_network(one["dst"]))
-        if (prefix, one.get("gateway", "")) not in known:
+        if (prefix, one.get("gateway", "")) not in routes:
             via = f" via {one['gateway']}" if "gateway" in one else ""
             found.append(f"route {one['dst']}{via} on {link.name}")
     return found
@@ -691,29 +749,39 @@ class _NetworkManager:
         "ipv6.never-default",
         "ipv4.addresses",
         "ipv6.addresses",
+        "connection.id",
+        "connection.multi-connect",
+        "connection.autoconnect-priority",
     )
 
     def __init__(self, host: Snapshot) -> None:
         self.host = host
         self.warnings: list[str] = []
         self.profiles: dict[str, tuple[str, dict[str, list[str]]]] = {}
+        self.ours: tuple[set[Route], set[str]] = (set(), set())
 
     @staticmethod
     def in_use(host: Snapshot) -> bool:  # noqa: ARG004 - NetworkManager is known by its service
         return run("systemctl", "is-active", "NetworkManager", check=False).strip() == "active"
 
     def profile(self, interface: str) -> tuple[str, dict[str, list[str]]]:
-        """Return the connection of an interface, by UUID, and what it has in our fields."""
+        """Return the connection of an interface, by UUID, and what it has in our fields.
+
+        A connection of our own counts before the active one.
+        """
         if interface not in self.profiles:
-            uuid = run("nmcli", "-g", "GENERAL.CON-UUID", "device", "show", interface).strip()
-            if not uuid:
+            lines = run("nmcli", "-e", "no", "-g", "UUID,DEVICE,NAME", "connection", "show").splitlines()
+            listed = [line.split(":", 2) for line in lines]
+            found = [uuid for uuid, _, name in listed if name == f"netorder-{interface}"]
+            found += [uuid for uuid, device, _ in listed if device == interface]
+            if not found:
                 raise HostNetworkError(f"NetworkManager has no active connection on {interface}")
-            said = run("nmcli", "-e", "no", "-g", ",".join(self.fields), "connection", "show", uuid).split("\n")
+            said = run("nmcli", "-e", "no", "-g", ",".join(self.fields), "connection", "show", found[0]).split("\n")
             values = {
                 field: [" ".join(part.split()) for part in value.split(",") if part.strip()]
                 for field, value in zip(self.fields, said)  # noqa: B905 - strict is newer than Python 3.8
             }
-            self.profiles[interface] = (uuid, values)
+            self.profiles[interface] = (found[0], values)
         return self.profiles[interface]
 
     def has(self, interface: str) -> dict[str, Any]:
@@ -762,44 +830,61 @@ class _NetworkManager:
         """Return what the program itself says against the configuration: NetworkManager takes nothing that is wrong."""
         return []
 
-    def apply(self, before: Texts, after: Texts, need: dict[str, Need], undo: Undo) -> None:  # noqa: ARG002
+    def apply(self, before: Texts, after: Texts, need: dict[str, Need], undo: Undo) -> None:
         """Edit the connections; NetworkManager checks each edit and refuses what it cannot do."""
         path = ETC / self.record
         on_disk = current([path])
+        routes, addresses = self.kept(before)
+        for its in need.values():
+            routes |= set(its.routes)
+            addresses |= set(its.static)
+        self.ours = (routes, addresses)
         had, want = recorded(on_disk.get(path, "{}")), recorded(after.get(path, "{}"))
         nothing: dict[str, set[Any]] = {"routes": set(), "addresses": set(), "never": set()}
         for name in sorted({*had, *want} & set(self.host.links)):
             edits, opposite, quiet = nm_edits(had.get(name, nothing), want.get(name, nothing), self.has(name))
-            if not edits:
-                continue
-            uuid = self.own_profile(name, undo)
-            if not quiet:
-                # leaves the interface up
-                undo.command("nmcli", "device", "reapply", name)
-            undo.command("nmcli", "connection", "modify", uuid, *opposite)
-            run("nmcli", "connection", "modify", uuid, *edits)
-            if not quiet:
-                run("nmcli", "device", "reapply", name)
+            if edits:
+                self.edit(name, edits, opposite, undo, quiet=quiet)
         undo.add(lambda: replace(current([path]), on_disk))
         replace(on_disk, after)
 
-    def own_profile(self, interface: str, undo: Undo) -> str:
-        """Return the UUID of a connection that is this interface's alone, cloned where several share one."""
-        uuid, _ = self.profile(interface)
-        shared = run("nmcli", "-e", "no", "-g", "UUID,DEVICE", "connection", "show", "--active").splitlines()
-        if sum(line.startswith(f"{uuid}:") for line in shared) < 2:  # noqa: PLR2004 - one, or several
-            return uuid
-        own = f"netorder-{interface}"
-        priority = run("nmcli", "-g", "connection.autoconnect-priority", "connection", "show", uuid).strip()
-        undo.command("nmcli", "connection", "up", uuid, "ifname", interface)
-        undo.command("nmcli", "connection", "delete", own)
-        run("nmcli", "connection", "clone", uuid, own)
-        run(
-            "nmcli", "connection", "modify", own, "connection.interface-name", interface, "connection.multi-connect",
-            "single", "connection.autoconnect-priority", str(int(priority or 0) + 1),
-        )  # fmt: skip
-        run("nmcli", "connection", "up", own, "ifname", interface)
-        return own
+    def edit(self, interface: str, edits: list[str], opposite: list[str], undo: Undo, *, quiet: bool) -> None:
+        """Edit an interface's connection, or one of its own made from it where that is not its alone or not kept."""
+        uuid, values = self.profile(interface)
+        others = others_of(
+            self.host,
+            self.host.links[interface],
+            self.has(interface)["routes"] | self.ours[0],
+            self.has(interface)["addresses"] | self.ours[1],
+        )
+        name = values["connection.id"][0] if values["connection.id"] else ""
+        shared = values["connection.multi-connect"] not in ([], ["0"], ["1"], ["default"], ["single"])
+        # those that netplan writes at each boot count before what NetworkManager keeps
+        if not shared and not name.startswith("netplan-"):
+            if not quiet and not others:
+                # leaves the interface up
+                undo.command("nmcli", "device", "reapply", interface)
+            undo.command("nmcli", "connection", "modify", uuid, *opposite)
+            run("nmcli", "connection", "modify", uuid, *edits)
+            if not quiet and not others:
+                run("nmcli", "device", "reapply", interface)
+        else:
+            own = f"netorder-{interface}"
+            priority = (values["connection.autoconnect-priority"] or ["0"])[0]
+            undo.command("nmcli", "connection", "delete", own)
+            run("nmcli", "connection", "clone", uuid, own)
+            run(
+                "nmcli", "connection", "modify", own, "connection.interface-name", interface, "connection.multi-connect",
+                "1", "connection.autoconnect-priority", str(int(priority) + 1), *edits,
+            )  # fmt: skip
+            if not others:
+                undo.command("nmcli", "connection", "up", uuid, "ifname", interface)
+                run("nmcli", "connection", "up", own, "ifname", interface)
+        if others and not quiet:
+            self.warnings.append(
+                f"NetworkManager takes the new settings of {interface} when it next activates it: asked to now, it would "
+                f"drop what others made here ({', '.join(others)})"
+            )
 
     def problem(self, need: dict[str, Need]) -> str | None:
         """Return why NetworkManager has not taken the change (yet)."""
@@ -1107,6 +1192,7 @@ class Plan:
         foreign, self.lacking = compare_addresses(host, params["addresses"], static | self.had_static)
         self.foreign = foreign if params["manage"]["addresses"] else []
         self.unwanted = unwanted_defaults(host, self.need)
+        self.twins = self.find_twins()
         self.sysctl = Sysctl(
             forwarding=params["forwarding"], several=bool(params["interfaces"]), manage=params["manage"]["forwarding"]
         )
@@ -1123,9 +1209,25 @@ class Plan:
                 )
                 for one in self.unwanted
             ),
+            *(
+                differs(f"route {one['dst']} via {one['gateway']}", "once", "twice, with two metrics")
+                for one in self.twins
+            ),
             *self.sysctl.differences(),
         ]
         self.changed = bool(self.of_routes or self.of_others)
+
+    def find_twins(self) -> list[dict[str, Any]]:
+        """Return routes (an earlier version made them) that stand without a metric beside NetworkManager's own."""
+        found = []
+        there = self.host.gateways()
+        own = {(one["dst"], one["gateway"], one.get("metric")) for one in there}
+        for one in there:
+            if (one["dst"], one["gateway"]) in self.routes and one.get("protocol") == "static":
+                metric = self.manager.metric(one["dev"], one["version"])
+                if metric and one.get("metric") != metric and (one["dst"], one["gateway"], metric) in own:
+                    found.append(one)
+        return found
 
     def result(self) -> dict[str, Any]:
         """Return the module's answer."""
@@ -1222,22 +1324,14 @@ def settle(plan: Plan) -> Snapshot:
         if not (problem or gone or plan.routes - now.in_force()):
             return now
         if time.monotonic() > deadline or (problem and problem.endswith(" failed")):
+            if problem and problem.endswith(" configuring"):
+                problem = None  # it waits for something that it waited for before
             if problem or gone:
                 raise HostNetworkError(
                     "; ".join([*([problem] if problem else []), *(f"{one} is gone" for one in gone)])
                 )
             return now
         time.sleep(0.3)
-
-
-def remove_twins(plan: Plan, undo: Undo) -> None:
-    """Remove routes of an earlier version that stand without a metric beside NetworkManager's own."""
-    listed_now = [one for one in observe().gateways() if (one["dst"], one["gateway"]) in plan.routes]
-    for one in listed_now:
-        twins = [two for two in listed_now if two["dst"] == one["dst"] and two["gateway"] == one["gateway"]]
-        own = plan.manager.metric(one["dev"], one["version"])
-        if own and one.get("metric") != own and one.get("protocol") == "static" and len(twins) > 1:
-            delete_route(one, undo)
 
 
 def change(plan: Plan, undo: Undo) -> None:
@@ -1260,7 +1354,8 @@ def change(plan: Plan, undo: Undo) -> None:
         now = settle(plan)
         put_in_force(plan, plan.routes - now.in_force(), undo)
         remove_defaults(now, plan.need, undo)
-    remove_twins(plan, undo)
+    for one in plan.twins:
+        delete_route(one, undo)
     back = [
         (one["dst"], one["gateway"])
         for one in observe().gateways()

@@ -294,7 +294,7 @@ class Machine:
 
     def addresses(self, interface: str) -> set[str]:
         """Return an interface's addresses with prefix lengths, link-local apart."""
-        listed = json.loads(self("ip", "-json", "address", "show", "dev", interface))
+        listed = json.loads(self("ip", "-json", "address", "show", "dev", interface, check=False) or "[]")
         return {
             f"{a['local']}/{a['prefixlen']}" for one in listed for a in one.get("addr_info", []) if a["scope"] != "link"
         }
@@ -302,7 +302,8 @@ class Machine:
     def routes(self, version: int = 4) -> list[str]:
         """Return the routes that have a gateway, as "destination via gateway dev interface"."""
         listed = json.loads(self("ip", "-json", f"-{version}", "route", "show") or "[]")
-        return sorted(f"{one['dst']} via {one['gateway']} dev {one['dev']}" for one in listed if "gateway" in one)
+        hops = [{**one, **hop} for one in listed for hop in one.get("nexthops", [{}])]
+        return sorted(f"{one['dst']} via {one['gateway']} dev {one['dev']}" for one in hops if "gateway" in one)
 
     def has_addresses(self) -> None:
         """Wait for what DHCP gives each interface, in both IP versions, and for a default gateway of each."""
