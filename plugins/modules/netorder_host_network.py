@@ -176,6 +176,9 @@ LEASED = frozenset({"dhcp", "ra", "kernel", "redirect"})
 BEFORE_SECONDS = 3
 AFTER_SECONDS = 10
 SETTLE_SECONDS = 20
+REVIVE_SECONDS = 1
+# of systemd: gateway_is_ready() of its networkd-route.c
+WAITS = 250
 PREFIXES = ("05", "00", "!")
 CONFIGURED = ("configured", "unmanaged")
 
@@ -384,7 +387,7 @@ def replace(before: Texts, after: Texts) -> None:
         new.replace(path)
     for path in set(before) - set(after):
         path.unlink(missing_ok=True)
-        if path.parent.suffix == ".d" and path.parent.exists() and not any(path.parent.iterdir()):
+        if path.parent.name.endswith(".network.d") and path.parent.exists() and not any(path.parent.iterdir()):
             path.parent.rmdir()
 
 
@@ -501,6 +504,7 @@ class _Networkd:
     def wanted(self, need: dict[str, Need]) -> Texts:
         texts: Texts = {}
         directory = ETC / "systemd/network"
+        waits = bool(need) and systemd_version() >= WAITS
         for name, its in need.items():
             base = self.base(name)
             own = directory / f"{prefix_before(base.name)}-netorder-{name}.network"
@@ -509,7 +513,9 @@ class _Networkd:
             for drop_in in drop_ins:
                 texts[own.with_name(f"{own.name}.d") / drop_in.name] = f"{LINK}{drop_in}"
             original = "".join(path.read_text() + "\n" for path in (base, *drop_ins))
-            texts[own.with_name(f"{own.name}.d") / self.ours] = networkd_text(self.host.links[name], its, original)
+            texts[own.with_name(f"{own.name}.d") / self.ours] = networkd_text(
+                self.host.links[name], its, original, waits=waits
+            )
         return texts
 
     def base(self, interface: str) -> Path:
@@ -559,6 +565,7 @@ class _Networkd:
             late = {*before, *after}
         # those that it has read already
         read = {path for name in busy if self.reads_ours(name) for path in files_of(name, before)}
+        undo.add(self.revive)
         undo.add(lambda: self.bring(self.current(), before, late, read))
         self.bring(before, after, late, read)
         self.taken = {
@@ -581,6 +588,13 @@ class _Networkd:
             self.reload()
             before = between
         replace(before, after)
+
+    def revive(self) -> None:
+        """Configure anew the interfaces that networkd gave up: no reload does that."""
+        time.sleep(REVIVE_SECONDS)  # a reload goes on after its answer
+        for link in self.host.links.values():
+            if link_state(link.index).get("ADMIN_STATE") == "failed":
+                run("networkctl", "reconfigure", link.name, check=False)
 
     def reads_ours(self, interface: str) -> bool:
         """Return whether networkd uses a file of ours for an interface."""
@@ -635,6 +649,12 @@ def prefix_before(name: str) -> str:
     raise HostNetworkError(f"no file can be sorted before {name}: rename it")
 
 
+def systemd_version() -> int:
+    """Return systemd's version; 0 when it does not say."""
+    said = run("networkctl", "--version", check=False).split()
+    return int(said[1]) if len(said) > 1 and said[1].isdigit() else 0
+
+
 def has_bus() -> bool:
     """Return whether there is D-Bus, by which programs are asked to reload."""
     return (RUN / "dbus/system_bus_socket").exists()
@@ -673,8 +693,11 @@ def effective(path: Path) -> str:
     return "".join(one.read_text() + "\n" for one in (path, *drop_ins_of(path.name)) if one.exists())
 
 
-def networkd_text(link: Link, need: Need, original: str) -> str:
-    """Return the drop-in that is an interface's own; ``original`` is what its file and other drop-ins say."""
+def networkd_text(link: Link, need: Need, original: str, *, waits: bool) -> str:
+    """Return the drop-in that is an interface's own; ``original`` is what its file and other drop-ins say.
+
+    ``waits``: whether this networkd waits with a route until its next hop can be reached.
+    """
     # by name, as others borrow the MAC; by MAC too, as names of devices may change places at a boot
     mac = "" if link.virtual else f"MACAddress=\nMACAddress={link.mac}\n"
     lines = [f"{HEADER}[Match]\nName=\nName={link.name}\n{mac}"]
@@ -688,7 +711,9 @@ def networkd_text(link: Link, need: Need, original: str) -> str:
         lines.append("\n[DHCPv4]\nUseRoutes=false\nUseGateway=false\n")
     if IPV6 in need.unwanted:
         lines.append("\n[IPv6AcceptRA]\nUseGateway=false\n")
-    lines += [f"\n[Route]\nDestination={to}\nGateway={via}\n" for to, via in need.routes]
+    # else networkd sets it before DHCP's address is there, which fails in IPv6 and with it the whole interface
+    wait = "GatewayOnLink=no\n" if waits else ""
+    lines += [f"\n[Route]\nDestination={to}\nGateway={via}\n{wait}" for to, via in need.routes]
     return "".join(lines)
 
 
@@ -1260,11 +1285,17 @@ class Plan:
 
 def route_command(verb: str, entry: dict[str, Any]) -> tuple[str, ...]:
     """Return ip's command for a route as ip lists it."""
-    more = [part for key in ("dev", "metric") if entry.get(key) for part in (key, str(entry[key]))]
-    via = ["via", entry["gateway"]] if entry.get("gateway") else []
-    proto = ["proto", str(entry.get("protocol", "static"))]
+    if entry.get("nhid"):
+        # by its next hop's number: the kernel compares neither address nor interface of these (ip6_route_del)
+        path = ["nhid", str(entry["nhid"])]
+    else:
+        path = [
+            part for key, word in (("gateway", "via"), ("dev", "dev")) if entry.get(key) for part in (word, entry[key])
+        ]
+    metric = ["metric", str(entry["metric"])] if entry.get("metric") else []
     onlink = ["onlink"] if "onlink" in entry.get("flags", []) and verb == "replace" else []
-    return ("ip", f"-{entry['version']}", "route", verb, entry["dst"], *via, *more, *proto, *onlink)
+    protocol = ["proto", str(entry.get("protocol", "static"))]
+    return ("ip", f"-{entry['version']}", "route", verb, entry["dst"], *path, *metric, *protocol, *onlink)
 
 
 def delete_route(entry: dict[str, Any], undo: Undo) -> None:
@@ -1354,6 +1385,7 @@ def change(plan: Plan, undo: Undo) -> None:
         now = settle(plan)
         put_in_force(plan, plan.routes - now.in_force(), undo)
         remove_defaults(now, plan.need, undo)
+        settle(plan)
     for one in plan.twins:
         delete_route(one, undo)
     back = [

@@ -281,12 +281,16 @@ class Machine:
         return run(*line, text=text, check=check)
 
     def module(self, *, check: bool = False, **arguments: Any) -> dict[str, Any]:
-        """Run the module as Ansible does with pipelining: its text, with its arguments, into Python."""
+        """Run the module as Ansible does with pipelining: its text, with its arguments, into Python.
+
+        ``_replaced`` is a part of the module's text with what stands for it here.
+        """
         arguments |= {"_ansible_check_mode": check, "_ansible_diff": True}
-        seconds = arguments.pop("_settle_seconds", None)
+        replaced = arguments.pop("_replaced", None)
         source = MODULE.read_text().replace(PLACEHOLDER, json.dumps(arguments))
-        if seconds:
-            source = source.replace("SETTLE_SECONDS = 20", f"SETTLE_SECONDS = {seconds}")
+        if replaced:
+            assert replaced[0] in source
+            source = source.replace(*replaced)
         said = self("python3", "-", text=source, check=False)
         assert said.strip(), "the module said nothing"
         result: dict[str, Any] = json.loads(said)
@@ -317,10 +321,10 @@ class Machine:
 
     def wait(self, condition: Callable[[], Any], seconds: float = 20) -> None:
         """Wait for a state of the network; fail with what it is."""
-        until(
-            condition,
-            seconds,
-            lambda: self(
-                "sh", "-c", "ip address; ip route; ip -6 route; tail -n 40 /run/networkd.log 2>/dev/null", check=False
-            ),
+        until(condition, seconds, self.log)
+
+    def log(self) -> str:
+        """Return the state of the network and the end of networkd's log."""
+        return self(
+            "sh", "-c", "ip address; ip route; ip -6 route; tail -n 60 /run/networkd.log 2>/dev/null", check=False
         )

@@ -63,7 +63,7 @@ def expected(routes: list[dict[str, str]]) -> list[str]:
 def changed(it: Machine, **arguments: Any) -> dict[str, Any]:
     """Run the module, which must change something and then have nothing more to change."""
     result = it.module(**arguments)
-    assert not result.get("failed"), result["msg"]
+    assert not result.get("failed"), result["msg"] + it.log()
     again = it.module(**arguments)
     assert (result["changed"], again["changed"], again["differences"]) == (True, False, [])
     return result
@@ -133,7 +133,7 @@ def test_what_others_made_stays(host: Host, image: str) -> None:
     result = changed(it, **TWO)
     assert others() == [True] * 4
     assert set(expected([*ROUTES, *BEHIND])) <= set(static(it))
-    assert defaults(it) == ["eth0", "eth0"]
+    assert defaults(it) == ["eth0", "eth0"], it.log() + "\n".join(watch())
     changed(it, **NOTHING)
     assert others() == [True] * 4
     # not even for a moment
@@ -224,12 +224,23 @@ def test_a_change_that_takes_the_address_is_taken_back(host: Host, image: str) -
         "[ ! -e /etc/systemd/network/05-netorder-eth0.network ] || ip -4 address flush dev eth0\n",
         mode=0o755,
     )
-    result = it.module(**ONE, _settle_seconds=3)
+    result = it.module(**ONE, _replaced=("SETTLE_SECONDS = 20", "SETTLE_SECONDS = 3"))
     assert result["failed"]
     assert "is gone" in result["msg"]
     it.has_addresses()
     found = (it.addresses("eth0"), defaults(it), it("sh", "-c", "find /etc -newer /run/booted -type f | sort"))
     assert (found, static(it)) == (before, [])
+
+
+@pytest.mark.parametrize("suite", ["trixie", "bookworm"])
+def test_an_interface_that_networkd_gives_up_comes_back(host: Host, suite: str) -> None:
+    """A route that the kernel refuses makes networkd give up the interface, which no reload revives."""
+    it = host("networkd", suite=suite)
+    result = it.module(**ONE, _replaced=("GatewayOnLink=no", "Scope=link"))
+    assert (result["failed"], "state of eth0 is failed" in result["msg"]) == (True, True), it.log()
+    it.has_addresses()
+    assert (static(it), it.module(check=True, **NOTHING)["differences"]) == ([], [])
+    changed(it, **ONE)
 
 
 def test_a_connection_that_networkmanager_refuses_is_as_before(host: Host) -> None:
@@ -243,7 +254,7 @@ def test_a_connection_that_networkmanager_refuses_is_as_before(host: Host) -> No
     result = it.module(**TWO)
     assert (result["failed"], "Error: refused." in result["msg"]) == (True, True)
     it.has_addresses()
-    assert (static(it), sorted(defaults(it))) == ([], ["eth0", "eth0", "eth1", "eth1"])
+    assert (static(it), sorted(defaults(it))) == ([], ["eth0", "eth0", "eth1", "eth1"]), it.log()
     assert "192.168.9" not in it("sh", "-c", "cat /etc/NetworkManager/system-connections/*")
     it("rm", "/usr/local/bin/nmcli")
     changed(it, **TWO)
