@@ -63,6 +63,10 @@ SEED ?= 4
 packets: setup ## random plans as network namespaces, probed with real packets: make packets SEED=5
 	$(if $(filter-out 0,$(shell id -u)),unshare --user --map-root-user )pytest -q -n 4 --maxschedchunk 1 --hypothesis-seed=$(SEED) tests/packets
 
+.PHONY: host-network
+host-network: setup ## hosts' networks: systemd-networkd, netplan, NetworkManager of Debian 12 and 13, over restarts and boots
+	$(AS_ROOT) $(BIN)/pytest -q -n 6 tests/hostnet
+
 .PHONY: services-test
 services-test: setup ## the calculator's services over HTTP: answers, load, faults, fuzzing, the page in a browser
 	@scripts/setup-services

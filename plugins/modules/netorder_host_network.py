@@ -176,6 +176,7 @@ LEASED = frozenset({"dhcp", "ra", "kernel", "redirect"})
 BEFORE_SECONDS = 3
 AFTER_SECONDS = 10
 SETTLE_SECONDS = 20
+STABLE_SECONDS = 1
 REVIVE_SECONDS = 1
 # of systemd: gateway_is_ready() of its networkd-route.c
 WAITS = 250
@@ -1348,12 +1349,19 @@ def settle(plan: Plan) -> Snapshot:
     Whoever adds a route in between leaves two. Raise HostNetworkError when the host lost what it had.
     """
     deadline = time.monotonic() + SETTLE_SECONDS
+    good_since = None
     while True:
         now = observe()
         problem = plan.manager.problem(plan.need)
         gone = lost(plan, now)
         if not (problem or gone or plan.routes - now.in_force()):
-            return now
+            # networkd answers a reload before it has done all of it
+            good_since = good_since or time.monotonic()
+            if time.monotonic() >= min(good_since + STABLE_SECONDS, deadline):
+                return now
+            time.sleep(0.3)
+            continue
+        good_since = None
         if time.monotonic() > deadline or (problem and problem.endswith(" failed")):
             if problem and problem.endswith(" configuring"):
                 problem = None  # it waits for something that it waited for before

@@ -75,7 +75,7 @@ def test_one_interface(host: Host, image: str, suite: str) -> None:
     it = host(image, suite=suite)
     before = (it.addresses("eth0"), defaults(it))
     changed(it, **ONE)
-    assert (static(it), it.addresses("eth0"), defaults(it)) == (expected(ROUTES), *before)
+    it.wait(lambda: (static(it), it.addresses("eth0"), defaults(it)) == (expected(ROUTES), *before))
     it.restart()
     it.wait(lambda: static(it) == expected(ROUTES))
     it.has_addresses()
@@ -85,7 +85,7 @@ def test_one_interface(host: Host, image: str, suite: str) -> None:
     it.wait(lambda: static(it) == expected(ROUTES))
     assert it.module(check=True, **ONE)["differences"] == []
     changed(it, **NOTHING)
-    assert (static(it), it.addresses("eth0"), defaults(it)) == ([], *before)
+    it.wait(lambda: (static(it), it.addresses("eth0"), defaults(it)) == ([], *before))
 
 
 @pytest.mark.parametrize(("image", "suite"), EVERYWHERE)
@@ -95,7 +95,7 @@ def test_two_interfaces_of_one_definition(host: Host, image: str, suite: str) ->
     before = [it.addresses(name) for name in ("eth0", "eth1")]
     changed(it, **TWO)
     routes = expected([*ROUTES, *BEHIND])
-    assert (static(it), defaults(it)) == (routes, ["eth0", "eth0"])
+    it.wait(lambda: (static(it), defaults(it)) == (routes, ["eth0", "eth0"]))
     it.restart()
     it.wait(lambda: static(it) == routes and defaults(it) == ["eth0", "eth0"])
     it.boot()
@@ -133,7 +133,7 @@ def test_what_others_made_stays(host: Host, image: str) -> None:
     result = changed(it, **TWO)
     assert others() == [True] * 4
     assert set(expected([*ROUTES, *BEHIND])) <= set(static(it))
-    assert defaults(it) == ["eth0", "eth0"], it.log() + "\n".join(watch())
+    it.wait(lambda: defaults(it) == ["eth0", "eth0"])
     changed(it, **NOTHING)
     assert others() == [True] * 4
     # not even for a moment
@@ -208,7 +208,7 @@ def test_without_d_bus(host: Host) -> None:
     """networkd is restarted, as nobody can ask it to reload."""
     it = host("networkd", homes=2, bus=False)
     changed(it, **TWO)
-    assert (static(it), defaults(it)) == (expected([*ROUTES, *BEHIND]), ["eth0", "eth0"])
+    it.wait(lambda: (static(it), defaults(it)) == (expected([*ROUTES, *BEHIND]), ["eth0", "eth0"]))
     it.boot()
     it.wait(lambda: static(it) == expected([*ROUTES, *BEHIND]) and defaults(it) == ["eth0", "eth0"])
 

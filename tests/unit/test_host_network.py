@@ -163,6 +163,7 @@ def guest(tmp_path: Path, host_network: ModuleType, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(host_network, "PROC", it.proc)
     monkeypatch.setattr(host_network, "run", it.run)
     monkeypatch.setattr(host_network, "SETTLE_SECONDS", 0)
+    monkeypatch.setattr(host_network, "STABLE_SECONDS", 0)
     monkeypatch.setattr(host_network, "REVIVE_SECONDS", 0)
     monkeypatch.setattr(host_network.shutil, "which", lambda _: None)
     bus = tmp_path / "run/dbus/system_bus_socket"
