@@ -2,7 +2,7 @@
 """A host's routes, addresses, forwarding: in force now and after a reboot, with what configures the host's network."""
 
 # Sent to the host as it is, with its arguments in the last lines, and read by Python from standard input (Ansible's
-# module style "new" of the kind jsonargs): the standard library alone, nothing newer than Python 3.8 outside annotations.
+# module style "new" of the kind jsonargs): the standard library alone, nothing newer than Python 3.8 but annotations.
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ description:
     file for that interface alone that is the image's own file with a drop-in; for NetworkManager the connection) and
     brings the kernel in line with it without taking the interface down.
   - Manages what it made itself and nothing else. Routes, addresses and settings of others (DHCP, keepalived, Docker,
-    made by hand) are left alone, and systemd-networkd is not asked to reload what would drop them.
+    made by hand) are left alone, and nothing is reloaded that would drop them.
   - When the program that configures the network does not accept the change, or an address or a default route does not
     come back, all files and routes are as before and the module fails.
   - Runs on the host and needs Python's standard library and ip only.
@@ -361,7 +361,7 @@ def needs(routes: set[Route], interfaces: list[dict[str, Any]], links: dict[str,
 def current(paths: Iterable[Path]) -> Texts:
     """Return the texts of the files that exist."""
     return {
-        path: LINK + os.readlink(path) if path.is_symlink() else path.read_text()
+        path: LINK + os.readlink(path) if path.is_symlink() else path.read_text()  # noqa: PTH115 - newer than Python 3.8
         for path in paths
         if path.is_symlink() or path.is_file()
     }
@@ -529,7 +529,7 @@ class _Networkd:
         if "netorder-" not in path.name:
             return path
         if path.is_symlink():
-            return Path(os.readlink(path))
+            return Path(os.readlink(path))  # noqa: PTH115 - newer than Python 3.8
         # of an earlier version
         made = [line[len(self.origin) :] for line in path.read_text().splitlines() if line.startswith(self.origin)]
         if not made:
@@ -549,36 +549,48 @@ class _Networkd:
         )
 
     def apply(self, before: Texts, after: Texts, need: dict[str, Need], undo: Undo) -> None:
-        """Write the files; have networkd read them, but for those of an interface that it would clear of others' things."""
+        """Write the files; have networkd read them where it must and would not drop what others made."""
         if any(path.suffix == ".yaml" for path in before):
             undo.add(lambda: replace(self.current(), before))
             replace(before, {path: text for path, text in before.items() if path.suffix != ".yaml"})
             run("netplan", "generate")
-        everything = not has_bus() or any("-netorder-" not in str(path) for path in before)
-        others = {
-            name: self.others(link, before, after)
-            for name, link in self.host.links.items()
-            if everything or name in need or files_of(name, before)
-        }
+        earlier = any("-netorder-" not in str(path) for path in before)
+        names = [name for name in self.host.links if name in need or files_of(name, before)]
+        quiet = [name for name in names if not earlier and self.quiet(name, before, after)]
+        changing = [name for name in names if name not in quiet]
+        everything = earlier or (bool(changing) and not has_bus())
+        others = {name: self.others(name, before, after) for name in (self.host.links if everything else changing)}
         busy = {name: found for name, found in others.items() if found}
-        late = {path for name in busy for path in files_of(name, {**before, **after})}
+        late = {path for name in (*busy, *quiet) for path in files_of(name, {**before, **after})}
         if everything and busy:
             late = {*before, *after}
         # those that it has read already
-        read = {path for name in busy if self.reads_ours(name) for path in files_of(name, before)}
+        read = {path for name in names if self.reads_ours(name) for path in files_of(name, before)}
         undo.add(self.revive)
         undo.add(lambda: self.bring(self.current(), before, late, read))
         self.bring(before, after, late, read)
-        self.taken = {
-            name: next(iter(files_of(name, after)), None)
-            for name in others
-            if name not in busy and not late >= {*before, *after}
-        }
+        if not (everything and busy):
+            self.taken = {name: next(iter(files_of(name, after)), None) for name in changing if name not in busy}
         if busy:
             self.warnings.append(
-                "systemd-networkd reads new files at its next start: asked to now, it would drop what others made here "
+                "systemd-networkd reads new files at its next start: a reload now would drop what others made here "
                 f"({', '.join(one for found in busy.values() for one in found)})"
             )
+
+    def quiet(self, interface: str, before: Texts, after: Texts) -> bool:
+        """Return whether ip alone can do the change: a reload takes addresses away for seconds, and may fail."""
+        texts = [texts.get(self.drop_in(interface, texts), "") for texts in (before, after)]
+        if not self.reads_ours(interface):
+            texts[0] = ""
+        elif not texts[1] or {*files_of(interface, before)} != {*files_of(interface, after)}:
+            return False
+        routes, static = ([parse(text) for text in texts] for parse in (ini_routes, ini_addresses))
+        return routes[0] <= routes[1] and static[0] <= static[1] and not gateways_of(texts[0]) ^ gateways_of(texts[1])
+
+    def drop_in(self, interface: str, texts: Texts) -> Path:
+        """Return the path of our drop-in for an interface."""
+        found = [path for path in files_of(interface, texts) if path.name == self.ours]
+        return found[0] if found else Path(self.ours)
 
     def bring(self, before: Texts, after: Texts, late: set[Path], read: set[Path]) -> None:
         """Bring the files from one state to another. Those that are ``late`` must not be new to networkd's reading."""
@@ -596,14 +608,16 @@ class _Networkd:
         for link in self.host.links.values():
             if link_state(link.index).get("ADMIN_STATE") == "failed":
                 run("networkctl", "reconfigure", link.name, check=False)
+                time.sleep(REVIVE_SECONDS)
 
     def reads_ours(self, interface: str) -> bool:
         """Return whether networkd uses a file of ours for an interface."""
         path = network_file(self.host.links[interface].index)
         return path is not None and "-netorder-" in path.name
 
-    def others(self, link: Link, before: Texts, after: Texts) -> list[str]:
+    def others(self, name: str, before: Texts, after: Texts) -> list[str]:
         """Return what others made on an interface, which networkd drops when it configures that anew."""
+        link = self.host.links[name]
         path = network_file(link.index)
         text = effective(path) if path else ""
         kept = (self.kept(before), self.kept(after))
@@ -650,6 +664,11 @@ def prefix_before(name: str) -> str:
     raise HostNetworkError(f"no file can be sorted before {name}: rename it")
 
 
+def gateways_of(text: str) -> set[str]:
+    """Return the sections of a drop-in of ours that say which gateways not to use."""
+    return {section.split(" ", 1)[1] for section, _, _ in ini(text)} & {"DHCPv4", "IPv6AcceptRA"}
+
+
 def systemd_version() -> int:
     """Return systemd's version; 0 when it does not say."""
     said = run("networkctl", "--version", check=False).split()
@@ -657,7 +676,7 @@ def systemd_version() -> int:
 
 
 def has_bus() -> bool:
-    """Return whether there is D-Bus, by which programs are asked to reload."""
+    """Return whether there is D-Bus, by which programs take the order to reload."""
     return (RUN / "dbus/system_bus_socket").exists()
 
 
@@ -680,7 +699,7 @@ def network_file(index: int) -> Path | None:
 
 
 def drop_ins_of(name: str) -> list[Path]:
-    """Return the drop-ins of a .network file as networkd takes them: by name, those in /etc before those in /usr/lib."""
+    """Return the drop-ins of a .network file as networkd takes them: by name, /etc before /usr/lib."""
     found: dict[str, Path] = {}
     for top in (ETC, RUN, *LIB):
         for path in (top / f"systemd/network/{name}.d").glob("*.conf"):
@@ -719,7 +738,7 @@ def networkd_text(link: Link, need: Need, original: str, *, waits: bool) -> str:
 
 
 def others_of(host: Snapshot, link: Link, routes: set[Route], addresses: set[str]) -> list[str]:
-    """Return what others made on an interface, in words: of no lease, and not among the configured routes, addresses."""
+    """Return what others made on an interface, in words: of no lease, not among these routes and addresses."""
     known = {ip_interface(one).ip for one in addresses}
     found = [
         f"address {one['local']}/{one['prefixlen']} on {link.name}"
@@ -900,15 +919,15 @@ class _NetworkManager:
             undo.command("nmcli", "connection", "delete", own)
             run("nmcli", "connection", "clone", uuid, own)
             run(
-                "nmcli", "connection", "modify", own, "connection.interface-name", interface, "connection.multi-connect",
-                "1", "connection.autoconnect-priority", str(int(priority) + 1), *edits,
+                "nmcli", "connection", "modify", own, "connection.interface-name", interface,
+                "connection.multi-connect", "1", "connection.autoconnect-priority", str(int(priority) + 1), *edits,
             )  # fmt: skip
             if not others:
                 undo.command("nmcli", "connection", "up", uuid, "ifname", interface)
                 run("nmcli", "connection", "up", own, "ifname", interface)
         if others and not quiet:
             self.warnings.append(
-                f"NetworkManager takes the new settings of {interface} when it next activates it: asked to now, it would "
+                f"NetworkManager takes the new settings of {interface} when it next activates it: to do so now would "
                 f"drop what others made here ({', '.join(others)})"
             )
 
@@ -919,6 +938,9 @@ class _NetworkManager:
             if not state.startswith("100"):
                 return f"NetworkManager's state of {name} is {state}"
         return None
+
+    def revive(self) -> None:
+        """Do nothing: NetworkManager activates anew by itself."""
 
     def metric(self, interface: str, of: int) -> int | None:
         """Return the metric that NetworkManager gives the interface's routes, so that its own is the same route."""
@@ -1069,7 +1091,7 @@ class Sysctl:
         keep = {**(dict.fromkeys(FORWARDING, "1") if forwarding else {}), **(LOOSE if several or forwarding else {})}
         off = dict.fromkeys(FORWARDING, "0") if manage and not forwarding else {}
         self.expected = {**{key: earlier.get(key, "0") for key in had}, **off, **keep}
-        # what it was before is asked once, when nothing of ours is in force yet
+        # what it was before is read once, when nothing of ours is in force yet
         was = {key: earlier.get(key, "0" if key in had else kernel_value(key)) for key in keep}
         text = "".join(f"{BEFORE}{key} = {was[key]}\n{key} = {value}\n" for key, value in keep.items())
         self.after = {ETC / SYSCTL: HEADER + text} if text else {}
@@ -1120,8 +1142,7 @@ def listing(kept: set[Route], in_force: set[Route]) -> str:
         (False, True): "in force, lost at the next boot",
     }
     return "".join(
-        f"{destination} via {next_hop} ({states[(destination, next_hop) in kept, (destination, next_hop) in in_force]})\n"
-        for destination, next_hop in sorted(kept | in_force)
+        f"{route[0]} via {route[1]} ({states[route in kept, route in in_force]})\n" for route in sorted(kept | in_force)
     )
 
 
@@ -1350,6 +1371,7 @@ def settle(plan: Plan) -> Snapshot:
     """
     deadline = time.monotonic() + SETTLE_SECONDS
     good_since = None
+    revived = False
     while True:
         now = observe()
         problem = plan.manager.problem(plan.need)
@@ -1362,7 +1384,13 @@ def settle(plan: Plan) -> Snapshot:
             time.sleep(0.3)
             continue
         good_since = None
-        if time.monotonic() > deadline or (problem and problem.endswith(" failed")):
+        failed = problem is not None and problem.endswith(" failed")
+        if failed and not revived:
+            # networkd 252 may set a route while the kernel forgets the path to its next hop; afresh it waits for that
+            revived = True
+            plan.manager.revive()
+            continue
+        if failed or time.monotonic() > deadline:
             if problem and problem.endswith(" configuring"):
                 problem = None  # it waits for something that it waited for before
             if problem or gone:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
 from machine import ROOT, Interface, Machine, Networks, run
 
 if TYPE_CHECKING:

@@ -123,7 +123,8 @@ class _Guest:
             fields = command[4].split(",")
             return "".join(self.profile.get(one, "") + "\n" for one in fields)
         if command[1:3] == ("connection", "modify"):
-            for field, value in zip(command[4::2], command[5::2], strict=True):
+            for field, given in zip(command[4::2], command[5::2], strict=True):
+                value = given
                 key, had = field.lstrip("+-"), self.profile.get(field.lstrip("+-"), "")
                 parts = [one.strip() for one in had.split(",") if one.strip()]
                 if field[0] in "+-":
@@ -204,10 +205,8 @@ def test_a_new_route_is_in_force_and_written_down(host_network: ModuleType, gues
         "[Match]", "Name=", "Name=eth0", "MACAddress=", "MACAddress=fa:16:3e:00:00:01", "",
         "[Route]", "Destination=192.168.2.0/24", "Gateway=192.168.1.9", "GatewayOnLink=no",
     ]  # fmt: skip
-    assert guest.edits() == [
-        "ip -4 route replace 192.168.2.0/24 via 192.168.1.9 dev eth0 proto static",
-        "networkctl reload",
-    ]
+    # no reload, which would take the address away for a moment
+    assert guest.edits() == ["ip -4 route replace 192.168.2.0/24 via 192.168.1.9 dev eth0 proto static"]
 
 
 def test_drop_ins_of_the_image_are_the_own_files_too(host_network: ModuleType, guest: _Guest) -> None:
@@ -235,7 +234,7 @@ def test_a_bridge_is_matched_by_its_name_alone(host_network: ModuleType, guest: 
     ("base", "prefix"), [("10-netplan-all-en.network", "05"), ("01-x.network", "00"), ("00-a.network", "!")]
 )
 def test_the_own_file_is_sorted_before_the_images(host_network: ModuleType, base: str, prefix: str) -> None:
-    """networkd uses the first file that matches."""
+    """Of the files that match, networkd uses the first."""
     assert host_network.prefix_before(base) == prefix
     assert f"{prefix}-netorder-eth0.network" < base
 
@@ -247,15 +246,29 @@ def test_old_systemd_gets_no_word_that_it_would_fail_with(host_network: ModuleTy
     assert "GatewayOnLink" not in text
 
 
+UNWANTED = [{"address": "192.168.1.5", "unwanted": [6]}]
+
+
+def test_only_networkd_can_refuse_a_gateway_and_so_it_reloads(host_network: ModuleType, guest: _Guest) -> None:
+    """It would take the default route again with the next lease. A route that goes is one that it knows by then."""
+    converge(host_network, {TO_NET2}, interfaces=UNWANTED)
+    assert guest.edits()[-1] == "networkctl reload"
+    guest.commands.clear()
+    converge(host_network, {TO_NET2, TO_NET3}, interfaces=UNWANTED)
+    assert "networkctl reload" not in guest.edits()
+    converge(host_network, {TO_NET2}, interfaces=UNWANTED)
+    assert guest.edits()[-1] == "networkctl reload"
+
+
 def test_without_d_bus_networkd_is_restarted(host_network: ModuleType, guest: _Guest) -> None:
     """Small images have none, and networkctl needs it."""
     (guest.root / "run/dbus/system_bus_socket").unlink()
-    converge(host_network, {TO_NET2})
+    converge(host_network, {TO_NET2}, interfaces=UNWANTED)
     assert guest.edits()[-1] == "systemctl restart systemd-networkd"
 
 
 def test_a_second_run_changes_nothing(host_network: ModuleType, guest: _Guest) -> None:
-    """Neither files nor kernel are touched, and nobody is asked anything."""
+    """Neither files nor kernel are touched, and no probe is made."""
     converge(host_network, {TO_NET2, TO_NET3})
     guest.commands.clear()
     probes = [{"name": "sum", "address": "192.168.2.20"}]
@@ -264,7 +277,7 @@ def test_a_second_run_changes_nothing(host_network: ModuleType, guest: _Guest) -
 
 
 def test_a_route_deleted_by_hand_comes_back_and_nothing_else_moves(host_network: ModuleType, guest: _Guest) -> None:
-    """The files are right already, so networkd is not asked to read them."""
+    """The files are right already, so networkd does not read them again."""
     converge(host_network, {TO_NET2, TO_NET3})
     guest.table[4] = [one for one in guest.table[4] if one["dst"] != TO_NET2[0]]
     guest.commands.clear()
@@ -388,7 +401,7 @@ def test_a_next_hop_that_is_not_connected_is_refused(
 
 
 def test_a_host_without_a_known_network_configuration_is_refused(host_network: ModuleType, guest: _Guest) -> None:
-    """Routes that the next boot loses are not what was asked for."""
+    """Routes that the next boot loses are not what was declared."""
     (guest.root / "run/systemd/netif/links/2").unlink()
     with pytest.raises(host_network.HostNetworkError, match="routes would be lost at the next boot"):
         converge(host_network, {TO_NET2})
@@ -398,8 +411,10 @@ def test_what_networkd_does_not_take_is_taken_back(host_network: ModuleType, gue
     """Files, routes and settings are as before, and the error says why."""
     guest.reloaded = False
     before = list(guest.table[4])
-    with pytest.raises(host_network.HostNetworkError, match="does not use the new file of eth0.*of before is in force"):
-        converge(host_network, {TO_NET2}, forwarding=True)
+    with pytest.raises(
+        host_network.HostNetworkError, match=r"does not use the new file of eth0.*of before is in force"
+    ):
+        converge(host_network, {TO_NET2}, forwarding=True, interfaces=UNWANTED)
     assert guest.table[4] == before
     assert [path for path in (guest.root / "etc").rglob("*") if path.is_file()] == []
     assert (guest.proc / "net/ipv4/ip_forward").read_text() == "0\n"
@@ -464,13 +479,14 @@ def test_a_reload_that_would_drop_what_others_made_is_left_to_the_next_boot(
 ) -> None:
     """The kernel has the route at once, the files are written, and a warning says what is not done, and why."""
     others(guest)
-    result = converge(host_network, {TO_NET2})
-    assert (guest.edits(), drop_in(guest).exists()) == (
+    result = converge(host_network, {TO_NET2}, interfaces=UNWANTED)
+    # the first is reverse-path filtering
+    assert (guest.edits()[1:], drop_in(guest).exists()) == (
         ["ip -4 route replace 192.168.2.0/24 via 192.168.1.9 dev eth0 proto static"],
         True,
     )
     assert named in result["warnings"][0]
-    assert converge(host_network, {TO_NET2})["in_line"]
+    assert converge(host_network, {TO_NET2}, interfaces=UNWANTED)["in_line"]
 
 
 def test_a_planned_address_that_is_missing_is_reported_and_not_made_up(host_network: ModuleType, guest: _Guest) -> None:
@@ -600,7 +616,7 @@ def test_a_forwarding_host_forwards_now_and_after_a_reboot(host_network: ModuleT
 
 
 def test_a_second_run_on_several_interfaces_changes_nothing(host_network: ModuleType, router: _Guest) -> None:
-    """networkd by then uses the files of the first run, and these are made from the shared one again."""
+    """By then networkd uses the files of the first run, and these are made from the shared one again."""
     both(host_network)
     router.commands.clear()
     result = both(host_network)
@@ -695,18 +711,29 @@ def test_as_a_process_with_its_arguments_it_answers_in_json(tmp_path: Path) -> N
     ("arguments", "message"),
     [
         ({}, "routes is required"),
-        ({"routes": [], "route": 1}, "route is not supported: use routes, interfaces, addresses, forwarding, manage, probes"),
+        (
+            {"routes": [], "route": 1},
+            "route is not supported: use routes, interfaces, addresses, forwarding, manage, probes",
+        ),
         ({"routes": "all"}, 'routes must be a list, not "all"'),
         ({"routes": [{"destination": "10.0.0.0/8"}]}, "routes[0].next_hop is required"),
         ({"routes": [], "forwarding": "perhaps"}, 'forwarding must be true or false, not "perhaps"'),
         ({"routes": [], "manage": {"address": True}}, "manage.address is not supported: use addresses, forwarding"),
         ({"routes": [], "manage": []}, "manage must be a dictionary, not []"),
-        ({"routes": [], "probes": [{"name": "a", "address": "b", "port": "ssh"}]}, 'probes[0].port must be a whole number, not "ssh"'),
         (
-            {"routes": [{"destination": "10.0.0.1/8", "next_hop": "x"}], "interfaces": [{"address": "y", "unwanted": [5]}]},
-            "interfaces[0].unwanted: 5 is no IP version (4, 6); routes[0].destination: 10.0.0.1/8 has host bits set; "
-            "routes[0].next_hop: 'x' does not appear to be an IPv4 or IPv6 address; "
-            "interfaces[0].address: 'y' does not appear to be an IPv4 or IPv6 address",
+            {"routes": [], "probes": [{"name": "a", "address": "b", "port": "ssh"}]},
+            'probes[0].port must be a whole number, not "ssh"',
+        ),
+        (
+            {
+                "routes": [{"destination": "10.0.0.1/8", "next_hop": "x"}],
+                "interfaces": [{"address": "y", "unwanted": [5]}],
+            },
+            (
+                "interfaces[0].unwanted: 5 is no IP version (4, 6); routes[0].destination: 10.0.0.1/8 has host bits set; "
+                "routes[0].next_hop: 'x' does not appear to be an IPv4 or IPv6 address; "
+                "interfaces[0].address: 'y' does not appear to be an IPv4 or IPv6 address"
+            ),
         ),
     ],
 )  # fmt: skip
