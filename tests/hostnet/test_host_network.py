@@ -55,10 +55,10 @@ def static(it: Machine) -> list[str]:
 def expected(routes: list[dict[str, str]]) -> list[str]:
     """Return these routes as the kernel lists them."""
     interface = {"1": "eth0", "2": "eth1"}
-    found = [
-        f"{one['destination']} via {one['next_hop']} dev {interface[one['next_hop'].replace('::', '.').split('.')[-2][-1]]}"
-        for one in routes
-    ]
+    found = []
+    for one in routes:
+        number = one["next_hop"].replace("::", ".").split(".")[-2][-1]
+        found.append(f"{one['destination']} via {one['next_hop']} dev {interface[number]}")
     return sorted(found, key=lambda route: (":" in route, route))
 
 

@@ -353,8 +353,7 @@ def test_networkmanager_keeps_the_routes_in_the_connection(host_network: ModuleT
     guest.commands.clear()
     converge(host_network, {TO_NET3})
     assert guest.edits()[-2:] == [
-        "nmcli connection modify c0ffee"
-        " -ipv4.routes 192.168.2.0/24 192.168.1.9 +ipv4.routes 192.168.3.0/24 192.168.1.9",
+        f"nmcli connection modify c0ffee -ipv4.routes {' '.join(TO_NET2)} +ipv4.routes {' '.join(TO_NET3)}",
         "nmcli device reapply eth0",
     ]
 
@@ -730,7 +729,8 @@ def test_as_a_process_with_its_arguments_it_answers_in_json(tmp_path: Path) -> N
                 "interfaces": [{"address": "y", "unwanted": [5]}],
             },
             (
-                "interfaces[0].unwanted: 5 is no IP version (4, 6); routes[0].destination: 10.0.0.1/8 has host bits set; "
+                "interfaces[0].unwanted: 5 is no IP version (4, 6); "
+                "routes[0].destination: 10.0.0.1/8 has host bits set; "
                 "routes[0].next_hop: 'x' does not appear to be an IPv4 or IPv6 address; "
                 "interfaces[0].address: 'y' does not appear to be an IPv4 or IPv6 address"
             ),
