@@ -65,7 +65,7 @@ packets: setup ## random plans as network namespaces, probed with real packets: 
 
 .PHONY: host-network
 host-network: setup ## hosts' networks: systemd-networkd, netplan, NetworkManager of Debian 12 and 13, over restarts and boots
-	$(AS_ROOT) $(BIN)/pytest -q -n 6 tests/hostnet
+	$(AS_ROOT) $(BIN)/pytest -q -n 8 tests/hostnet
 
 .PHONY: services-test
 services-test: setup ## the calculator's services over HTTP: answers, load, faults, fuzzing, the page in a browser

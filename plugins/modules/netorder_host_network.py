@@ -508,6 +508,11 @@ class _Networkd:
         waits = bool(need) and systemd_version() >= WAITS
         for name, its in need.items():
             base = self.base(name)
+            if not base.exists():
+                raise HostNetworkError(
+                    f"{base}, by which {name} is configured, does not exist any more: after `networkctl reload` another "
+                    "file counts"
+                )
             own = directory / f"{prefix_before(base.name)}-netorder-{name}.network"
             texts[own] = f"{LINK}{base}"
             drop_ins = drop_ins_of(base.name)

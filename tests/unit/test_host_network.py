@@ -406,6 +406,16 @@ def test_a_host_without_a_known_network_configuration_is_refused(host_network: M
         converge(host_network, {TO_NET2})
 
 
+def test_a_file_of_the_image_that_is_no_longer_there_is_named(host_network: ModuleType, guest: _Guest) -> None:
+    """Until networkd reads its files again it uses what nobody can see."""
+    converge(host_network, {TO_NET2}, interfaces=UNWANTED)
+    (guest.root / "20-wired.network").unlink()
+    with pytest.raises(
+        host_network.HostNetworkError, match=r"20-wired\.network, by which eth0 is configured, does not"
+    ):
+        converge(host_network, {TO_NET2}, interfaces=UNWANTED)
+
+
 def test_what_networkd_does_not_take_is_taken_back(host_network: ModuleType, guest: _Guest) -> None:
     """Files, routes and settings are as before, and the error says why."""
     guest.reloaded = False
