@@ -510,8 +510,8 @@ class _Networkd:
             base = self.base(name)
             if not base.exists():
                 raise HostNetworkError(
-                    f"{base}, by which {name} is configured, does not exist any more: after `networkctl reload` another "
-                    "file counts"
+                    f"{base}, by which {name} is configured, does not exist any more: "
+                    "after `networkctl reload` another file counts"
                 )
             own = directory / f"{prefix_before(base.name)}-netorder-{name}.network"
             texts[own] = f"{LINK}{base}"
