@@ -144,7 +144,8 @@ def test_drift_of_each_kind_is_named_and_nothing_is_touched_until_a_run_mends_ju
     }
     anew = {(service, host) for host in ("sub", "mul", "div")}
     said = {("calculator : Say what a run would do to the service", host) for _, host in anew}
-    assert changes("site.yml", "--check", "--diff", "--skip-tags", "verify", *MANAGED) == expected | said | {(service, "sub")}
+    preview = changes("site.yml", "--check", "--diff", "--skip-tags", "verify", *MANAGED)
+    assert preview == expected | said | {(service, "sub")}
     assert (revisions(cloud, topology), inside(on, hosts), kept_here(topology)) == before
     assert changes("site.yml", *MANAGED) == expected | anew
     now = revisions(cloud, topology)
