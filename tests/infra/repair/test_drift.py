@@ -48,6 +48,8 @@ systemctl daemon-reload; systemctl restart netorder-div
 def report(tmp_path: Path) -> Path:
     """Give a place for drift's report."""
     return tmp_path / "drift.json"
+
+
 # else addresses and forwarding of others are none of netorder's
 MANAGED = ("-e", '{"netorder_manage": {"addresses": true, "forwarding": true}}')
 
