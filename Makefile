@@ -7,13 +7,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-$(shell cat requirements.lock pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
-# with the environment, and PATH past sudo's own
+# keeps the environment, and PATH instead of sudo's own
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env env "PATH=$$PATH")
 LOCALCLOUD := $(AS_ROOT) $(PYTHON) -m localcloud
 
+# without the cloud half of the inventory, which needs a cloud
+ANSIBLE_LINT := ANSIBLE_INVENTORY=$(CURDIR)/inventory/10-plan.yml ansible-lint --offline
+UNIT := pytest -q -n 2 tests/unit tests/golden
 MOLECULE := NETORDER_TOPOLOGY= MOLECULE_COMMAND_BORDERS=false molecule test
 
-# The cloud: the one that OS_CLOUD or OS_* names, else the local one, which is then started when it is needed.
+# The cloud: the one that OS_CLOUD or OS_* names, else the local one, which is then started when needed.
 ifeq ($(OS_CLOUD)$(OS_AUTH_URL),)
 LOCAL := yes
 export OS_CLOUD := netorder-local$(if $(filter-out default,$(LOCALCLOUD_NAME)),-$(LOCALCLOUD_NAME))
@@ -34,6 +37,9 @@ demo: setup cloud ## the topology on a real OpenStack, up to the calculator's an
 .PHONY: test
 test: setup lint unit packets services-test $(if $(LOCAL),life reconcile faults) molecule repair ## every test, on the real cloud too
 
+.PHONY: test-full
+test-full: test $(if $(LOCAL),faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
+
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
 
@@ -49,16 +55,22 @@ lint: setup ## ruff, mypy, import-linter, yamllint, ansible-lint
 	mypy localcloud
 	lint-imports --no-logo --no-cache
 	yamllint --strict .
-	# without the cloud half of the inventory, which needs a cloud
-	ANSIBLE_INVENTORY=$(CURDIR)/inventory/10-plan.yml ansible-lint --offline
+	$(ANSIBLE_LINT)
 
 .PHONY: unit
 unit: setup ## pure functions, golden files
-	pytest -q -n 2 tests/unit tests/golden
+	$(UNIT)
+
+.PHONY: newest
+# test_versions.py: it holds the installed versions against requirements.lock
+newest: setup cloud ## lint, unit tests and a molecule scenario with the newest ansible-core (requirements-newest.lock)
+	scripts/newest $(PYTHON) env $(ANSIBLE_LINT)
+	scripts/newest $(PYTHON) $(UNIT) --ignore=tests/unit/test_versions.py
+	scripts/newest $(PYTHON) env $(MOLECULE)
 
 .PHONY: packets
 SEED ?= 4
-# whoever is not root is it in a user namespace, which is enough for network namespaces
+# without root, in a user namespace, which is enough for network namespaces
 # more workers than cores: mostly they wait for packets that must not come
 packets: setup ## random plans as network namespaces, probed with real packets: make packets SEED=5
 	$(if $(filter-out 0,$(shell id -u)),unshare --user --map-root-user )pytest -q -n 4 --maxschedchunk 1 --hypothesis-seed=$(SEED) tests/packets
@@ -87,10 +99,10 @@ reconcile: setup ## previews against what then happens, changes of a running top
 
 .PHONY: faults faults-every
 FAULTS_SEED ?= 1
-faults: setup ## every call to the cloud fails once, in some way: make faults FAULTS_SEED=7
+faults: setup ## every call to the cloud fails once, in one mode: make faults FAULTS_SEED=7
 	$(AS_ROOT) pytest -q tests/faults --seed=$(FAULTS_SEED)
 
-faults-every: setup ## every call to the cloud fails in every way, which takes an hour and a half or more
+faults-every: setup ## every call to the cloud fails in every mode, which takes an hour and a half or more
 	$(AS_ROOT) pytest -q -s tests/faults --every
 
 .PHONY: bench-localcloud
@@ -103,22 +115,22 @@ molecule: setup cloud ## create, converge, verify, reboot, a second run, destroy
 
 .PHONY: repair
 ifdef LOCAL
-# A dozen runs and looks: with emulated virtual machines half an hour.
+# A dozen runs with checks: with emulated virtual machines half an hour.
 REPAIR := $(AS_ROOT) env LOCALCLOUD_GUESTS=container LOCALCLOUD_NAME=repair $(PYTHON) -m localcloud
-repair: setup ## what a run mends after a hand or a kill -9, what drift names, redeploys: on a local cloud of its own, in containers
+repair: setup ## what a run repairs after a manual change or a kill -9, drift, redeploys: on a local cloud of its own, in containers
 	trap '$(REPAIR) clean' EXIT; $(REPAIR) up; OS_CLOUD=netorder-local-repair $(MOLECULE) --scenario-name repair
 else
-repair: setup ## what a run mends after a hand or a kill -9, what drift names, redeploys
+repair: setup ## what a run repairs after a manual change or a kill -9, drift, redeploys
 	$(MOLECULE) --scenario-name repair
 endif
 
 .PHONY: plan
-# what is as planned is not shown, and who reaches whom does not belong here
+# only what differs, and without the probes of verify
 plan: setup cloud ## what a run would change, with reason, old and new values; changes nothing (ARGS='-e allow=delete')
 	ANSIBLE_DISPLAY_OK_HOSTS=false ansible-playbook site.yml --check --diff --skip-tags verify $(ARGS)
 
 .PHONY: drift
-drift: setup cloud ## what is not as planned, in the cloud and inside the hosts; changes nothing (ARGS='-e format=json')
+drift: setup cloud ## what differs from the plan, in the cloud and inside the hosts; changes nothing (ARGS='-e format=json')
 	ansible-playbook playbooks/drift.yml $(ARGS)
 
 .PHONY: verify
@@ -126,7 +138,7 @@ verify: setup cloud ## compare what runs with the plan; changes nothing
 	ansible-playbook playbooks/verify.yml
 
 .PHONY: teardown
-teardown: setup ## take the topology away again: make teardown CONFIRM=calculator
+teardown: setup ## delete the topology from the cloud: make teardown CONFIRM=calculator
 	ansible-playbook playbooks/teardown.yml -e confirm=$(CONFIRM)
 
 .PHONY: cloud
@@ -141,20 +153,20 @@ endif
 cloud-up: setup ## start the local cloud (a real one-node OpenStack, in .localcloud)
 	@$(LOCALCLOUD) up
 
-cloud-down: ## stop the local cloud; its state stays
+cloud-down: ## stop the local cloud; keep its state
 	@$(LOCALCLOUD) down
 
-cloud-status: ## what of the local cloud runs, what does not and why
+cloud-status: ## which services of the local cloud run, which do not and why
 	@$(LOCALCLOUD) status
 
-cloud-clean: ## stop the local cloud and remove all of it, the cache too
+cloud-clean: ## stop the local cloud and remove all of it, with its cache
 	@$(LOCALCLOUD) clean --all
 
 .PHONY: bench-plan
-bench-plan: setup build/bench ## time and memory of plans of 10, 100, 1,000 hosts, beside what a user would pick instead
+bench-plan: setup build/bench ## time and memory of plans of 10, 100, 1,000 hosts, beside the alternatives
 	PYTHONPATH=build/bench python bench/plan.py
 
-# beside the environment, whose versions are those of requirements.lock and no others
+# not in the environment, which has the versions of requirements.lock and no others
 build/bench: bench/requirements.txt
 	rm -rf $@
 	pip install --quiet --disable-pip-version-check --target $@ --requirement $<
@@ -170,5 +182,5 @@ build/bench-provision: bench/provision/requirements.txt requirements.lock
 	@touch $@
 
 .PHONY: clean
-clean: ## remove what was made here, the local cloud excepted
+clean: ## remove what was made here, except the local cloud
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build

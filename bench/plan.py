@@ -1,9 +1,9 @@
 """Time and memory of planning, beside what a user would pick instead. `make bench-plan` runs it.
 
-Each size is planned in a process of its own, several times; the table shows medians. The rivals read the same file with
-the YAML library's own loader and derive the routes of all hosts and routers by shortest paths, in the two ways
-that come to mind: networkx, and a breadth-first search from each router. They check nothing, merge nothing, and give
-every host every route.
+Each size is planned in a process of its own (`plan_ways`), several times; the table shows medians. The rivals read the
+same file with the YAML library's own loader and derive the routes of all hosts and routers by shortest paths, in the
+two ways that come to mind: networkx, and a breadth-first search from each router. They check nothing, merge nothing,
+and give every host every route.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import resource
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,10 +24,10 @@ from typing import Any
 import yaml
 
 SIZES = (10, 100, 1000)
-Way = Callable[[str], int]  # a topology file's path in, the number of routes out
 ROOT = Path(__file__).parents[1]
 TARGETS = (
-    "targets: 1,000 hosts, 200 networks, 200 routers in at most 5 s and 500 MB; check in at most 1 s with start-up"
+    "targets: `netorder plan --format json` of 1,000 hosts, 200 networks, 200 routers in at most 2 s and 500 MB; "
+    "check in at most 1 s"
 )
 
 
@@ -55,114 +53,40 @@ def example(hosts: int) -> str:
     return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=200)
 
 
-# --- what is measured, each in a process of its own: imports first, then the work
-
-
-def netorder() -> Way:
-    """Plan the file, check and all."""
-    from netorder.language.load import load  # noqa: PLC0415 - as above
-    from netorder.plan.build import build_plan, to_dict  # noqa: PLC0415 - only this way needs it
-
-    def work(path: str) -> int:
-        planned = to_dict(build_plan(load(path)))
-        shared = sum(len(subnet["host_routes"]) for network in planned["networks"] for subnet in network["subnets"])
-        return shared + sum(len(node["routes"]) for node in (*planned["hosts"], *planned["routers"]))
-
-    return work
-
-
-def rival_networkx() -> Way:
-    """Derive every route from networkx's shortest paths between all networks and routers."""
-    import networkx as nx  # noqa: PLC0415 - as above
-
-    def work(path: str) -> int:
-        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        graph = nx.Graph()
-        graph.add_nodes_from(document["networks"])
-        for router, its in document["routers"].items():
-            graph.add_edges_from((router, network) for network in its["networks"])
-        paths = dict(nx.all_pairs_shortest_path(graph))
-        starts = [(host["network"], [host["network"]]) for host in document["hosts"].values()]
-        starts += [(router, its["networks"]) for router, its in document["routers"].items()]
-        networks = document["networks"].keys()
-        return sum(len(networks & paths[start].keys() - set(joined)) for start, joined in starts)
-
-    return work
-
-
-def rival_search() -> Way:
-    """Derive every route by a breadth-first search from each host and router."""
-
-    def work(path: str) -> int:
-        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        networks_of = {router: its["networks"] for router, its in document["routers"].items()}
-        routers_on: dict[str, list[str]] = {network: [] for network in document["networks"]}
-        for router, its in networks_of.items():
-            for network in its:
-                routers_on[network].append(router)
-        routes = 0
-        for start in [*([host["network"]] for host in document["hosts"].values()), *networks_of.values()]:
-            first: dict[str, str | None] = dict.fromkeys(start)
-            queue = deque(start)
-            while queue:
-                network = queue.popleft()
-                for router in routers_on[network]:
-                    for other in networks_of[router]:
-                        if other not in first:
-                            first[other] = first[network] or router
-                            queue.append(other)
-            routes += len(first) - len(start)
-        return routes
-
-    return work
-
-
-WAYS = {"netorder": netorder, "networkx": rival_networkx, "search": rival_search}
-
-
-def once(way: str, path: str) -> None:
-    """Do it once in this process; print what it took."""
-    work = WAYS[way]()
-    wall, cpu = time.perf_counter(), time.process_time()
-    routes = work(path)
-    took = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "routes": routes}
-    # in KiB on Linux
-    print(json.dumps(took | {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
-
-
-# --- the measuring
+# The programs of plan_ways, by what the table calls them.
+WAYS = {"netorder": "netorder_plan.py", "networkx": "shortest_paths.py", "search": "search.py"}
 
 
 def measured(way: str, path: Path, runs: int) -> dict[str, float]:
     """Return the medians of several runs."""
     rows = []
     for _ in range(runs):
-        command = [sys.executable, __file__, "--once", way, str(path)]
+        command = [sys.executable, ROOT / "bench/plan_ways" / WAYS[way], path]
         rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
     return {key: statistics.median(row[key] for row in rows) for key in rows[0]}
 
 
-def checked(path: Path, runs: int) -> dict[str, float]:
-    """Return the medians of `netorder check` as a user runs it, its start included."""
-    walls, cpus = [], []
+def run(arguments: list[str], runs: int) -> dict[str, float]:
+    """Return the medians of the command `netorder` as a user runs it, its start included."""
+    rows = []
     for _ in range(runs):
-        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        subprocess.run([sys.executable, "-m", "netorder", "check", str(path)], check=True, capture_output=True)
-        walls.append(time.perf_counter() - start)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpus.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return {"wall": statistics.median(walls), "cpu": statistics.median(cpus)}
+        start = time.perf_counter()
+        command = subprocess.Popen([sys.executable, "-m", "netorder", *arguments], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)  # fmt: skip
+        _, status, usage = os.wait4(command.pid, 0)
+        command.returncode = os.waitstatus_to_exitcode(status)
+        if command.returncode:
+            raise subprocess.CalledProcessError(command.returncode, command.args)
+        wall, cpu = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
+        rows.append({"wall": wall, "cpu": cpu, "memory": usage.ru_maxrss / 1024})
+    return {key: statistics.median(row[key] for row in rows) for key in rows[0]}
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5, help="runs of each, of which the median is taken (default 5)")
-    parser.add_argument("--once", nargs=2, metavar=("WAY", "FILE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.once:
-        once(*options.once)
-        return
     print(TARGETS)
     with tempfile.TemporaryDirectory() as directory:
         paths = {size: Path(directory, f"{size}.yml") for size in SIZES}
@@ -171,11 +95,15 @@ def main() -> None:
         results = {(way, size): measured(way, path, options.runs) for size, path in paths.items() for way in WAYS}
         compare(results)
         growth(results)
-        print("\ncheck                                wall s   CPU s")
         largest = max(ROOT.glob("topologies/*.yml"), key=lambda path: path.stat().st_size)
-        for name, path in ((f"topologies/{largest.name}", largest), ("the 1,000 hosts above", paths[SIZES[-1]])):
-            took = checked(path, options.runs)
-            print(f"{name:35} {took['wall']:7.2f} {took['cpu']:7.2f}")
+        print("\nthe command, start included                wall s   CPU s      MB")
+        for name, arguments in (
+            (f"check topologies/{largest.name}", ["check", str(largest)]),
+            ("check, 1,000 hosts", ["check", str(paths[SIZES[-1]])]),
+            ("plan --format json, 1,000 hosts", ["plan", str(paths[SIZES[-1]]), "--format", "json"]),
+        ):
+            took = run(arguments, options.runs)
+            print(f"{name:40} {took['wall']:8.2f} {took['cpu']:7.2f} {took['memory']:7.0f}")
 
 
 def compare(results: dict[tuple[str, int], dict[str, float]]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from netorder.cloud.compare import unchanged_text
+from netorder.cloud.preview import unchanged_text
 from netorder.cloud.reconcile import HOSTKEY_TIMEOUT
 from netorder.controller import lock
 from netorder.controller import timings as times
@@ -18,13 +18,13 @@ from netorder.errors import NetorderError, RefusedError
 
 
 class ActionModule(ActionBase):
-    """A wrapper; options and answers are documented in plugins/modules/netorder_provision.py."""
+    """A wrapper; options and results are documented in plugins/modules/netorder_provision.py."""
 
     _supports_check_mode = True
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Provision; what cannot be done fails the task in the user's words."""
+        """Provision; a topology or cloud error fails the task with its own message."""
         lock.end_with_parent()
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, options = self.validate_argument_spec(
@@ -54,14 +54,14 @@ class ActionModule(ActionBase):
             preview = error.preview.as_dict() if isinstance(error, RefusedError) else {}
             if self._task.check_mode and not options["fail"]:
                 return result | preview | {"problems": list(error.problems)}
-            if self._task.diff and "diff" in preview:  # of a task that fails Ansible shows none
+            if self._task.diff and "diff" in preview:  # Ansible shows none for a failed task
                 self._display.display(preview["diff"]["prepared"])
             raise AnsibleActionFail("\n".join(error.problems)) from None
         if not done["changes"]:
-            self._display.display(f"  as planned: {unchanged_text(done['unchanged'])}")
+            self._display.display(f"  matches the plan: {unchanged_text(done['unchanged'])}")
         if self._task.check_mode and done["needs_allow"]:
             self._display.display(
-                f"  a run needs leave for this: -e allow={','.join(done['needs_allow'])}", color="yellow"
+                f"  a run needs permission for this: -e allow={','.join(done['needs_allow'])}", color="yellow"
             )
         if done["timings"]:
             as_json = options["format"] == "json"

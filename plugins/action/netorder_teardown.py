@@ -14,13 +14,13 @@ from netorder.errors import NetorderError
 
 
 class ActionModule(ActionBase):
-    """A wrapper; options and answers are documented in plugins/modules/netorder_teardown.py."""
+    """A wrapper; options and results are documented in plugins/modules/netorder_teardown.py."""
 
     _supports_check_mode = True
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Tear down; what is left over fails the task in the user's words."""
+        """Tear down; leftovers fail the task with their names."""
         lock.end_with_parent()
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, options = self.validate_argument_spec(

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 DOCUMENTATION = """
 name: netorder_report
-short_description: what was found on each host, as a table
+short_description: the findings on each host, as a table
 positional: _input, hosts
 options:
   _input:
-    description: The variables of all hosts; what was found on one is in its variable netorder_findings.
+    description: The variables of all hosts; a host's findings are its variable netorder_findings.
     type: dict
     required: true
   hosts:
@@ -29,18 +29,18 @@ options:
 
 
 def netorder_report(hostvars: Mapping[str, Mapping[str, Any]], hosts: list[str]) -> str:
-    """Return the report on ``hosts``; one on which the play did not get as far as findings counts as not observed."""
+    """Return the report on ``hosts``; one without findings counts as not observed."""
     return report({host: hostvars[host].get("netorder_findings") for host in hosts})
 
 
 def netorder_drift(hostvars: Mapping[str, Mapping[str, Any]], hosts: list[str]) -> dict[str, Any]:
-    """Return what differs in the cloud, as ``netorder_provisioned`` of localhost says, and inside ``hosts``."""
-    mine = hostvars["localhost"]
-    return drift(mine["netorder_topology"], mine["netorder_provisioned"], hostvars, hosts)
+    """Return what differs in the cloud, by ``netorder_provisioned`` of localhost, and inside ``hosts``."""
+    local = hostvars["localhost"]
+    return drift(local["netorder_topology"], local["netorder_provisioned"], hostvars, hosts)
 
 
 def netorder_drift_text(found: Mapping[str, Any], form: str) -> str:
-    """Return what :func:`netorder_drift` found as a table or as JSON."""
+    """Return the result of :func:`netorder_drift` as a table or as JSON."""
     return {"table": as_table, "json": as_json}[form](found)
 
 

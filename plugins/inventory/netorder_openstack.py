@@ -1,4 +1,4 @@
-"""Inventory source: which of the planned hosts the cloud has, and at which address it says they are."""
+"""Inventory source: which of the planned hosts the cloud has, and their addresses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DOCUMENTATION = """
 name: netorder_openstack
 short_description: the topology's servers in the cloud that OS_CLOUD or OS_* name
 description:
-  - C(openstack.cloud.openstack) with its choices made. It asks one cloud only, takes only the servers of the topology
+  - C(openstack.cloud.openstack) with fixed options. It reads one cloud only, takes only the servers of the topology
     (metadata C(netorder_topology)), names them as the topology does (metadata C(netorder_host)), and a cloud that does
     not answer is an error, never an empty inventory.
   - Planned hosts that the cloud does not have go to the group C(absent), servers of the topology that the plan does
@@ -36,16 +36,16 @@ class InventoryModule(upstream.InventoryModule):
             raise AnsibleParserError(
                 "which topology? Name all of inventory/, or inventory/10-plan.yml before this file"
             )
-        self._choices: dict[str, Any] = {"server_filters": {"name": f"^{topology}-"}, "compose": {}, "groups": {}}
+        self._fixed: dict[str, Any] = {"server_filters": {"name": f"^{topology}-"}, "compose": {}, "groups": {}}
         self._topology = topology
         cloud = "the cloud"
         try:
             cloud = upstream.openstack.config.OpenStackConfig().get_one().name
-            self._choices["only_clouds"] = [cloud]
+            self._fixed["only_clouds"] = [cloud]
             super().parse(inventory, loader, path, cache)
         except AnsibleParserError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong in the SDK, there is no answer
+        except Exception as error:  # noqa: BLE001 - whatever the SDK raises, there is no answer
             raise AnsibleParserError(
                 f"no answer from {cloud}: {type(error).__name__}: {error}. "
                 "Is the cloud up? Does OS_CLOUD name an entry of your clouds.yaml, or is an RC file (OS_*) sourced?"
@@ -56,7 +56,7 @@ class InventoryModule(upstream.InventoryModule):
                 inventory.add_host(host.name, "absent")
 
     def get_option(self, option: str, hostvars: Any = None) -> Any:  # noqa: ANN401 - Ansible's
-        """Return an option of the upstream plugin: they are settled here, not in the file."""
+        """Return an option of the upstream plugin: they are fixed here, not in the file."""
         fixed = {
             "all_projects": False,
             "cache": False,
@@ -72,8 +72,8 @@ class InventoryModule(upstream.InventoryModule):
             "strict": True,
             "use_names": False,
         }
-        choices = fixed | self._choices
-        return choices[option] if option in choices else super().get_option(option, hostvars)
+        options = fixed | self._fixed
+        return options[option] if option in options else super().get_option(option, hostvars)
 
     def _fetch_servers(self, path: str, cache: bool) -> list[dict[str, Any]]:
         servers: dict[str, dict[str, Any]] = {}

@@ -21,7 +21,7 @@ short_description: hosts, groups and variables of a topology's plan
 description:
   - The topology file is the extra variable C(topology), else the environment variable C(NETORDER_TOPOLOGY), else
     the option I(topology).
-  - A relative path is looked for in the current directory, then in the directory above that of the inventory file.
+  - A relative path is resolved in the current directory, then in the directory above that of the inventory file.
 options:
   plugin:
     description: Marks the file as this plugin's.
@@ -35,7 +35,7 @@ options:
 
 
 class InventoryModule(BaseInventoryPlugin):
-    """Load, check and plan the topology; hand its hosts to Ansible."""
+    """Load, check and plan the topology; add its hosts to the inventory."""
 
     NAME = "netorder_plan"
 
@@ -48,7 +48,7 @@ class InventoryModule(BaseInventoryPlugin):
         try:
             the_plan = build_plan(load(file))
         except TopologyError as error:
-            # one line each, on its own: Ansible would fold them into a paragraph
+            # one line each: Ansible would fold them into a paragraph
             for line in str(error).splitlines():
                 self.display.display(line, color="red", stderr=True)
             raise AnsibleParserError(f"{file} is not a topology that can be built: see the lines above") from None

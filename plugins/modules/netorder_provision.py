@@ -5,12 +5,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: netorder_provision
-short_description: make the cloud as a topology says
+short_description: make the cloud match a topology
 description:
   - Lists what carries the topology's marker, compares it with the plan, and creates, changes and deletes what differs
     over one session, in bulk and in threads. Waits until every host runs and its SSH host key is known.
   - Then writes C(known_hosts) and C(ssh_config) into the topology's directory under I(files).
-  - Check mode asks everything and changes nothing; diff mode shows each difference.
+  - Check mode reads everything and changes nothing; diff mode shows each difference.
   - A run killed anywhere converges when run again.
 options:
   topology:
@@ -29,8 +29,8 @@ options:
     type: str
   allow:
     description:
-      - What may be done to resources in use, C(delete) and C(replace). Without it, a run that needs it stops before its
-        first change.
+      - Which destructive changes are permitted, C(delete) and C(replace). A run that needs one which is not permitted
+        stops before its first change.
     type: list
     elements: str
     choices: [delete, replace]
@@ -41,13 +41,13 @@ options:
     choices: [text, json]
     default: text
   hostkey_timeout:
-    description: Seconds to wait for the host keys once the hosts are active; 0 does not learn them.
+    description: Seconds to wait for the host keys once the hosts are active; 0 does not fetch them.
     type: float
     default: 600
   fail:
     description: >-
-      Whether it is a failure that the cloud cannot be made so. If false, check mode returns what stands in the way in
-      I(problems), beside the changes; without check mode it is a failure all the same.
+      Whether check mode fails when a run could not make these changes. If false, it returns the reasons in I(problems),
+      with the changes. Without check mode it always fails.
     type: bool
     default: true
 attributes:
@@ -57,7 +57,7 @@ author: netorder
 """
 
 EXAMPLES = r"""
-- name: Make the cloud as planned
+- name: Make the cloud match the plan
   netorder_provision:
     topology: topologies/calculator.yml
     files: .netorder
@@ -70,12 +70,12 @@ changes:
   elements: dict
   returned: success; with I(problems) only if they are known
 problems:
-  description: What stands in the way, each with its mend.
+  description: Why the changes cannot be made, each with its remedy.
   type: list
   elements: str
   returned: in check mode, when I(fail) is false and there are any
 unchanged:
-  description: By kind, how many planned resources are as they should be.
+  description: By kind, how many resources match the plan.
   type: dict
   returned: success
 needs_allow:
@@ -84,7 +84,7 @@ needs_allow:
   elements: str
   returned: success
 hosts:
-  description: By host name the server's id, address, floating_ip and hostkey; null where not there yet (check mode).
+  description: By host name the server's id, address, floating_ip and hostkey; null if not there yet (check mode).
   type: dict
   returned: success
 timings:

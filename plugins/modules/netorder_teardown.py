@@ -5,10 +5,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: netorder_teardown
-short_description: take a topology away from the cloud
+short_description: delete a topology from the cloud
 description:
   - Deletes all that carries the marker of the topology called I(name), in dependency order, then lists again and fails,
-    naming what is left. The topology file is not needed.
+    naming what remains. The topology file is not needed.
   - Removes the topology's files under I(files); the SSH key stays.
 options:
   name:
@@ -29,7 +29,7 @@ author: netorder
 """
 
 EXAMPLES = r"""
-- name: Take the calculator away
+- name: Delete the calculator
   netorder_teardown:
     name: calculator
     files: .netorder

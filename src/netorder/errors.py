@@ -19,6 +19,7 @@ __all__ = [
     "NetorderError",
     "RefusedError",
     "TopologyError",
+    "UsageError",
 ]
 
 
@@ -53,6 +54,12 @@ class TopologyError(NetorderError):
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
         self.diagnostics = tuple(sorted(set(diagnostics)))
         super().__init__(*map(str, self.diagnostics))
+
+
+class UsageError(NetorderError):
+    """The command line names what does not exist, or its options contradict each other."""
+
+    exit_status = 2
 
 
 class CloudError(NetorderError):

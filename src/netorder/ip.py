@@ -1,4 +1,4 @@
-"""IP addresses and prefixes, of either version: types, constants and the small questions asked of them everywhere."""
+"""IP addresses and prefixes, of either version: types, constants and small functions used everywhere."""
 
 from __future__ import annotations
 

@@ -1,18 +1,18 @@
-"""What a checked topology holds: the client's words, resolved. Every address is settled, every name is known."""
+"""What a checked topology holds: the client's words, resolved. Every address is assigned, every name is known."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from netorder.routing.graph import Graph
-from netorder.routing.tables import Tables
-
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from netorder.errors import Diagnostic
     from netorder.ip import Address, Prefix
     from netorder.routing.decide import Routing
     from netorder.routing.ssh_paths import SshPath
+    from netorder.routing.tables import Tables
 
 __all__ = [
     "PEERS",
@@ -129,7 +129,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class RuleSpec:
-    """``sources`` may come in to ``targets`` (hosts): by ``matches``, and to each one's own service if ``service``."""
+    """Allows ``sources`` to reach ``targets`` (hosts) by ``matches``, and each one's own service if ``service``."""
 
     sources: tuple[Prefix, ...]
     targets: tuple[str, ...]
@@ -139,9 +139,9 @@ class RuleSpec:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """A checked topology. ``entries`` are the hosts that let SSH in from outside; ``warnings`` are for people.
+    """A checked topology. ``ssh_entries`` are the hosts that allow SSH from outside; ``warnings`` are for people.
 
-    ``routings`` (by IP version) and ``ssh_paths`` (how SSH gets to each host) follow from the rest.
+    ``routings`` (by IP version), ``tables`` (static routes) and ``ssh_paths`` (to each host) follow from the rest.
     """
 
     name: str
@@ -150,42 +150,8 @@ class Topology:
     routers: tuple[RouterSpec, ...]
     hosts: tuple[HostSpec, ...]
     rules: tuple[RuleSpec, ...]
-    entries: frozenset[str]
-    routings: dict[int, Routing] = field(default_factory=dict)
-    ssh_paths: dict[str, SshPath | None] = field(default_factory=dict)
-    warnings: tuple[Diagnostic, ...] = ()
-
-    def graph(self, version: int) -> Graph:
-        """Return which router and which forwarding host joins which networks of an IP version."""
-        networks = [network.name for network in self.networks if network.subnet(version)]
-        known = set(networks)
-        forwarding = [host for host in self.hosts if host.forward]
-        all_: list[RouterSpec | HostSpec] = [*self.routers, *forwarding]
-        joined = {
-            one.name: tuple(interface.network for interface in one.interfaces if interface.network in known)
-            for one in all_
-        }
-        return Graph(networks, joined, [host.name for host in forwarding])
-
-    def tables(self) -> Tables:
-        """Return who has which static routes, as prefixes and next hops."""
-        prefixes: dict[tuple[str, int], tuple[int, int]] = {
-            (network.name, subnet.cidr.version): (int(subnet.cidr.network_address), subnet.cidr.prefixlen)
-            for network in self.networks
-            for subnet in network.subnets
-        }
-        owners: list[RouterSpec | HostSpec] = [*self.routers, *self.hosts]
-        addresses: dict[tuple[str, str, int], str] = {
-            (one.name, interface.network, address.version): str(address)
-            for one in owners
-            for interface in one.interfaces
-            for address in interface.addresses
-        }
-        return Tables(self.routings, prefixes, addresses)
-
-    def homes(self, version: int) -> dict[str, tuple[str, ...]]:
-        """Return each host's networks of an IP version, in the order of its interfaces."""
-        return {
-            host.name: tuple(one.network for one in host.interfaces if one.address(version) is not None)
-            for host in self.hosts
-        }
+    ssh_entries: frozenset[str]
+    routings: Mapping[int, Routing]
+    tables: Tables
+    ssh_paths: Mapping[str, SshPath | None]
+    warnings: tuple[Diagnostic, ...]

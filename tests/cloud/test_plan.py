@@ -1,4 +1,4 @@
-"""A preview tells what the run then does, resource by resource; and a running topology changes into another."""
+"""A preview shows what the run then does, resource by resource; and a running topology changes into another."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def nameless(counts: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:
 
 
 def does_as_previewed(site, topology) -> list[dict[str, Any]]:
-    """Preview, then run; return the changes, which both must tell, and which must be what became of the cloud."""
+    """Preview, then run; return the changes, which both must show, and which must be what became of the cloud."""
     before = site.listing()
     preview = site.run(topology, check=True)
     assert site.listing() == before, "a preview changes nothing"
@@ -175,7 +175,7 @@ def does_as_previewed(site, topology) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_is_previewed_done_and_taken_back(site, name):
-    """From the base to the changed topology and back; both ways as previewed."""
+    """From the base to the changed topology and back; both as previewed."""
     topology, expected = CHANGES[name]
     site.run(BASE)
     changes = does_as_previewed(site, topology)
@@ -199,7 +199,7 @@ def test_hosts_that_part_are_never_without_their_rules(site):
 
 
 def test_a_larger_flavor_but_not_back(site):
-    """A server is resized in place; to a smaller disk it is not, and that is said before anything is touched."""
+    """A server is resized in place; to a smaller disk it is not, and that is refused before anything is changed."""
     site.run(BASE)
     larger = edited(lambda t: t["hosts"]["app"].update(flavor="small2"))
     assert [f"{c['action']} {c['kind']}" for c in does_as_previewed(site, larger)] == ["update server"]
@@ -213,7 +213,7 @@ def test_a_larger_flavor_but_not_back(site):
 
 
 def test_from_nothing(site):
-    """Everything is created, as told; the user's key is there from an earlier run."""
+    """Everything is created, as previewed; the user's key is there from an earlier run."""
     site.run(BASE)
     site.gone()
     changes = does_as_previewed(site, BASE)

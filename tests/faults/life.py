@@ -45,7 +45,7 @@ class Outcome:
 
 
 def _work(action, environment, topology, in_flight, pipe):
-    """Do one run when told to; the other end gets its outcome. ``in_flight`` None: as the user's commands do it."""
+    """Do one run on a signal; the other end gets its outcome. ``in_flight`` None: as in the user's commands."""
     os.environ.update(environment)
     pipe.recv()
     told = []
@@ -73,7 +73,7 @@ def _work(action, environment, topology, in_flight, pipe):
 
 
 class Life:
-    """Runs against one cloud, through the proxy; looking happens beside it."""
+    """Runs against one cloud, through the proxy; listings go directly to the cloud."""
 
     def __init__(self, proxy, directory, entry, auth):
         self.proxy = proxy

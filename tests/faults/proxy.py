@@ -43,7 +43,7 @@ SILENT = 120.0
 
 @dataclass(frozen=True, order=True)
 class Call:
-    """One call of a run: what is asked, ids left out, and the how manieth of its kind it is."""
+    """One call of a run: method and path without ids, and the how manieth of its kind it is."""
 
     what: str
     nth: int
@@ -126,7 +126,7 @@ class Proxy:
 
     @property
     def down(self):
-        """Whether the service is gone just now."""
+        """Whether the service is down just now."""
         return time.monotonic() < self._down_until
 
     def judge(self, what, token):
@@ -236,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = self.close_connection or cut
 
     def log_message(self, *_args):
-        """Say nothing: tests tell what matters."""
+        """Log nothing: the tests report what matters."""
 
 
 def signature(method, authority, path, body):

@@ -1,4 +1,4 @@
-"""Each call of a provision and of a teardown fails in each way: the run mends it or says so, the next run converges.
+"""Each call of a provision and of a teardown fails in each way: the run recovers or reports it, the next run converges.
 
 A sample by default, in which each call fails once; ``--every`` (make faults-every) for each fault at each call.
 """
@@ -17,14 +17,14 @@ from proxy import FAULTS
 
 KILLS = tuple(fault for fault in FAULTS if fault.startswith("killed"))
 FAILURES = tuple(fault for fault in FAULTS if fault not in KILLS)
-# What a read survives by being asked again. A 409 is an answer like any other, and the run's own end is its end.
-MENDED = tuple(fault for fault in FAULTS if fault not in {"409", *KILLS})
+# What a read survives by being repeated. A 409 is an answer like any other, and the run's own end is its end.
+RECOVERED = tuple(fault for fault in FAULTS if fault not in {"409", *KILLS})
 BEFORE_LOGIN = ("GET identity", "POST identity /v3/auth/tokens")
 # How often a list is asked again while servers build depends on the cloud's mood.
 POLL = re.compile(r"GET compute /v2.1/servers(/detail)?\?")
 # In the sample, one in so many writes is also where the run is killed.
 KILLED = 4
-MEND = re.compile(r"run again|tear down again|correct the entry", re.IGNORECASE)
+ADVICE = re.compile(r"run again|tear down again|correct the entry", re.IGNORECASE)
 NAMES = re.compile(r"faults|http://\S+|compute API|credentials")
 
 
@@ -46,7 +46,7 @@ class Matrix:
 
     @staticmethod
     def _steady(call):
-        """Tell whether a call comes in every run: of lists while waiting, only the first certainly does."""
+        """Return whether a call comes in every run: of lists while waiting, only the first certainly does."""
         return not POLL.search(call.what) or call.nth == (2 if "/detail" in call.what else 1)
 
     def _learn(self, action="provision"):
@@ -73,7 +73,7 @@ class Matrix:
         assert counted(self.life.everything() - self.before) == self.complete
 
     def faulty(self, action, faults):
-        """Run with faults; return whether it ended well in spite of them. What it says must help the user."""
+        """Run with faults; return whether it ended well in spite of them. Its messages must help the user."""
         found = self.life.run(action, faults)
         missed = set(faults.items()) - set(self.life.proxy.fired)
         if found.how == "ok":
@@ -83,13 +83,13 @@ class Matrix:
             assert found.how == "killed", found
             return False
         assert found.how in {"ok", "error"}, found
-        if all(mended(call, fault) for call, fault in self.life.proxy.fired):  # and what "down" cut besides
+        if all(recovers(call, fault) for call, fault in self.life.proxy.fired):  # and what "down" cut besides
             assert found.how == "ok", found
         for problem in found.problems:
             assert "\n" not in problem, problem
             assert "Traceback" not in problem, problem
             assert NAMES.search(problem), problem
-            assert MEND.search(problem), problem
+            assert ADVICE.search(problem), problem
         return found.how == "ok"
 
     def live(self, provision, teardown):
@@ -106,15 +106,15 @@ class Matrix:
         self.clean = True
 
 
-def mended(call, fault):
-    """Tell whether the run itself must get over this: the fault is certainly harmless to ask again after."""
+def recovers(call, fault):
+    """Return whether the run itself must get over this: repeating the request is certainly harmless."""
     if fault == "429":
         return True
     if fault == "expired":  # a new login is no help where there is no token yet
         return not call.what.startswith(BEFORE_LOGIN)
     if call.writes and (call.what.startswith("POST") or "add_router_interface" in call.what):
         return False
-    return fault in MENDED
+    return fault in RECOVERED
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def sample(phases, seed):
     writes = [[call for call in calls if call.writes] for calls in phases]
     # Each read is asked again on its own account, so their faults do not disturb each other; but what is down is so for
     # all.
-    kinds = [fault for fault in MENDED if fault != "down"]
+    kinds = [fault for fault in RECOVERED if fault != "down"]
     together = tuple(
         {call: kinds[(seed + n) % len(kinds)] for n, call in enumerate(call for call in calls if not call.writes)}
         for calls in phases
@@ -195,8 +195,8 @@ def test_a_life_with_faults(matrix, lives, subtests, request):
             matrix.live(provision, teardown)
 
 
-def test_a_look_with_faults(matrix, subtests, request):
-    """A run with nothing to do asks again where an answer is missing, and still has nothing to do."""
+def test_a_run_with_nothing_to_do_with_faults(matrix, subtests, request):
+    """A run with nothing to do sends a request again whose answer is missing, and still has nothing to do."""
     matrix.begin()
     matrix.converges()
     every, seed, only = (request.config.getoption(name) for name in ("every", "seed", "only"))

@@ -39,7 +39,7 @@ def under_way(life, what):
         time.sleep(0.05)
 
 
-def test_the_second_of_two_runs_says_whose_the_first_is(life, empty):
+def test_the_second_of_two_runs_reports_the_holder_of_the_lock(life, empty):
     """It stops before any change, and the first one is not disturbed; a teardown is a run, too."""
     with life.started("provision", in_flight=None) as first:
         under_way(life, "POST network /v2.0/networks")
@@ -53,7 +53,7 @@ def test_the_second_of_two_runs_says_whose_the_first_is(life, empty):
 
 
 def test_a_run_after_a_killed_one_lets_its_requests_finish(life, empty):
-    """The lock has gone with its holder; the default wait covers what that one has sent."""
+    """The lock ended with its holder; the default wait covers what that one has sent."""
     with life.started("provision", in_flight=None) as first:
         under_way(life, "POST compute /v2.1/servers")
         first.kill()
@@ -65,7 +65,7 @@ def test_a_run_after_a_killed_one_lets_its_requests_finish(life, empty):
 
 
 def test_two_controllers_at_once_end_in_one_topology(life, empty):
-    """There is no lock between them: the second one waits where it can see the first one's work; the next run mends."""
+    """There is no lock between them: the second waits where it can observe the first; the next run repairs the rest."""
     with life.started("provision", in_flight=15.0) as first:
         under_way(life, "POST network /v2.0/networks")
         with life.started("provision", in_flight=15.0, arm=False) as second:
@@ -76,7 +76,7 @@ def test_two_controllers_at_once_end_in_one_topology(life, empty):
     once(life, empty)
 
 
-def test_servers_that_no_host_takes_are_told_in_novas_words_and_replaced(cloud, life, empty):
+def test_servers_that_no_host_takes_are_reported_in_novas_words_and_replaced(cloud, life, empty):
     """Nova refuses them after it has accepted them: each is named with its fault, and made anew when there is room."""
     compute = ("shell", "openstack", "compute", "service")
     host = cloud.done(*compute, "list", "--service", "nova-compute", "-f", "value", "-c", "Host").split()[0]
@@ -90,16 +90,16 @@ def test_servers_that_no_host_takes_are_told_in_novas_words_and_replaced(cloud, 
     for name in HOSTS:
         (problem,) = (one for one in found.problems if f"faults-{name} " in one)
         assert "went to ERROR: No valid host was found" in problem
-    mended = life.run("provision")
-    assert mended.how == "ok", mended
-    assert {change for change in mended.changes if "server" in change} == {
+    repaired = life.run("provision")
+    assert repaired.how == "ok", repaired
+    assert {change for change in repaired.changes if "server" in change} == {
         f"replace server faults-{name}" for name in HOSTS
     }
     once(life, empty)
 
 
 def test_a_change_that_parts_hosts_is_killed_at_each_write(life, empty, tmp_path, monkeypatch, subtests):
-    """Two hosts that share a security group get other rules each; the next run ends it, without leave to delete."""
+    """Two hosts that share a security group get other rules each; the next run ends it, and needs no permission."""
     topology = yaml.safe_load(TOPOLOGY.read_text())
     topology["allow"] += [{"from": "front", "to": "left", "tcp": 50002}, {"from": "front", "to": "right", "tcp": 50003}]
     parted = tmp_path / "parted.yml"

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from netorder.errors import TopologyError
 from netorder.language.load import load
-from netorder.plan.build import build_plan, to_json
+from netorder.plan.build import build_plan
 from netorder.plan.render import render
+from netorder.plan.serialize import to_json
 
 HERE = Path(__file__).parent
 GOOD = sorted([*HERE.glob("good/*.yml"), *HERE.parent.parent.glob("topologies/*.yml")])

@@ -1,7 +1,7 @@
 """A running topology: that of NETORDER_TOPOLOGY, reached with the SSH configuration that provisioning wrote.
 
-``pytest tests/infra/state`` only looks, ``tests/infra/reboot`` boots hosts again, ``tests/infra/repair`` breaks things
-and mends them with Ansible.
+``tests/infra/state`` changes nothing, ``tests/infra/reboot`` reboots hosts, ``tests/infra/repair`` breaks things and
+repairs them with Ansible.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SSH_CONFIG = ROOT / ".netorder" / PLAN.topology / "ssh_config"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test for each host, where a test asks for one."""
+    """Parametrize a test that takes a host: once for each host of that kind."""
     chosen = {
         "planned": PLAN.hosts,
         "serving": [host for host in PLAN.hosts if host.service],
@@ -84,14 +84,14 @@ def address_outside() -> Callable[[Host], str]:
 
 @pytest.fixture(scope="session")
 def calculate(address_outside: Callable[[Host], str]) -> Callable[[str], str]:
-    """Give a function that asks the calculator from outside and returns its answer without the line end."""
+    """Give a function that posts an expression to the calculator from outside and returns its answer, stripped."""
     host = next(host for host in PLAN.hosts if host.floating_ip and host.service and host.service.name == "calculator")
     assert host.service
     url = f"http://{address_outside(host)}:{host.service.port}/"
 
-    def ask(expression: str) -> str:
+    def calculated(expression: str) -> str:
         request = urllib.request.Request(url, data=expression.encode(), method="POST")
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             return answer.read().decode().rstrip("\r\n")
 
-    return ask
+    return calculated

@@ -1,4 +1,4 @@
-"""Ansible's playbooks as a user runs them, and what their output says."""
+"""Ansible's playbooks as a user runs them, and their output, parsed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ PLAYBOOK_SECONDS = 900
 
 
 def environment(root: Path = ROOT) -> dict[str, str]:
-    """Return ours, with the repository's own ansible.cfg: molecule sets one that it wrote."""
+    """Return ours, with the settings of the repository at ``root`` and without the one that only molecule needs."""
     ours = {
         **os.environ,
         "ANSIBLE_CONFIG": str(root / "ansible.cfg"),
         "ANSIBLE_FORCE_COLOR": "0",
         "ANSIBLE_NOCOLOR": "1",
     }
+    ours.pop("ANSIBLE_INVENTORY_ENABLED", None)
     if topology := os.environ.get("NETORDER_TOPOLOGY"):
         ours["NETORDER_TOPOLOGY"] = str(Path(topology).resolve())
     return ours
@@ -50,7 +51,7 @@ def changes(*arguments: str) -> set[tuple[str, str]]:
         elif match := re.match(r"changed: \[([^\] ]+)", line):
             found.add((task, match[1]))
             lines += 1
-    # the run's own count guards against output that is not read right
+    # the run's own count guards against output that is parsed wrongly
     assert lines == sum(map(int, re.findall(r" changed=(\d+) ", done.stdout))), done.stdout
     assert "PLAY RECAP" in done.stdout
     return found

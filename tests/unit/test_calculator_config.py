@@ -49,7 +49,7 @@ def test_wrong(arguments, lines, capsys):
     """A line for each mistake and status 2, before anything listens."""
     try:
         status = main(arguments)
-    except SystemExit as end:  # argparse's way
+    except SystemExit as end:  # as argparse does
         status = end.code
     captured = capsys.readouterr()
     assert (status, captured.out) == (2, "")
@@ -112,7 +112,7 @@ def test_version():
 
 
 def test_help():
-    """The help shows how to start all five and how to ask."""
+    """The help shows how to start all five and how to send a request."""
     done = subprocess.run([sys.executable, "-m", "calculator", "--help"], capture_output=True, text=True, check=True)
     for word in (*OPERATIONS, "calculator calculator --port 50000 --sum http://127.0.0.1:50001", "curl -d"):
         assert word in done.stdout

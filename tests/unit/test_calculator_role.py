@@ -1,4 +1,4 @@
-"""The role's data: the argument spec and the defaults agree, and the unit is what systemd accepts."""
+"""The role's data: argument spec, defaults and README agree, and systemd accepts the unit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 ROLE = Path(__file__).parents[2] / "roles" / "calculator"
-BUILT = {"stdout": "built calculator.pyz 0123456789ab"}
+ARTEFACT = {"stat": {"exists": True, "checksum": "0123456789ab".ljust(64, "f")}}
 PEERS = {name: f"http://192.168.2.{20 + at}:{50001 + at}" for at, name in enumerate(("sum", "sub", "mul", "div"))}
 PEERS["sum"] += ",http://192.168.2.30:50001"  # a second copy
 
@@ -21,13 +21,42 @@ def load(path):
     return yaml.safe_load((ROLE / path).read_text())
 
 
+def options():
+    return load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+
+
 def test_spec_and_defaults_agree():
-    """Every variable has a default and a description, and the defaults are the same."""
-    defaults, options = load("defaults/main.yml"), load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
-    assert list(options) == list(defaults)
-    assert {name: option["default"] for name, option in options.items() if "default" in option} == {
-        name: defaults[name] for name, option in options.items() if "default" in option
+    """A variable is required or has a default, and the defaults are the same."""
+    defaults = load("defaults/main.yml")
+    assert [name for name, option in options().items() if not option.get("required")] == list(defaults)
+    assert {name: option["default"] for name, option in options().items() if "default" in option} == {
+        name: defaults[name] for name, option in options().items() if "default" in option
     }
+
+
+def test_readme_and_spec_agree():
+    """The README lists the same variables in the same order, with their types and defaults."""
+    rows = re.findall(r"^\| `(calculator_\w+)` \| (\w+) \| ([^|]+) \|", (ROLE / "README.md").read_text(), re.MULTILINE)
+    assert [(name, kind) for name, kind, _ in rows] == [(name, option["type"]) for name, option in options().items()]
+    assert {name for name, _, default in rows if default == "required"} == {
+        name for name, option in options().items() if option.get("required")
+    }
+    written = {name: yaml.safe_load(default[1:-1]) for name, _, default in rows if default.startswith("`")}
+    assert written == {name: option["default"] for name, option in options().items() if "default" in option}
+
+
+def test_the_readme_shows_a_call_that_the_spec_accepts():
+    """The example gives every required variable and none that does not exist."""
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROLE / "README.md").read_text(), re.DOTALL)
+    given = yaml.safe_load(example)[0]["roles"][0]["vars"]
+    required = {name for name, option in options().items() if option.get("required")}
+    assert required <= given.keys() <= options().keys()
+
+
+def test_the_role_reaches_no_file_outside_itself():
+    """What it needs it is given: so it also works in another repository."""
+    for path in ROLE.rglob("*.yml"):
+        assert not re.search(r"role_path|\.\./|netorder_root|playbook_dir", path.read_text()), path
 
 
 @pytest.fixture(scope="module", params=[("sum", {}), ("calculator", PEERS)], ids=lambda param: param[0])
@@ -39,9 +68,7 @@ def unit(request, tmp_path_factory):
     variables = load("defaults/main.yml") | {"calculator_service": service, "calculator_peers": given}
     arguments = f"src={ROLE}/templates/calculator.service.j2 dest={path}"
     inputs = path.with_suffix(".yml")
-    inputs.write_text(
-        yaml.safe_dump(variables | load("vars/main.yml") | {"role_path": str(ROLE), "__calculator_built": BUILT})
-    )
+    inputs.write_text(yaml.safe_dump(variables | load("vars/main.yml") | {"__calculator_artefact": ARTEFACT}))
     command = [Path(sys.executable).with_name("ansible"), "localhost", "-i", "localhost,", "-c", "local"]
     command += ["-m", "ansible.builtin.template"]
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(path.parent), "LC_ALL": "C.UTF-8"}

@@ -1,4 +1,4 @@
-"""Drift is put together from what provisioning and the roles would change; causes are told from what follows."""
+"""Drift is what provisioning and the roles would change; causes are distinguished from consequences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STOPPED = {"what": "unit x", "expected": "active, enabled", "found": "inactive, 
 
 
 def hosts(**more: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return a front host, one behind it and one that nothing outside reaches, all running and as planned."""
+    """Return a front host, one behind it and one that nothing outside reaches, all running and matching the plan."""
     plain: dict[str, dict[str, Any]] = {
         "back": {"netorder_ssh_path": ["front"]},
         "front": {"netorder_ssh_path": []},
@@ -34,21 +34,21 @@ def found(preview: dict[str, Any] | None = None, **more: dict[str, Any]) -> dict
 
 
 def rows(answer: dict[str, Any]) -> list[tuple[str, ...]]:
-    return [tuple(one[key] for key in ("where", "what", "planned", "found")) for one in answer["differences"]]
+    return [tuple(one[key] for key in ("where", "what", "expected", "actual")) for one in answer["differences"]]
 
 
 def test_without_differences_there_is_no_drift() -> None:
-    """A host that nobody can look into, as planned, is named and is none."""
+    """A host without an SSH path in the plan is named, and is none."""
     answer = found()
-    assert (answer["drift"], answer["looked_into"]) == (False, ["back", "front"])
+    assert (answer["drift"], answer["checked"]) == (False, ["back", "front"])
     assert as_table(answer).splitlines() == [
-        "sealed: not looked into: nothing outside reaches it, as planned",
-        "as planned in the cloud: 3 ports",
+        "sealed: not checked: the plan has no SSH path to it",
+        "matches the plan in the cloud: 3 ports",
         "t: no drift, in the cloud and inside 2 hosts",
     ]
 
 
-def test_each_kind_of_change_is_told_as_what_is_planned_and_what_there_is() -> None:
+def test_each_kind_of_change_is_reported_as_expected_and_actual_values() -> None:
     """A row for each value; of lists, what only one side has."""
     rules = {"rules": ["a", "b"]}, {"rules": ["b", "c"]}
     answer = found(
@@ -67,51 +67,51 @@ def test_each_kind_of_change_is_told_as_what_is_planned_and_what_there_is() -> N
         ("cloud", "port t-old", "none", "why"),
         ("cloud", "security group t-g: rules", "c", "-"),
         ("cloud", "security group t-g: rules", "-", "a"),
-        ("cloud", "floating IP front", "as planned", "why"),
+        ("cloud", "floating IP front", "matches the plan", "why"),
         ("cloud", "floating IP front: b", "none", "2"),
     ]
     assert answer["differences"][0]["action"] == "create"
     assert as_table(answer).splitlines()[-2:] == [
         "t: 6 differences, 6 in the cloud, 0 inside 0 hosts",
-        "To put this right: ansible-playbook site.yml -e allow=delete,replace",
+        "To fix this: ansible-playbook site.yml -e allow=delete,replace",
     ]
 
 
 def test_what_provisioning_would_refuse_is_drift() -> None:
-    """Its problems are told beside the changes that it knows of, if it knows any."""
+    """Its problems are reported beside the changes that it knows of, if it knows any."""
     answer = found({"problems": ["one", "two"], "changes": [change("server", "t-back", "create")]})
     assert rows(answer) == [("cloud", "server t-back", "there", "missing")]
     assert as_table(answer).splitlines()[3:] == [
         "refused: one",
         "refused: two",
-        "sealed: not looked into: nothing outside reaches it, as planned",
+        "sealed: not checked: the plan has no SSH path to it",
         "t: 1 difference, 1 in the cloud, 0 inside 0 hosts",
-        "First mend what is refused; then: ansible-playbook site.yml",
+        "First fix what is refused; then: ansible-playbook site.yml",
     ]
     assert (answer["drift"], found({"problems": ["one"]})["drift"]) == (True, True)
 
 
-def test_a_host_whose_way_in_is_not_as_planned_is_not_called_wrong() -> None:
-    """It does not answer because the one before it is amiss: that one is the difference."""
+def test_a_host_whose_ssh_path_differs_from_the_plan_is_not_reported_as_drift() -> None:
+    """It does not answer because the one before it differs from the plan: that one is the difference."""
     answer = found(
         front={"netorder_findings": [OK, STOPPED]},
         back={"netorder_findings": None, "netorder_unanswered": "timed\nout"},
     )
     assert rows(answer) == [("front", "unit x", "active, enabled", "inactive, enabled")]
-    assert answer["not_looked_into"]["back"] == "no answer; it is reached through front, which is not as planned"
+    assert answer["not_checked"]["back"] == "no answer; it is reached through front, which differs from the plan"
 
 
 def test_a_host_that_does_not_answer_for_no_known_reason_is_drift() -> None:
     answer = found(back={"netorder_findings": None, "netorder_unanswered": "timed\nout"})
     assert rows(answer) == [("back", "SSH", "answers", "timed out")]
-    assert (answer["drift"], answer["not_looked_into"]["back"]) == (True, "no answer")
+    assert (answer["drift"], answer["not_checked"]["back"]) == (True, "no answer")
 
 
-def test_a_host_that_was_not_looked_into_is_never_called_clean() -> None:
-    """Neither when looking failed, nor when the cloud is busy with its server and provisioning would change nothing."""
+def test_a_host_that_was_not_checked_is_never_reported_as_clean() -> None:
+    """Neither when checking failed, nor when the cloud is busy with its server and nothing would be changed."""
     assert found(back={"netorder_findings": None})["drift"]
     answer = found(back={"openstack": {"status": "REBOOT"}})
-    assert (answer["drift"], rows(answer), answer["looked_into"]) == (True, [], ["front"])
+    assert (answer["drift"], rows(answer), answer["checked"]) == (True, [], ["front"])
 
 
 @pytest.mark.parametrize(
@@ -134,16 +134,18 @@ def test_why_a_host_is_out_of_reach(more: dict[str, Any], reasons: tuple[str, st
 
 def test_without_its_floating_ip_a_host_and_all_behind_it_are_out_of_reach() -> None:
     changes = [change("floating IP", "front", "update")]
-    assert out_of_reach(hosts(), "front", changes) == "its floating IP is not as planned"
-    assert out_of_reach(hosts(), "back", changes) == "it is reached through front: its floating IP is not as planned"
+    assert out_of_reach(hosts(), "front", changes) == "its floating IP differs from the plan"
+    assert (
+        out_of_reach(hosts(), "back", changes) == "it is reached through front: its floating IP differs from the plan"
+    )
 
 
-def test_routes_on_the_way_are_a_reason_for_one_that_does_not_answer() -> None:
-    unrouted = {"__host_network": {"changed": True}}
+def test_routes_on_the_ssh_path_are_a_reason_for_one_that_does_not_answer() -> None:
+    unrouted = {"__static_routes": {"changed": True}}
     assert not out_of_reach(hosts(front=unrouted), "back")
     assert not out_of_reach(hosts(back={"netorder_unanswered": "timed out"}), "back")
     answer = out_of_reach(hosts(front=unrouted, back={"netorder_unanswered": "timed out"}), "back")
-    assert answer == "no answer: it is reached through front, whose routes are not as planned"
+    assert answer == "no answer: it is reached through front, whose routes differ from the plan"
 
 
 def test_rules_of_several_hosts_say_whose_they_are() -> None:
@@ -168,14 +170,14 @@ def test_rules_of_several_hosts_say_whose_they_are() -> None:
         ("server", "t-other", False),
     ],
 )
-def test_what_the_cloud_has_wrong_on_the_way_is_a_reason_for_one_that_does_not_answer(
+def test_what_differs_in_the_cloud_on_the_ssh_path_is_a_reason_for_one_that_does_not_answer(
     kind: str, name: str, reason: bool
 ) -> None:
-    """Its own rules and ports, those of the hosts before it, and what may be the way of all."""
+    """Its own rules and ports, those of the hosts before it, and what every path may use."""
     silent = {"netorder_unanswered": "timed out"}
-    expected = f"no answer, and {kind} {name} is not as planned" if reason else ""
-    let_in = {"hosts": f"sealed, {name[2:]}"} if kind == "security group" else None
-    one = change(kind, name, "update", let_in, let_in)
+    expected = f"no answer, and {kind} {name} differs from the plan" if reason else ""
+    hosts_of = {"hosts": f"sealed, {name[2:]}"} if kind == "security group" else None
+    one = change(kind, name, "update", hosts_of, hosts_of)
     assert out_of_reach(hosts(back=silent), "back", [one]) == expected
     assert not out_of_reach(hosts(), "back", [one])
 

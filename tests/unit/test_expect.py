@@ -1,4 +1,4 @@
-"""Expectations follow from the plan: who reaches whom, and what shows that a route works."""
+"""Probes follow from the plan: what reaches what, and what shows that a route works."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from netorder.analysis.probes import (
-    Demonstration,
     Probe,
+    RouteProbe,
     from_inside,
     from_outside,
     listens_on,
     report,
-    route_demonstration,
+    route_probes,
     ssh_sources,
 )
 from netorder.analysis.reach import Matrix
@@ -123,7 +123,7 @@ def test_a_service_does_not_answer_a_host_that_no_rule_names() -> None:
 
 
 def test_without_its_route_the_front_host_reaches_nothing_behind() -> None:
-    """Net1's gateway has no way to net2, so the rules alone open nothing."""
+    """Net1's gateway has no route to net2, so the rules alone open nothing."""
     lost = dataclasses.replace(FRONT, routes=())
     plan = dataclasses.replace(PLAN, hosts=(lost, BACK, BYSTANDER))
     assert [probe for probe in from_inside(Matrix(plan), lost) if probe.name == "back"] == [
@@ -183,14 +183,14 @@ def test_from_outside_only_what_is_open_to_the_world_answers() -> None:
 
 
 @pytest.mark.parametrize("rule", [tcp(22, "192.0.2.0/24"), Rule("ingress", "IPv4", None, None, None, "192.0.2.0/24")])
-def test_what_is_open_to_some_prefix_outside_is_not_asked(rule: Rule) -> None:
-    """Whether we are in that prefix is unknown, so neither answer is wrong."""
+def test_what_is_open_to_some_prefix_outside_is_not_probed(rule: Rule) -> None:
+    """Whether we are in that prefix is unknown, so neither result is wrong."""
     plan = dataclasses.replace(PLAN, security_groups=(group("front", rule), *PLAN.security_groups[1:]))
     assert 22 not in [probe.port for probe in from_outside(Matrix(plan), FRONT)]
 
 
-def test_who_is_let_in_by_ssh_from_outside() -> None:
-    """Each prefix once; nobody where another host or nothing is the way in."""
+def test_the_prefixes_that_may_ssh_from_outside() -> None:
+    """Each prefix once; none where the SSH path is through another host, or there is none."""
     rules = [tcp(22, "192.0.2.0/24"), tcp(80), Rule("ingress", "IPv4", None, None, None, "192.0.2.0/24")]
     plan = dataclasses.replace(PLAN, security_groups=(group("front", *rules), *PLAN.security_groups[1:]))
     assert ssh_sources(Matrix(plan), FRONT) == ("192.0.2.0/24",)
@@ -199,21 +199,21 @@ def test_who_is_let_in_by_ssh_from_outside() -> None:
     assert ssh_sources(Matrix(plan), dataclasses.replace(FRONT, ssh_path=("back",))) == ()
 
 
-def test_the_demonstration_asks_what_the_route_makes_reachable() -> None:
-    """By SSH's port, since no rule lets ping through here; hosts without routes have nothing to show."""
-    assert route_demonstration(Matrix(PLAN), FRONT) == (Demonstration("back", "10.0.2.10", 22),)
-    assert route_demonstration(Matrix(PLAN), BACK) == ()
+def test_a_route_probe_for_what_the_route_makes_reachable() -> None:
+    """To SSH's port, since no rule allows ping here; none for hosts without routes."""
+    assert route_probes(Matrix(PLAN), FRONT) == (RouteProbe("back", "10.0.2.10", 22),)
+    assert route_probes(Matrix(PLAN), BACK) == ()
 
 
-def test_the_demonstration_pings_where_ping_is_let_through() -> None:
-    """An ICMP rule for the asker is enough."""
+def test_a_route_probe_pings_where_ping_is_allowed() -> None:
+    """An ICMP rule for the source is enough."""
     icmp = Rule("ingress", "IPv4", "icmp", None, None, "10.0.1.10/32")
     plan = dataclasses.replace(PLAN, security_groups=(group("front"), group("back", icmp), group("bystander")))
-    assert route_demonstration(Matrix(plan), FRONT) == (Demonstration("back", "10.0.2.10", None),)
+    assert route_probes(Matrix(plan), FRONT) == (RouteProbe("back", "10.0.2.10", None),)
 
 
 def test_the_report_shows_open_ports_and_spells_out_what_is_wrong() -> None:
-    """An unplanned answer is marked in the table and explained below it; a host that was not observed is named."""
+    """An unexpected answer is marked in the table and explained below it; a host that was not observed is named."""
 
     def check(name: str, port: int, expected: str, found: str) -> dict[str, object]:
         what = f"tcp {port} of {name}"
@@ -226,20 +226,20 @@ def test_the_report_shows_open_ports_and_spells_out_what_is_wrong() -> None:
         "c": None,
     }
     assert report(findings).splitlines() == [
-        "TCP ports that answer (- none of those asked, ! not as planned):",
+        "TCP ports that answer (- none of those probed, ! differs from the plan):",
         "from     a   b       c",
         "outside  22",
         "a            22 80!",
         "b        -",
         "",
-        "5 checks, 2 not as planned:",
-        "a: tcp 80 of b: planned no answer, found open",
+        "5 checks, 2 differ from the plan:",
+        "a: tcp 80 of b: expected no answer, found open",
         "c: not observed (unreachable, or a task failed on it)",
     ]
 
 
 def test_a_service_listens_where_it_is_called() -> None:
-    """On the address that its caller has, whatever its IP version, and on no other; it is asked there only."""
+    """On the address that its caller has, whatever its IP version, and on no other; it is probed there only."""
     topology = load(Path(__file__).parents[1] / "golden/good/dual-stack.yml")
     the_plan = build_plan(topology)
     matrix = Matrix(the_plan)
@@ -251,10 +251,19 @@ def test_a_service_listens_where_it_is_called() -> None:
     }
     assert [name for name, address in listening.items() if ":" in address] == ["six", "mul"]
     probes = from_inside(matrix, hosts["calc"])
-    asked = {(probe.name, probe.address) for probe in probes if probe.port > 50000}
-    assert asked == {
+    probed = {(probe.name, probe.address) for probe in probes if probe.port > 50000}
+    assert probed == {
         ("six", hosts["six"].addresses[0]),
         ("rest", hosts["rest"].addresses[0]),
         ("mul", hosts["mul"].addresses[0]),
         ("div", "192.168.2.203"),
     }
+
+
+def test_the_report_of_one_check_is_in_the_singular() -> None:
+    """One check differs; two differ."""
+    check = {"what": "unit x", "expected": "active", "found": "failed", "ok": False}
+    assert report({"a": [check]}).splitlines()[-2:] == [
+        "1 check, 1 differs from the plan:",
+        "a: unit x: expected active, found failed",
+    ]

@@ -181,7 +181,7 @@ def test_the_plan_alone_needs_no_cloud(tmp_path: Path) -> None:
     done = run(tmp_path, {}, "-i", "inventory/10-plan.yml", "--host", "calculator")
     variables = json.loads(done.stdout)
     assert variables["netorder_routes"] == [{"destination": "192.168.2.0/24", "next_hop": "192.168.1.9"}]
-    assert [probe["name"] for probe in variables["netorder_demonstration"]] == ["sum", "sub", "mul", "div"]
+    assert [probe["name"] for probe in variables["netorder_route_probes"]] == ["sum", "sub", "mul", "div"]
 
 
 @pytest.mark.parametrize("way", ["extra variable", "environment"])

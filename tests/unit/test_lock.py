@@ -1,4 +1,4 @@
-"""The lock of a topology: who holds it is told, and it ends with its process, however that ends."""
+"""The lock of a topology: who holds it is reported, and it ends with its process, however that ends."""
 
 from __future__ import annotations
 

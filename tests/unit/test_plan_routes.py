@@ -47,16 +47,16 @@ class Cloud:
         if address in self.cidrs[network]:
             return []
         next_hop = lookup(address, host.routes) or next(iter(host.gateways), None)
-        way: list[str] = []
+        path: list[str] = []
         while next_hop:
             assert IPv4Address(next_hop) in self.cidrs[network], "a next hop off the subnet"
             router = self.owner[network, next_hop]
-            if router in way:
-                raise LoopError([*way, router])
-            way.append(router)
+            if router in path:
+                raise LoopError([*path, router])
+            path.append(router)
             interfaces = self.routers[router].interfaces
             if any(address in self.cidrs[interface.network] for interface in interfaces):
-                return way
+                return path
             next_hop = lookup(address, self.routers[router].routes)
             network = next(
                 (
@@ -76,7 +76,7 @@ def lookup(address: IPv4Address, routes: Iterable[Route]) -> str | None:
 
 
 def shortest(the_plan: Plan) -> dict[tuple[str, str], int]:
-    """Return the fewest routers between each two networks that are joined (Floyd and Warshall's way)."""
+    """Return the fewest routers between each two networks that are joined (Floyd and Warshall's algorithm)."""
     names = [network.name for network in the_plan.networks]
     distance = {(name, name): 0 for name in names}
     for router in the_plan.routers:
@@ -93,21 +93,21 @@ def shortest(the_plan: Plan) -> dict[tuple[str, str], int]:
 
 
 def check_reach(the_plan: Plan) -> None:
-    """Hosts whose networks are joined reach each other, the shortest way or from their gateway on; no others do."""
+    """Hosts whose networks are joined reach each other, the shortest path or from their gateway on; no others do."""
     cloud, distance, matrix = Cloud(the_plan), shortest(the_plan), Matrix(the_plan)
     gateways = {network.name: network.subnets[0].gateway_ip for network in the_plan.networks}
     for host in the_plan.hosts:
         for other in the_plan.hosts:
             network = host.ports[0].network
-            way = cloud.passed(host, other.addresses[0])
+            path = cloud.passed(host, other.addresses[0])
             expected = distance.get((network, other.ports[0].network))
             assert (
-                (way is None) == (expected is None) == (matrix.verdict(host.name, other.name, "udp", 9) == "no route")
+                (path is None) == (expected is None) == (matrix.verdict(host.name, other.name, "udp", 9) == "no route")
             )
-            if way is not None and len(way) != expected:
+            if path is not None and len(path) != expected:
                 assert expected is not None
-                assert way[0] == cloud.owner[network, str(gateways[network])]
-                assert len(way) == expected + 1
+                assert path[0] == cloud.owner[network, str(gateways[network])]
+                assert len(path) == expected + 1
 
 
 def lost(the_plan: Plan) -> set[tuple[str, str]]:
@@ -116,10 +116,10 @@ def lost(the_plan: Plan) -> set[tuple[str, str]]:
     for host in the_plan.hosts:
         for other in the_plan.hosts:
             try:
-                way = cloud.passed(host, other.addresses[0])
+                path = cloud.passed(host, other.addresses[0])
             except LoopError:
-                way = None
-            if way is None:
+                path = None
+            if path is None:
                 found.add((host.name, other.name))
     return found
 
@@ -136,7 +136,7 @@ def check_every_route_is_needed(the_plan: Plan) -> None:
                 assert lost(replace(the_plan, **{kind: tuple(all_)})) > before, (one.name, route)
 
 
-def check_ways_in(the_plan: Plan) -> None:
+def check_ssh_paths(the_plan: Plan) -> None:
     """SSH passes to each host from the last one before it; the answers pass back before the host has its routes."""
     cloud = Cloud(the_plan)
     hosts = {host.name: host for host in the_plan.hosts}
@@ -174,7 +174,7 @@ def test_the_files(source: Path):
     the_plan = build_plan(load(source))
     if all(len(host.ports) == 1 for host in the_plan.hosts) and all(len(one.subnets) == 1 for one in the_plan.networks):
         check_reach(the_plan)
-        check_ways_in(the_plan)
+        check_ssh_paths(the_plan)
 
 
 Shape = tuple[int, list[tuple[list[int], bool]], list[bool]]
@@ -182,7 +182,7 @@ Shape = tuple[int, list[tuple[list[int], bool]], list[bool]]
 
 @st.composite
 def shapes(draw: st.DrawFn) -> Shape:
-    """Return how many networks there are, each router's networks and whether it is external, and who lets SSH in."""
+    """Return the number of networks, each router's networks and whether it is external, and which hosts allow SSH."""
     networks = draw(st.integers(1, 8))
     some = st.lists(st.integers(0, networks - 1), min_size=1, max_size=4, unique=True)
     routers = draw(st.lists(st.tuples(some, st.booleans()), max_size=9))
@@ -216,12 +216,12 @@ MANY_EXITS = (3, [([0], True), ([1], True), ([2], True), ([0, 1], False), ([1, 2
 @example(MANY_EXITS)
 @given(shapes())
 def test_any_shape(shape: Shape):
-    """Whatever joins what: all who can reach each other do, the shortest way, with no route too many."""
+    """Whatever joins what: all who can reach each other do, the shortest path, with no route too many."""
     the_plan = build_plan(parse(topology_text(shape)))
     check_addresses(the_plan)
     check_reach(the_plan)
     check_every_route_is_needed(the_plan)
-    check_ways_in(the_plan)
+    check_ssh_paths(the_plan)
 
 
 @settings(max_examples=100, deadline=None)
@@ -237,8 +237,8 @@ def test_gateway_is_the_way_out(shape: Shape):
         its = next(one for one in the_plan.routers if one.name == router)
         if its.external:
             return 0
-        ways = (distance.get((one.network, other)) for one in its.interfaces for other in outside)
-        return min((1 + way for way in ways if way is not None), default=float("inf"))
+        lengths = (distance.get((one.network, other)) for one in its.interfaces for other in outside)
+        return min((1 + length for length in lengths if length is not None), default=float("inf"))
 
     for network in topology.networks:
         its_routers = [one.name for one in the_plan.routers if network.name in {i.network for i in one.interfaces}]

@@ -1,4 +1,4 @@
-"""Who reaches whom and why not: small plans in which each reason occurs once."""
+"""What reaches what and why not: small plans in which each reason occurs once."""
 
 from __future__ import annotations
 
@@ -49,39 +49,43 @@ def nodes(verdict: Verdict) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("question", "state", "reason"),
+    ("connection", "state", "reason"),
     [
         (("web", "app", "tcp", 8000), "open", "rule: tcp 8000-8010 from 10.0.1.10/32"),
-        (("web", "app", "tcp", 8011), "closed", "no rule of fw lets tcp 8011 in from 10.0.1.10"),
+        (("web", "app", "tcp", 8011), "closed", "no rule of fw allows tcp 8011 from 10.0.1.10"),
         (("web", "app", "icmp"), "open", "rule: icmp from 10.0.1.10/32"),
         (("web", "10.0.2.30", "tcp", 8000), "open", "rule: tcp 8000-8010 from 10.0.1.10/32"),
         (("mid", "fd00:3::40", "udp", 53), "open", "rule: udp 53 from fd00:2::50/128"),
         (("mid", "fd00:3::40", "icmp"), "open", "rule: ipv6-icmp from fd00:2::50/128"),
-        (("web", "lone", "tcp", 22), "no route", "r1 sends it to the outside, where nobody knows network d"),
+        (("web", "lone", "tcp", 22), "no route", "r1 sends it to the outside, which has no route to network d"),
         (("lone", "web", "tcp", 80), "no route", "lone has no IPv4 route to network a"),
-        (("web", "10.0.2.20", "udp", 53), "no route", "both answers by its interface on a, not the one on b"),
+        (
+            ("web", "10.0.2.20", "udp", 53),
+            "no route",
+            "both replies from its interface on a, not the one on b",
+        ),
         (("mid", "both", "udp", 53), "open", "rule: udp 53 from 10.0.2.50/32"),
         (("mid", "web", "tcp", 80), "open", "rule: tcp 80 from anywhere"),
         (("web", "fd00:3::40", "tcp", 8000), "no route", "web has no IPv6 route to network c"),
         (("web", "web", "tcp", 1), "open", "a host always reaches itself"),
         ((OUTSIDE, "web", "tcp", 80), "open", "rule: tcp 80 from anywhere"),
-        ((OUTSIDE, "web", "tcp", 22), "closed", "no rule of web lets tcp 22 in from anywhere"),
+        ((OUTSIDE, "web", "tcp", 22), "closed", "no rule of web allows tcp 22 from anywhere"),
         (("192.0.2.7", "web", "tcp", 22), "open", "rule: tcp 22 from 192.0.2.0/24"),
-        (("198.51.100.7", "web", "tcp", 22), "closed", "no rule of web lets tcp 22 in from 198.51.100.7"),
+        (("198.51.100.7", "web", "tcp", 22), "closed", "no rule of web allows tcp 22 from 198.51.100.7"),
         ((OUTSIDE, "app", "tcp", 8000), "no route", "app has no floating address"),
         (("2001:db8::1", "web", "tcp", 80), "no route", "nothing comes in from outside by IPv6"),
-        (("web", OUTSIDE, "tcp", 443), "open", "everything may go out"),
+        (("web", OUTSIDE, "tcp", 443), "open", "all egress is allowed"),
         (("mid", OUTSIDE, "tcp", 443), "no route", "r2 does not join the outside"),
         (("app", OUTSIDE, "icmp"), "no route", "app has no default gateway"),
     ],
 )
-def test_each_answer_has_its_reason(question: tuple[str, str, str, int], state: str, reason: str):
-    verdict = MATRIX.explain(*question)
+def test_each_verdict_has_its_reason(connection: tuple[str, str, str, int], state: str, reason: str):
+    verdict = MATRIX.explain(*connection)
     assert (verdict.state, verdict.reason[: len(reason)]) == (state, reason)
 
 
-def test_the_way_is_told_there_and_back():
-    """By the default gateway's neighbour, through the host that forwards, and the same way back."""
+def test_the_path_there_and_back():
+    """By the default gateway's neighbour, through the host that forwards, and back along the same path."""
     verdict = MATRIX.explain("web", "app", "tcp", 8000)
     assert nodes(verdict) == (["web", "r2", "fw", "app"], ["app", "fw", "r2", "web"])
     assert (verdict.source_address, verdict.address) == ("10.0.1.10", "10.0.3.40")
@@ -96,18 +100,18 @@ def changed(**hosts: dict[str, object]) -> Matrix:
     return Matrix(dataclasses.replace(PLAN, hosts=found))
 
 
-def test_what_is_not_forwarded_is_told():
-    """A host whose forwarding is off, or whose port lets nothing pass."""
+def test_the_reason_why_nothing_is_forwarded():
+    """A host whose forwarding is off, or whose port security passes only its own addresses."""
     verdict = changed(fw={"forwarding": False}).explain("web", "app", "tcp", 8000)
     assert verdict.reason == "fw does not forward"
     ports = tuple(dataclasses.replace(port, allowed_address_pairs=()) for port in PLAN.hosts[2].ports)
     verdict = changed(fw={"ports": ports}).explain("web", "app", "tcp", 8000)
-    assert verdict.reason == "fw's port security does not let it through"
+    assert verdict.reason == "fw's port security drops it"
 
 
-def test_without_a_way_back_there_is_none():
+def test_without_a_path_back_there_is_no_route():
     assert changed(app={"routes": ()}).explain("web", "app", "tcp", 8000).reason == (
-        "there is no way back: app has no IPv4 route to network a"
+        "there is no path back: app has no IPv4 route to network a"
     )
 
 
@@ -121,16 +125,16 @@ def test_a_loop_ends():
     assert verdict.reason == "a loop: r1 gets the packet a second time"
 
 
-def test_what_is_worth_asking():
-    """The ends of each range and their neighbours, SSH, a port that nobody uses, and ICMP."""
+def test_what_is_worth_probing():
+    """The ends of each range and their neighbours, SSH, an unused port, and ICMP."""
     ports = {"tcp": [9, 21, 22, 23, 7999, 8000, 8010, 8011], "udp": [9, 52, 53, 54]}
     expected = [(protocol, port) for protocol, its in ports.items() for port in its]
     assert MATRIX.ports("app") == [*expected, ("icmp", None)]
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("topologies/*.yml")), ids=lambda path: path.stem)
-def test_the_shipped_topologies_do_what_they_say(path: Path):
-    """Every service reaches its peers, and every host is reached from the last one on its way in."""
+def test_the_shipped_topologies_work(path: Path):
+    """Every service reaches its peers, and every host is reached from the last one on its SSH path."""
     the_plan: Plan = build_plan(load(path))
     matrix = Matrix(the_plan)
     owners = {address: host for host in the_plan.hosts for address in host.addresses}
@@ -146,7 +150,7 @@ def test_the_shipped_topologies_do_what_they_say(path: Path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_host_is_reached_before_it_is_configured_and_after(path: Path):
-    """SSH passes from the last host on its way in: when only those with a shorter way have routes, and at last."""
+    """SSH works from the last host on its SSH path: when only those with a shorter one have routes, and at last."""
     the_plan = build_plan(load(path))
     depth = {host.name: len(host.ssh_path) for host in the_plan.hosts if host.ssh_path is not None}
     for now in {*depth.values()} - {0}:

@@ -1,4 +1,4 @@
-"""The way in: host keys out of consoles, ssh_config and known_hosts as text and as files."""
+"""SSH access: host keys out of consoles, ssh_config and known_hosts as text and as files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from netorder.cloud.reconcile import HostFacts
 from netorder.cloud.wait import host_key
-from netorder.controller import ssh as access
+from netorder.controller import ssh
 from netorder.errors import AccessError
 from netorder.language.load import load
 from netorder.plan.build import build_plan
@@ -56,11 +56,11 @@ def test_host_key_from_a_console(text, expected):
 
 
 def test_known_hosts_has_one_alias_a_host():
-    lines = access.known_hosts(PLAN, facts()).splitlines()
+    lines = ssh.known_hosts(PLAN, facts()).splitlines()
     assert lines == [f"{h.name}.calculator {key(n)}" for n, h in enumerate(PLAN.hosts)]
 
 
-def ssh_asks(config: Path, host: str) -> dict[str, str]:
+def ssh_settings(config: Path, host: str) -> dict[str, str]:
     """Return what OpenSSH itself makes of the configuration."""
     out = subprocess.run(["ssh", "-G", "-F", str(config), host], capture_output=True, text=True, check=True).stdout
     return dict(line.split(" ", 1) for line in out.splitlines() if " " in line)
@@ -71,67 +71,67 @@ def written(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
     directory = tmp_path / "a directory" / "calculator"
-    access.write(PLAN, facts(), directory=directory, key=tmp_path / "id")
+    ssh.write(PLAN, facts(), directory=directory, key=tmp_path / "id")
     return directory
 
 
-def test_openssh_takes_the_way_through_the_bastion(written):
-    asked = ssh_asks(written / "ssh_config", "sum")
-    assert asked["hostname"] == next(h.ports[0].addresses[0] for h in PLAN.hosts if h.name == "sum")
-    assert asked["proxyjump"] == "calculator"
-    assert asked["user"] == "debian"
-    assert asked["hostkeyalias"] == "sum.calculator"
-    assert asked["stricthostkeychecking"] in {"true", "yes"}
-    assert Path(asked["userknownhostsfile"]) == written / "known_hosts"
+def test_openssh_jumps_through_the_bastion(written):
+    settings = ssh_settings(written / "ssh_config", "sum")
+    assert settings["hostname"] == next(h.ports[0].addresses[0] for h in PLAN.hosts if h.name == "sum")
+    assert settings["proxyjump"] == "calculator"
+    assert settings["user"] == "debian"
+    assert settings["hostkeyalias"] == "sum.calculator"
+    assert settings["stricthostkeychecking"] in {"true", "yes"}
+    assert Path(settings["userknownhostsfile"]) == written / "known_hosts"
 
 
 def test_openssh_goes_straight_to_the_floating_ip(written):
-    asked = ssh_asks(written / "ssh_config", "calculator")
-    assert asked["hostname"] == "172.24.4.150"
-    assert "proxyjump" not in asked
+    settings = ssh_settings(written / "ssh_config", "calculator")
+    assert settings["hostname"] == "172.24.4.150"
+    assert "proxyjump" not in settings
 
 
 def test_address_and_name_are_the_same_host(written):
     address = next(h.ports[0].addresses[0] for h in PLAN.hosts if h.name == "sum")
-    by_name, by_address = (ssh_asks(written / "ssh_config", name) for name in ("sum", address))
-    for asked in (by_name, by_address):
-        asked.pop("host", None)  # newer ssh repeats what was typed
+    by_name, by_address = (ssh_settings(written / "ssh_config", name) for name in ("sum", address))
+    for settings in (by_name, by_address):
+        settings.pop("host", None)  # newer ssh repeats what was typed
     assert by_name == by_address
 
 
 def test_each_host_has_its_own_short_control_socket(written):
-    paths = {ssh_asks(written / "ssh_config", host.name)["controlpath"] for host in PLAN.hosts}
+    paths = {ssh_settings(written / "ssh_config", host.name)["controlpath"] for host in PLAN.hosts}
     assert len(paths) == len(PLAN.hosts)
     assert all(len(Path(path).name) + len("/home/someone-with-a-name/.ssh/") + 17 < 104 for path in paths)
 
 
 def test_files_are_private_and_written_only_when_they_change(written, tmp_path):
     assert (written.stat().st_mode & 0o777, (written / "ssh_config").stat().st_mode & 0o777) == (0o700, 0o600)
-    assert access.write(PLAN, facts(), directory=written, key=tmp_path / "id") == []
+    assert ssh.write(PLAN, facts(), directory=written, key=tmp_path / "id") == []
     changed = facts() | {"sum": HostFacts("new", "192.168.2.64", None, key(99))}
-    assert len(access.write(PLAN, changed, directory=written, key=tmp_path / "id")) == 2
+    assert len(ssh.write(PLAN, changed, directory=written, key=tmp_path / "id")) == 2
 
 
 def test_teardown_removes_the_files_and_nothing_else(written):
     (written / "notes").write_text("mine")
-    assert len(access.remove(written)) == 2
+    assert len(ssh.remove(written)) == 2
     assert [path.name for path in written.iterdir()] == ["notes"]
 
 
 def test_host_without_a_known_key_has_no_block():
     unknown = facts() | {"sum": HostFacts("id", "192.168.2.64", None, None)}
-    assert "sum" not in access.ssh_config(PLAN, unknown, directory=Path("/d"), key=Path("/k"))
+    assert "sum" not in ssh.ssh_config(PLAN, unknown, directory=Path("/d"), key=Path("/k"))
 
 
-def test_key_is_made_once_and_only_when_asked(tmp_path):
+def test_key_is_made_once_and_only_on_request(tmp_path):
     private = tmp_path / "keys" / "id_ed25519"
-    assert access.public_key(private, make=False) is None
-    made = access.public_key(private, make=True)
+    assert ssh.public_key(private, make=False) is None
+    made = ssh.public_key(private, make=True)
     assert made is not None
     assert made.startswith("ssh-ed25519 ")
     assert private.stat().st_mode & 0o777 == 0o600
     private.with_name("id_ed25519.pub").unlink()
-    derived = access.public_key(private, make=True)
+    derived = ssh.public_key(private, make=True)
     assert derived is not None
     assert derived.split()[:2] == made.split()[:2]
 
@@ -140,22 +140,22 @@ def test_unusable_key_is_named(tmp_path):
     (tmp_path / "id").write_text("no key\n")
     (tmp_path / "id").chmod(0o600)
     with pytest.raises(AccessError, match="ssh-keygen says"):
-        access.public_key(tmp_path / "id", make=False)
+        ssh.public_key(tmp_path / "id", make=False)
 
 
 @pytest.mark.parametrize("sources", [[], ["0.0.0.0/0"], ["192.0.2.0/24", "127.0.0.0/8"]])
-def test_nothing_is_known_against_a_machine_that_is_let_in(sources):
-    """Nor where another host is the way in, for which no prefixes are given."""
-    assert access.ssh_blocked_reason(sources, "127.0.0.9") == ""
+def test_no_reason_for_a_machine_that_is_allowed(sources):
+    """Nor where the SSH path is through another host, for which no prefixes are given."""
+    assert ssh.ssh_blocked_reason(sources, "127.0.0.9") == ""
 
 
-def test_a_machine_that_is_not_let_in_is_told_who_is():
-    assert access.ssh_blocked_reason(["192.0.2.0/24", "198.51.100.7/32"], "127.0.0.9").startswith(
-        "SSH is let in from 192.0.2.0/24, 198.51.100.7/32, and this machine asks from 127.0.0."
+def test_a_machine_that_is_not_allowed_gets_the_prefixes_that_are():
+    assert ssh.ssh_blocked_reason(["192.0.2.0/24", "198.51.100.7/32"], "127.0.0.9").startswith(
+        "SSH is allowed from 192.0.2.0/24, 198.51.100.7/32, and this machine connects from 127.0.0."
     )
 
 
 def test_no_route_is_a_reason_too():
-    assert access.ssh_blocked_reason(["0.0.0.0/0"], "255.255.255.255").startswith(
-        "this machine has no way to 255.255.255.255: "
+    assert ssh.ssh_blocked_reason(["0.0.0.0/0"], "255.255.255.255").startswith(
+        "this machine has no route to 255.255.255.255: "
     )

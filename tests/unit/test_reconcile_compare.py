@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from openstack.compute.v2.keypair import Keypair
@@ -18,16 +18,20 @@ from openstack.network.v2.router import Router
 from openstack.network.v2.security_group import SecurityGroup
 from openstack.network.v2.subnet import Subnet
 
-from netorder.cloud.apply import Applier, first_boot
 from netorder.cloud.change import Change
-from netorder.cloud.compare import compare, diff_text, unchanged, unchanged_text
+from netorder.cloud.compare import compare as change_set
 from netorder.cloud.groups import normal_rule, rule_text
 from netorder.cloud.observe import Observed
 from netorder.cloud.preflight import Facts, quota_problems
+from netorder.cloud.preview import diff_text, unchanged, unchanged_text
 from netorder.cloud.reconcile import not_allowed
+from netorder.cloud.resources import network, port, router, security_group, server, subnet
+from netorder.cloud.resources.server import first_boot
 from netorder.cloud.teardown import deletions
+from netorder.cloud.work import Work
 from netorder.language.load import load
 from netorder.plan.build import build_plan
+from netorder.plan.lifecycle import FIELDS, Effect
 
 if TYPE_CHECKING:
     from netorder.plan import model
@@ -39,7 +43,7 @@ INTERFACE = PLAN.routers[1].interfaces[0].port_name
 
 
 def as_built(wanted: model.Plan = PLAN) -> Observed:
-    """Return what the cloud lists when all is as planned; ids are ``<type>:<name>``."""
+    """Return what the cloud lists when all matches the plan; ids are ``<type>:<name>``."""
     networks = {n.name: n for n in wanted.networks}
 
     def port(name: str, network: str, addresses: tuple[str, ...], **more: object) -> Port:
@@ -157,9 +161,15 @@ def as_neutron(rule: model.Rule) -> dict[str, object]:
     }
 
 
-def brief(seen: Observed, wanted: model.Plan = PLAN, key: str | None = KEY) -> list[tuple[str, str, str]]:
+def compare(*arguments: Any, **options: Any) -> tuple[list[Change], list[str]]:
+    """Return the changes and the problems."""
+    found = change_set(*arguments, **options)
+    return list(found.changes), list(found.problems)
+
+
+def brief(observed: Observed, wanted: model.Plan = PLAN, key: str | None = KEY) -> list[tuple[str, str, str]]:
     """Return the changes as (action, kind, name); problems there must be none."""
-    changes, problems = compare(wanted, seen, key=key)
+    changes, problems = compare(wanted, observed, key=key)
     assert problems == []
     return [(change.action, change.kind, change.name) for change in changes]
 
@@ -176,8 +186,8 @@ def altered(items: tuple[object, ...], name: str, **attributes: object) -> tuple
     return items
 
 
-def only_problem(seen: Observed, wanted: model.Plan = PLAN, key: str | None = KEY) -> str:
-    _, problems = compare(wanted, seen, key=key)
+def only_problem(observed: Observed, wanted: model.Plan = PLAN, key: str | None = KEY) -> str:
+    _, problems = compare(wanted, observed, key=key)
     assert len(problems) == 1
     return problems[0]
 
@@ -223,39 +233,39 @@ def test_from_nothing_everything_is_created_once():
         ("floating_ips", "172.24.4.150", [("create", "floating IP", "calculator")]),
     ],
 )
-def test_what_was_deleted_by_hand_and_only_that_is_made_again(kind, name, expected):
+def test_what_was_deleted_manually_and_only_that_is_made_again(kind, name, expected):
     built = as_built()
-    seen = replace(built, **{kind: without(getattr(built, kind), name)})
+    observed = replace(built, **{kind: without(getattr(built, kind), name)})
     if kind == "servers":  # Nova frees the port of a server that it deletes
-        seen = replace(seen, ports=altered(built.ports, name, device_id="", device_owner=""))
+        observed = replace(observed, ports=altered(built.ports, name, device_id="", device_owner=""))
     if expected is None:  # the cloud refuses to delete it while its ports are there
-        assert any(change.name == name and change.action == "create" for change in compare(PLAN, seen, key=KEY)[0])
+        assert any(change.name == name and change.action == "create" for change in compare(PLAN, observed, key=KEY)[0])
     else:
-        assert brief(seen) == expected
+        assert brief(observed) == expected
 
 
 def test_interface_left_unattached_by_a_killed_run_is_attached():
     built = as_built()
-    seen = replace(built, ports=altered(built.ports, INTERFACE, device_id="", device_owner=""))
-    assert brief(seen) == [("update", "router interface", INTERFACE)]
+    observed = replace(built, ports=altered(built.ports, INTERFACE, device_id="", device_owner=""))
+    assert brief(observed) == [("update", "router interface", INTERFACE)]
 
 
 def test_floating_ip_left_unassociated_is_used_again():
     built = as_built()
-    seen = replace(built, floating_ips=altered(built.floating_ips, "172.24.4.150", port_id=None))
-    assert brief(seen) == [("update", "floating IP", "calculator")]
+    observed = replace(built, floating_ips=altered(built.floating_ips, "172.24.4.150", port_id=None))
+    assert brief(observed) == [("update", "floating IP", "calculator")]
 
 
 def test_router_left_without_gateway_gets_it():
     built = as_built()
-    seen = replace(built, routers=altered(built.routers, "calculator-rt1", external_gateway_info=None))
-    assert brief(seen) == [("update", "router", "calculator-rt1")]
+    observed = replace(built, routers=altered(built.routers, "calculator-rt1", external_gateway_info=None))
+    assert brief(observed) == [("update", "router", "calculator-rt1")]
 
 
-def test_server_on_its_way_out_is_made_again_once_it_has_gone():
+def test_server_being_deleted_is_made_again_once_it_is_deleted():
     built = as_built()
-    seen = replace(built, servers=altered(built.servers, "calculator-sum", task_state="deleting"))
-    assert brief(seen) == [("replace", "server", "calculator-sum")]
+    observed = replace(built, servers=altered(built.servers, "calculator-sum", task_state="deleting"))
+    assert brief(observed) == [("replace", "server", "calculator-sum")]
 
 
 @pytest.mark.parametrize(
@@ -270,29 +280,31 @@ def test_server_on_its_way_out_is_made_again_once_it_has_gone():
 def test_server_in_error_is_replaced_and_its_port_kept(message, said):
     built = as_built()
     fault = {"message": message} if message else None
-    seen = replace(built, servers=altered(built.servers, "calculator-sum", status="ERROR", fault=fault))
-    changes, _ = compare(PLAN, seen, key=KEY)
+    observed = replace(built, servers=altered(built.servers, "calculator-sum", status="ERROR", fault=fault))
+    changes, _ = compare(PLAN, observed, key=KEY)
     assert [(c.action, c.kind, c.name) for c in changes] == [("replace", "server", "calculator-sum")]
     assert changes[0].reason == f"is in ERROR: {said}"
 
 
 def test_stopped_server_is_started():
     built = as_built()
-    seen = replace(built, servers=altered(built.servers, "calculator-sum", status="SHUTOFF"))
-    assert brief(seen) == [("update", "server", "calculator-sum")]
+    observed = replace(built, servers=altered(built.servers, "calculator-sum", status="SHUTOFF"))
+    assert brief(observed) == [("update", "server", "calculator-sum")]
 
 
 def test_server_still_building_is_waited_for_not_changed():
     built = as_built()
     ports = altered(built.ports, "calculator-sum", device_id="")
-    seen = replace(built, ports=ports, servers=altered(built.servers, "calculator-sum", status="BUILD"))
-    assert brief(seen) == []
+    observed = replace(built, ports=ports, servers=altered(built.servers, "calculator-sum", status="BUILD"))
+    assert brief(observed) == []
 
 
 def test_unknown_host_key_is_learned():
     built = as_built()
-    seen = replace(built, servers=altered(built.servers, "calculator-sum", metadata={"netorder_image": "debian-13"}))
-    assert brief(seen) == [("create", "host key", "calculator-sum")]
+    observed = replace(
+        built, servers=altered(built.servers, "calculator-sum", metadata={"netorder_image": "debian-13"})
+    )
+    assert brief(observed) == [("create", "host key", "calculator-sum")]
 
 
 def test_host_removed_from_the_topology_goes_with_port_group_and_floating_ip():
@@ -306,7 +318,7 @@ def test_host_removed_from_the_topology_goes_with_port_group_and_floating_ip():
     ]
 
 
-def test_rule_opened_by_hand_is_closed_and_shown():
+def test_rule_added_manually_is_closed_and_shown():
     built = as_built()
     rule = {**as_neutron(PLAN.security_groups[0].rules[0]), "direction": "ingress", "remote_group_id": "group:x"}
     group = built.groups[0]
@@ -343,8 +355,8 @@ def test_address_of_a_port_nobody_uses_is_replaced():
     built = as_built()
     fixed = [{"ip_address": "192.168.2.9"}]
     ports = altered(built.ports, "calculator-sum", fixed_ips=fixed, device_id="")
-    seen = replace(built, ports=ports, servers=without(built.servers, "calculator-sum"))
-    assert brief(seen) == [("replace", "port", "calculator-sum"), ("create", "server", "calculator-sum")]
+    observed = replace(built, ports=ports, servers=without(built.servers, "calculator-sum"))
+    assert brief(observed) == [("replace", "port", "calculator-sum"), ("create", "server", "calculator-sum")]
 
 
 ELSEWHERE = {"fixed_ips": [{"ip_address": "192.168.1.77"}]}
@@ -363,15 +375,15 @@ MOVED = {"fixed_ips": [{"ip_address": "192.168.2.9", "subnet_id": "subnet:net2"}
 )  # fmt: skip
 def test_in_place_where_the_cloud_can_and_replaced_where_not(kind, name, attributes, expected):
     built = as_built()
-    seen = replace(built, **{kind: altered(getattr(built, kind), name, **attributes)})
-    assert [" ".join(one) for one in brief(seen)] == expected
+    observed = replace(built, **{kind: altered(getattr(built, kind), name, **attributes)})
+    assert [" ".join(one) for one in brief(observed)] == expected
 
 
 def test_another_prefix_replaces_the_subnet_and_every_port_on_it():
     """Even those whose address lies in the new prefix too: it is another subnet."""
     built = as_built()
-    for port in built.ports:
-        for fixed in port.fixed_ips:
+    for one in built.ports:
+        for fixed in one.fixed_ips:
             fixed["subnet_id"] = "subnet:calculator-" + fixed["subnet_id"].removeprefix("subnet:")
     subnets = altered(built.subnets, "calculator-net2", cidr="192.168.0.0/16")
     changes, problems = compare(PLAN, replace(built, subnets=subnets), key=KEY)
@@ -418,12 +430,12 @@ def test_server_in_a_state_that_is_somebodys_business_is_refused():
     assert "RESCUE: finish or undo that" in problem
 
 
-def test_losses_need_leave_and_are_all_named():
+def test_losses_need_permission_and_are_all_named():
     built = as_built()
     hosts = tuple(h for h in PLAN.hosts if h.name != "calculator")
     groups = tuple(g for g in PLAN.security_groups if g.name != "calculator")
-    seen = replace(built, ports=altered(built.ports, "calculator-sum", **MOVED))
-    changes, _ = compare(changed_plan(hosts=hosts, security_groups=groups), seen, key=KEY)
+    observed = replace(built, ports=altered(built.ports, "calculator-sum", **MOVED))
+    changes, _ = compare(changed_plan(hosts=hosts, security_groups=groups), observed, key=KEY)
     (problem,) = not_allowed(changes, ())
     assert "replace 1: port calculator-sum (on another network or address)" in problem
     assert "delete 4: server calculator-calculator (not in the topology)" in problem
@@ -432,7 +444,7 @@ def test_losses_need_leave_and_are_all_named():
     assert not_allowed(changes, ("delete", "replace")) == []
 
 
-def test_what_nobody_has_a_use_for_needs_no_leave():
+def test_what_nobody_uses_needs_no_permission():
     built = as_built()
     spare = Port.existing(id="spare", name="calculator-sum", created_at="2000-01-01T00:00:00Z", device_id="")
     servers = altered(built.servers, "calculator-sub", status="ERROR")
@@ -441,10 +453,10 @@ def test_what_nobody_has_a_use_for_needs_no_leave():
     assert not_allowed(changes, ()) == []
 
 
-def test_what_is_as_planned_is_counted():
+def test_what_matches_the_plan_is_counted():
     built = as_built()
-    seen = replace(built, ports=altered(built.ports, "calculator-sum", **MOVED))
-    assert unchanged_text(unchanged(PLAN, compare(PLAN, seen, key=KEY)[0])) == (
+    observed = replace(built, ports=altered(built.ports, "calculator-sum", **MOVED))
+    assert unchanged_text(unchanged(PLAN, compare(PLAN, observed, key=KEY)[0])) == (
         "2 networks, 2 subnets, 5 security groups, 2 routers, 3 router interfaces, 4 ports, 4 servers, 1 floating IP, "
         "1 key pair"
     )
@@ -510,12 +522,12 @@ def test_nothing_differs_from_what_was_built_of_richer_plans(path: str):
 
 
 def test_pairs_of_a_forwarding_host_are_put_right():
-    """Neutron tells them with the MAC that it has added; the prefixes count."""
+    """Neutron lists them with the MAC that it has added; the prefixes count."""
     wanted = build_plan(load(ROOT / RICHER[0]))
-    seen = as_built(wanted)
-    gate = next(port for port in seen.ports if port.name == "gateway-host-gate.back")
+    observed = as_built(wanted)
+    gate = next(port for port in observed.ports if port.name == "gateway-host-gate.back")
     gate.allowed_address_pairs = [{"ip_address": "0.0.0.0/0", "mac_address": "fa:16:3e:0:0:1"}]
-    changes, problems = compare(wanted, seen, key=KEY)
+    changes, problems = compare(wanted, observed, key=KEY)
     assert not problems
     assert [(change.action, change.kind, change.name) for change in changes] == [
         ("update", "port", "gateway-host-gate.back")
@@ -527,17 +539,17 @@ def test_pairs_of_a_forwarding_host_are_put_right():
 
 def test_routes_by_dhcp_are_put_right():
     wanted = build_plan(load(ROOT / RICHER[1]))
-    seen = as_built(wanted)
-    subnet = next(one for one in seen.subnets if one.name == "pool-front")
+    observed = as_built(wanted)
+    subnet = next(one for one in observed.subnets if one.name == "pool-front")
     subnet.host_routes = []
-    assert brief(seen, wanted) == [("update", "subnet", "pool-front")]
+    assert brief(observed, wanted) == [("update", "subnet", "pool-front")]
 
 
 def test_a_second_interface_that_is_missing_is_made_and_attached():
     wanted = build_plan(load(ROOT / RICHER[0]))
-    seen = as_built(wanted)
-    seen = replace(seen, ports=tuple(port for port in seen.ports if port.name != "gateway-host-gate.back"))
-    changes, _ = compare(wanted, seen, key=KEY)
+    observed = as_built(wanted)
+    observed = replace(observed, ports=tuple(port for port in observed.ports if port.name != "gateway-host-gate.back"))
+    changes, _ = compare(wanted, observed, key=KEY)
     assert [(change.action, change.kind, change.name, (change.after or {}).get("ports")) for change in changes] == [
         ("create", "port", "gateway-host-gate.back", None),
         ("update", "server", "gateway-host-gate", sorted(p.cloud_name for p in wanted.hosts[1].ports)),
@@ -557,13 +569,24 @@ def test_an_interface_that_goes_is_taken_out_of_its_host():
     ]
 
 
-def test_what_is_asked_of_the_cloud():
+def work(wanted: model.Plan, observed: Observed) -> Work:
+    """Return what the requests are made of, without a cloud."""
+    facts = Facts(externals={None: "x"}, images={"debian-13": "i"}, flavors={"small": "f", "large": "g"})
+    return Work(SimpleNamespace(conn=None), change_set(wanted, observed, key=KEY), facts, KEY)  # type: ignore[arg-type]
+
+
+def test_what_is_requested_of_the_cloud():
     """The bodies of the requests for a network of both IP versions and for a port of a host that forwards."""
     wanted = build_plan(load(ROOT / RICHER[0]))
-    cloud = SimpleNamespace(conn=None)
-    applier = Applier(cloud, wanted, as_built(wanted), [], facts=Facts(externals={None: "x"}), key=KEY)  # type: ignore[arg-type]
-    front, back = wanted.networks[0], wanted.networks[2]
-    assert applier._subnet_body((front, front.subnets[1])) == {
+    gate, back = wanted.hosts[1], wanted.networks[2]
+    built = as_built(wanted)
+    name = gate.ports[1].cloud_name
+    observed = replace(
+        built, subnets=without(built.subnets, "gateway-host-front.ipv6"), ports=without(built.ports, name)
+    )
+    one = work(wanted, observed)
+    (missing,) = one.changes.of(subnet.SubnetChange)
+    assert subnet.create_body(one, missing) == {
         "name": "gateway-host-front.ipv6",
         "description": "netorder:gateway-host",
         "network_id": "network:front",
@@ -576,15 +599,146 @@ def test_what_is_asked_of_the_cloud():
         "ipv6_ra_mode": "dhcpv6-stateful",
         "ipv6_address_mode": "dhcpv6-stateful",
     }
-    gate = wanted.hosts[1]
-    body = applier._port_body(gate.ports[1])
-    assert [one["ip_address"] for one in body["fixed_ips"]] == list(gate.ports[1].addresses)
-    assert [one["subnet_id"] for one in body["fixed_ips"]] == [f"subnet:{s.cloud_name}" for s in back.subnets]
+    (missing_port,) = one.changes.of(port.PortChange)
+    body = port.create_body(one, missing_port)
+    assert [fixed["ip_address"] for fixed in body["fixed_ips"]] == list(gate.ports[1].addresses)
+    assert [fixed["subnet_id"] for fixed in body["fixed_ips"]] == [f"subnet:{s.cloud_name}" for s in back.subnets]
     assert body["allowed_address_pairs"][0] == {"ip_address": "192.168.1.0/24"}
+    assert body["security_groups"] == [f"group:{name}" for name in gate.ports[1].security_groups]
+
+
+def test_what_is_made_is_known_by_what_needs_it():
+    """From nothing: each body has the ids of what was made before it."""
+    one = work(PLAN, Observed())
+    for kind in ("networks", "subnets", "routers", "ports", "groups"):
+        getattr(one.ids, kind).update(
+            {change.name: f"new {change.name}" for change in one.changes.changes}
+            | {group.name: f"new {group.name}" for group in PLAN.security_groups}
+        )
+    bodies = [subnet.create_body(one, change) for change in one.changes.of(subnet.SubnetChange)]
+    assert [body["network_id"] for body in bodies] == ["new calculator-net1", "new calculator-net2"]
+    div = one.changes.of(server.ServerChange)[-1]
+    assert server.create_body(one, div) == {
+        "name": "calculator-div",
+        "image_id": "i",
+        "flavor_id": "f",
+        "key_name": "calculator-key",
+        "networks": [{"port": "new calculator-div"}],
+        "metadata": {
+            "netorder_topology": "calculator",
+            "netorder_host": "div",
+            "netorder_image": "debian-13",
+        },
+        "tags": ["netorder:calculator"],
+    }
+    assert [router.create_body(one, change).get("external_gateway_info") for change in
+            one.changes.of(router.RouterChange)] == [{"network_id": "x"}, None]  # fmt: skip
+
+
+def in_place(kind: str) -> set[str]:
+    return {field.name for field in FIELDS if (field.kind, field.effect) == (kind, Effect.IN_PLACE)}
+
+
+@pytest.mark.parametrize("module", [network, subnet, router])
+def test_what_changes_in_place_has_its_part_in_an_update(module):
+    assert set(module.UPDATE) == in_place(module.KIND)
+
+
+def test_what_changes_in_place_of_a_port_has_its_part_in_an_update():
+    one = work(PLAN, as_built())
+    differing: dict[str, object] = dict.fromkeys(in_place("port"))
+    change = port.PortChange(
+        "port", "x", "update", "", after=differing, port=PLAN.hosts[0].ports[0], network="n", fixed=()
+    )
+    assert set(port.update_body(one, change)) == in_place("port")
+
+
+def test_only_what_differs_is_in_an_update():
+    wanted = build_plan(load(ROOT / RICHER[1]))
+    observed = as_built(wanted)
+    front = next(one for one in observed.subnets if one.name == "pool-front")
+    front._update(host_routes=[], enable_dhcp=False)
+    one = work(wanted, observed)
+    (change,) = one.changes.of(subnet.SubnetChange)
+    planned = next(s for n in wanted.networks for s in n.subnets if s.cloud_name == "pool-front")
+    assert subnet.update_body(change) == {
+        "is_dhcp_enabled": True,
+        "host_routes": [{"destination": r.destination, "nexthop": r.next_hop} for r in planned.host_routes],
+    }
+    ports = altered(as_built().ports, "calculator-sum", admin_state_up=False, security_groups=[])
+    one = work(PLAN, replace(as_built(), ports=ports))
+    (moved,) = one.changes.of(port.PortChange)
+    assert port.update_body(one, moved) == {"security_groups": ["group:sum"], "admin_state_up": True}
+    routers = altered(as_built().routers, "calculator-rt1", external_gateway_info=None, routes=[])
+    one = work(PLAN, replace(as_built(), routers=routers))
+    (gateway,) = one.changes.of(router.RouterChange)
+    assert router.update_body(one, gateway) == {"external_gateway_info": {"network_id": "x"}}
+
+
+def test_a_server_that_loses_a_port_is_stopped_and_gets_what_it_lacks():
+    """The change holds what to unplug and to plug; one that only gains an interface is not stopped."""
+    observed = as_built()
+    gone = next(one for one in observed.ports if one.name == "calculator-sum")
+    altered(observed.ports, "calculator-sum", **MOVED)
+    (change,) = work(PLAN, observed).changes.of(server.ServerChange)
+    assert (change.stop, change.unplug, change.plug) == (True, ((gone.id, gone.name),), ("calculator-sum",))
+    observed = as_built()
+    (change,) = work(PLAN, replace(observed, ports=without(observed.ports, gone.name))).changes.of(server.ServerChange)
+    assert (change.stop, change.unplug, change.plug) == (False, (), ("calculator-sum",))
+    servers = altered(as_built().servers, "calculator-sum", status="VERIFY_RESIZE", flavor={"original_name": "tiny"})
+    (change,) = work(PLAN, replace(as_built(), servers=servers)).changes.of(server.ServerChange)
+    assert (change.resize, change.status) == (False, "VERIFY_RESIZE"), "it is confirmed first"
+
+
+def test_routes_through_an_interface_that_goes_are_removed_first_and_added_again():
+    """Neutron detaches no interface that a route's next hop is behind; without a deletion nothing goes first."""
+    wanted = build_plan(load(ROOT / "topologies/pool.yml"))
+    built = as_built(wanted)
+    name, owner = next((r.cloud_name, r) for r in wanted.routers if r.routes)
+    extra = [*({"destination": r.destination, "nexthop": r.next_hop} for r in owner.routes),
+             {"destination": "10.99.0.0/24", "nexthop": owner.routes[0].next_hop}]  # fmt: skip
+    observed = replace(built, routers=altered(built.routers, name, routes=extra))
+    found = change_set(wanted, observed, key=KEY)
+    assert (found.first, [(one.verb, one.routes) for one in found.routes]) == (
+        (), [("remove", (("10.99.0.0/24", owner.routes[0].next_hop),))]
+    )  # fmt: skip
+    for one in observed.ports:
+        for fixed in one.fixed_ips:
+            fixed["subnet_id"] = f"subnet:{wanted.topology}-" + fixed["subnet_id"].removeprefix("subnet:")
+    hop = owner.routes[0].next_hop
+    behind = next(i for i in owner.interfaces if hop.rpartition(".")[0] == i.addresses[0].rpartition(".")[0])
+    fixed = [{"ip_address": "10.250.0.9", "subnet_id": f"subnet:{wanted.topology}-{behind.network}"}]
+    moved = replace(observed, ports=altered(observed.ports, behind.port_name, fixed_ips=fixed))
+    found = change_set(wanted, moved, key=KEY)
+    through = {
+        (r.destination, r.next_hop) for r in owner.routes if r.next_hop.rpartition(".")[0] == hop.rpartition(".")[0]
+    }
+    assert [set(one.routes) for one in found.first] == [through | {("10.99.0.0/24", hop)}]
+    assert [(one.verb, set(one.routes)) for one in found.routes] == [("add", through)]
+
+
+def test_rules_of_a_group_are_changed_one_by_one():
+    """What it has and keeps is not touched; a new group's default rules count as its own."""
+    calls: list[object] = []
+    proxy = SimpleNamespace(
+        create_security_group_rules=lambda bodies: calls.append([body["port_range_min"] for body in bodies]) or [],
+        delete_security_group_rule=calls.append,
+        update_security_group=lambda one, name: calls.append((one, name)),
+    )
+    observed = as_built()
+    group = next(one for one in observed.groups if one.name == "calculator-calculator")
+    rules = [one for one in group.security_group_rules if one["port_range_min"] != 50000]
+    stray = {**rules[0], "id": "stray", "direction": "ingress", "protocol": "udp"}
+    group._update(security_group_rules=[*rules, stray], name="calculator-other")
+    one = work(PLAN, observed)
+    one.cloud = SimpleNamespace(conn=SimpleNamespace(network=proxy))  # type: ignore[assignment]
+    for job in security_group.rules(one):
+        job.call()
+    assert calls == [[50000], "stray", (group.id, "calculator-calculator")]
 
 
 def test_only_a_host_with_two_gateways_needs_a_script_at_its_first_boot():
-    """It names the addresses whose default route has to go; the shell takes it."""
+    """It names the addresses whose default route is removed; the shell accepts it."""
     assert all(
         first_boot(one, host) is None for one in (PLAN, build_plan(load(ROOT / RICHER[0]))) for host in one.hosts
     )

@@ -98,8 +98,8 @@ def session(monkeypatch):
         ("GET", status("429 Slow", "Retry-After: 3600"), 1),
     ],
 )
-def test_answers_that_are_asked_for_again(answers, session, method, first, times):
-    """Each attempt is counted, each repetition told; the last answer is what the SDK gets."""
+def test_requests_that_are_sent_again(answers, session, method, first, times):
+    """Each attempt is counted, each repetition reported; the last answer is what the SDK gets."""
     answers += [first, OK]
     answer = session.request(method, answers.url)
     assert (answers.got, len(session.counts), len(session.notes)) == (times, times, times - 1)
@@ -122,7 +122,7 @@ def test_it_gives_up(answers, session):
 
 
 def test_nothing_listens(session):
-    """Even a create is tried again: nobody has seen it."""
+    """Even a create is tried again: it reached nobody."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/things"
     with pytest.raises(CloudError, match=r"Nothing answers: no connection for POST .* Is the cloud up"):

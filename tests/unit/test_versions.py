@@ -11,10 +11,14 @@ from pathlib import Path
 import ansible_collections
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-PINS = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]
+EXTRAS = PROJECT["optional-dependencies"]
+REQUIREMENTS = [*map(Requirement, [*PROJECT["dependencies"], *(one for extra in EXTRAS.values() for one in extra)])]
+OTHERS = [requirement for requirement in REQUIREMENTS if requirement.name != PROJECT["name"]]
 
 
 def test_collections_of_galaxy_and_of_the_ansible_package_are_the_same():
@@ -24,10 +28,23 @@ def test_collections_of_galaxy_and_of_the_ansible_package_are_the_same():
         assert json.loads(carried.read_text())["collection_info"]["version"] == wanted["version"]
 
 
-@pytest.mark.parametrize("pin", PINS)
-def test_the_lock_holds_each_pin(pin):
-    """What pyproject.toml pins is in requirements.lock, the same version."""
-    assert pin.lower() in (ROOT / "requirements.lock").read_text().lower().splitlines()
+@pytest.mark.parametrize("requirement", OTHERS, ids=str)
+def test_the_lock_meets_each_requirement(requirement: Requirement):
+    """What pyproject.toml requires is in requirements.lock, in a version that it allows."""
+    locked = [line.split("==") for line in (ROOT / "requirements.lock").read_text().split()]
+    versions = [version for name, version in locked if canonicalize_name(name) == canonicalize_name(requirement.name)]
+    assert [requirement.specifier.contains(version) for version in versions] == [True]
+
+
+def test_every_requirement_has_a_version():
+    """Each is bounded, so that an install without the lock does not take whatever is newest."""
+    assert [str(one) for one in OTHERS if not {"==", "<"} & {bound.operator for bound in one.specifier}] == []
+
+
+def test_the_tests_need_every_extra():
+    """The extra `test` names all the others."""
+    (itself,) = (requirement for requirement in REQUIREMENTS if requirement.name == PROJECT["name"])
+    assert itself.extras == EXTRAS.keys() - {"test"}
 
 
 def test_every_line_of_the_lock_is_exact():

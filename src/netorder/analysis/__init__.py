@@ -1,5 +1,6 @@
-"""Questions asked of a plan.
+"""Analysis of a plan.
 
-``reach``: who reaches whom. ``explain``: the same in words. ``diff``: what lies between two plans. ``probes``: what to
-measure on the hosts, and the measurements compared with what was expected.
+``paths``: where packets go. ``filters``: what security groups and port security pass. ``reach``: what reaches what.
+``explain``: the same in words. ``diff``: the differences between two plans. ``probes``: what to measure on the hosts,
+and the results compared with what was expected.
 """

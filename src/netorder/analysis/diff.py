@@ -1,33 +1,43 @@
 """What a change of the topology does: resources added, changed, replaced and removed, and the flows it interrupts.
 
-Pure: two plans in, words out. What Neutron and Nova cannot change in place (a prefix, a fixed address, an image) counts
-as replaced.
+Pure: two plans in, words out. :mod:`netorder.plan.lifecycle` says what changes in place and what is replaced, here as
+to the run.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from netorder.analysis.reach import OUTSIDE, Matrix, Verdict
 from netorder.ip import url_host
+from netorder.plan.lifecycle import Effect, changed_fields, effect, exit_router, stops
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from netorder.plan.model import Host, Network, Plan, Router, Rule
+    from netorder.plan.model import Host, Plan, Port, Route, Router, RouterInterface, Rule, Subnet
 
 __all__ = ["Difference", "Flow", "differences", "flows", "render"]
+
+# In the order of dependence.
+_KINDS = (
+    "network", "subnet", "router", "router interface", "security group", "port", "host", "floating IP",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One resource that is not the same. ``action`` is added, changed, replaced or removed; ``what`` says in what."""
+    """One resource that is not the same. ``action`` is added, changed, replaced or removed; ``what`` says in what.
+
+    ``stops``: what passes it is interrupted meanwhile.
+    """
 
     action: str
     kind: str
     name: str
     what: str
+    stops: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,50 +52,53 @@ class Flow:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Resource:
+    """A resource of a plan: ``fields`` as the cloud has them, ``inside`` what only its host's system knows.
+
+    One that is a part of another (``owner``: kind, name) is not named beside it where that comes or goes.
+    """
+
+    fields: Mapping[str, object]
+    inside: Mapping[str, object] = field(default_factory=dict)
+    owner: tuple[str, str] | None = None
+
+
+_Key = tuple[str, str]  # kind and name
+
+
 def differences(old: Plan, new: Plan) -> list[Difference]:
     """Return what the new plan has that the old one has not, and the other way round, in the order of dependence."""
+    before, after = dict(_resources(old)), dict(_resources(new))
     found: list[Difference] = []
-    found += _compare("network", _by_name(old.networks), _by_name(new.networks), _network_aspects)
-    found += _compare("router", _by_name(old.routers), _by_name(new.routers), _router_aspects)
-    found += _compare("host", _by_name(old.hosts), _by_name(new.hosts), _host_aspects)
-    rules = [_rules(plan) for plan in (old, new)]
-    for name in rules[0].keys() & rules[1].keys():
-        before, after = rules[0][name], rules[1][name]
-        if before != after:
-            what = f"rules: {len(after - before)} more, {len(before - after)} fewer"
-            found.append(Difference("changed", "security group", name, what))
-    order = {"network": 0, "router": 1, "security group": 2, "host": 3}
-    return sorted(found, key=lambda one: (order[one.kind], one.name))
+    for key in before.keys() | after.keys():
+        was, now = before.get(key), after.get(key)
+        if was and now:
+            found += _changed(key, was, now)
+            continue
+        one, others, action = (was, after, "removed") if was else (now, before, "added")
+        if one and one.owner in {None} | others.keys():
+            found.append(Difference(action, *key, "", stops=action == "removed"))
+    return sorted(found, key=lambda one: (_KINDS.index(one.kind), one.name))
 
 
-def _rules(plan: Plan) -> dict[str, frozenset[Rule]]:
-    """Return each host's rules: which hosts share a group is nothing that anybody asked for."""
-    groups = {group.name: frozenset(group.rules) for group in plan.security_groups}
-    return {host.name: groups[host.ports[0].security_groups[0]] for host in plan.hosts}
-
-
-def _by_name(things: Iterable[Any]) -> dict[str, Any]:
-    return {thing.name: thing for thing in things}
-
-
-def _compare(kind: str, old: Mapping[str, Any], new: Mapping[str, Any], aspects: Any) -> Iterator[Difference]:  # noqa: ANN401
-    for name in old.keys() | new.keys():
-        if name not in new:
-            yield Difference("removed", kind, name, "")
-        elif name not in old:
-            yield Difference("added", kind, name, "")
-        else:
-            before, after = aspects(old[name]), aspects(new[name])
-            lasting = [word for word in before[0] if before[0][word] != after[0][word]]
-            fleeting = [word for word in before[1] if before[1][word] != after[1][word]]
-            if lasting or fleeting:
-                words = [_change(word, before[0][word], after[0][word]) for word in lasting]
-                words += [_change(word, before[1][word], after[1][word]) for word in fleeting]
-                yield Difference("replaced" if lasting else "changed", kind, name, "; ".join(words))
+def _changed(key: _Key, was: _Resource, now: _Resource) -> Iterator[Difference]:
+    kind, name = key
+    own, inside = changed_fields(was.fields, now.fields), changed_fields(was.inside, now.inside)
+    if not own and not inside:
+        return
+    kind_there = "server" if kind == "host" else kind
+    replaced = bool(own) and effect(kind_there, own) is Effect.REPLACE
+    words = [_change(word, was.fields[word], now.fields[word]) for word in own]
+    words += [_change(word, was.inside[word], now.inside[word]) for word in inside]
+    action = "replaced" if replaced else "changed"
+    yield Difference(action, kind, name, "; ".join(words), stops=replaced or stops(kind_there, own))
 
 
 def _change(word: str, before: object, after: object) -> str:
-    """Say how an aspect changes: ``address: 10.0.0.1 -> 10.0.0.2``; of lists, what is added and removed."""
+    """Say how a field changes: ``address: 10.0.0.1 -> 10.0.0.2``; of lists, what is added and removed."""
+    if isinstance(before, frozenset) and isinstance(after, frozenset):
+        return f"{word}: {len(after - before)} more, {len(before - after)} fewer"
     if isinstance(before, tuple) and isinstance(after, tuple):
         signs = [f"-{item}" for item in before if item not in after] + [
             f"+{item}" for item in after if item not in before
@@ -95,50 +108,76 @@ def _change(word: str, before: object, after: object) -> str:
 
 
 def _word(value: object) -> str:
-    return (
-        {None: "none", True: "yes", False: "no"}.get(value, str(value))
-        if isinstance(value, bool | None)
-        else str(value)
-    )
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case _:
+            return str(value)
 
 
-Aspects = tuple[dict[str, object], dict[str, object]]  # those that need a replacement, those that change in place
+def _resources(plan: Plan) -> Iterator[tuple[_Key, _Resource]]:
+    """Return all resources of a plan, by the topology's own names."""
+    prefix = f"{plan.topology}-"
+    for network in plan.networks:
+        whole = ("network", network.name)
+        yield whole, _Resource({})
+        for subnet in network.subnets:
+            yield ("subnet", subnet.cloud_name.removeprefix(prefix)), _Resource(_subnet_fields(subnet), owner=whole)
+    for router in plan.routers:
+        whole = ("router", router.name)
+        yield whole, _Resource(_router_fields(plan, router))
+        for interface in router.interfaces:
+            name = interface.port_name.removeprefix(prefix)
+            yield ("router interface", name), _Resource(_place(interface), owner=whole)
+    rules = {group.name: frozenset(group.rules) for group in plan.security_groups}
+    for host in plan.hosts:
+        whole = ("host", host.name)
+        yield whole, _Resource({"image": host.image, "flavor": host.flavor}, _inside(host))
+        # which hosts share a group follows from their rules
+        yield ("security group", host.name), _Resource(_rules(host, rules), owner=whole)
+        for port in host.ports:
+            fields = {**_place(port), "allowed_address_pairs": port.allowed_address_pairs}
+            yield ("port", port.cloud_name.removeprefix(prefix)), _Resource(fields, owner=whole)
+        if host.floating_ip:
+            router = exit_router(plan, host)
+            outside = {"network": router.external_network or plan.external_network}
+            yield ("floating IP", host.name), _Resource(outside, owner=whole)
 
 
-def _routes(routes: Iterable[Any]) -> tuple[str, ...]:
+def _subnet_fields(subnet: Subnet) -> dict[str, object]:
+    return {
+        "cidr": subnet.cidr,
+        "gateway_ip": subnet.gateway_ip,
+        "dns_nameservers": subnet.dns_nameservers,
+        "allocation_pools": "-".join(subnet.allocation_pool),
+        "host_routes": _routes(subnet.host_routes),
+    }
+
+
+def _router_fields(plan: Plan, router: Router) -> dict[str, object]:
+    external = (router.external_network or plan.external_network) if router.external else None
+    return {"external": router.external, "external_network": external, "routes": _routes(router.routes)}
+
+
+def _place(port: Port | RouterInterface) -> dict[str, object]:
+    return {"network": port.network, "address": ", ".join(port.addresses)}
+
+
+def _rules(host: Host, rules: Mapping[str, frozenset[Rule]]) -> dict[str, object]:
+    return {"rules": rules[host.ports[0].security_groups[0]]}
+
+
+def _routes(routes: Iterable[Route]) -> tuple[str, ...]:
     return tuple(f"{route.destination} via {route.next_hop}" for route in routes)
 
 
-def _network_aspects(network: Network) -> Aspects:
-    lasting: dict[str, object] = {"prefixes": tuple(subnet.cidr for subnet in network.subnets)}
-    fleeting: dict[str, object] = {
-        "gateways": tuple(subnet.gateway_ip or "none" for subnet in network.subnets),
-        "name servers": tuple(server for subnet in network.subnets for server in subnet.dns_nameservers),
-        "allocation pools": tuple("-".join(subnet.allocation_pool) for subnet in network.subnets),
-        "routes by DHCP": tuple(text for subnet in network.subnets for text in _routes(subnet.host_routes)),
-    }
-    return lasting, fleeting
-
-
-def _router_aspects(router: Router) -> Aspects:
-    fleeting: dict[str, object] = {
-        "external": (router.external_network or True) if router.external else False,
-        "interfaces": tuple(f"{one.network} {', '.join(one.addresses)}" for one in router.interfaces),
-        "routes": _routes(router.routes),
-    }
-    return {}, fleeting
-
-
-def _host_aspects(host: Host) -> Aspects:
-    lasting: dict[str, object] = {
-        "image": host.image,
-        "flavor": host.flavor,
-        "interfaces": tuple(f"{port.network} {', '.join(port.addresses)}" for port in host.ports),
-    }
-    fleeting: dict[str, object] = {
-        "floating address": host.floating_ip,
+def _inside(host: Host) -> dict[str, object]:
+    """Return what changes without the cloud: inside the host, or on the controller."""
+    return {
+        "user": host.user,
         "forwarding": host.forwarding,
-        "lets through": tuple(f"{p.network} {pair}" for p in host.ports for pair in p.allowed_address_pairs),
         "gateways": host.gateways,
         "routes": _routes(host.routes),
         "SSH path": " ".join(host.ssh_path) if host.ssh_path is not None else None,
@@ -146,34 +185,56 @@ def _host_aspects(host: Host) -> Aspects:
         "service": f"{host.service.name} {host.service.port}" if host.service else None,
         "peers": tuple(f"{name} {url}" for name, urls in host.service.peers for url in urls) if host.service else (),
     }
-    return lasting, fleeting
 
 
 # Flows
 
 
 def flows(old: Plan, new: Plan) -> list[Flow]:
-    """Return what becomes of the old plan's application flows: calls between services, and what the outside may ask."""
-    changed = {(one.kind, one.name): one for one in differences(old, new) if one.action in {"replaced", "removed"}}
+    """Return what becomes of the old plan's application flows: calls between services and from outside."""
+    stopped = _stopped(old, differences(old, new))
     before, after = Matrix(old), Matrix(new)
     return [
-        Flow(*flow, *_fate(before.explain(*flow), _now(after, flow), changed, flow))
+        Flow(*flow, *_fate(before.explain(*flow), _now(after, flow), stopped, flow))
         for flow in _application_flows(old, before)
         if before.verdict(*flow) == "open"
     ]
 
 
-_Key = tuple[str, str, str, int | None]
+def _stopped(old: Plan, found: Iterable[Difference]) -> dict[_Key, str]:
+    """Return what lets nothing pass for a while, and why, by kind and name.
+
+    A host stops for a port that is replaced or unplugged. A router's ``interface`` is named ``router.network``.
+    """
+    prefix = f"{old.topology}-"
+    hosts = {port.cloud_name.removeprefix(prefix): host.name for host in old.hosts for port in host.ports}
+    networks = {s.cloud_name.removeprefix(prefix): network.name for network in old.networks for s in network.subnets}
+    interfaces = {
+        i.port_name.removeprefix(prefix): f"{router.name}.{i.network}"
+        for router in old.routers
+        for i in router.interfaces
+    }
+    places = {"port": ("host", hosts), "subnet": ("network", networks), "router interface": ("interface", interfaces)}
+    stopped: dict[_Key, str] = {}
+    for one in sorted(found, key=lambda one: one.kind in places):  # the whole before its parts
+        if one.stops:
+            kind, names = places.get(one.kind, (one.kind, {}))
+            verb = "restarts" if one.action == "changed" else f"is {one.action}"
+            stopped.setdefault((kind, names.get(one.name, one.name)), f"{one.kind} {one.name} {verb}")
+    return stopped
 
 
-def _now(matrix: Matrix, flow: _Key) -> Verdict | None:
+_Conversation = tuple[str, str, str, int | None]
+
+
+def _now(matrix: Matrix, flow: _Conversation) -> Verdict | None:
     known = {*matrix.hosts, OUTSIDE}
     return matrix.explain(*flow) if flow[0] in known and flow[1] in known else None
 
 
-def _application_flows(plan: Plan, matrix: Matrix) -> list[_Key]:
+def _application_flows(plan: Plan, matrix: Matrix) -> list[_Conversation]:
     owner = {address: host for host in plan.hosts for address in host.addresses}
-    found: dict[_Key, None] = {}
+    found: dict[_Conversation, None] = {}
     for host in plan.hosts:
         for url in host.service.calls if host.service else ():
             callee = owner[url_host(url)]
@@ -185,23 +246,31 @@ def _application_flows(plan: Plan, matrix: Matrix) -> list[_Key]:
     return list(found)
 
 
-def _fate(
-    before: Verdict, after: Verdict | None, changed: Mapping[tuple[str, str], Difference], flow: _Key
-) -> tuple[str, str]:
+def _fate(before: Verdict, after: Verdict | None, stopped: Mapping[_Key, str], flow: _Conversation) -> tuple[str, str]:
     if after is None:
-        gone = next(name for name in flow[:2] if ("host", name) in changed)
-        return "ended", f"host {gone} is removed"
+        removed = next(name for name in flow[:2] if ("host", name) in stopped)
+        return "ended", f"host {removed} is removed"
     if after.state != "open":
         return "ended", after.reason
-    for hop in (*before.there, *before.back):
-        for kind, name in (("host", hop.node), ("router", hop.node), ("network", hop.exit)):
-            if name and (kind, name) in changed:
-                return "interrupted", f"{kind} {name} is {changed[kind, name].action}"
+    hops = (*before.there, *before.back)
+    places = [
+        ("floating IP", flow[1] if flow[0] == OUTSIDE else ""),
+        *(
+            place
+            for hop in hops
+            for place in (
+                ("host", hop.node), ("router", hop.node), ("interface", f"{hop.node}.{hop.entry}"),
+                ("interface", f"{hop.node}.{hop.exit}"), ("network", str(hop.exit)),
+            )
+        ),
+    ]  # fmt: skip
+    if why := next((stopped[place] for place in places if place in stopped), None):
+        return "interrupted", why
     if before.address != after.address:
         return "interrupted", f"{flow[1]} is {after.address} now, it was {before.address}"
-    ways = [[(hop.node, hop.entry, hop.exit) for hop in (*one.there, *one.back)] for one in (before, after)]
-    if ways[0] != ways[1]:
-        return "moved", "takes another way: " + " -> ".join(hop.node for hop in after.there)
+    paths = [[(hop.node, hop.entry, hop.exit) for hop in (*one.there, *one.back)] for one in (before, after)]
+    if paths[0] != paths[1]:
+        return "moved", "takes another path: " + " -> ".join(hop.node for hop in after.there)
     return "kept", ""
 
 

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netorder.analysis.reach import OUTSIDE
+from netorder.analysis.reach import OUTSIDE, UNUSED_PORT
+from netorder.text import table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from netorder.analysis.reach import Hop, Matrix
+    from netorder.analysis.paths import Hop
+    from netorder.analysis.reach import Matrix
 
 __all__ = ["pair", "pairs"]
 
 
 def pairs(matrix: Matrix, sources: Sequence[str], destinations: Sequence[str]) -> str:
-    """Return a line for each pair: what is open, or why nothing is."""
-    rows = [(source, to, _open(matrix, source, to)) for source in sources for to in destinations if source != to]
-    width = max((len(f"{source} -> {to}") for source, to, _ in rows), default=0)
-    return "".join(f"{f'{source} -> {to}'.ljust(width)}  {text}\n" for source, to, text in rows)
+    """Return a line for each pair with a host of the topology in it: what is open, or why nothing is."""
+    rows = [
+        (f"{source} -> {destination}", _open(matrix, source, destination))
+        for source in sources
+        for destination in destinations
+        if source != destination and (source in matrix.hosts or destination != OUTSIDE)
+    ]
+    return "".join(f"{line}\n" for line in table(rows))
 
 
 def _open(matrix: Matrix, source: str, destination: str) -> str:
-    found = matrix.explain(source, destination, "tcp", 9)
+    found = matrix.explain(source, destination, "tcp", UNUSED_PORT)
     if found.state == "no route":
         return f"no route: {found.reason}"
     if destination == OUTSIDE:
@@ -31,11 +37,11 @@ def _open(matrix: Matrix, source: str, destination: str) -> str:
     for protocol, first, last in matrix.ranges(destination):
         if matrix.verdict(source, destination, protocol, first) == "open":
             names.append(protocol if first is None else f"{protocol} {first}" + (f"-{last}" if last != first else ""))
-    return ", ".join(dict.fromkeys(names)) or "closed: nothing is let in"
+    return ", ".join(dict.fromkeys(names)) or "closed: no rule allows anything"
 
 
 def pair(matrix: Matrix, source: str, destination: str, protocol: str, port: int | None) -> str:
-    """Return the verdict on one pair, and the ways there and back, hop by hop."""
+    """Return the verdict on one pair, and the paths there and back, hop by hop."""
     found = matrix.explain(source, destination, protocol, port)
     what = protocol if port is None else f"{protocol} {port}"
     lines = [f"{source} -> {destination} {what}: {found.state}", f"  {found.reason}"]
@@ -49,15 +55,15 @@ def pair(matrix: Matrix, source: str, destination: str, protocol: str, port: int
     return "\n".join(lines) + "\n"
 
 
-def _hops(hops: Sequence[Hop]) -> Iterator[str]:
-    width = max(len(hop.node) for hop in hops)
-    for hop in hops:
-        if hop.exit is None and hop.why:
-            step = f"stops: {hop.why}" if hop.node != OUTSIDE else hop.why
-        elif hop.exit is None:
-            step = "receives it" + (f" on {hop.entry}" if hop.entry else "")
-        elif hop.entry is None:
-            step = f"sends it out on {hop.exit} ({hop.why})"
-        else:
-            step = f"passes it from {hop.entry} to {hop.exit} ({hop.why})"
-        yield f"  {hop.node.ljust(width)}  {step}"
+def _hops(hops: Sequence[Hop]) -> list[str]:
+    return table(((hop.node, _step(hop)) for hop in hops), indent="  ")
+
+
+def _step(hop: Hop) -> str:
+    if hop.exit is None:
+        if hop.why:
+            return hop.why if hop.node == OUTSIDE else f"stops: {hop.why}"
+        return "receives it" + (f" on {hop.entry}" if hop.entry else "")
+    if hop.entry is None:
+        return f"sends it out on {hop.exit} ({hop.why})"
+    return f"passes it from {hop.entry} to {hop.exit} ({hop.why})"

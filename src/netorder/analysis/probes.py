@@ -1,7 +1,7 @@
-"""What must be true of a running topology: who reaches whom on which TCP port, and who must not.
+"""Probes: TCP connections and pings that must succeed, or must not, on a running topology; their results as a table.
 
-Pure: derived from the plan's reachability matrix. What is only sometimes true (an allowed port on which nothing
-listens, a rule for a prefix outside that may or may not hold the asker) is left out rather than guessed.
+Pure: derived from the plan's reachability matrix. A probe whose result the plan does not determine (an allowed port on
+which nothing listens, a rule for a prefix outside that may or may not hold the prober) is left out rather than guessed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
-from netorder.analysis.reach import OUTSIDE
+from netorder.analysis.reach import OUTSIDE, UNUSED_PORT
+from netorder.text import count, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,19 +21,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SSH",
-    "Demonstration",
     "Probe",
+    "RouteProbe",
     "from_inside",
     "from_outside",
     "listens_on",
     "report",
-    "route_demonstration",
+    "route_probes",
     "ssh_sources",
 ]
 
 SSH = 22
 _ANY = {False: "0.0.0.0", True: "::"}  # noqa: S104 - by whether it is IPv6; a security group is before it
-_UNUSED = 9  # discard: no service here listens on it and no topology has a reason to open it
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class Demonstration:
-    """A host that only a static route reaches, and how to ask it: by ping when ``port`` is None, else by TCP."""
+class RouteProbe:
+    """A ping (``port`` None) or TCP connection to host ``name`` at ``address`` that succeeds by a static route only."""
 
     name: str
     address: str
@@ -57,7 +57,7 @@ class Demonstration:
 def from_inside(matrix: Matrix, host: Host) -> tuple[Probe, ...]:
     """List what ``host`` must and must not reach: SSH and the service of every other host, and its own service.
 
-    A host of several interfaces or IP versions is asked on each of its addresses, for its service on those that this
+    A host of several interfaces or IP versions is probed at each of its addresses, for its service at those that this
     listens on.
     """
     versions = {":" in address for address in host.addresses}
@@ -87,17 +87,17 @@ def listens_on(matrix: Matrix, host: Host) -> str:
 
 
 def from_outside(matrix: Matrix, host: Host) -> tuple[Probe, ...]:
-    """List what anyone outside must and must not reach at ``host``'s floating address; ``address`` is the fixed one.
+    """List what any source outside must and must not reach at ``host``'s floating address.
 
-    Asked are SSH, every service port of the topology and one port that nobody uses. A port that is open to some
-    prefixes only is left out, and so is one that is open and has nothing listening.
+    The ``address`` is the fixed one that it leads to. Probed are SSH, every service port of the topology and one unused
+    port. A port that is open to some prefixes only is left out, and so is one that is open and has nothing listening.
     """
     if not host.floating_ip:
         return ()
     listening = {SSH} | ({host.service.port} if host.service else set())
     services = {other.service.port for other in matrix.plan.hosts if other.service}
     found: list[Probe] = []
-    for port in sorted({SSH, _UNUSED} | services):
+    for port in sorted({SSH, UNUSED_PORT} | services):
         world = matrix.verdict(OUTSIDE, host.name, "tcp", port) == "open"
         if (matrix.sources(host.name, "tcp", port) and not world) or (world and port not in listening):
             continue
@@ -106,64 +106,62 @@ def from_outside(matrix: Matrix, host: Host) -> tuple[Probe, ...]:
 
 
 def ssh_sources(matrix: Matrix, host: Host) -> tuple[str, ...]:
-    """List the IPv4 prefixes from which SSH is let in at ``host``'s floating address; none if that is no way in."""
+    """List the IPv4 prefixes that may SSH to ``host``'s floating address; none if its SSH path is another."""
     return () if host.ssh_path != () or not host.floating_ip else matrix.sources(host.name, "tcp", SSH)
 
 
-def route_demonstration(matrix: Matrix, host: Host) -> tuple[Demonstration, ...]:
-    """List the hosts that ``host`` may ask and reaches by its static routes only: they show the difference."""
+def route_probes(matrix: Matrix, host: Host) -> tuple[RouteProbe, ...]:
+    """List probes, one for each destination that ``host`` may reach and reaches by its static routes only."""
     prefixes = [ip_network(route.destination) for route in host.routes]
-    found: list[Demonstration] = []
+    found: list[RouteProbe] = []
     for other in matrix.plan.hosts:
         for address in other.addresses:
             if not any(ip_address(address) in prefix for prefix in prefixes):
                 continue
             if matrix.verdict(host.name, address, "icmp") == "open":
-                found.append(Demonstration(other.name, address, None))
+                found.append(RouteProbe(other.name, address, None))
             elif matrix.verdict(host.name, address, "tcp", SSH) == "open":
-                found.append(Demonstration(other.name, address, SSH))
+                found.append(RouteProbe(other.name, address, SSH))
     return tuple(found)
 
 
 def report(findings: Mapping[str, Sequence[Mapping[str, Any]] | None]) -> str:
-    """Return findings as a table: who reaches whom on which ports, then every check that is not as planned.
+    """Return findings as a table: which host reaches which on which ports, then every check that differs from the plan.
 
     A finding has ``what``, ``expected``, ``found`` and ``ok``; that of a connection also ``name`` and ``port``, and
     ``from`` where it was not tried from the host itself. A host without findings (None) was not observed.
     """
-    hosts = list(findings)
-    asked: dict[tuple[str, str], list[str]] = {}
+    ports: dict[tuple[str, str], list[str]] = {}  # by source and destination: those that answer, and the wrong ones
     wrong: list[str] = []
-    count = 0
+    checked = 0
     for host, checks in findings.items():
         if checks is None:
             wrong.append(f"{host}: not observed (unreachable, or a task failed on it)")
             continue
+        checked += len(checks)
         for check in checks:
-            count += 1
+            source = check.get("from", host)
             if not check["ok"]:
-                wrong.append(
-                    f"{check.get('from', host)}: {check['what']}: planned {check['expected']}, found {check['found']}"
-                )
+                wrong.append(f"{source}: {check['what']}: expected {check['expected']}, found {check['found']}")
             if "port" in check:
-                cell = asked.setdefault((check.get("from", host), check["name"]), [])
+                cell = ports.setdefault((source, check["name"]), [])
                 if check["found"] == "open" or not check["ok"]:
                     cell.append(f"{check['port']}" + ("" if check["ok"] else "!"))
-    names = [*hosts, *sorted({to for _, to in asked} - set(hosts))]
+    names = [*findings, *sorted({to for _, to in ports} - set(findings))]
+    sources = {source for source, _ in ports}
     rows = [["from", *names]]
     rows += [
-        [source, *(" ".join(asked[source, to]) or "-" if (source, to) in asked else "" for to in names)]
-        for source in ("outside", *hosts)
-        if any(start == source for start, _ in asked)
+        [source, *(" ".join(ports[source, to]) or "-" if (source, to) in ports else "" for to in names)]
+        for source in ("outside", *findings)
+        if source in sources
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    differ = f"{len(wrong)} {'differs' if len(wrong) == 1 else 'differ'} from the plan"
     return "\n".join(
         [
-            "TCP ports that answer (- none of those asked, ! not as planned):",
-            *table,
+            "TCP ports that answer (- none of those probed, ! differs from the plan):",
+            *table(rows),
             "",
-            f"{count} checks, {len(wrong)} not as planned" + (":" if wrong else ""),
+            f"{count(checked, 'check')}, {differ}" + (":" if wrong else ""),
             *wrong,
         ]
     )

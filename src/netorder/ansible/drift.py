@@ -1,7 +1,7 @@
-"""Drift: what is not as planned, in the cloud and inside the hosts, as one list, which is shown as a table or as JSON.
+"""Drift: what differs from the plan, in the cloud and inside the hosts, as one list, shown as a table or as JSON.
 
 Pure. What the cloud has is compared by provisioning itself, and what is on a host by the roles, both in check mode:
-what they would change is the drift. Here it is put together, and causes are told from what only follows from them.
+what they would change is the drift. Here it is put together, and causes are distinguished from consequences.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
-from netorder.cloud.compare import unchanged_text
+from netorder.cloud.preview import unchanged_text
 from netorder.text import few
 
 if TYPE_CHECKING:
@@ -22,19 +22,19 @@ __all__ = ["as_json", "as_table", "drift", "of_text", "out_of_reach"]
 
 _CLOUD = "cloud"
 _NOTHING = "-"
-# What the way to a host is made of in the cloud, beside its own ports and the rules for it.
+# What the SSH path to a host is made of in the cloud, beside its own ports and the rules for it.
 _SHARED = frozenset({"network", "subnet", "router", "router interface"})
 
 
 def out_of_reach(hosts: Mapping[str, Mapping[str, Any]], host: str, changes: Iterable[Mapping[str, Any]] = ()) -> str:
-    """Return why nobody can connect to ``host`` before a run has mended what it would mend; nothing if none is known.
+    """Return why ``host`` is unreachable until a run has repaired what it would repair; nothing if no cause is known.
 
     ``hosts`` are Ansible's variables of all hosts, ``changes`` what provisioning would do. What may or may not be on
-    the way, or close it, is a reason only for one that did not answer (``netorder_unanswered``).
+    the SSH path, or close it, is a reason only for one that did not answer (``netorder_unanswered``).
     """
     ssh_path = hosts[host].get("netorder_ssh_path")
     if ssh_path is None:
-        return "nothing outside reaches it, as planned"
+        return "the plan has no SSH path to it"
     floating = {change["name"] for change in changes if change["kind"] == "floating IP"}
     for one in (*ssh_path, host):
         server = hosts[one].get("openstack")
@@ -44,26 +44,26 @@ def out_of_reach(hosts: Mapping[str, Mapping[str, Any]], host: str, changes: Ite
         if server["status"] != "ACTIVE":
             return f"{prefix}its server is {server['status']}"
         if one in floating:
-            return f"{prefix}its floating IP is not as planned"
+            return f"{prefix}its floating IP differs from the plan"
     return _no_answer(hosts, host, changes) if hosts[host].get("netorder_unanswered") else ""
 
 
 def _no_answer(hosts: Mapping[str, Mapping[str, Any]], host: str, changes: Iterable[Mapping[str, Any]]) -> str:
-    """Return what may be why ``host`` does not answer, and would be mended; nothing if that is not known."""
+    """Return what may be why ``host`` does not answer, and would be repaired; nothing if that is not known."""
     ssh_path = hosts[host]["netorder_ssh_path"]
     for one in ssh_path:
-        if hosts[one].get("__host_network", {}).get("changed"):
-            return f"no answer: it is reached through {one}, whose routes are not as planned"
+        if hosts[one].get("__static_routes", {}).get("changed"):
+            return f"no answer: it is reached through {one}, whose routes differ from the plan"
     ports = {f"{hosts[one]['netorder_topology']}-{one}" for one in (*ssh_path, host)}
     for change in changes:
         kind, name = change["kind"], change["name"]
         own = kind == "port" and name.partition(".")[0] in ports
-        if kind in _SHARED or own or {*ssh_path, host}.intersection(_let_in(change)):
-            return f"no answer, and {kind} {name} is not as planned"
+        if kind in _SHARED or own or {*ssh_path, host}.intersection(_hosts_of(change)):
+            return f"no answer, and {kind} {name} differs from the plan"
     return ""
 
 
-def _let_in(change: Mapping[str, Any]) -> list[str]:
+def _hosts_of(change: Mapping[str, Any]) -> list[str]:
     """Return the hosts that a security group's change is about."""
     if change["kind"] != "security group":
         return []
@@ -100,62 +100,62 @@ def drift(
     are Ansible's variables of all hosts, of which ``names`` are the plan's: ``netorder_findings`` is what was found
     inside one, ``netorder_unanswered`` what SSH said where nobody answered.
 
-    The answer has ``drift``, ``differences`` (each with where, what, planned, found; in the cloud also kind, name,
-    action, reason), ``refused`` (problems), ``not_looked_into`` (host to reason), ``looked_into``, ``unchanged`` (kind
-    to count) and ``needs_allow``. A host that should have been looked into and was not is drift.
+    The answer has ``drift``, ``differences`` (each with where, what, expected, actual; in the cloud also kind, name,
+    action, reason), ``refused`` (problems), ``not_checked`` (host to reason), ``checked``, ``unchanged`` (kind
+    to count) and ``needs_allow``. A host that should have been checked and was not is drift.
     """
     changes = preview.get("changes", [])
     differences = [row for change in changes for row in _of_change(change)]
     refused = list(preview.get("problems", []))
-    not_looked: dict[str, str] = {}
-    missed = False
-    amiss: set[str] = set()
+    not_checked: dict[str, str] = {}
+    unchecked = False
+    differing: set[str] = set()
     for name in sorted(names, key=lambda one: len(hosts[one].get("netorder_ssh_path") or ())):
-        own, reason = _of_host(name, hosts, changes, amiss)
+        own, reason = _of_host(name, hosts, changes, differing)
         differences += own
         if own:
-            amiss.add(name)
+            differing.add(name)
         if reason:
-            not_looked[name] = reason
-            missed = missed or hosts[name].get("netorder_ssh_path") is not None
+            not_checked[name] = reason
+            unchecked = unchecked or hosts[name].get("netorder_ssh_path") is not None
     return {
         "topology": topology,
-        "drift": bool(differences or refused) or missed,
+        "drift": bool(differences or refused) or unchecked,
         "differences": differences,
         "refused": refused,
-        "not_looked_into": {name: not_looked[name] for name in names if name in not_looked},
-        "looked_into": [name for name in names if name not in not_looked],
+        "not_checked": {name: not_checked[name] for name in names if name in not_checked},
+        "checked": [name for name in names if name not in not_checked],
         "unchanged": dict(preview.get("unchanged", {})),
         "needs_allow": list(preview.get("needs_allow", [])),
     }
 
 
 def _of_host(
-    name: str, hosts: Mapping[str, Mapping[str, Any]], changes: Iterable[Mapping[str, Any]], amiss: set[str]
+    name: str, hosts: Mapping[str, Mapping[str, Any]], changes: Iterable[Mapping[str, Any]], differing: set[str]
 ) -> tuple[list[Difference], str]:
     """Return what differs inside a host, or why that is not known."""
     variables = hosts[name]
     if reason := out_of_reach(hosts, name, changes):
         return [], reason
     if said := variables.get("netorder_unanswered"):
-        before = [one for one in variables["netorder_ssh_path"] if one in amiss]
+        before = [one for one in variables["netorder_ssh_path"] if one in differing]
         if before:
-            return [], f"no answer; it is reached through {before[-1]}, which is not as planned"
+            return [], f"no answer; it is reached through {before[-1]}, which differs from the plan"
         return [_difference(name, "SSH", "answers", " ".join(str(said).split()))], "no answer"
     findings = variables.get("netorder_findings")
     if findings is None:
-        return [], "looking into it failed: see the task that failed above"
+        return [], "checking it failed: see the failed task above"
     return [_difference(name, one["what"], one["expected"], one["found"]) for one in findings if not one["ok"]], ""
 
 
-def _difference(where: str, what: str, planned: str, found: str) -> Difference:
-    return {"where": where, "what": what, "planned": planned, "found": found}
+def _difference(where: str, what: str, expected: str, actual: str) -> Difference:
+    return {"where": where, "what": what, "expected": expected, "actual": actual}
 
 
 def _of_change(change: Mapping[str, Any]) -> list[Difference]:
-    """Write a change that provisioning would make as what is planned and what there is, a row for each value."""
+    """Write a change that provisioning would make as expected and actual values, a row for each."""
     what = f"{change['kind']} {change['name']}"
-    if len(hosts := _let_in(change)) > 1:
+    if len(hosts := _hosts_of(change)) > 1:
         what += f" ({few(hosts)})"
     more = {key: str(change[key]) for key in ("kind", "name", "action", "reason")}
     if change["action"] == "create":
@@ -164,12 +164,12 @@ def _of_change(change: Mapping[str, Any]) -> list[Difference]:
         rows = [(what, "none", change["reason"])]
     else:
         rows = [
-            (f"{what}: {key}", planned, found)
+            (f"{what}: {key}", expected, actual)
             for key, old, new in _fields(change)
-            for planned, found in _values(old, new)
+            for expected, actual in _values(old, new)
         ]
         if change["action"] == "replace":
-            rows.insert(0, (what, "as planned", change["reason"]))
+            rows.insert(0, (what, "matches the plan", change["reason"]))
     return [_difference(_CLOUD, *row) | more for row in rows]
 
 
@@ -180,7 +180,7 @@ def _fields(change: Mapping[str, Any]) -> list[tuple[str, object, object]]:
 
 
 def _values(old: object, new: object) -> list[tuple[str, str]]:
-    """Pair what is planned with what was found; of lists, what only one of them has."""
+    """Pair expected and actual values; of lists, those that only one of them has."""
     if isinstance(old, list) and isinstance(new, list):
         lacking = [(_plain(value), _NOTHING) for value in new if value not in old]
         return lacking + [(_NOTHING, _plain(value)) for value in old if value not in new]
@@ -201,19 +201,19 @@ def as_json(found: Mapping[str, Any]) -> str:
 
 
 def as_table(found: Mapping[str, Any]) -> str:
-    """Return the answer of :func:`drift` for people: a row for each difference, then what nobody looked into."""
+    """Return the answer of :func:`drift` for people: a row for each difference, then what was not checked."""
     differences: list[Difference] = found["differences"]
     lines = []
     if differences:
-        rows = [["where", "what", "planned", "found"]]
-        rows += [[one["where"], one["what"], one["planned"], one["found"]] for one in differences]
+        rows = [["where", "what", "expected", "actual"]]
+        rows += [[one["where"], one["what"], one["expected"], one["actual"]] for one in differences]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         lines.append("")
     lines += [f"refused: {problem}" for problem in found["refused"]]
-    lines += [f"{name}: not looked into: {reason}" for name, reason in found["not_looked_into"].items()]
+    lines += [f"{name}: not checked: {reason}" for name, reason in found["not_checked"].items()]
     if found["unchanged"]:
-        lines.append(f"as planned in the cloud: {unchanged_text(found['unchanged'])}")
+        lines.append(f"matches the plan in the cloud: {unchanged_text(found['unchanged'])}")
     if found["drift"]:
         places = {one["where"] for one in differences}
         hosts = len(places - {_CLOUD})
@@ -222,12 +222,10 @@ def as_table(found: Mapping[str, Any]) -> str:
             f"{found['topology']}: {_count(len(differences), 'difference')}, {in_cloud} in the cloud, "
             f"{len(differences) - in_cloud} inside {_count(hosts, 'host')}"
         )
-        mend = "First mend what is refused; then" if found["refused"] else "To put this right"
-        lines.append(f"{mend}: ansible-playbook site.yml{_leave(found['needs_allow'])}")
+        fix = "First fix what is refused; then" if found["refused"] else "To fix this"
+        lines.append(f"{fix}: ansible-playbook site.yml{_allow(found['needs_allow'])}")
     else:
-        lines.append(
-            f"{found['topology']}: no drift, in the cloud and inside {_count(len(found['looked_into']), 'host')}"
-        )
+        lines.append(f"{found['topology']}: no drift, in the cloud and inside {_count(len(found['checked']), 'host')}")
     return "\n".join(lines)
 
 
@@ -235,5 +233,5 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _leave(words: Sequence[str]) -> str:
+def _allow(words: Sequence[str]) -> str:
     return f" -e allow={','.join(words)}" if words else ""

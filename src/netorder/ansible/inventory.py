@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from netorder.analysis.probes import from_inside, from_outside, listens_on, route_demonstration, ssh_sources
+from netorder.analysis.probes import from_inside, from_outside, listens_on, route_probes, ssh_sources
 from netorder.ip import IPV4, IPV6
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GROUPS", "groups", "host_vars"]
 
-# They exist, empty if need be, in every inventory; what each is for stands in inventory/group_vars/<group>.yml.
+# In every inventory, if need be empty; inventory/group_vars/<group>.yml says what each is for.
 GROUPS = ("netorder", "services", "bastions", "sealed", "absent", "stray")
 
 
@@ -69,16 +69,16 @@ def host_vars(matrix: Matrix, host: Host, ssh_config: Path) -> dict[str, Any]:
         },
         "netorder_inside": [asdict(probe) for probe in from_inside(matrix, host)],
         "netorder_outside": [asdict(probe) for probe in from_outside(matrix, host)],
-        "netorder_demonstration": [asdict(way) for way in route_demonstration(matrix, host)],
+        "netorder_route_probes": [asdict(probe) for probe in route_probes(matrix, host)],
     }
 
 
 def _interfaces(matrix: Matrix, host: Host, subnets: Mapping[tuple[str, int], Subnet]) -> list[dict[str, Any]]:
-    """Return what the host itself must know of its interfaces; nothing when the cloud's DHCP says all of it.
+    """Return the settings of the host's interfaces that the cloud's DHCP does not give; none where it gives all.
 
-    ``static`` are IPv6 addresses that nobody announces: without a router on the network there are no advertisements,
-    and without those no DHCPv6. ``unwanted`` are the IP versions of which the default gateway that is offered there
-    must not be used: it is another interface's, or (IPv6) each of several routers advertises itself as the one.
+    ``static`` are IPv6 addresses to configure by hand: without a router on the network there are no advertisements, and
+    without those no DHCPv6. ``unwanted`` are the IP versions whose default gateway, as offered on that interface, must
+    not be used: the gateway is another interface's, or (IPv6) each of several routers advertises itself as the one.
     """
     routers = Counter(interface.network for router in matrix.plan.routers for interface in router.interfaces)
     found: list[dict[str, Any]] = []
@@ -94,5 +94,5 @@ def _interfaces(matrix: Matrix, host: Host, subnets: Mapping[tuple[str, int], Su
                 "unwanted": offered,
             }
         )
-    # one interface that gets everything by DHCP needs no word
+    # one interface that gets everything by DHCP needs no settings
     return found if len(found) > 1 or any(one["static"] or one["unwanted"] for one in found) else []

@@ -1,1 +1,1 @@
-"""The command ``netorder``: ``main`` reads the command line, each other file is one command."""
+"""The command ``netorder``: ``main`` reads the command line, each file named as a command is that command."""

@@ -1,17 +1,19 @@
-"""A change of the cloud, and the marks by which a topology's own resources are known."""
+"""Changes of the cloud, and the marks by which a topology's own resources are known."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
-__all__ = ["DESTRUCTIVE", "Change", "Progress", "keypair_name", "marker"]
+__all__ = ["DESTRUCTIVE", "Change", "ChangeSet", "Ids", "Progress", "Routes", "deletion", "keypair_name", "marker"]
 
 # What `-e allow=…` may name.
 DESTRUCTIVE = ("delete", "replace")
 
 
 Progress = Callable[[str], None]
+C = TypeVar("C", bound="Change")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +21,8 @@ class Change:
     """One difference between plan and cloud, and what is done about it.
 
     ``action`` is create, update, replace or delete. ``before`` and ``after`` hold what differs, in the topology's
-    words. ``id`` is the existing resource; ``wanted`` the plan's object; neither is shown to the user. ``lossless``
-    is a deletion or replacement of what nobody has a use for: what a killed run left, or a server in ERROR.
+    words. ``id`` is that of the existing resource. ``lossless`` is a deletion or replacement of what nobody has a use
+    for: what a killed run left, or a server in ERROR. Each kind of resource adds what its requests are made of.
     """
 
     kind: str
@@ -29,8 +31,7 @@ class Change:
     reason: str
     before: dict[str, object] | None = None
     after: dict[str, object] | None = None
-    id: str | None = field(default=None, compare=False, repr=False)
-    wanted: object = field(default=None, compare=False, repr=False)
+    id: str = field(default="", compare=False, repr=False)
     lossless: bool = field(default=False, compare=False, repr=False)
 
     @property
@@ -48,6 +49,63 @@ class Change:
             "before": self.before,
             "after": self.after,
         }
+
+
+def deletion(kind: str, name: str, id: str, reason: str, *, lossless: bool = False) -> Change:  # noqa: A002 - the cloud's word
+    """Return the deletion of a resource, which is shown by its id."""
+    return Change(kind, name, "delete", reason, before={"id": id}, id=id, lossless=lossless)
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """Extra routes (destination, next hop) to ``add`` to a router, or to ``remove`` from it.
+
+    ``router_id`` is empty for a router that does not exist yet.
+    """
+
+    router: str
+    router_id: str
+    verb: str
+    routes: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """Ids of what exists, by the names in the cloud; groups by the plan's name for them."""
+
+    networks: dict[str, str] = field(default_factory=dict)
+    subnets: dict[str, str] = field(default_factory=dict)
+    routers: dict[str, str] = field(default_factory=dict)
+    ports: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
+
+    def copy(self) -> Ids:
+        """Return a copy, to which is added what a run makes."""
+        return Ids(dict(self.networks), dict(self.subnets), dict(self.routers), dict(self.ports), dict(self.groups))
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSet:
+    """All that makes the cloud match the plan, resolved: applying it needs neither plan nor listing.
+
+    ``problems`` forbid it. ``ids`` are those of what stays. ``first`` are routes that are removed before anything is
+    deleted, ``routes`` those that change at the end.
+    """
+
+    topology: str
+    changes: tuple[Change, ...] = ()
+    problems: tuple[str, ...] = ()
+    ids: Ids = field(default_factory=Ids)
+    first: tuple[Routes, ...] = ()
+    routes: tuple[Routes, ...] = ()
+
+    def of(self, kind: type[C], *actions: str) -> list[C]:
+        """Return the changes of a kind; where ``actions`` are named, those that are one of them."""
+        return [
+            change
+            for change in self.changes
+            if isinstance(change, kind) and change.action in (actions or (change.action,))
+        ]
 
 
 def marker(topology: str) -> str:

@@ -25,7 +25,7 @@ def translate_errors() -> Iterator[None]:
 
 
 def explain(error: BaseException) -> str:  # noqa: PLR0911 (one line for each kind of error)
-    """Return one line: what failed, and the mend where there is one."""
+    """Return one line: what failed, and how to fix it where that is known."""
     match error:
         case CloudError():
             return "; ".join(error.problems)
@@ -60,7 +60,7 @@ def _fix(status: int | None) -> str:
         case 409 | 412:
             return " Something else was at it at the same time, or holds it: run again."
         case 429:
-            return " The cloud limits how often it may be asked: wait, then run again."
+            return " The cloud limits the rate of requests: wait, then run again."
         case int() if status >= 500:  # noqa: PLR2004 (server errors)
             return " The cloud failed, not the request: run again; if it stays so, its operator's logs tell why."
         case _:

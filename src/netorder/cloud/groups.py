@@ -1,6 +1,6 @@
 """Security groups: rules in one comparable form, and which group of the cloud stands for which of the plan.
 
-Pure. Hosts that are let in the same share a group, so a change of the topology may part them or bring them together.
+Pure. Hosts with the same rules share a group, so a change of the topology may separate or join them.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from openstack.network.v2.security_group import SecurityGroup as CloudGroup
 
     from netorder.cloud.observe import Observed
-    from netorder.plan.model import Plan, Rule, SecurityGroup
+    from netorder.plan.model import Plan, Port, Rule, SecurityGroup
 
-__all__ = ["Groups", "normal_rule", "rule_text"]
+__all__ = ["Groups", "NormalRule", "normal_rule", "rule_text"]
 
 _PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
 NormalRule = tuple[str, str, str | None, int | None, int | None, str | None]
@@ -25,16 +25,16 @@ class Groups:
     """Which group in the cloud stands for which of the plan.
 
     ``found`` has it by the plan's ``cloud_name``, ``surplus`` are the groups that stand for none, ``members`` are each
-    planned group's hosts and ``names`` what it is to be called, by its ``cloud_name``: one that is named as any of its
+    planned group's hosts and ``names`` what it will be called, by its ``cloud_name``: one that is named as any of its
     hosts keeps that name.
 
     A group that has the planned rules already stands for them, whatever it is called. One whose rules differ is only
-    changed if all hosts that use it and stay are planned to: then no host is let in anything, not even for a moment,
-    that is another's. Otherwise a new one is made and its hosts move over.
+    changed if all hosts that use it and stay are planned to: then no host has a rule, not even for a moment,
+    that is only another's. Otherwise a new one is made and its hosts move over.
     """
 
-    def __init__(self, plan: Plan, seen: Observed) -> None:
-        names = {group.name: group.cloud_name for group in plan.security_groups}
+    def __init__(self, plan: Plan, observed: Observed) -> None:
+        self._cloud_names = names = {group.name: group.cloud_name for group in plan.security_groups}
         self.members: dict[str, list[str]] = {name: [] for name in names.values()}
         self._ports: dict[str, set[str]] = {name: set() for name in names.values()}  # planned, by cloud_name
         for host in plan.hosts:
@@ -43,13 +43,15 @@ class Groups:
                     self._ports[names[name]].add(port.cloud_name)
             for name in dict.fromkeys(name for port in host.ports for name in port.security_groups):
                 self.members[names[name]].append(host.name)
-        self._used: dict[str, set[str]] = {group.id: set() for group in seen.groups}  # the ports that have it, by id
-        for seen_port in seen.ports:
-            for group_id in seen_port.security_group_ids or ():
-                self._used.setdefault(group_id, set()).add(seen_port.name)
+        self._used: dict[str, set[str]] = {
+            group.id: set() for group in observed.groups
+        }  # the ports that have it, by id
+        for cloud_port in observed.ports:
+            for group_id in cloud_port.security_group_ids or ():
+                self._used.setdefault(group_id, set()).add(cloud_port.name)
         self._planned = set().union(*self._ports.values())
-        inclined = sorted(seen.groups, key=lambda g: (not self._used[g.id], str(g.created_at or ""), str(g.id)))
-        self._free = {group.id: group for group in inclined}  # those in use first, then the older
+        preferred = sorted(observed.groups, key=lambda g: (not self._used[g.id], str(g.created_at or ""), str(g.id)))
+        self._free = {group.id: group for group in preferred}  # those in use first, then the older
         self.found: dict[str, CloudGroup] = {}
         self._choose(plan)
         self.surplus = tuple(self._free.values())
@@ -82,16 +84,20 @@ class Groups:
             self.found[wanted.cloud_name] = self._free.pop(group.id)
 
     def _all_stay(self, group: CloudGroup, wanted: SecurityGroup) -> bool:
-        """Tell whether the hosts that use this group, and stay, are all planned to use the wanted one."""
+        """Return whether the hosts that use this group, and stay, are all planned to use the wanted one."""
         staying = self._used[group.id] & self._planned
         return staying <= self._ports[wanted.cloud_name] and bool(staying or group.name == wanted.cloud_name)
 
     def label(self, group_id: str) -> str:
-        """Return what a port's group is called: as planned, by its own name, or the id of a foreign one."""
+        """Return what a port's group is called: by the plan, by its own name, or the id of a foreign one."""
         return self._labels.get(group_id, group_id)
 
+    def planned_labels(self, port: Port) -> list[str]:
+        """Return what the groups that a port is planned to have are called."""
+        return sorted(self.names[self._cloud_names[name]] for name in port.security_groups)
+
     def goes_with_its_hosts(self, group: CloudGroup) -> bool:
-        """Tell whether hosts use this group and none of them stays: then to delete it is to lose something."""
+        """Return whether hosts use this group and none of them stays: then deleting it loses something."""
         return bool(self._used[group.id]) and not self._used[group.id] & self._planned
 
 
@@ -129,5 +135,5 @@ def rule_text(rule: NormalRule) -> str:
         ports = f" {low}"
     else:
         ports = f" {low}-{high}"
-    way = "from" if direction == "ingress" else "to"
-    return f"{direction} {ethertype} {protocol or 'any protocol'}{ports} {way} {remote or 'anywhere'}"
+    preposition = "from" if direction == "ingress" else "to"
+    return f"{direction} {ethertype} {protocol or 'any protocol'}{ports} {preposition} {remote or 'anywhere'}"

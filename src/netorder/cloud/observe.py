@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +12,8 @@ from openstack.exceptions import NotFoundException
 
 from netorder.cloud.change import keypair_name, marker
 from netorder.cloud.errors import translate_errors
+from netorder.cloud.jobs import gather
+from netorder.cloud.poll import Again, poll
 from netorder.errors import CloudError
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ def observe(cloud: Cloud, topology: str) -> Observed:
 
     with translate_errors():
         _check_compute(cloud)
-        answers: list[tuple[Any, ...]] = cloud.gather(
+        answers: list[tuple[Any, ...]] = gather(
+            cloud,
             [
                 listed(net.networks),
                 listed(net.subnets),
@@ -116,27 +118,31 @@ def observe(cloud: Cloud, topology: str) -> Observed:
                 listed(net.ips),
                 partial(list_servers, cloud, topology),
                 keypair,
-            ]
+            ],
         )
     keypairs = answers.pop()
     return Observed(*answers, keypair=keypairs[0] if keypairs else None)  # type: ignore[misc,arg-type]
 
 
-def let_finish(cloud: Cloud, topology: str, seen: Observed) -> Observed:
+def let_finish(cloud: Cloud, topology: str, observed: Observed) -> Observed:
     """Wait while the topology's newest resource is only moments old; return what there is then.
 
     The requests of a run that was killed go on inside the cloud. To create beside them makes second networks, and
     second servers that break each other on their one port; to delete beside them leaves some behind.
     """
-    end = time.monotonic() + 4 * cloud.in_flight
-    while (newest := seen.youngest()) and time.monotonic() < end:
+    first = iter((observed,))
+
+    def check() -> Observed | Again[Observed]:
+        found = next(first, None) or observe(cloud, topology)
+        if (newest := found.youngest()) is None:
+            return found
         age = (datetime.now(UTC) - newest.replace(tzinfo=newest.tzinfo or UTC)).total_seconds()
-        if not 0 <= age < cloud.in_flight:  # below zero the clocks differ: nothing can be told
-            break
+        if not 0 <= age < cloud.in_flight:  # below zero the clocks differ: nothing can be concluded
+            return found
         cloud.progress(f"something was made {age:.0f} s ago: waiting for what a stopped run may still have under way")
-        time.sleep(cloud.in_flight - age)
-        seen = observe(cloud, topology)
-    return seen
+        return Again(cloud.in_flight - age, otherwise=found)
+
+    return poll(check, 4 * cloud.in_flight)
 
 
 def list_servers(cloud: Cloud, topology: str, *, details: bool = True, status: str | None = None) -> tuple[Server, ...]:
@@ -144,7 +150,7 @@ def list_servers(cloud: Cloud, topology: str, *, details: bool = True, status: s
 
     ``status`` (Nova's word, as BUILD) names those that are wanted; None: all.
 
-    A server that no host took is kept in Nova's cell 0, whose faults a list leaves out: each of those is asked for.
+    A server that no host took is kept in Nova's cell 0, whose faults a list leaves out: each is fetched by itself.
     """
     compute = cloud.conn.compute
     wanted: dict[str, Any] = {"status": status} if status else {}
@@ -170,27 +176,27 @@ def external_networks(cloud: Cloud) -> tuple[Network, ...]:
 
 
 def is_router_port(port: Port) -> bool:
-    """Tell whether a router holds this port (plain, distributed or highly available interface)."""
+    """Return whether a router holds this port (plain, distributed or highly available interface)."""
     return str(port.device_owner or "").startswith(("network:router_interface", "network:ha_router_replicated"))
 
 
 class Chosen:
     """The resources by name, and the ``surplus`` ones where a name occurs twice (a killed run's last create came late).
 
-    Security groups are not told by their names: see :class:`netorder.cloud.groups.Groups`.
+    Security groups are not identified by name: see :class:`netorder.cloud.groups.Groups`.
 
     The one in use stays, then the oldest: that is what everything else is wired to.
     """
 
-    def __init__(self, seen: Observed) -> None:
-        used = {port.network_id for port in seen.ports} | {port.device_id for port in seen.ports}
-        used |= {fixed.get("subnet_id") for port in seen.ports for fixed in port.fixed_ips or ()}
-        used |= {port.id for port in seen.ports if port.device_id}
+    def __init__(self, observed: Observed) -> None:
+        used = {port.network_id for port in observed.ports} | {port.device_id for port in observed.ports}
+        used |= {fixed.get("subnet_id") for port in observed.ports for fixed in port.fixed_ips or ()}
+        used |= {port.id for port in observed.ports if port.device_id}
         self._used = used
-        self.networks, self.surplus_networks = self.by_name(seen.networks)
-        self.routers, self.surplus_routers = self.by_name(seen.routers)
-        self.servers, self.surplus_servers = self.by_name(seen.servers)
-        self.ports, self.surplus_ports = self.by_name(seen.ports)
+        self.networks, self.surplus_networks = self.by_name(observed.networks)
+        self.routers, self.surplus_routers = self.by_name(observed.routers)
+        self.servers, self.surplus_servers = self.by_name(observed.servers)
+        self.ports, self.surplus_ports = self.by_name(observed.ports)
 
     def by_name(self, resources: Iterable[Any]) -> tuple[dict[str, Any], list[Any]]:
         """Return one resource for each name, and the others."""
@@ -209,7 +215,7 @@ def _check_compute(cloud: Cloud) -> None:
     newest = data.max_microversion if data else None
     if newest is None:
         raise CloudError(
-            "The cloud's compute API does not tell its versions. Run again; if it stays so, see `openstack versions "
+            "The cloud's compute API does not report its versions. Run again; if it stays so, see `openstack versions "
             "show`."
         )
     if tuple(newest) < MIN_COMPUTE:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 from openstack import exceptions as sdk
 
 from netorder.cloud.errors import translate_errors
+from netorder.cloud.jobs import gather
 from netorder.cloud.observe import external_networks
+from netorder.cloud.resources.server import ServerChange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -51,28 +53,27 @@ class Facts:
     flavors: dict[str, str] = field(default_factory=dict)
 
 
-def preflight(cloud: Cloud, plan: Plan, seen: Observed, changes: Sequence[Change]) -> tuple[Facts, list[str]]:
-    """Ask only for what ``changes`` need; return the facts and every problem."""
-    questions = _Questions(cloud, plan, seen, changes)
+def preflight(cloud: Cloud, plan: Plan, observed: Observed, changes: Sequence[Change]) -> tuple[Facts, list[str]]:
+    """Request only what ``changes`` need; return the facts and every problem."""
+    questions = _Questions(cloud, plan, observed, changes)
     with translate_errors():
-        cloud.gather(questions.needed())
+        gather(cloud, questions.needed())
     return questions.facts, questions.judge()
 
 
 class _Questions:
-    """The questions to the cloud, asked in threads, and the judgement of its answers."""
+    """The questions to the cloud, asked in threads, and what its answers mean."""
 
-    def __init__(self, cloud: Cloud, plan: Plan, seen: Observed, changes: Sequence[Change]) -> None:
+    def __init__(self, cloud: Cloud, plan: Plan, observed: Observed, changes: Sequence[Change]) -> None:
         self.cloud = cloud
         self.plan = plan
-        self.seen = seen
+        self.observed = observed
         self.facts = Facts()
         self._changes = changes
-        self._booted = [c for c in changes if c.kind == "server" and c.action in {"create", "replace"}]
-        self._hosts = [cast("Host", c.wanted) for c in self._booted]
-        self._resized = [
-            c for c in changes if c.kind == "server" and "flavor" in (c.after or {}) and c.action == "update"
-        ]
+        servers = [change for change in changes if isinstance(change, ServerChange)]
+        self._booted = [change for change in servers if change.action in {"create", "replace"}]
+        self._hosts = [change.host for change in self._booted]
+        self._resized = [c for c in servers if c.action == "update" and "flavor" in (c.after or {})]
         self._needed = Counter(
             NEUTRON_QUOTAS[c.kind] for c in changes if c.kind in NEUTRON_QUOTAS and c.action == "create"
         )
@@ -87,7 +88,7 @@ class _Questions:
         self._going = {
             c.id: c.name for c in changes if c.kind in {"network", "subnet"} and c.action in {"delete", "replace"}
         }
-        self._strangers: list[Any] = []
+        self._foreign_ports: list[Any] = []
         self._extensions: set[str] | None = None
         self._externals: list[CloudNetwork] = []
         self._images: dict[str, list[Image]] = {}
@@ -108,11 +109,11 @@ class _Questions:
         if self._needed.total():
             calls += [self._ask_quota, self._ask_extensions]
         if self._going:
-            calls.append(self._ask_strangers)
+            calls.append(self._ask_foreign_ports)
         return calls
 
     def _leaves(self) -> bool:
-        """Tell whether a change needs the external network."""
+        """Return whether a change needs the external network."""
         routing = {c.kind for c in self._changes if c.action != "delete"}
         external = any(router.external for router in self.plan.routers)
         return bool(routing & {"router", "floating IP"}) and external
@@ -133,31 +134,31 @@ class _Questions:
     def _ask_quota(self) -> None:
         answer = self.cloud.conn.network.get(f"/quotas/{self.cloud.project}/details.json")
         if answer.status_code in {403, 404}:
-            return  # quota_details is an optional extension; without it Neutron tells at the create itself
+            return  # quota_details is an optional extension; without it Neutron refuses the create itself
         sdk.raise_from_response(answer)
         self._quota = answer.json()["quota"]
 
     def _ask_extensions(self) -> None:
         self._extensions = {extension.alias for extension in self.cloud.conn.network.extensions()}
 
-    def _ask_strangers(self) -> None:
+    def _ask_foreign_ports(self) -> None:
         """List what others have on the networks that lose a subnet; Neutron's own ports go with it."""
-        networks = {s.network_id for s in self.seen.subnets if s.id in self._going}
-        networks |= {n.id for n in self.seen.networks if n.id in self._going}
-        ours = {port.id for port in self.seen.ports}
+        networks = {s.network_id for s in self.observed.subnets if s.id in self._going}
+        networks |= {n.id for n in self.observed.networks if n.id in self._going}
+        ours = {port.id for port in self.observed.ports}
         for port in self.cloud.conn.network.ports(network_id=sorted(networks)):
             own = str(port.device_owner or "").startswith(("network:dhcp", "network:distributed"))
             if port.id not in ours and not own:
-                self._strangers.append(port)
+                self._foreign_ports.append(port)
 
     def judge(self) -> list[str]:
         """Fill in the facts; return every problem."""
-        problems = self._clock_problems() + self._extension_problems() + self._stranger_problems()
+        problems = self._clock_problems() + self._extension_problems() + self._foreign_port_problems()
         problems += self._external_problems() if self._leaves() else []
         problems += _image_problems(self._hosts, self._images, self.facts)
         problems += _flavor_problems(self._hosts, self._flavors, self._images, self.facts)
         problems += self._resize_problems()
-        if self._limits and all(c.wanted.flavor in self._flavors for c in [*self._booted, *self._resized]):  # type: ignore[attr-defined]
+        if self._limits and all(c.host.flavor in self._flavors for c in [*self._booted, *self._resized]):
             problems += self._compute_quota(self._limits)
         problems += quota_problems(
             {
@@ -172,8 +173,8 @@ class _Questions:
         ahead = self.cloud.clock_ahead
         if abs(ahead) <= CLOCK:
             return []
-        way = "ahead of" if ahead > 0 else "behind"
-        return [f"The clock here is {abs(ahead):.0f} s {way} the cloud's: set the one that is wrong (timedatectl)."]
+        where = "ahead of" if ahead > 0 else "behind"
+        return [f"The clock here is {abs(ahead):.0f} s {where} the cloud's: set the one that is wrong (timedatectl)."]
 
     def _extension_problems(self) -> list[str]:
         """Return what the plan needs and this cloud's Neutron has not; descriptions are how we know what is ours."""
@@ -194,20 +195,20 @@ class _Questions:
             for name in missing
         ]
 
-    def _stranger_problems(self) -> list[str]:
-        names = {n.id: n.name for n in self.seen.networks}
+    def _foreign_port_problems(self) -> list[str]:
+        names = {n.id: n.name for n in self.observed.networks}
         return [
             f"Port {port.name or port.id} ({port.device_owner or 'not in use'}) on network {names[port.network_id]} is "
             "not this topology's, and the network cannot lose its subnet while it is there. Remove it first."
-            for port in self._strangers
+            for port in self._foreign_ports
         ]
 
     def _resize_problems(self) -> list[str]:
         """Return why a server cannot have its new flavor: there is none of that name, or its disk is too small."""
         problems = []
-        disks = {server.id: server.flavor.disk or 0 for server in self.seen.servers if server.flavor}
+        disks = {server.id: server.flavor.disk or 0 for server in self.observed.servers if server.flavor}
         for change in self._resized:
-            host = cast("Host", change.wanted)
+            host = change.host
             flavor = self._flavors.get(host.flavor)
             if not flavor:
                 choices = ", ".join(sorted(self._flavors)) or "none"
@@ -216,7 +217,7 @@ class _Questions:
                 )
                 continue
             self.facts.flavors[host.flavor] = flavor.id
-            has = disks.get(str(change.id), 0)
+            has = disks.get(change.id, 0)
             if flavor.disk and flavor.disk < has:
                 problems.append(
                     f"Host {host.name}: flavor {host.flavor} has a disk of {flavor.disk} GiB, the host's has {has}: "
@@ -248,10 +249,10 @@ class _Questions:
 
     def _compute_quota(self, limits: AbsoluteLimits) -> list[str]:
         """Compare with what is free; a replaced server gives back what it takes, so only the new ones count."""
-        new = [self._flavors[cast("Host", c.wanted).flavor] for c in self._booted if c.action == "create"]
-        grown = [self._flavors[cast("Host", c.wanted).flavor] for c in self._resized]
-        had = {server.id: server.flavor for server in self.seen.servers}
-        shed = [had[str(c.id)] for c in self._resized]
+        new = [self._flavors[c.host.flavor] for c in self._booted if c.action == "create"]
+        grown = [self._flavors[c.host.flavor] for c in self._resized]
+        had = {server.id: server.flavor for server in self.observed.servers}
+        shed = [had[c.id] for c in self._resized]
         cores = sum(f.vcpus for f in [*new, *grown]) - sum(f.vcpus or 0 for f in shed)
         ram = sum(f.ram for f in [*new, *grown]) - sum(f.ram or 0 for f in shed)
         return quota_problems(

@@ -6,10 +6,12 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from netorder.cloud.apply import Applier
-from netorder.cloud.compare import METADATA, compare, diff_text, unchanged, unchanged_text
+from netorder.cloud.apply import apply
+from netorder.cloud.compare import compare
 from netorder.cloud.observe import external_networks, let_finish, observe
 from netorder.cloud.preflight import preflight
+from netorder.cloud.preview import diff_text, unchanged, unchanged_text
+from netorder.cloud.resources.server import METADATA
 from netorder.cloud.wait import wait_for_servers
 from netorder.errors import CloudError, RefusedError
 
@@ -93,39 +95,38 @@ def reconcile(
     """
     start = time.monotonic()
     cloud.phase = "list"
-    seen = observe(cloud, plan.topology)
-    named = seen.routers and any(
+    observed = observe(cloud, plan.topology)
+    named = observed.routers and any(
         router.external and (router.external_network or plan.external_network) for router in plan.routers
     )
     externals = external_networks(cloud) if named else ()
     options: dict[str, Any] = {"key": key, "externals": externals, "host_keys": hostkey_timeout > 0}
-    changes, problems = compare(plan, seen, **options)
-    if changes and not check:
-        seen = let_finish(cloud, plan.topology, seen)
-        changes, problems = compare(plan, seen, **options)
-    servers: Sequence[Server] = seen.servers
+    found = compare(plan, observed, **options)
+    if found.changes and not check:
+        observed = let_finish(cloud, plan.topology, observed)
+        found = compare(plan, observed, **options)
+    changes, problems = found.changes, list(found.problems)
+    servers: Sequence[Server] = observed.servers
     floating: dict[str, str] = {}
     if changes:
         cloud.phase = "preflight"
-        facts, more = preflight(cloud, plan, seen, changes)
+        facts, more = preflight(cloud, plan, observed, changes)
         problems += more
     if not check:
         problems += not_allowed(changes, allow)
     if problems:
-        raise RefusedError(result_of(cloud, changes, _host_facts(plan, seen, servers, {}), start), *problems)
+        raise RefusedError(result_of(cloud, changes, _host_facts(plan, observed, servers, {}), start), *problems)
     if changes and not check:
         if key is None:
             raise CloudError("No SSH key for the hosts: name one with netorder_ssh_key.")
         cloud.phase = "change"
-        applier = Applier(cloud, plan, seen, changes, facts=facts, key=key)
-        applier.apply()
-        floating = applier.floating
+        floating = apply(cloud, found, facts=facts, key=key)
     if not check and (changes or any(server.status != "ACTIVE" for server in servers)):
         cloud.phase = "wait"
         new = any(change.kind == "server" and change.action in {"create", "replace"} for change in changes)
         servers = wait_for_servers(cloud, plan, new=new, timeout=hostkey_timeout)
     same = unchanged(plan, changes)
-    return result_of(cloud, changes, _host_facts(plan, seen, servers, floating), start, unchanged=same)
+    return result_of(cloud, changes, _host_facts(plan, observed, servers, floating), start, unchanged=same)
 
 
 def not_allowed(changes: Iterable[Change], allow: Collection[str]) -> list[str]:
@@ -136,9 +137,9 @@ def not_allowed(changes: Iterable[Change], allow: Collection[str]) -> list[str]:
             losses.setdefault(change.permission, []).append(f"{change.kind} {change.name} ({change.reason})")
     if not losses:
         return []
-    what = " and ".join(f"{leave} {len(these)}: {'; '.join(these)}" for leave, these in losses.items())
-    leaves = ",".join(sorted({*losses, *allow}))
-    return [f"Nothing was changed: this would {what}. If that is meant, allow it: -e allow={leaves}"]
+    what = " and ".join(f"{action} {len(these)}: {'; '.join(these)}" for action, these in losses.items())
+    all_of_them = ",".join(sorted({*losses, *allow}))
+    return [f"Nothing was changed: this would {what}. If that is meant, allow it: -e allow={all_of_them}"]
 
 
 def result_of(
@@ -162,10 +163,10 @@ def result_of(
 
 
 def _host_facts(
-    plan: Plan, seen: Observed, servers: Sequence[Server], floating: dict[str, str]
+    plan: Plan, observed: Observed, servers: Sequence[Server], floating: dict[str, str]
 ) -> dict[str, HostFacts]:
-    ports = {port.id: port.name for port in seen.ports}
-    known = {ports.get(ip.port_id): ip.floating_ip_address for ip in seen.floating_ips if ip.port_id}
+    ports = {port.id: port.name for port in observed.ports}
+    known = {ports.get(ip.port_id): ip.floating_ip_address for ip in observed.floating_ips if ip.port_id}
     by_name = {server.name: server for server in servers}
     facts = {}
     for host in plan.hosts:

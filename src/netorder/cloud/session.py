@@ -1,4 +1,4 @@
-"""One login, one session: connect, count requests, run calls in threads, say what went wrong in the user's words."""
+"""One login, one session: connect, count requests, note times, pass on what threads have to say."""
 
 from __future__ import annotations
 
@@ -7,37 +7,29 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import openstack
 import requests
 from keystoneauth1 import exceptions as ksa
 
-from netorder.cloud.errors import explain, one_line, translate_errors
+from netorder.cloud.errors import one_line, translate_errors
 from netorder.cloud.transport import Transport
 from netorder.errors import CloudError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from keystoneauth1.plugin import BaseAuthPlugin
     from keystoneauth1.session import Session
     from openstack.connection import Connection
 
-    from netorder.cloud.jobs import Job
+__all__ = ["Cloud", "Timing", "connect"]
 
-__all__ = ["Cloud", "Timing", "connect", "explain", "translate_errors"]
-
-T = TypeVar("T")
-# More threads than this only queue inside the API services; the session's connection pool holds ten.
-THREADS = 8
 # A request that hangs longer than this (s) is a fault. Bulk creation on a slow one-node cloud takes some ten seconds.
 REQUEST_TIMEOUT = 90
-# What threads note is told at least this often (s).
-TELL = 1.0
 # A request that a killed run sent is done after this (s): a server took 6 s at its slowest, on a busy one-node cloud.
 IN_FLIGHT = 15.0
 # They warn on stderr, with no handler set, of what is raised and explained anyway.
@@ -58,7 +50,7 @@ class Timing:
 
 @dataclass(slots=True)
 class Cloud:
-    """A connection, its request count by phase, and its threads. ``progress`` is only called from its own thread.
+    """A connection, its request count by phase, and its times. ``progress`` is only called from its own thread.
 
     ``in_flight`` (s): how long what a killed run has sent may still be at work inside the cloud.
     """
@@ -95,10 +87,10 @@ class Cloud:
     def _note(self, text: str) -> None:
         self._notes.append(text)
         if threading.current_thread() is self._main:
-            self._tell()
+            self.relay()
 
-    def _tell(self) -> None:
-        """Pass on what the threads have noted."""
+    def relay(self) -> None:
+        """Report what the threads have noted; only from the thread that made this."""
         while self._notes:
             self.progress(self._notes.popleft())
 
@@ -109,49 +101,6 @@ class Cloud:
         if project is None:
             raise CloudError("The credentials name no project: set project_name in clouds.yaml, or OS_PROJECT_NAME.")
         return project
-
-    def gather(self, calls: Sequence[Callable[[], T]]) -> list[T]:
-        """Run ``calls`` in threads; return their results in order. The first failure is raised."""
-        with ThreadPoolExecutor(THREADS) as pool:
-            pending = futures = [pool.submit(call) for call in calls]
-            while pending:
-                pending = [*wait(pending, timeout=TELL).not_done]
-                self._tell()
-            return [future.result() for future in futures]
-
-    def run(self, jobs: Iterable[Job]) -> None:
-        """Run ``jobs`` in threads, each as soon as what it ``needs`` is given by others; all failures at once.
-
-        Jobs that are ready go in their order. Each that is done is told, and its times are noted. What needs something
-        that failed is not tried; the rest is.
-        """
-        waiting, problems = list(jobs), list[str]()
-        due = Counter(job.gives for job in waiting)  # how many jobs must still give it
-        pending: dict[Future[tuple[float, float]], Job] = {}
-        pool = ThreadPoolExecutor(THREADS)
-        try:
-            while True:
-                for job in [job for job in waiting if not any(due[need] for need in job.needs)]:
-                    waiting.remove(job)
-                    pending[pool.submit(job.timed)] = job
-                if not pending:
-                    break
-                done, _ = wait(pending, timeout=TELL, return_when=FIRST_COMPLETED)
-                self._tell()
-                for future in done:
-                    job = pending.pop(future)
-                    error = future.exception()
-                    if error is not None:
-                        problems.append(f"{job.what}: {explain(error)}")
-                        continue
-                    due[job.gives] -= 1
-                    start, end = future.result()
-                    self.progress(f"{job.what}: {job.done} ({end - start:.1f} s)")
-                    self.note_times(job.kind, job.names, job.action, start, end)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-        if problems:
-            raise CloudError(*problems)
 
     def note_times(self, kind: str, names: Iterable[str], action: str, start: float, end: float) -> None:
         """Note when a request about these resources began and ended (monotonic clock)."""

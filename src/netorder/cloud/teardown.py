@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netorder.cloud.change import Change
+from netorder.cloud.change import deletion
 from netorder.cloud.delete import delete
-from netorder.cloud.observe import Observed, is_router_port, let_finish, observe
+from netorder.cloud.observe import is_router_port, let_finish, observe
+from netorder.cloud.resources import (
+    floating_ip,
+    keypair,
+    network,
+    port,
+    router,
+    router_interface,
+    security_group,
+    server,
+)
 from netorder.errors import CloudError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from netorder.cloud.change import Change
+    from netorder.cloud.observe import Observed
     from netorder.cloud.session import Cloud
 
 __all__ = ["deletions", "teardown"]
@@ -20,38 +35,36 @@ HELD = (
 )
 
 
-def deletions(seen: Observed) -> list[Change]:
+def deletions(observed: Observed) -> list[Change]:
     """Return a deletion for each resource; a subnet goes with its network."""
-    kinds = (
-        ("floating IP", seen.floating_ips),
-        ("server", seen.servers),
-        ("router interface", [port for port in seen.ports if is_router_port(port)]),
-        ("port", [port for port in seen.ports if not is_router_port(port)]),
-        ("router", seen.routers),
-        ("network", seen.networks),
-        ("security group", seen.groups),
-        ("key pair", [seen.keypair] if seen.keypair else []),
-    )
+
+    def each(kind: str, resources: Iterable[Any]) -> list[Change]:
+        return [deletion(kind, str(one.name), one.id, "teardown") for one in resources]
+
     return [
-        Change(kind, str(one.name), "delete", "teardown", before={"id": one.id}, id=one.id)
-        for kind, them in kinds
-        for one in them
+        *each(floating_ip.KIND, observed.floating_ips),
+        *each(server.KIND, observed.servers),
+        *(router_interface.removal(one, "teardown") for one in observed.ports if is_router_port(one)),
+        *each(port.KIND, (one for one in observed.ports if not is_router_port(one))),
+        *each(router.KIND, observed.routers),
+        *each(network.KIND, observed.networks),
+        *each(security_group.KIND, observed.groups),
+        *each(keypair.KIND, [observed.keypair] if observed.keypair else []),
     ]
 
 
 def teardown(cloud: Cloud, topology: str, *, check: bool) -> list[Change]:
     """Delete all that carries the topology's marker, then list again; anything left is an error that names it."""
     cloud.phase = "list"
-    seen = observe(cloud, topology)
-    changes = deletions(seen)
+    observed = observe(cloud, topology)
+    changes = deletions(observed)
     if check or not changes:
         return changes
-    seen = let_finish(cloud, topology, seen)
-    changes = deletions(seen)
+    observed = let_finish(cloud, topology, observed)
+    changes = deletions(observed)
     cloud.phase = "delete"
-    routes = {router.id: list(router.routes or ()) for router in seen.routers}
     try:
-        delete(cloud, topology, changes, seen, routes)
+        delete(cloud, topology, changes, router.all_routes(observed.routers))
     except CloudError as error:
         raise CloudError(*error.problems, f"Not all of {topology} is deleted. {HELD}") from error
     cloud.phase = "list again"

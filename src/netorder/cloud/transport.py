@@ -35,12 +35,12 @@ FAILED = frozenset({500, 502, 503, 504})
 
 # A login makes a token more, which expires; a console is only read.
 _READING_POSTS = re.compile(r"/auth/tokens$|/servers/[^/]+/action$")
-# Attaching a second time is refused as if somebody else had done it. (Detaching by port finds the port gone: 404.)
+# Attaching a second time is refused as if somebody else had done it. (Detaching by port finds no port: 404.)
 _ONCE_PUT = "/add_router_interface"
 
 
 def may_happen_twice(method: str, url: str, body: object = None) -> bool:
-    """Tell whether a request can be sent again though it may have been carried out."""
+    """Return whether a request can be sent again though it may have been carried out."""
     path = url.partition("?")[0].removesuffix(".json")
     if method == "POST":
         text = body.decode(errors="replace") if isinstance(body, bytes) else str(body or "")
@@ -76,19 +76,19 @@ class Transport(BaseAdapter):
                 raise
             except requests.RequestException as error:
                 most = ATTEMPTS_LATE if isinstance(error, requests.ReadTimeout) else ATTEMPTS
-                unsent, trouble, asked = _unsent(error), _words(error), None
+                unsent, trouble, patience = _unsent(error), _words(error), None
                 if attempt >= most or not (twice or unsent):
                     raise CloudError(_last_words(method, url, trouble, unsent=unsent)) from error
             else:
-                status, asked = response.status_code, _retry_after(response)
-                not_done = status == TOO_MANY or (status == UNAVAILABLE and asked is not None)
+                status, patience = response.status_code, _retry_after(response)
+                not_done = status == TOO_MANY or (status == UNAVAILABLE and patience is not None)
                 again = not_done or (status in FAILED and twice)
-                if not again or attempt == ATTEMPTS or (asked or 0) > MOST_RETRY_AFTER:
+                if not again or attempt == ATTEMPTS or (patience or 0) > MOST_RETRY_AFTER:
                     return response
                 trouble = f"HTTP {status}"
             finally:
                 self._count(time.monotonic() - start)
-            pause = PAUSE * 2 ** (attempt - 1) if asked is None else asked
+            pause = PAUSE * 2 ** (attempt - 1) if patience is None else patience
             self._note(f"{method} {url}: {trouble}; again in {pause:.1f} s")
             time.sleep(pause)
 
@@ -98,7 +98,7 @@ class Transport(BaseAdapter):
 
 
 def _retry_after(response: requests.Response) -> float | None:
-    """Return for how long (s) the service asks to be left alone, None where it does not say (RFC 9110, 10.2.3)."""
+    """Return for how long (s) the service wants no requests, None where it does not say (RFC 9110, 10.2.3)."""
     try:
         return Retry().parse_retry_after(response.headers["Retry-After"])
     except (KeyError, InvalidHeader):
@@ -106,7 +106,7 @@ def _retry_after(response: requests.Response) -> float | None:
 
 
 def _unsent(error: requests.RequestException) -> bool:
-    """Tell whether no connection came about, so that the cloud never saw the request."""
+    """Return whether there was no connection, so that the request never reached the cloud."""
     cause = error.args[0] if error.args else None
     return isinstance(error, requests.ConnectTimeout) or isinstance(getattr(cause, "reason", None), NewConnectionError)
 

@@ -26,10 +26,10 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 
 @contextmanager
 def held(files: Path, topology: str) -> Iterator[None]:
-    """Hold the lock ``<files>/<topology>.lock``; LockedError, which names the holder, when another run has it.
+    """Hold the lock ``<files>/<topology>.lock``; LockedError, which names the holder, when another run holds it.
 
-    The kernel gives an flock(2) back when its holder ends. The file itself stays: to remove it would let one run lock
-    the file that has gone and another one its successor.
+    The kernel gives an flock(2) back when its holder ends. The file itself stays: if it were removed, one run could
+    lock the removed file and another one its successor.
     """
     path = files / f"{topology}.lock"
     files.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def held(files: Path, topology: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = file.read().strip() or "it has not said which"
+            holder = file.read().strip() or "unknown"
             raise LockedError(
                 f"Another run is at work on {topology}: {holder}. Wait until it has ended, then run again."
             ) from None
@@ -53,7 +53,7 @@ def held(files: Path, topology: str) -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """Let the kernel kill this process, a child of multiprocessing's, as soon as its parent has gone; on Linux.
+    """Let the kernel kill this process, a child of multiprocessing's, as soon as its parent ends; on Linux.
 
     Ansible runs an action in a process with a session of its own, which a killed ansible-playbook would leave at work,
     and holding the lock, for minutes.
@@ -61,5 +61,5 @@ def end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if sys.platform == "linux" and parent is not None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent.pid:  # it went before the kernel knew
+        if os.getppid() != parent.pid:  # it ended before the kernel knew
             os.kill(os.getpid(), signal.SIGKILL)

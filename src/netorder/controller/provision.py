@@ -37,7 +37,7 @@ def provision(
     allow: Collection[str] = (),
     hostkey_timeout: float = HOSTKEY_TIMEOUT,
 ) -> dict[str, Any]:
-    """Make the cloud as the topology file says, and write the way in under ``files``; return the Ansible result.
+    """Make the cloud match the topology file, and write the SSH path under ``files``; return the Ansible result.
 
     ``allow`` names what may be done to what is in use: "delete", "replace".
 

@@ -1,6 +1,6 @@
-"""The way in: the user's SSH key, and the ssh_config and known_hosts that make ``ssh -F … <host>`` work from here.
+"""SSH access: the user's key, and the ssh_config and known_hosts that make ``ssh -F … <host>`` work on the controller.
 
-Host keys are those that the cloud learned out of band: a connection to anything else is refused, the first one too.
+Host keys come from the cloud's console log, out of band: a host with any other is refused, on first contact too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netorder.analysis.probes import SSH
-from netorder.controller import timings as times
+from netorder.controller import timings
 from netorder.errors import AccessError
 
 if TYPE_CHECKING:
@@ -59,10 +59,10 @@ def _ssh_keygen(*arguments: str) -> str:
 
 
 def ssh_blocked_reason(sources: Collection[str], address: str) -> str:
-    """Return why SSH from this machine may not get in at ``address``; nothing where that is not known.
+    """Return why SSH from this machine to ``address`` may be blocked; nothing where no reason is known.
 
-    ``sources`` are the prefixes from which it is let in; none: nothing is asked. Where address translation in between
-    makes another source address of this machine's own, the reason need not hold.
+    ``sources`` are the prefixes that may connect; without any, nothing is checked. Where address translation on the
+    path gives this machine another source address, the reason need not hold.
     """
     if not sources:
         return ""
@@ -70,13 +70,13 @@ def ssh_blocked_reason(sources: Collection[str], address: str) -> str:
         try:
             probe.connect((address, SSH))
         except OSError as error:
-            return f"this machine has no way to {address}: {error.strerror}"
+            return f"this machine has no route to {address}: {error.strerror}"
         own = ip_address(probe.getsockname()[0])
     if any(own in ip_network(source) for source in sources):
         return ""
     return (
-        f"SSH is let in from {', '.join(sources)}, and this machine asks from {own}: unless that is translated in"
-        " between, add it to the topology's `allow`, or run from where it is let in"
+        f"SSH is allowed from {', '.join(sources)}, and this machine connects from {own}: unless that is translated on"
+        " the path, add it to the topology's `allow`, or run from where it is allowed"
     )
 
 
@@ -88,11 +88,11 @@ def known_hosts(plan: Plan, hosts: Mapping[str, HostFacts]) -> str:
 
 
 def ssh_config(plan: Plan, hosts: Mapping[str, HostFacts], *, directory: Path, key: Path) -> str:
-    """Return a Host block for each host that has a way in, found by its name or its address.
+    """Return a Host block for each host that has an SSH path, found by its name or its address.
 
     A host behind others names the last of them as its jump host, whose own block leads on outwards.
     """
-    blocks = [f"# Written by netorder from topology {plan.topology} and what the cloud answered; changes are lost.\n"]
+    blocks = [f"# Written by netorder from topology {plan.topology} and the cloud's answers; changes are lost.\n"]
     for host in plan.hosts:
         facts = hosts[host.name]
         if host.ssh_path is None or not facts.hostkey or not (host.ssh_path or facts.floating_ip):
@@ -165,10 +165,10 @@ def _write(path: Path, text: str) -> bool:
 
 def remove(directory: Path) -> list[Path]:
     """Remove what provisioning wrote, and the directory if nothing else is in it; return the files removed."""
-    mine = (directory / name for name in ("known_hosts", "ssh_config", times.FILE))
-    gone = [path for path in mine if path.exists()]
-    for path in gone:
+    written = (directory / name for name in ("known_hosts", "ssh_config", timings.FILE))
+    removed = [path for path in written if path.exists()]
+    for path in removed:
         path.unlink()
     if directory.is_dir() and not any(directory.iterdir()):
         directory.rmdir()
-    return gone
+    return removed

@@ -1,9 +1,11 @@
-"""Where the time of a run went: each resource's request, and the chain of them that nothing could have shortened."""
+"""Where the time of a run went: each resource's request, and the critical path."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+
+from netorder.text import count, table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -12,8 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["FILE", "critical_path", "read", "record", "text"]
 
 FILE = "times.json"
-# What is noted when one request ends another begins, a moment (s) later.
-MOMENT = 0.05
+MOMENT = 0.05  # s; a request may begin this long after the one that it waited for
 SHOWN = 60
 
 Time = dict[str, Any]  # kind, name, action; start (s from login) and seconds
@@ -26,8 +27,8 @@ def critical_path(times: Sequence[Time]) -> list[Time]:
     """
     chain: list[Time] = []
     before = float("inf")
-    while left := [time for time in times if _end(time) <= before + MOMENT and time["start"] < before]:
-        chain.append(max(left, key=_end))
+    while earlier := [time for time in times if _end(time) <= before + MOMENT and time["start"] < before]:
+        chain.append(max(earlier, key=_end))
         before = chain[-1]["start"]
     return chain[::-1]
 
@@ -44,19 +45,14 @@ def text(result: Mapping[str, Any], shown: int | None = None) -> str:
         if id(t) in kept
     ]
     head = ("from s", "took s", "", "resource", "name", "what")
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = []
-    for row in [head, *rows]:
-        cells = [cell.rjust(width) if column < 2 else cell.ljust(width)  # noqa: PLR2004 - numbers, then words
-                 for column, (cell, width) in enumerate(zip(row, widths, strict=True))]  # fmt: skip
-        lines.append("  ".join(cells).rstrip())
+    lines = table([head, *rows], numbers=(0, 1))
     if len(times) > len(most):
-        lines.append(f"and {len(times) - len(most)} quicker ones: `netorder times` shows them all")
+        lines.append(f"and {count(len(times) - len(most), 'quicker one')}: `netorder times` shows all")
     steps = " > ".join(f"{t['kind']} {t['name']} {t['seconds']:.1f}" for t in path)
-    requests = result["requests"]["total"]
+    requests = count(result["requests"]["total"], "request")
     lines.append(f"critical path (*): {steps}")
     lines.append(
-        f"in all {result['seconds']:.1f} s, {requests} requests, which took the cloud {result['api_seconds']:.1f} s "
+        f"in all {result['seconds']:.1f} s, {requests}, which took the cloud {result['api_seconds']:.1f} s "
         "(side by side: their sum may be more than the whole)"
     )
     return "".join(f"{line}\n" for line in lines)

@@ -1,44 +1,51 @@
-"""The document as the checks read it: what the schema refused reads as absent, so one mistake gives one error."""
+"""The document as the stages read it: what the schema refused reads as absent, so one mistake gives one error."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from netorder.errors import Diagnostic, TopologyError
-from netorder.ip import Address, Prefix
 from netorder.language import schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from netorder.ip import Address, Prefix
     from netorder.language.yaml_source import Document, Path
 
-__all__ = ["Address", "Prefix", "Reader"]
+__all__ = ["Reader", "read_shaped"]
 
 
+def read_shaped(document: Document) -> Reader:
+    """Return a reader of what is shaped as the schema says, with diagnostics for the rest."""
+    violations = tuple(schema.violations(document.data))
+    problems = [Diagnostic(*place, "error", message) for place, message in document.problems]
+    reader = Reader(document, frozenset(violation.path for violation in violations), problems)
+    for violation in violations:
+        reader.error(violation.path, violation.message, of_key=violation.of_key)
+    return reader
+
+
+@dataclass(frozen=True, slots=True)
 class Reader:
-    """Gives values by their path, and collects diagnostics with the place of a path."""
+    """Gives values by their path, and collects diagnostics with the place of a path.
 
-    def __init__(self, path: str, document: Document) -> None:
-        self._file = path
-        self._document = document
-        self._refused: set[Path] = set()
-        self.diagnostics = [Diagnostic(*place, "error", message) for place, message in document.problems]
-        for violation in schema.violations(document.data):
-            self._refused.add(violation.path)
-            self.error(violation.path, violation.message, of_key=violation.of_key)
+    ``refused_paths`` is where the schema refused something.
+    """
+
+    document: Document
+    refused_paths: frozenset[Path]
+    diagnostics: list[Diagnostic]
 
     def error(self, path: Path, message: str, *, of_key: bool = False, severity: str = "error") -> None:
         """Report ``message`` at the value (or the key) at ``path``, or at the nearest thing around it."""
-        keys, values = self._document.keys, self._document.values
-        place = None
-        while place is None:
-            place = (keys.get(path) or values.get(path)) if of_key else (values.get(path) or keys.get(path))
-            if not path:
-                break
-            path = path[:-1]
-        self.diagnostics.append(Diagnostic(*(place or (self._file, 1, 1)), severity, message))
+        keys, values = self.document.keys, self.document.values
+        first, second = (keys, values) if of_key else (values, keys)
+        around = (path[:length] for length in range(len(path), -1, -1))
+        place = next(place for one in around if (place := first.get(one) or second.get(one)))
+        self.diagnostics.append(Diagnostic(*place, severity, message))
 
     def warning(self, path: Path, message: str, *, of_key: bool = False) -> None:
         """Report what works, but probably not as meant."""
@@ -58,19 +65,19 @@ class Reader:
         """Tell whether the schema refused something at ``pattern`` or in it (``*`` stands for any one part)."""
         return any(
             len(path) >= len(pattern) and all(want in ("*", part) for want, part in zip(pattern, path, strict=False))
-            for path in self._refused
+            for path in self.refused_paths
         )
 
     def get(self, *path: str | int) -> Any:  # noqa: ANN401 - the document's data is any
         """Return the value at ``path``; None where there is none, or the schema refused it."""
-        value = self._document.data
+        value = self.document.data
         for part in path:
             try:
                 value = value[part]
             except (KeyError, IndexError, TypeError):
                 return None
         # of a refused list or mapping, the parts that are right still count
-        return None if path in self._refused and not isinstance(value, dict | list) else value
+        return None if path in self.refused_paths and not isinstance(value, dict | list) else value
 
     def mapping(self, *path: str | int) -> dict[str, Any]:
         """Return the mapping at ``path``; an empty one where there is none."""

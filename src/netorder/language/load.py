@@ -1,4 +1,4 @@
-"""The topology file: read, checked, and every address settled.
+"""The topology file: read, checked, and every address assigned.
 
 ``load`` reports all that is wrong at once, each at its place in the file. What it returns is complete: planning from it
 cannot fail.
@@ -6,20 +6,23 @@ cannot fail.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
-from netorder.errors import Diagnostic, TopologyError
-from netorder.language import yaml_source as source
-from netorder.language.document import Reader
-from netorder.language.resolve import Checker
-from netorder.language.rules import Allow
-from netorder.language.validate import check, derive, entries
+from netorder.errors import TopologyError
+from netorder.language.assign import assign
+from netorder.language.document import read_shaped
+from netorder.language.resolve import resolve
+from netorder.language.routes import declared_routes, derive
+from netorder.language.rules import read_rules
+from netorder.language.specs import specs
+from netorder.language.validate import check
+from netorder.language.yaml_source import read, read_file
 from netorder.topology import Topology
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
+
+    from netorder.language.yaml_source import Document
 
 __all__ = ["Topology", "TopologyError", "load", "parse"]
 
@@ -29,37 +32,35 @@ def load(path: str | Path) -> Topology:
 
     Raises TopologyError, with every error found, when it cannot be used.
     """
-    return _check(str(path), lambda: source.read_file(str(path)))
+    return _topology(read_file(str(path)))
 
 
 def parse(text: str, path: str = "<text>") -> Topology:
     """Do for ``text`` what ``load`` does for a file; ``path`` is what diagnostics call it."""
-    return _check(path, lambda: source.read(text, path))
+    return _topology(read(text, path))
 
 
-def _check(path: str, read: Callable[[], source.Document]) -> Topology:
-    try:
-        document = read()
-    except source.SourceError as error:
-        raise TopologyError([Diagnostic(*error.place, "error", str(error))]) from None
-    reader = Reader(path, document)
-    checker = Checker(reader)
-    rules = Allow(reader, checker).rules
+def _topology(document: Document) -> Topology:
+    reader = read_shaped(document)
+    names = resolve(reader)
+    addresses = assign(reader, names)
+    declared = declared_routes(reader, names, addresses)
+    rules = read_rules(reader, names, addresses)
     reader.raise_if_failed()
-    hosts = checker.host_specs()
-    own = [layout.cidr for layout in checker.addressing.layouts.values()]
-    topology = derive(
-        Topology(
-            name=str(reader.text("topology")),
-            external_network=reader.text("external_network"),
-            networks=checker.network_specs(),
-            routers=checker.router_specs(),
-            hosts=hosts,
-            rules=rules,
-            entries=entries(hosts, rules, own),
-        ),
-        reader,
+    parts = specs(reader, names, addresses, declared)
+    routes = derive(reader, parts, rules)
+    check(reader, parts, rules, routes)
+    reader.raise_if_failed()
+    return Topology(
+        name=str(reader.text("topology")),
+        external_network=reader.text("external_network"),
+        networks=parts.networks,
+        routers=parts.routers,
+        hosts=parts.hosts,
+        rules=rules,
+        ssh_entries=routes.ssh_entries,
+        routings=routes.routings,
+        tables=routes.tables,
+        ssh_paths=routes.ssh_paths,
+        warnings=tuple(sorted(set(reader.diagnostics))),
     )
-    check(topology, reader)
-    reader.raise_if_failed()
-    return dataclasses.replace(topology, warnings=tuple(sorted(set(reader.diagnostics))))

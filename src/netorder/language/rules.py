@@ -1,197 +1,241 @@
-"""The rules: who may come in to whom, and whether services find each other."""
+"""The rules of ``allow``: which source may reach which destination; and whether services find each other."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
-from netorder.ip import ANYWHERE
+from netorder.ip import ANYWHERE, VERSIONS
+from netorder.routing.graph import components
 from netorder.text import did_you_mean
 from netorder.topology import PEERS, SSH, Match, RuleSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from netorder.ip import Prefix
+    from netorder.language.assign import Addresses
     from netorder.language.document import Reader
-    from netorder.language.resolve import Checker
+    from netorder.language.resolve import HostEntry, Names
     from netorder.language.yaml_source import Path
 
-__all__ = ["Allow"]
+__all__ = ["read_rules"]
 
 LAST_PORT = 65535
 
 
-class Allow:
-    """Reads and checks ``allow``; ``rules`` are those that could be read."""
+def read_rules(reader: Reader, names: Names, addresses: Addresses) -> tuple[RuleSpec, ...]:
+    """Return the rules of ``allow`` that can be read; report the others, and services that do not find each other."""
+    context = _Context(reader, names, addresses)
+    _check_peers(context)
+    is_list = isinstance(reader.get("allow"), list)
+    rules = reader.items("allow") if is_list else ()
+    return tuple(_rule(context, path) for path, rule in rules if isinstance(rule, dict))
 
-    def __init__(self, reader: Reader, checker: Checker) -> None:
-        self._reader = reader
-        self._checker = checker
-        is_list = isinstance(reader.get("allow"), list)
-        rules = reader.items("allow") if is_list else ()
-        self.rules = tuple(self._rule(path) for path, rule in rules if isinstance(rule, dict))
-        self._check_peers()
 
-    def _rule(self, path: Path) -> RuleSpec:
-        reader = self._reader
-        rule = reader.mapping(*path)
-        service = reader.true(*path, "service")
-        if not rule.keys() & {"tcp", "udp", "icmp", "service"} and not reader.refused(*path):
-            message = "this rule lets nothing in; say what: `tcp: 80`, `udp: 53`, `icmp: true` or `service: true`"
-            reader.error(path, message)
-        targets: dict[str, None] = {}
-        for place, word in reader.items(*path, "to"):
-            if isinstance(word, str):
-                targets |= dict.fromkeys(self._targets(place, word))
-                if service:
-                    self._check_has_service(place, word)
-        sources: dict[Prefix, None] = {} if "from" in rule else dict.fromkeys(ANYWHERE)
-        for place, word in reader.items(*path, "from"):
-            if isinstance(word, str):
-                sources |= dict.fromkeys(self._sources(place, word, tuple(targets)))
-        matches = tuple(self._matches(path, world=any(one.prefixlen == 0 for one in sources)))
-        return RuleSpec(tuple(sources), tuple(targets), matches, service)
+@dataclass(frozen=True)
+class _Context:
+    """What rules are about."""
 
-    # Who
+    reader: Reader
+    names: Names
+    addresses: Addresses
 
     @cached_property
-    def _on(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {network: [] for network in self._checker.networks}
-        for host, networks in self._checker.networks_of.items():
-            for network in networks:
+    def on(self) -> dict[str, list[str]]:
+        """The hosts on each network."""
+        found: dict[str, list[str]] = {network: [] for network in self.names.networks}
+        for host, entry in self.names.entry_of.items():
+            for network in entry.networks:
                 found[network].append(host)
         return found
 
     @cached_property
-    def _names(self) -> dict[str, list[str]]:
-        return self._checker.family | {name: [name] for _, name in self._checker.hosts}
+    def hosts(self) -> dict[str, tuple[str, ...]]:
+        """What names hosts: each entry all of its own, each host itself."""
+        return {key: entry.names for key, entry in self.names.hosts.items()} | {
+            name: (name,) for name in self.names.entry_of
+        }
 
-    def _members(self, word: str) -> list[str] | None:
+    def members(self, word: str) -> Sequence[str] | None:
         """Return the hosts that ``word`` names: itself, those on it or those in it; None if it names none of these."""
-        if word in self._names:
-            return self._names[word]
-        if word in self._on:
-            return self._on[word]
-        return self._checker.groups.get(word)
+        for known in (self.hosts, self.on, self.names.groups):
+            if word in known:
+                return known[word]
+        return None
 
-    def _unknown(self, place: Path, word: str, *more: str) -> None:
-        known = [*self._names, *self._on, *self._checker.groups, *more]
-        mend = did_you_mean(word, known) or "; declare it, or name one that is declared"
-        if word in self._reader.mapping("routers"):
-            mend = "; that is a router, and rules are about hosts: name hosts, or a network"
-        elif word == "anywhere":
-            mend = "; `anywhere` is for `from`: name the hosts that are asked"
-        self._reader.error(place, f"there is no host, network or group `{word}`{mend}")
+    def networks(self, host: str) -> tuple[str, ...]:
+        """Return the networks of a host."""
+        return tuple(self.names.entry_of[host].networks)
 
-    def _targets(self, place: Path, word: str) -> list[str]:
-        members = self._members(word)
-        if members is None:
-            self._unknown(place, word)
-        elif not members:
-            self._reader.warning(place, f"`{word}` has no hosts, so this lets nothing in")
-        return members or []
+    @cached_property
+    def _parts(self) -> list[dict[str, int]]:
+        """For each IP version a number for each network: the same where some path joins them."""
+        versions = self.addresses.subnets.versions
+        return [
+            components([name for name in self.names.networks if version in versions(name)], self.names.joints)
+            for version in VERSIONS
+        ]
 
-    def _check_has_service(self, place: Path, word: str) -> None:
-        lacking = []
-        for entry, names in self._checker.family.items():
-            if set(names) & set(self._members(word) or ()) and "service" not in self._reader.mapping("hosts", entry):
-                lacking += names if word != entry else [entry]
-        if lacking:
-            names_ = ", ".join(f"`{name}`" for name in lacking)
-            has = "has" if len(lacking) == 1 else "have"
-            self._reader.error(place, f"{names_} {has} no service; add one, or name ports in place of `service: true`")
+    def joined(self, one: str, other: str) -> bool:
+        """Tell whether some path joins two networks, in any IP version; also when it cannot be known."""
+        versions = self.addresses.subnets.versions
+        if self.reader.refused("routers") or not (versions(one) and versions(other)):
+            return True
+        return any(one in part and other in part and part[one] == part[other] for part in self._parts)
 
-    def _sources(self, place: Path, word: str, targets: tuple[str, ...]) -> Iterator[Prefix]:
-        """Yield the prefixes that ``word`` stands for."""
-        checker = self._checker
-        members = self._members(word)
-        if word == "anywhere":
-            yield from ANYWHERE
-        elif members is None and re.fullmatch(r"[0-9.]+(/[0-9]+)?|[0-9A-Fa-f]*:[0-9A-Fa-f.:]*(/[0-9]+)?", word):
-            reader = self._reader
-            cidr = reader.prefix(place, word) if "/" in word else reader.address(place, word)
-            if cidr is not None:
-                yield ip_network(cidr)
-        elif members is None:
-            self._unknown(place, word, "anywhere")
-        elif word in self._on:
-            self._check_joined(place, word, {word}, targets)
-            yield from checker.addressing.cidrs(word)
-        else:
-            networks = {network for name in members for network in checker.networks_of.get(name, ())}
-            self._check_joined(place, word, networks, targets)
-            yield from (ip_network(address) for name in members for address in checker.host_addresses(name))
 
-    def _check_joined(self, place: Path, word: str, networks: set[str], targets: tuple[str, ...]) -> None:
-        """Report the first target that packets from ``networks`` never reach."""
-        checker = self._checker
-        seen: set[tuple[str, ...]] = set()
-        for target in targets:
-            its = tuple(checker.networks_of.get(target, ()))
-            if not its or not networks or its in seen:
-                continue
-            seen.add(its)
-            if not any(checker.meet(one, other) for one in networks for other in its):
-                on = ", ".join(f"`{network}`" for network in its)
-                message = f"no router joins `{word}` and `{target}` (on {on}), so this lets nothing in"
-                self._reader.error(place, f"{message}; join their networks, or remove it")
-                return
+def _rule(context: _Context, path: Path) -> RuleSpec:
+    reader = context.reader
+    rule = reader.mapping(*path)
+    service = reader.true(*path, "service")
+    if not rule.keys() & {"tcp", "udp", "icmp", "service"} and not reader.refused(*path):
+        message = "this rule lets nothing in; say what: `tcp: 80`, `udp: 53`, `icmp: true` or `service: true`"
+        reader.error(path, message)
+    targets: dict[str, None] = {}
+    for place, word in reader.items(*path, "to"):
+        if isinstance(word, str):
+            targets |= dict.fromkeys(_targets(context, place, word))
+            if service:
+                _check_has_service(context, place, word)
+    sources: dict[Prefix, None] = {} if "from" in rule else dict.fromkeys(ANYWHERE)
+    for place, word in reader.items(*path, "from"):
+        if isinstance(word, str):
+            sources |= dict.fromkeys(_sources(context, place, word, tuple(targets)))
+    matches = tuple(_matches(reader, path, world=any(one.prefixlen == 0 for one in sources)))
+    return RuleSpec(tuple(sources), tuple(targets), matches, service)
 
-    # What
 
-    def _matches(self, path: Path, *, world: bool) -> Iterator[Match]:
-        """Yield what the rule at ``path`` matches, for the whole ``world`` or not."""
-        for protocol in ("tcp", "udp"):
-            for place, match in self._ports(protocol, *path, protocol):
-                if match.tcp(SSH) and world:
-                    message = f"SSH (tcp {SSH}) is open to the whole world; name where you come from instead: `from: "
-                    self._reader.warning(place, f"{message}203.0.113.0/24`")
-                yield match
-        if self._reader.true(*path, "icmp"):
-            yield Match("icmp")
+# Source and destination
 
-    def _ports(self, protocol: str, *path: str | int) -> Iterator[tuple[Path, Match]]:
-        seen: list[Match] = []
-        for place, entry in self._reader.items(*path):
-            if isinstance(entry, bool) or not isinstance(entry, int | str):
-                continue
-            first, _, last = str(entry).partition("-")
-            match = Match(protocol, int(first), int(last or first))
-            if not 1 <= match.first <= match.last <= LAST_PORT:
-                message = f"`{entry}` is not a range of ports; write the lower first, both from 1 to {LAST_PORT}"
-                self._reader.error(place, message)
-                continue
-            other = next((one for one in seen if match.first <= one.last and one.first <= match.last), None)
-            if other:
-                known = str(other.first) if other.first == other.last else f"{other.first}-{other.last}"
-                self._reader.error(place, f"`{entry}` is in `{known}` of the same rule already; remove one")
-            seen.append(match)
-            yield place, match
 
-    # Services
+def _unknown(context: _Context, place: Path, word: str, *more: str) -> None:
+    known = [*context.hosts, *context.on, *context.names.groups, *more]
+    fix = did_you_mean(word, known) or "; declare it, or name one that is declared"
+    if word in context.reader.mapping("routers"):
+        fix = "; that is a router, and rules are about hosts: name hosts, or a network"
+    elif word == "anywhere":
+        fix = "; `anywhere` is for `from`: name the destination hosts"
+    context.reader.error(place, f"there is no host, network or group `{word}`{fix}")
 
-    def _check_peers(self) -> None:
-        """Check that each service finds those it calls: on some host, by some way."""
-        services = self._checker.services
-        serving: dict[str, list[str]] = {}
-        for host, service in services.items():
-            serving.setdefault(service.name, []).append(host)
-        for entry, names in self._checker.family.items():
-            path = ("hosts", entry, "service")
-            for peer in PEERS.get(services[names[0]].name, ()) if names[0] in services else ():
-                if peer in serving:
-                    self._check_peer(path, entry, names[0], serving[peer])
-                elif not self._reader.refused("hosts", "*", "service"):
-                    message = f"`{entry}` calls `{peer}`, and no host has it; add one with `service: {peer}`"
-                    self._reader.error(path, message)
 
-    def _check_peer(self, path: Path, entry: str, host: str, serving: list[str]) -> None:
-        """Each copy of a called service must be where the caller can come to."""
-        its = self._checker.networks_of.get(host)
-        for callee in serving:
-            others = self._checker.networks_of.get(callee)
-            if its and others and not any(self._checker.meet(one, other) for one in its for other in others):
-                self._reader.error(path, f"`{entry}` calls `{callee}`, and no router joins their networks; join them")
+def _targets(context: _Context, place: Path, word: str) -> Sequence[str]:
+    members = context.members(word)
+    if members is None:
+        _unknown(context, place, word)
+    elif not members:
+        context.reader.warning(place, f"`{word}` has no hosts, so this lets nothing in")
+    return members or ()
+
+
+def _check_has_service(context: _Context, place: Path, word: str) -> None:
+    members = set(context.members(word) or ())
+    lacking: list[str] = []
+    for key, entry in context.names.hosts.items():
+        if members.intersection(entry.names) and "service" not in context.reader.mapping("hosts", key):
+            lacking += entry.names if word != key else [key]
+    if lacking:
+        listed = ", ".join(f"`{name}`" for name in lacking)
+        has = "has" if len(lacking) == 1 else "have"
+        message = f"{listed} {has} no service; add one, or name ports in place of `service: true`"
+        context.reader.error(place, message)
+
+
+def _sources(context: _Context, place: Path, word: str, targets: tuple[str, ...]) -> Iterator[Prefix]:
+    """Yield the prefixes that ``word`` stands for."""
+    reader, addresses = context.reader, context.addresses
+    members = context.members(word)
+    if word == "anywhere":
+        yield from ANYWHERE
+    elif members is None and re.fullmatch(r"[0-9.]+(/[0-9]+)?|[0-9A-Fa-f]*:[0-9A-Fa-f.:]*(/[0-9]+)?", word):
+        cidr = reader.prefix(place, word) if "/" in word else reader.address(place, word)
+        if cidr is not None:
+            yield ip_network(cidr)
+    elif members is None:
+        _unknown(context, place, word, "anywhere")
+    elif word in context.on:
+        _check_joined(context, place, word, {word}, targets)
+        yield from addresses.subnets.cidrs(word)
+    else:
+        networks = {network for name in members for network in context.networks(name)}
+        _check_joined(context, place, word, networks, targets)
+        for name in members:
+            for network in context.networks(name):
+                yield from (ip_network(address) for address in addresses.host(name, network))
+
+
+def _check_joined(
+    context: _Context, place: Path, word: str, networks: Collection[str], targets: tuple[str, ...]
+) -> None:
+    """Report the first target that packets from ``networks`` never reach."""
+    checked: set[tuple[str, ...]] = set()
+    for target in targets:
+        its = context.networks(target)
+        if not its or not networks or its in checked:
+            continue
+        checked.add(its)
+        if not any(context.joined(one, other) for one in networks for other in its):
+            on = ", ".join(f"`{network}`" for network in its)
+            message = f"no router joins `{word}` and `{target}` (on {on}), so this lets nothing in"
+            context.reader.error(place, f"{message}; join their networks, or remove it")
+            return
+
+
+# Protocols and ports
+
+
+def _matches(reader: Reader, path: Path, *, world: bool) -> Iterator[Match]:
+    """Yield what the rule at ``path`` matches, for the whole ``world`` or not."""
+    for protocol in ("tcp", "udp"):
+        for place, match in _ports(reader, protocol, (*path, protocol)):
+            if match.tcp(SSH) and world:
+                message = f"SSH (tcp {SSH}) is open to the whole world; name where you come from instead: `from: "
+                reader.warning(place, f"{message}203.0.113.0/24`")
+            yield match
+    if reader.true(*path, "icmp"):
+        yield Match("icmp")
+
+
+def _ports(reader: Reader, protocol: str, path: Path) -> Iterator[tuple[Path, Match]]:
+    known: list[Match] = []
+    for place, entry in reader.items(*path):
+        if isinstance(entry, bool) or not isinstance(entry, int | str):
+            continue
+        first, _, last = str(entry).partition("-")
+        match = Match(protocol, int(first), int(last or first))
+        if not 1 <= match.first <= match.last <= LAST_PORT:
+            message = f"`{entry}` is not a range of ports; write the lower first, both from 1 to {LAST_PORT}"
+            reader.error(place, message)
+            continue
+        other = next((one for one in known if match.first <= one.last and one.first <= match.last), None)
+        if other:
+            its = str(other.first) if other.first == other.last else f"{other.first}-{other.last}"
+            reader.error(place, f"`{entry}` is in `{its}` of the same rule already; remove one")
+        known.append(match)
+        yield place, match
+
+
+# Services
+
+
+def _check_peers(context: _Context) -> None:
+    """Check that each service finds those it calls: on some host, each copy where the caller can come to."""
+    serving: dict[str, list[HostEntry]] = {}
+    for entry in context.names.hosts.values():
+        if entry.service:
+            serving.setdefault(entry.service.name, []).append(entry)
+    for key, entry in context.names.hosts.items():
+        path = ("hosts", key, "service")
+        for peer in PEERS.get(entry.service.name, ()) if entry.service else ():
+            if peer not in serving and not context.reader.refused("hosts", "*", "service"):
+                message = f"`{key}` calls `{peer}`, and no host has it; add one with `service: {peer}`"
+                context.reader.error(path, message)
+            for callee in serving.get(peer, ()):
+                its, others = entry.networks, callee.networks
+                if its and others and not any(context.joined(one, other) for one in its for other in others):
+                    for name in callee.names:
+                        message = f"`{key}` calls `{name}`, and no router joins their networks; join them"
+                        context.reader.error(path, message)

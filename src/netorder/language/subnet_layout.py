@@ -1,4 +1,4 @@
-"""Which address goes to whom on a subnet, and which prefix of a pool to which network.
+"""Which addresses of a subnet are for what, and which of them, or which prefix of a pool, a name draws.
 
 An IPv4 subnet from its first address to its last: the network address, a few low ones (gateway, routers), the hosts, a
 few high ones that Neutron hands out itself (DHCP, metadata), the broadcast address. An IPv6 subnet has room for each of
@@ -14,10 +14,10 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv6Network
 from typing import TYPE_CHECKING, NamedTuple
 
-from netorder.ip import IPV4
+from netorder.ip import IPV4, overlap
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Iterable
 
     from netorder.ip import Address, Prefix
 
@@ -95,7 +95,7 @@ def _hash(text: str) -> int:
 def draw(name: str, part: range, taken: Container[int], *, numbered: bool = False) -> Drawn | None:
     """Return what ``name`` draws from ``part``: its hash's, or the next free one; None when all are taken.
 
-    The hash makes it a matter of the name alone: no file of what was given to whom is needed. ``numbered`` names
+    The hash makes it a matter of the name alone: no file of what was assigned is needed. ``numbered`` names
     (web-1, web-2, ...) draw neighbours, so that they never want the same.
     """
     if not part:
@@ -116,14 +116,14 @@ def _split(name: str) -> tuple[str, int]:
     return (found[1], int(found[2])) if found else (name, 0)
 
 
-def draw_prefix(name: str, pool: Prefix, length: int, taken: list[Prefix]) -> tuple[Prefix, Prefix] | None:
+def draw_prefix(name: str, pool: Prefix, length: int, taken: Iterable[Prefix]) -> tuple[Prefix, Prefix] | None:
     """Return the prefix of ``length`` that network ``name`` draws from ``pool``, and the one that it would like best.
 
     None when every one overlaps one of ``taken``.
     """
     size = 1 << (pool.max_prefixlen - length)
     low, high = int(pool.network_address), int(pool.broadcast_address)
-    within = [one for one in taken if one.version == pool.version and one.overlaps(pool)]
+    within = [one for one in taken if overlap(one, pool)]
     used: set[int] = set()
     for one in within:
         first = max(int(one.network_address), low)

@@ -10,14 +10,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import yaml
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from netorder.errors import Diagnostic, TopologyError
 
-__all__ = ["Document", "Path", "Place", "SourceError", "read", "read_file"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["Document", "Path", "Place", "read", "read_file"]
 
 Path = tuple[str | int, ...]
 
@@ -34,22 +36,14 @@ class Place(NamedTuple):
     column: int
 
 
-class SourceError(Exception):
-    """The text is not YAML (or more YAML than a topology needs)."""
-
-    def __init__(self, place: Place, message: str) -> None:
-        super().__init__(message)
-        self.place = place
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Document:
     """The ``data``, and for each path in it the place of the ``values`` and of the ``keys`` that hold them.
 
-    ``problems`` are faults that leave the rest readable: a key declared twice (the first one counts) or no text.
+    ``problems`` are faults beside which the rest is readable: a key declared twice (the first one counts) or no text.
     """
 
-    data: Any = None
+    data: Any
     values: dict[Path, Place] = field(default_factory=dict)
     keys: dict[Path, Place] = field(default_factory=dict)
     problems: list[tuple[Place, str]] = field(default_factory=list)
@@ -57,6 +51,10 @@ class Document:
 
 # PyYAML's words, and ours. The first pattern found in "context, problem" counts.
 _WORDS: tuple[tuple[str, str], ...] = (
+    (r"nested too deep", f"nested more than {MAX_DEPTH} deep; a topology never is"),
+    (r"another document", "a second document; a topology file holds one: split the file at `---`"),
+    (r"undefined alias", "an alias (`*name`) of no anchor (`&name`) above it; write the value out"),
+    (r"duplicate anchor", "an anchor (`&name`) that is already in the file; anchors need different names"),
     (r"'\\t' that cannot start", "a tab; YAML indents with spaces: replace it"),
     (
         r"mapping values are not allowed",
@@ -84,135 +82,118 @@ _WORDS: tuple[tuple[str, str], ...] = (
 def read_file(name: str) -> Document:
     """Read the file ``name`` and those that it includes.
 
-    Raises SourceError where one of them cannot be read or is not YAML.
+    Raises TopologyError where one of them cannot be read or is not YAML.
     """
     return read(_text_of(name), name)
 
 
 def _text_of(name: str) -> str:
-    def refuse(message: str, line: int = 0, column: int = 0) -> SourceError:
-        return SourceError(Place(name, line, column), message)
-
     try:
         with FilePath(name).open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise refuse(f"cannot be read: {reason}; check the path") from None
+        raise _error(Place(name, 0, 0), f"cannot be read: {reason}; check the path") from None
     if len(content) > MAX_BYTES:
-        raise refuse(f"larger than {MAX_BYTES // 1_000_000} MB, which no topology is; check the path")
+        raise _error(
+            Place(name, 0, 0), f"larger than {MAX_BYTES // 1_000_000} MB, which no topology is; check the path"
+        )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         column = error.start - content.rfind(b"\n", 0, error.start)
         message = f"byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        raise refuse(message, line, column) from None
+        raise _error(Place(name, line, column), message) from None
 
 
 def read(text: str, name: str) -> Document:
     """Read one YAML document, and the files that it includes, relative to the directory of the file ``name``.
 
-    Raises SourceError where the text is not YAML.
+    Raises TopologyError where the text is not YAML.
     """
-    return _Inclusion().read(text, name)
+    return _with_included(_read_one(text, name), name, (), set())
+
+
+def _error(place: Place, message: str) -> TopologyError:
+    return TopologyError([Diagnostic(*place, "error", message)])
 
 
 # Inclusion
 
 
-class _Inclusion:
-    """One document out of several files, each read once."""
+def _with_included(own: Document, name: str, including: tuple[FilePath, ...], done: set[FilePath]) -> Document:
+    """Return ``own`` joined to the files that it includes.
 
-    def __init__(self) -> None:
-        self._open: list[FilePath] = []
-        self._done: set[FilePath] = set()
-
-    def read(self, text: str, name: str) -> Document:
-        own = _read_one(text, name)
-        included = own.data.get("include") if isinstance(own.data, dict) else None
-        if included is None:
-            return own
-        self._open.append(FilePath(name).resolve())
-        whole = Document(data={})
-        entries = included if isinstance(included, list) else [included]
-        for index, entry in enumerate(entries):
-            place = own.values[("include", index) if isinstance(included, list) else ("include",)]
-            if isinstance(entry, str) and entry:  # the schema refuses anything else
-                self._include(entry, name, place, whole)
-        _Join(whole, own)
-        self._open.pop()
-        return whole
-
-    def _include(self, entry: str, name: str, place: Place, whole: Document) -> None:
+    ``including`` are the files around it, ``done`` those that are included already: each counts once.
+    """
+    included = own.data.get("include") if isinstance(own.data, dict) else None
+    if included is None:
+        return own
+    including = (*including, FilePath(name).resolve())
+    parts: list[Document] = []
+    problems: list[tuple[Place, str]] = []
+    for index, entry in enumerate(included if isinstance(included, list) else [included]):
+        if not isinstance(entry, str) or not entry:
+            continue  # the schema refuses it
+        place = own.values[("include", index) if isinstance(included, list) else ("include",)]
         target = str(FilePath(name).parent / entry)
         path = FilePath(target).resolve()
-        if path in self._open:
-            message = f"`{entry}` includes this file in its turn, or is it; remove one of the two"
-            whole.problems.append((place, message))
-        elif path not in self._done:
-            self._done.add(path)
+        if path in including:
+            problems.append((place, f"`{entry}` includes this file in its turn, or is it; remove one of the two"))
+        elif path not in done:
+            done.add(path)
             try:
                 text = _text_of(target)
-            except SourceError as error:
-                if error.place.line:
+            except TopologyError as error:
+                (reason,) = error.diagnostics
+                if reason.line:
                     raise
-                whole.problems.append((place, f"`{entry}` {error}"))
-                return
-            document = self.read(text, target)
-            if document.data is None:
-                return
-            if isinstance(document.data, dict):
-                _Join(whole, document)
-            else:
-                whole.problems.append((place, f"`{entry}` does not hold a mapping such as `networks: ...`"))
+                problems.append((place, f"`{entry}` {reason.message}"))
+                continue
+            part = _with_included(_read_one(text, target), target, including, done)
+            if isinstance(part.data, dict):
+                parts.append(part)
+            elif part.data is not None:
+                problems.append((place, f"`{entry}` does not hold a mapping such as `networks: ...`"))
+    return _joined([*parts, own], problems)
 
 
-class _Join:
-    """Adds ``part`` to ``whole``: sections are joined, other values replace what an included file says."""
+def _joined(parts: Iterable[Document], problems: list[tuple[Place, str]]) -> Document:
+    """Return one document of several: their sections are joined, other values replace those of earlier parts."""
+    whole = Document({}, problems=problems)
+    for part in parts:
+        _join(whole, part)
+    return whole
 
-    def __init__(self, whole: Document, part: Document) -> None:
-        self._whole, self._part = whole, part
-        self._target: dict[Path, Path | None] = {}  # where a path of the part goes in the whole; None: nowhere
-        self._replaced: set[Path] = set()
-        whole.problems += part.problems
-        if isinstance(part.data, dict):
-            for key, value in part.data.items():
-                self._join_value(key, value)
-            self._join_places(whole.values, part.values)
-            self._join_places(whole.keys, part.keys)
-        else:
-            whole.data, whole.values, whole.keys = part.data, part.values, part.keys
 
-    def _join_value(self, key: str, value: Any) -> None:  # noqa: ANN401 - YAML's data is any
-        there = self._whole.data.get(key)
+def _join(whole: Document, part: Document) -> None:
+    moved: dict[Path, Path | None] = {}  # where a path of the part is in the whole; None: nowhere
+    replaced: set[Path] = set()
+    for key, value in part.data.items():
+        there = whole.data.get(key)
         if isinstance(there, dict) and isinstance(value, dict):
             for name, its in value.items():
-                self._join_entry(key, there, name, its)
+                if name in there and key != "defaults":
+                    first = whole.keys[key, name]
+                    message = f"`{name}` is already in {first.file}:{first.line}; remove one of the two, or rename it"
+                    whole.problems.append((part.keys[key, name], message))
+                    moved[key, name] = None
+                else:
+                    replaced.add((key, name))
+                    there[name] = its
         elif isinstance(there, list) and isinstance(value, list) and key == "allow":
-            self._target |= {(key, index): (key, len(there) + index) for index in range(len(value))}
+            moved |= {(key, index): (key, len(there) + index) for index in range(len(value))}
             there += value
         else:
-            self._replaced.add((key,))
-            self._whole.data[key] = value
-
-    def _join_entry(self, key: str, there: dict[str, Any], name: str, its: Any) -> None:  # noqa: ANN401 - as above
-        if name not in there:
-            there[name] = its
-        elif key == "defaults":
-            self._replaced.add((key, name))
-            there[name] = its
-        else:
-            first = self._whole.keys[key, name]
-            message = f"`{name}` is already in {first.file}:{first.line}; remove one of the two, or rename it"
-            self._whole.problems.append((self._part.keys[key, name], message))
-            self._target[key, name] = None
-
-    def _join_places(self, places: dict[Path, Place], its: dict[Path, Place]) -> None:
-        for path in [path for path in places if path[:1] in self._replaced or path[:2] in self._replaced]:
+            replaced.add((key,))
+            whole.data[key] = value
+    whole.problems.extend(part.problems)
+    for places, its_places in ((whole.values, part.values), (whole.keys, part.keys)):
+        for path in [path for path in places if path[:1] in replaced or path[:2] in replaced]:
             del places[path]
-        for path, place in its.items():
-            head = self._target.get(path[:2], path[:2])
+        for path, place in its_places.items():
+            head = moved.get(path[:2], path[:2])
             if head is not None:
                 places[(*head, *path[2:])] = place
 
@@ -220,94 +201,66 @@ class _Join:
 # One file
 
 
-@dataclass(slots=True)
-class _Node:
-    """A scalar (its text), a sequence (its nodes) or a mapping (its pairs of nodes)."""
+_PLAIN = "plain"  # the tag of scalars without quotes and tag; PyYAML's own resolution is that of YAML 1.1
+_TAGS: dict[type[yaml.Node], tuple[str, ...]] = {  # those that say nothing
+    yaml.ScalarNode: (_PLAIN, "tag:yaml.org,2002:str"),
+    yaml.SequenceNode: ("tag:yaml.org,2002:seq",),
+    yaml.MappingNode: ("tag:yaml.org,2002:map",),
+}
 
-    kind: str
-    place: Place
-    tag: str | None
-    value: Any = None
+
+class _Composer:
+    """What both of PyYAML's composers do here: keep plain scalars as they are, and stop where nesting has no end.
+
+    They recurse, the one of libyaml in C, where the process would end rather than raise RecursionError.
+    """
+
+    yaml_implicit_resolvers: ClassVar = {None: [(_PLAIN, re.compile(""))]}
+    depth = 0
+
+    def descend_resolver(self, parent: yaml.Node | None, index: object) -> None:  # noqa: ARG002 - PyYAML's signature
+        """Enter a node; ``parent`` is the one that holds it."""
+        if self.depth > MAX_DEPTH and parent is not None:
+            raise yaml.MarkedYAMLError(problem="nested too deep", problem_mark=parent.start_mark)
+        self.depth += 1
+
+    def ascend_resolver(self) -> None:
+        """Return from a node."""
+        self.depth -= 1
+
+
+class _Loader(_Composer, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The quick one, where PyYAML has it."""
+
+
+class _PureLoader(_Composer, yaml.SafeLoader):
+    """The one whose words for errors we translate."""
 
 
 def _read_one(text: str, name: str) -> Document:
     try:
-        root = _Composer(name).compose(_events(text, yaml.CSafeLoader))
-    except (yaml.YAMLError, AttributeError):  # not YAML, or PyYAML without libyaml: whose words we do not translate
+        root = _compose(text, _Loader)
+    except yaml.YAMLError:
         try:
-            root = _Composer(name).compose(_events(text, yaml.SafeLoader))
+            root = _compose(text, _PureLoader)
         except yaml.reader.ReaderError as error:
             before = text[: error.position]
             place = Place(name, before.count("\n") + 1, len(before) - before.rfind("\n"))
             message = f"character U+{error.character:04X}, which YAML does not allow; remove it"
-            raise SourceError(place, message) from None
+            raise _error(place, message) from None
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             if "quoted scalar" in (error.context or "") and error.context_mark:
                 mark = error.context_mark
-            place = _place(name, mark) if mark else Place(name, 1, 1)
-            raise SourceError(place, _in_plain_words(error)) from None
-    document = Document()
-    if root is not None:
-        _Builder(document).build(root)
-    return document
+            raise _error(_place(name, mark) if mark else Place(name, 1, 1), _in_plain_words(error)) from None
+    if root is None:
+        return Document(None, values={(): Place(name, 1, 1)})
+    return _Walk(name).document(root)
 
 
-def _events(text: str, loader_type: type[Any]) -> Iterator[Any]:
-    loader = loader_type(text)
-    try:
-        while (event := loader.get_event()) is not None:
-            yield event
-    finally:
-        loader.dispose()
-
-
-class _Composer:
-    """Makes the tree of the one document out of events; an alias is the very node that it names."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._root: list[Any] = []
-        self._open: list[tuple[_Node, list[Any]]] = []  # nodes being read, with the children so far
-        self._anchors: dict[str, _Node] = {}
-        self._documents = 0
-
-    def compose(self, events: Iterator[Any]) -> _Node | None:
-        """Return the document's node; None when there is none."""
-        for event in events:
-            place = _place(self._name, event.start_mark)
-            if isinstance(event, yaml.DocumentStartEvent):
-                self._documents += 1
-                if self._documents > 1:
-                    raise SourceError(place, "a second document; a topology file holds one: split the file at `---`")
-            elif isinstance(event, yaml.CollectionEndEvent):
-                node, children = self._open.pop()
-                mapping = node.kind == "map"
-                node.value = list(zip(children[::2], children[1::2], strict=True)) if mapping else children
-            elif isinstance(event, yaml.NodeEvent):
-                into = self._open[-1][1] if self._open else self._root
-                into.append(self._node(event, place))
-        return self._root[0] if self._root else None
-
-    def _node(self, event: Any, place: Place) -> _Node:  # noqa: ANN401 - PyYAML's events are untyped
-        if isinstance(event, yaml.AliasEvent):
-            if event.anchor not in self._anchors:
-                raise SourceError(place, "an alias (`*name`) of no anchor (`&name`) above it; write the value out")
-            return self._anchors[event.anchor]
-        if isinstance(event, yaml.ScalarEvent):
-            tag = "" if event.implicit[0] else "tag:yaml.org,2002:str" if event.implicit[1] else event.tag
-            node = _Node("scalar", place, tag, event.value)
-        else:
-            node = _Node("map" if isinstance(event, yaml.MappingStartEvent) else "seq", place, event.tag)
-            self._open.append((node, []))
-            if len(self._open) > MAX_DEPTH:
-                raise SourceError(place, f"nested more than {MAX_DEPTH} deep; a topology never is")
-        if event.anchor in self._anchors:
-            message = "an anchor (`&name`) that is already in the file; anchors need different names"
-            raise SourceError(place, message)
-        if event.anchor is not None:
-            self._anchors[event.anchor] = node
-        return node
+def _compose(text: str, loader_type: type[Any]) -> yaml.Node | None:
+    node: yaml.Node | None = yaml.compose(text, loader_type)
+    return node
 
 
 def _in_plain_words(error: yaml.MarkedYAMLError) -> str:
@@ -340,49 +293,56 @@ def _plain_scalar(text: str) -> str | int | float | bool | None:
     return float(text) if _FLOAT.fullmatch(text) else text
 
 
-class _Builder:
-    """Turns composed nodes into data, writing down every place."""
+@dataclass(slots=True)
+class _Walk:
+    """Turns one file's composed nodes into data, writing down every place."""
 
-    def __init__(self, document: Document) -> None:
-        self._document = document
-        self._left = MAX_NODES
-        self._open: set[int] = set()  # nodes being built, to find one that holds itself
+    name: str
+    values: dict[Path, Place] = field(default_factory=dict)
+    keys: dict[Path, Place] = field(default_factory=dict)
+    problems: list[tuple[Place, str]] = field(default_factory=list)
+    walked: int = 0
+    entered: set[int] = field(default_factory=set)  # nodes around this one, to find one that holds itself
 
-    def build(self, root: _Node) -> None:
-        """Fill the document."""
-        self._document.data = self._build(root, ())
+    def document(self, root: yaml.Node) -> Document:
+        """Return what is in the node and below it."""
+        return Document(self._data(root, ()), self.values, self.keys, self.problems)
 
-    def _build(self, node: _Node, path: Path) -> Any:  # noqa: ANN401 - YAML's data is any
-        self._document.values.setdefault(path, node.place)
-        self._left -= 1
-        if self._left < 0:
-            raise SourceError(node.place, f"more than {MAX_NODES} values once aliases are followed; write it out")
-        if id(node) in self._open:
-            raise SourceError(node.place, "an anchor whose value holds an alias of itself; write it out")
-        if node.tag and node.tag != f"tag:yaml.org,2002:{'str' if node.kind == 'scalar' else node.kind}":
-            self._document.problems.append((node.place, f"a tag, `{node.tag}`; a topology has none: remove it"))
-        if node.kind == "scalar":
-            return node.value if node.tag else _plain_scalar(node.value)
-        self._open.add(id(node))
+    def _data(self, node: yaml.Node, path: Path) -> Any:  # noqa: ANN401 - YAML's data is any
+        place = _place(self.name, node.start_mark)
+        self.values[path] = place
+        self.walked += 1
+        if self.walked > MAX_NODES:
+            raise _error(place, f"more than {MAX_NODES} values once aliases are followed; write it out")
+        if id(node) in self.entered:
+            raise _error(place, "an anchor whose value holds an alias of itself; write it out")
+        if node.tag not in _TAGS[type(node)]:
+            self.problems.append((place, f"a tag, `{node.tag}`; a topology has none: remove it"))
+        if isinstance(node, yaml.ScalarNode):
+            return _plain_scalar(node.value) if node.tag == _PLAIN else node.value
+        if len(path) >= MAX_DEPTH:
+            raise _error(place, f"nested more than {MAX_DEPTH} deep; a topology never is")
+        self.entered.add(id(node))
         try:
-            if node.kind == "seq":
-                return [self._build(item, (*path, index)) for index, item in enumerate(node.value)]
+            if isinstance(node, yaml.SequenceNode):
+                return [self._data(item, (*path, index)) for index, item in enumerate(node.value)]
             return self._mapping(node, path)
         finally:
-            self._open.discard(id(node))
+            self.entered.discard(id(node))
 
-    def _mapping(self, node: _Node, path: Path) -> dict[str, Any]:
+    def _mapping(self, node: yaml.Node, path: Path) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key, value in node.value:
-            if key.kind != "scalar":
-                self._document.problems.append((key.place, "a key that is a list or a mapping; keys are names"))
+            place = _place(self.name, key.start_mark)
+            if not isinstance(key, yaml.ScalarNode):
+                self.problems.append((place, "a key that is a list or a mapping; keys are names"))
                 continue
             name: str = key.value
             if name in result:
-                first = self._document.keys[(*path, name)]
+                first = self.keys[(*path, name)]
                 message = f"`{name}` is already on line {first.line}; remove one of the two, or rename it"
-                self._document.problems.append((key.place, message))
+                self.problems.append((place, message))
                 continue
-            self._document.keys[(*path, name)] = key.place
-            result[name] = self._build(value, (*path, name))
+            self.keys[(*path, name)] = place
+            result[name] = self._data(value, (*path, name))
         return result

@@ -1,4 +1,5 @@
-"""The plan: everything that follows from a topology, before any cloud is asked.
+"""The plan: everything that follows from a topology, without querying any cloud.
 
-``model``: its frozen values. ``build``: from a topology to its plan. ``render``: the plan as text.
+``model``: its frozen values. ``build``: from a topology to its plan. ``security_groups``: its rules.
+``render``: the plan as text. ``serialize``: the plan as JSON.
 """

@@ -1,4 +1,4 @@
-"""The plan: everything that follows from a topology, before any cloud is asked.
+"""The plan: everything that follows from a topology, without querying any cloud.
 
 Frozen values only, in a stable order, so that a plan compares, hashes and serialises the same every time.
 Addresses and prefixes are kept as their canonical text (RFC 4632 for IPv4 prefixes, RFC 5952 for IPv6), because that is
@@ -31,9 +31,9 @@ __all__ = [
 class Subnet:
     """A network's prefix of one IP version, 4 or 6. ``gateway_ip`` is None if no router joins the network.
 
-    ``allocation_pool`` (first, last address) is all that Neutron may hand out itself, to its DHCP and metadata ports:
-    no planned address lies in it, so the two never meet. ``host_routes`` go out by DHCP (IPv4 only), to every port.
-    An IPv6 subnet is announced by its router, with addresses by DHCPv6 (RFC 8415): planned ones need no EUI-64.
+    ``allocation_pool`` (first, last address) is all that Neutron may assign itself, to its DHCP and metadata ports: no
+    planned address lies in it, so the two never clash. DHCP gives ``host_routes`` to every port (IPv4 only).
+    An IPv6 subnet is advertised by its router, with addresses by DHCPv6 (RFC 8415): planned ones need no EUI-64.
     """
 
     cloud_name: str
@@ -97,7 +97,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class SecurityGroup:
-    """A security group for all ports of the hosts that are let in the same; a new one is named as the first of them.
+    """A security group, for all ports of the hosts with the same rules; it has the name of the first of them.
 
     ``rules`` are all of its rules, the allow-all egress included.
     """
@@ -111,8 +111,8 @@ class SecurityGroup:
 class Port:
     """A host's port: ``cloud_name`` in the cloud, one fixed address on each of the subnets of ``network``.
 
-    Its packets must bear one of its ``addresses``; ``allowed_address_pairs`` are the prefixes of others (RFC 2827
-    would have them dropped) that may come and go here too, because the host forwards for them.
+    Port security drops packets from and to other addresses than its own ``addresses`` and those in the prefixes of
+    ``allowed_address_pairs``, for which the host forwards.
     """
 
     cloud_name: str
@@ -142,12 +142,12 @@ class Host:
 
     ``gateways`` are its default gateways, at most one of each IP version: of the first port with one. The gateways
     that DHCP and router advertisements give on other ports must not be used. ``routes`` are the static routes that are
-    configured on the host itself. ``floating_ip`` belongs to the first port. One that is ``forwarding`` passes packets
-    on between its ports.
+    configured on the host itself. ``floating_ip`` belongs to the first port. A ``forwarding`` host forwards packets
+    between its ports.
 
-    ``ssh_path`` names the hosts to go through to reach it, outermost first: () means its own floating IP,
-    ("calculator",) means through calculator; None means that nothing outside reaches it. ``ssh_address`` is its address
-    as seen from the last of them.
+    ``ssh_path`` names the hosts that SSH jumps through to reach it, outermost first: () means its own floating IP,
+    ("calculator",) means through calculator; None means that it cannot be reached from outside. ``ssh_address`` is its
+    address as used by the last of them.
     ``groups`` are its inventory groups.
     """
 

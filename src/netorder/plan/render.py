@@ -1,4 +1,4 @@
-"""The plan as text for people: who is where, how one gets there, what is open."""
+"""The plan as text for people: addresses, SSH paths, routes, services, what is open."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _summary(plan: Plan) -> str:
 
 
 def _names(plan: Plan) -> dict[str, str]:
-    """Return whose each address and prefix is."""
+    """Return the name of the network, router or host that has each prefix or address."""
     names = {subnet.cidr: network.name for network in plan.networks for subnet in network.subnets}
     names |= {
         address: router.name
@@ -82,12 +82,12 @@ def _hosts(plan: Plan) -> Iterator[Sequence[str]]:
 
 def _ssh_path(host: Host) -> str:
     if host.ssh_path is None:
-        way = "SSH does not reach it"
+        path = "SSH does not reach it"
     elif host.ssh_path:
-        way = "SSH through " + ", then ".join(host.ssh_path)
+        path = "SSH through " + ", then ".join(host.ssh_path)
     else:
-        way = "SSH from outside"
-    return "floating address, " + way if host.floating_ip else way
+        path = "SSH from outside"
+    return f"floating address, {path}" if host.floating_ip else path
 
 
 def _routes(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:

@@ -1,5 +1,5 @@
-"""Which way packets go, worked out over names alone: no addresses, no files, no cloud.
+"""Which path packets take, worked out over names alone: no addresses, no files, no cloud.
 
-``graph``: networks joined by routers, and the shortest paths. ``decide``: who needs which static route. ``tables``: the
-decided routes as prefixes and next hops. ``ssh_paths``: through which hosts each host is reached.
+``graph``: networks joined by routers, and the shortest paths. ``decide``: which static routes are needed.
+``tables``: the decided routes as prefixes and next hops. ``ssh_paths``: through which hosts each host is reached.
 """

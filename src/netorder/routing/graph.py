@@ -1,33 +1,33 @@
-"""The ways between networks: which router comes first, which next, and so every static route, for one IP version.
+"""The paths between networks: which router comes first, which next, and so every static route, for one IP version.
 
 The graph is bipartite: a network knows its routers, a router its networks. Hosts that forward are routers here, but one
-of them on a way costs more than any number of routers: hosts are used where no router leads, and what routers join
-(an *island*) stays joined when a host is down. Of several shortest ways one is distinguished, the same from both ends:
-what filters statefully on the way, the ports of forwarding hosts, must see question and answer.
+of them on a path costs more than any number of routers: hosts are used where no router leads, and what routers join
+(an *island*) stays joined when a host is down. Of several shortest paths one is distinguished, the same from both ends:
+what filters statefully on the path, the ports of forwarding hosts, must see question and answer.
 """
 
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["Crossing", "Graph", "NextHop", "Tree", "nearest_to_outside"]
+__all__ = ["Crossing", "Graph", "NextHop", "Tree", "components", "nearest_to_outside"]
 
 
 class NextHop(NamedTuple):
-    """The next router on a way, and the network on which it is met."""
+    """The next router on a path, and the network on which it is met."""
 
     router: str
     network: str
 
 
 class Crossing(NamedTuple):
-    """A forwarding host on a way: it gets the packet from one network and passes it on to another."""
+    """A forwarding host on a path: it gets the packet from one network and passes it on to another."""
 
     host: str
     entry: str
@@ -36,9 +36,9 @@ class Crossing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """All distinguished ways to one network.
+    """All distinguished paths to one network.
 
-    ``hops``: for each router its next one, None where it is on that network. ``lengths``: how long the way from each
+    ``hops``: for each router its next one, None where it is on that network. ``lengths``: how long the path from each
     router is. ``first``: for each other network, the router by which hosts on it best begin.
     """
 
@@ -47,64 +47,82 @@ class Tree:
     first: dict[str, str]
 
 
+def components(nodes: Iterable[str], joints: Iterable[Iterable[str]]) -> dict[str, int]:
+    """Return a number for each node, the same for those that ``joints``, each of several nodes, join (union-find).
+
+    What a joint names besides the nodes counts for nothing.
+    """
+    leader = {node: node for node in nodes}
+
+    def find(node: str) -> str:
+        while leader[node] != node:
+            leader[node] = node = leader[leader[node]]
+        return node
+
+    for joint in joints:
+        known = [node for node in joint if node in leader]
+        for other in known[1:]:
+            leader[find(other)] = find(known[0])
+    numbers: dict[str, int] = {}
+    return {node: numbers.setdefault(find(node), len(numbers)) for node in leader}
+
+
+@dataclass(frozen=True, eq=False)
 class Graph:
     """``routers`` gives each router's networks as declared, forwarding hosts (``hosts``) included."""
 
-    def __init__(self, networks: Sequence[str], routers: Mapping[str, Sequence[str]], hosts: Collection[str]) -> None:
-        self.networks = networks
-        self.routers = routers
-        self.hosts = frozenset(hosts)
-        self.on: dict[str, list[str]] = {network: [] for network in networks}
-        for router, its_networks in routers.items():
+    networks: Sequence[str]
+    routers: Mapping[str, Sequence[str]]
+    hosts: frozenset[str]
+    _trees: dict[str, Tree] = field(default_factory=dict, init=False, repr=False)  # by destination, as needed
+
+    @cached_property
+    def on(self) -> dict[str, list[str]]:
+        """The routers on each network."""
+        found: dict[str, list[str]] = {network: [] for network in self.networks}
+        for router, its_networks in self.routers.items():
             for network in its_networks:
-                self.on[network].append(router)
-        # A way's cost is one number: its length, then a bit for each router and network on it. Two shortest ways over
-        # the same routers and networks are the same way, so costs never tie; later declared ones weigh more.
-        names = [*networks, *routers]
-        self._shift = len(names)
-        bits = {name: 1 << index for index, name in enumerate(names)}
-        dear = len(routers) + 1
-        self._network_cost = {network: bits[network] for network in networks}
-        self._router_cost = {
-            router: ((dear if router in self.hosts else 1) << self._shift) + bits[router] for router in routers
+                found[network].append(router)
+        return found
+
+    # A path's cost is one number: its length, then a bit for each router and network on it. Two shortest paths over the
+    # same routers and networks are the same path, so costs never tie; later declared ones weigh more.
+
+    @property
+    def _shift(self) -> int:
+        return len(self.networks) + len(self.routers)
+
+    @cached_property
+    def _network_cost(self) -> dict[str, int]:
+        return {network: 1 << index for index, network in enumerate(self.networks)}
+
+    @cached_property
+    def _router_cost(self) -> dict[str, int]:
+        of_host = len(self.routers) + 1
+        return {
+            router: ((of_host if router in self.hosts else 1) << self._shift) + (1 << index)
+            for index, router in enumerate(self.routers, len(self.networks))
         }
-        self._trees: dict[str, Tree] = {}
 
     @cached_property
     def islands(self) -> dict[str, int]:
         """A number for each network: the same for networks that routers join."""
-        return self._components({router: its for router, its in self.routers.items() if router not in self.hosts})
+        return components(self.networks, (its for router, its in self.routers.items() if router not in self.hosts))
 
     @cached_property
     def parts(self) -> dict[str, int]:
-        """A number for each network: the same for networks that some way joins."""
-        return self._components(self.routers)
-
-    def _components(self, routers: Mapping[str, Iterable[str]]) -> dict[str, int]:
-        leader = {network: network for network in self.networks}
-
-        def find(network: str) -> str:
-            while leader[network] != network:
-                leader[network] = leader[leader[network]]
-                network = leader[network]
-            return network
-
-        for its_networks in routers.values():
-            one, *others = its_networks or [""]
-            for other in others:
-                leader[find(other)] = find(one)
-        numbers: dict[str, int] = {}
-        return {network: numbers.setdefault(find(network), len(numbers)) for network in self.networks}
+        """A number for each network: the same for networks that some path joins."""
+        return components(self.networks, self.routers.values())
 
     def joined(self, one: str, other: str) -> bool:
-        """Tell whether some way joins the two networks."""
+        """Tell whether some path joins the two networks."""
         return self.parts[one] == self.parts[other]
 
     def through(self, host: str) -> set[str]:
-        """Return the networks by which ways lead through a forwarding host: its first on each island.
+        """Return the networks by which paths lead through a forwarding host: its first on each island.
 
-        On the others it only meets what is on that very network. So whatever is not on a network of its own leaves the
-        host by the same interface, before it has any route and after.
+        On the others it only meets what is on that very network. So the host sends
+        whatever is not on a network of its own by the same interface, before it has any route and after.
         """
         firsts = {self.islands[network]: network for network in reversed(self.routers[host])}
         return set(firsts.values())
@@ -114,10 +132,10 @@ class Graph:
         return {host: self.through(host) for host in self.routers if host in self.hosts}
 
     def tree(self, destination: str) -> Tree:
-        """Return the ways to ``destination`` (Dijkstra's algorithm, each network passed once)."""
+        """Return the paths to ``destination`` (Dijkstra's algorithm, each network passed once)."""
         if destination in self._trees:
             return self._trees[destination]
-        cost = self._router_cost
+        cost, shift = self._router_cost, self._shift
         network_cost = self._network_cost
         through = self._through
         tree = Tree({}, {}, {})
@@ -131,7 +149,7 @@ class Graph:
             if router in tree.hops:
                 continue
             tree.hops[router] = hop
-            tree.lengths[router] = length >> self._shift
+            tree.lengths[router] = length >> shift
             only = through.get(router)
             for network in self.routers[router]:
                 if network in passed:
@@ -150,14 +168,14 @@ class Graph:
         return tree
 
     def onward(self, router: str, destination: str) -> Iterator[NextHop]:
-        """Yield each next hop on the way from ``router`` to ``destination``."""
+        """Yield each next hop on the path from ``router`` to ``destination``."""
         hops = self.tree(destination).hops
         while hop := hops[router]:
             yield hop
             router = hop.router
 
     def crossings(self, router: str, entry: str, destination: str) -> tuple[Crossing, ...]:
-        """Return the forwarding hosts on the way from network ``entry`` by ``router`` to ``destination``."""
+        """Return the forwarding hosts on the path from network ``entry`` by ``router`` to ``destination``."""
         if not self.hosts:
             return ()
         found: list[Crossing] = []

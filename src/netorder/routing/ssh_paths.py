@@ -1,8 +1,12 @@
-"""The way in: by which hosts each host is reached from outside, before it has been configured and after."""
+"""SSH paths: by which hosts each host is reached from outside, before it has been configured and after."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
+
+from netorder.ip import IPV4
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -35,77 +39,68 @@ class _Bastion(NamedTuple):
 
 
 def ssh_paths(
-    hosts: Sequence[str], entries: Collection[str], routings: Mapping[int, Routing]
+    hosts: Sequence[str], ssh_entries: Collection[str], routings: Mapping[int, Routing]
 ) -> dict[str, SshPath | None]:
-    """Return the way in to each of ``hosts``, None where there is none.
+    """Return the SSH path to each of ``hosts``, None where there is none.
 
-    ``entries`` let SSH in from outside. Any other host is reached from one that is on the same network, or from one on
-    the same island as its default gateway (its answers go there, whatever else it has yet): through as few hosts as can
-    be, over as few routers, by the first declared.
+    ``ssh_entries`` allow SSH from outside. Any other host is reached from one that is on the same network, or from one
+    on the same island as its default gateway (its answers go there, whatever else it has yet): through as few hosts as
+    can be, over as few routers, by the first declared.
     """
-    return _Search(hosts, entries, routings).paths
+    order = {host: index for index, host in enumerate(hosts)}
+    paths: dict[str, SshPath | None] = dict.fromkeys(hosts)
+    reached = {host: SshPath((), IPV4, None, None) for host in hosts if host in ssh_entries}
+    bastions = _Bastions(routings, {}, {})
+    while reached:
+        paths |= reached
+        for host, path in reached.items():
+            bastions.add(host, len(path.through), order[host])
+        nearest = cache(bastions.nearest)  # many hosts are on the same networks
+        reached = {}
+        for host in [host for host in hosts if paths[host] is None]:
+            for version, routing in routings.items():
+                if found := nearest(version, routing.default_network(host), routing.homes[host]):
+                    bastion, target = found
+                    before = paths[bastion.name]
+                    through = (*before.through, bastion.name) if before else (bastion.name,)
+                    reached[host] = SshPath(through, version, bastion.network, target)
+                    break
+    return paths
 
 
-class _Search:
-    def __init__(self, hosts: Sequence[str], entries: Collection[str], routings: Mapping[int, Routing]) -> None:
-        self._routings = routings
-        self._order = {host: index for index, host in enumerate(hosts)}
-        self._on: dict[tuple[int, str], _Bastion] = {}
-        self._island: dict[tuple[int, int], list[_Bastion]] = {}
-        self._known: dict[tuple[int, str | None, tuple[str, ...]], tuple[_Bastion, str] | None] = {}
-        self.paths: dict[str, SshPath | None] = {
-            host: SshPath((), 4, None, None) if host in entries else None for host in hosts
-        }
-        reached = [host for host in hosts if host in entries]
-        left = [host for host in hosts if host not in entries]
-        while reached:
-            for host in reached:
-                self._add(host)
-            self._known.clear()
-            reached = [host for host in left if self._reach(host)]
-            left = [host for host in left if self.paths[host] is None]
+@dataclass(frozen=True, slots=True)
+class _Bastions:
+    """The best bastion on each network, and the equally deep ones on each island, by IP version."""
 
-    def _add(self, host: str) -> None:
-        way = self.paths[host]
-        assert way is not None  # noqa: S101 - for the type checker: only what is reached is added
-        for version, routing in self._routings.items():
+    routings: Mapping[int, Routing]
+    on: dict[tuple[int, str], _Bastion]
+    island: dict[tuple[int, int], list[_Bastion]]
+
+    def add(self, host: str, depth: int, order: int) -> None:
+        """Let hosts be reached through ``host``, itself reached through ``depth`` others."""
+        for version, routing in self.routings.items():
             islands: set[int] = set()
             for network in routing.homes[host]:
-                bastion = _Bastion(len(way.through), self._order[host], host, network)
-                self._on[version, network] = min(self._on.get((version, network), bastion), bastion)
+                bastion = _Bastion(depth, order, host, network)
+                self.on[version, network] = min(self.on.get((version, network), bastion), bastion)
                 island = routing.graph.islands[network]
-                if island not in islands:  # it leaves for the rest of the island by the first
+                if island not in islands:  # it sends to the rest of the island by the first
                     islands.add(island)
-                    others = self._island.setdefault((version, island), [])
+                    others = self.island.setdefault((version, island), [])
                     if not others or others[0].depth == bastion.depth:
                         others.append(bastion)
 
-    def _reach(self, host: str) -> bool:
-        for version, routing in self._routings.items():
-            networks = routing.homes[host]
-            default = routing.default_network(host)
-            key = (version, default, networks)
-            if key not in self._known:
-                self._known[key] = self._nearest(version, routing, default, networks)
-            if found := self._known[key]:
-                bastion, target = found
-                before = self.paths[bastion.name]
-                assert before is not None  # noqa: S101 - for the type checker, as above
-                self.paths[host] = SshPath((*before.through, bastion.name), version, bastion.network, target)
-                return True
-        return False
-
-    def _nearest(
-        self, version: int, routing: Routing, default: str | None, networks: tuple[str, ...]
-    ) -> tuple[_Bastion, str] | None:
+    def nearest(self, version: int, default: str | None, networks: tuple[str, ...]) -> tuple[_Bastion, str] | None:
+        """Return the best bastion for a host on ``networks``, of which ``default`` has its gateway, and by which."""
         found = [
             (bastion.depth, 0, bastion.order, bastion, network)
             for network in networks
-            if (bastion := self._on.get((version, network)))
+            if (bastion := self.on.get((version, network)))
         ]
         if default is not None:
-            tree = routing.graph.tree(default)
-            for bastion in self._island.get((version, routing.graph.islands[default]), ()):
+            graph = self.routings[version].graph
+            tree = graph.tree(default)
+            for bastion in self.island.get((version, graph.islands[default]), ()):
                 if bastion.network in tree.first:
                     routers = tree.lengths[tree.first[bastion.network]]
                     found.append((bastion.depth, routers, bastion.order, bastion, default))

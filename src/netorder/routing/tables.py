@@ -1,4 +1,4 @@
-"""The decided ways as routes: prefixes and next hops, neighbours merged where that is exact."""
+"""The decided routes as prefixes and next hops, neighbours merged where that is exact."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING
 
+from netorder.ip import IPV4, IPV6
+
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
 
-    from netorder.routing.decide import Routing
+    from netorder.routing.decide import Routing, StaticRoutes
     from netorder.routing.graph import NextHop
 
 __all__ = ["Route", "Tables", "merged"]
 
-_BITS: dict[int, int] = {4: 32, 6: 128}
-_KINDS: dict[int, type[IPv4Network | IPv6Network]] = {4: IPv4Network, 6: IPv6Network}
+_BITS = {IPV4: 32, IPV6: 128}
+_KINDS: dict[int, type[IPv4Network | IPv6Network]] = {IPV4: IPv4Network, IPV6: IPv6Network}
 
 
 def merged(prefixes: Iterable[tuple[int, int]], bits: int) -> list[tuple[int, int]]:
@@ -40,52 +42,50 @@ class Route:
     next_hop: str
 
 
+@dataclass(frozen=True, eq=False)
 class Tables:
-    """The static routes of a topology, for who has them.
+    """The static routes of a topology, by their owners; ``routings`` and ``decided`` are by IP version.
 
     ``prefixes`` gives, by network and IP version, the first address (as a number) and the length; ``addresses`` those
     of routers and hosts by name, network and IP version.
     """
 
-    def __init__(
-        self,
-        routings: Mapping[int, Routing],
-        prefixes: Mapping[tuple[str, int], tuple[int, int]],
-        addresses: Mapping[tuple[str, str, int], str],
-    ) -> None:
-        self._routings, self._prefixes, self._addresses = routings, prefixes, addresses
+    routings: Mapping[int, Routing]
+    decided: Mapping[int, StaticRoutes]
+    prefixes: Mapping[tuple[str, int], tuple[int, int]]
+    addresses: Mapping[tuple[str, str, int], str]
 
     def of_network(self, network: str, version: int) -> tuple[Route, ...]:
         """Return the routes of the hosts that are on this network only."""
-        routing = self._routings.get(version)
-        return self._routes(routing.network_routes.get(network, ()) if routing else (), version)
+        decided = self.decided.get(version)
+        return self._routes(decided.of_networks.get(network, ()) if decided else (), version)
 
     def of_host(self, host: str, version: int) -> tuple[Route, ...]:
         """Return the routes that a host has as one with several interfaces."""
-        routing = self._routings.get(version)
-        return self._routes(routing.host_routes.get(host, {}).items() if routing else (), version)
+        decided = self.decided.get(version)
+        return self._routes(decided.of_hosts.get(host, {}).items() if decided else (), version)
 
     def of_router(self, router: str, version: int) -> tuple[Route, ...]:
         """Return the extra routes of a router."""
-        routing = self._routings.get(version)
-        return self._routes(routing.router_routes.get(router, ()) if routing else (), version)
+        decided = self.decided.get(version)
+        return self._routes(decided.of_routers.get(router, ()) if decided else (), version)
 
-    def of_asked(self, host: str, version: int, asked: Container[str]) -> tuple[Route, ...]:
-        """Return the routes of a host but for those to networks that are ``asked`` for by hand."""
-        routing = self._routings[version]
+    def of_host_without(self, host: str, version: int, destinations: Container[str]) -> tuple[Route, ...]:
+        """Return the routes of a host but for those to these ``destinations`` (networks)."""
+        routing, decided = self.routings[version], self.decided[version]
         if host in routing.several:
-            ways = list(routing.host_routes[host].items())
+            hops = list(decided.of_hosts[host].items())
         else:
-            ways = [way for network in routing.homes[host] for way in routing.network_routes[network]]
-        return self._routes([way for way in ways if way[0] not in asked], version)
+            hops = [hop for network in routing.homes[host] for hop in decided.of_networks[network]]
+        return self._routes([hop for hop in hops if hop[0] not in destinations], version)
 
-    def _routes(self, ways: Iterable[tuple[str, NextHop]], version: int) -> tuple[Route, ...]:
+    def _routes(self, hops: Iterable[tuple[str, NextHop]], version: int) -> tuple[Route, ...]:
         by_hop: dict[NextHop, list[tuple[int, int]]] = {}
-        for destination, hop in ways:
-            by_hop.setdefault(hop, []).append(self._prefixes[destination, version])
+        for destination, hop in hops:
+            by_hop.setdefault(hop, []).append(self.prefixes[destination, version])
         kind = _KINDS[version]
         found = [
-            (*prefix, self._addresses[hop.router, hop.network, version])
+            (*prefix, self.addresses[hop.router, hop.network, version])
             for hop, prefixes in by_hop.items()
             for prefix in merged(prefixes, _BITS[version])
         ]

@@ -1,4 +1,4 @@
-"""What a reboot leaves: a topology in which everything is as planned."""
+"""After a reboot everything matches the plan."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def boot(guest: testinfra.host.Host) -> str | None:
     """Return what is different after each boot; None while SSH does not get through."""
     try:
         return guest.check_output("cat /proc/sys/kernel/random/boot_id")
-    except RuntimeError:  # testinfra's word for ssh's exit status 255
+    except RuntimeError:  # as testinfra reports ssh's exit status 255
         return None
 
 
 def test_a_reboot_keeps_routes_and_services(on: On, calculate: Callable[[str], str]) -> None:
-    """What comes back came back by itself: the run afterwards finds nothing to do."""
+    """They come back without a run: the run afterwards finds nothing to do."""
     guests = [on("calculator"), on("sum")]
     before = [boot(guest) for guest in guests]
-    # the host behind first: its way leads through the other
+    # the host behind first: its SSH path leads through the other
     for guest in reversed(guests):
         guest.check_output("systemd-run --on-active=1 systemctl reboot")
     deadline = time.monotonic() + BOOT_SECONDS

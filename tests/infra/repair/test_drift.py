@@ -1,6 +1,6 @@
-"""What somebody's hand changed: playbooks/drift.yml names it and touches nothing, a run mends it and nothing else.
+"""Manual changes: playbooks/drift.yml reports them and changes nothing, a run repairs them and nothing else.
 
-The tests run in this order, each on what the one before it left: a topology in which everything is as planned.
+The tests run in this order; before and after each of them everything matches the plan.
 """
 
 from __future__ import annotations
@@ -84,11 +84,11 @@ def kept_here(topology: str) -> dict[str, int]:
 
 
 def named(found: dict[str, Any]) -> set[tuple[str, str]]:
-    """Return where there is a difference, and of what, line numbers apart."""
+    """Return where each difference is, and of what, without line numbers."""
     return {(one["where"], one["what"].partition(", line ")[0]) for one in found["differences"]}
 
 
-def test_drift_of_each_kind_is_named_and_nothing_is_touched_until_a_run_mends_just_that(
+def test_drift_of_each_kind_is_reported_and_nothing_changes_until_a_run_repairs_just_that(
     cloud: openstack.connection.Connection, the_plan: Plan, on: On, report: Path
 ) -> None:
     """Rules, a router's extra route, routes, addresses, forwarding, a service's state, its unit, its version."""
@@ -132,7 +132,7 @@ def test_drift_of_each_kind_is_named_and_nothing_is_touched_until_a_run_mends_ju
         ("div", "file /etc/systemd/system/netorder-div.service"),
         ("div", "version of netorder-div.service"),
     }
-    assert found["not_looked_into"] == {}
+    assert found["not_checked"] == {}
 
     routes, unit, service = (
         "host_network : Configure the network of the host",
@@ -140,16 +140,15 @@ def test_drift_of_each_kind_is_named_and_nothing_is_touched_until_a_run_mends_ju
         "calculator : Run the service now and at boot",
     )
     expected = {
-        ("Make the cloud as planned", "localhost"),
+        ("Make the cloud match the plan", "localhost"),
         *((routes, host) for host in ("neighbour", "calculator", "sum")),
         *((unit, host) for host in ("mul", "div")),
     }
-    anew = {(service, host) for host in ("sub", "mul", "div")}
-    said = {("calculator : Say what a run would do to the service", host) for _, host in anew}
-    preview = changes("site.yml", "--check", "--diff", "--skip-tags", "verify", *MANAGED)
-    assert preview == expected | said | {(service, "sub")}
+    restarted = {(service, host) for host in ("sub", "mul", "div")}
+    reported = {("calculator : Report what a run would do to the service", host) for _, host in restarted}
+    assert changes("site.yml", "--check", "--diff", "--skip-tags", "verify") == expected | reported | {(service, "sub")}
     assert (revisions(cloud, topology), inside(on, hosts), kept_here(topology)) == before
-    assert changes("site.yml", *MANAGED) == expected | anew
+    assert changes("site.yml") == expected | restarted
     now = revisions(cloud, topology)
     assert {one for one in as_planned.keys() | now.keys() if as_planned.get(one) != now.get(one)} == {
         ("security group", mul.name),
@@ -158,10 +157,10 @@ def test_drift_of_each_kind_is_named_and_nothing_is_touched_until_a_run_mends_ju
     }
 
 
-def test_what_keeps_hosts_out_of_reach_is_told_from_what_only_follows(
+def test_causes_of_unreachable_hosts_are_distinguished_from_consequences(
     cloud: openstack.connection.Connection, the_plan: Plan, on: On, report: Path
 ) -> None:
-    """Without its floating IP the first host is out of reach, and so are all behind it: none is called wrong."""
+    """Without its floating IP the first host is out of reach, and so are all behind it: none is reported as drift."""
     topology = the_plan.topology
     (floating,) = cloud.network.ips(description=f"netorder:{topology}")
     cloud.network.update_ip(floating, port_id=None)
@@ -173,16 +172,16 @@ def test_what_keeps_hosts_out_of_reach_is_told_from_what_only_follows(
     found = drift(report)
     assert revisions(cloud, topology) == before
     assert named(found) == {("cloud", "floating IP calculator: port"), ("cloud", f"server {topology}-div: status")}
-    assert found["not_looked_into"].keys() == {host.name for host in the_plan.hosts}
+    assert found["not_checked"].keys() == {host.name for host in the_plan.hosts}
 
-    assert changes("site.yml") == {("Make the cloud as planned", "localhost")}
-    # of the test before, too
+    assert changes("site.yml") == {("Make the cloud match the plan", "localhost")}
+    # includes what the test before broke
     assert drift(report)["differences"] == []
     assert on("div").service("netorder-div").is_running
 
 
-def test_what_a_run_would_refuse_is_in_the_report_beside_what_it_would_do(the_plan: Plan, report: Path) -> None:
-    """A flavor that the cloud does not have, and a host that nobody has made yet."""
+def test_what_a_run_would_refuse_is_in_the_report_beside_what_it_would_change(the_plan: Plan, report: Path) -> None:
+    """A flavor that the cloud does not have, and a host that does not exist yet."""
     topology = yaml.safe_load(Path(environment()["NETORDER_TOPOLOGY"]).read_text())
     topology["hosts"]["div"]["flavor"] = "none-such"
     topology["hosts"]["more"] = {"network": the_plan.hosts[0].ports[0].network}
@@ -192,7 +191,7 @@ def test_what_a_run_would_refuse_is_in_the_report_beside_what_it_would_do(the_pl
     name = the_plan.topology
     assert named(found) == {
         ("cloud", f"server {name}-div: flavor"),
-        # let in the same as neighbour, so that it needs no security group of its own
+        # the same sources may reach it as neighbour, so it needs no security group of its own
         *(("cloud", f"{kind} {name}-more") for kind in ("port", "server")),
     }
     assert [problem.partition(". ")[0] for problem in found["refused"]] == [

@@ -1,6 +1,6 @@
-"""A new version of the services: host by host, stopped by the first that serves wrongly, and the way back.
+"""A new version of the services: host by host, stopped by the first that serves wrongly, and the rollback.
 
-Each test leaves all hosts with the version that the source gives.
+After each test all hosts have the version that the source gives.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # What a redeploy reads; not .netorder, where the artefact is built.
 PARTS = ("ansible.cfg", "inventory", "playbooks", "plugins", "roles", "src", "topologies")
-# In the order of their turns.
+# In the order of the redeploy.
 HOSTS = ("sum", "sub", "mul", "div", "calculator")
 
 
@@ -50,9 +50,9 @@ def changed(tmp_path: Path, the_plan: Plan) -> Callable[[str, str], Path]:
 
 @pytest.fixture
 def versions(on: On) -> Callable[[], dict[str, str]]:
-    """Give a function that returns the version which each host's service says it is."""
+    """Give a function that returns the version which each host's service reports."""
 
-    def ask() -> dict[str, str]:
+    def reported() -> dict[str, str]:
         found = {}
         for name in HOSTS:
             unit = on(name).file(f"/etc/systemd/system/netorder-{name}.service").content_string
@@ -66,13 +66,13 @@ def versions(on: On) -> Callable[[], dict[str, str]]:
             found[name] = version[1]
         return found
 
-    return ask
+    return reported
 
 
 def test_a_new_version_goes_from_host_to_host_and_the_old_one_comes_back(
     changed: Callable[[str, str], Path], versions: Callable[[], dict[str, str]]
 ) -> None:
-    """The command that is printed leads back; the run after it finds nothing to do."""
+    """The printed command rolls back; the run after it finds nothing to do."""
     before = versions()
     assert len({*before.values()}) == 1
     comment = "Python raises ZeroDivisionError."
@@ -83,7 +83,7 @@ def test_a_new_version_goes_from_host_to_host_and_the_old_one_comes_back(
     assert len({*after.values()}) == 1
     assert after != before
     turns = re.findall(
-        r"^TASK \[Ask which version runs\].*\n(?:.*\n)*?(?:ok|changed): \[([a-z]+)\]", done.stdout, re.MULTILINE
+        r"^TASK \[Check the running version\].*\n(?:.*\n)*?(?:ok|changed): \[([a-z]+)\]", done.stdout, re.MULTILINE
     )
     assert tuple(turns) == HOSTS
     back = re.search(r"before: ansible-playbook (playbooks/redeploy.yml) -e (version=[0-9a-f]{12})", done.stdout)
@@ -97,15 +97,15 @@ def test_a_new_version_goes_from_host_to_host_and_the_old_one_comes_back(
 def test_a_version_that_serves_wrongly_stops_at_its_first_host(
     changed: Callable[[str, str], Path], versions: Callable[[], dict[str, str]]
 ) -> None:
-    """That host has the version before it again, the hosts after it never had the new one, those before it have it."""
+    """That host has its previous version again, the hosts after it never had the new one, those before it have it."""
     before = versions()
     done = run("playbooks/redeploy.yml", root=changed('"mul": operator.mul', '"mul": operator.add'))
     said = done.stdout + done.stderr
     assert done.returncode == 2, said
     after = versions()
     assert {name for name in HOSTS if after[name] != before[name]} == {"sum", "sub"}, said
-    assert "mul did not serve with the new version, and runs the one before again" in said
-    assert "Ask for something known: 9" in said
+    assert "mul did not serve with the new version and runs the previous one again" in said
+    assert "Check a known answer: 9" in said
     back = re.search(r"ansible-playbook (playbooks/redeploy.yml) -e (version=[0-9a-f]{12})", said)
     assert back, said
     again = run(back[1], "-e", back[2])

@@ -1,6 +1,6 @@
-"""What one run mends after a hand or a kill -9; and that it touches nothing else.
+"""What one run repairs after a manual change or a kill -9, and that it changes nothing else.
 
-The tests run in this order, each on what the one before it left: a topology in which everything is as planned.
+The tests run in this order; before and after each of them everything matches the plan.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 # The header of a qcow2 disk of 1 MiB (qemu's docs/interop/qcow2.rst) whose L1 table cannot be; Glance takes it.
 HEADER = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 16, 1 << 20, 0, 1, (3 << 16) + 1, 1 << 16, 1, 0, 0)
 
-pytestmark = pytest.mark.usefixtures("as_planned_afterwards")
+pytestmark = pytest.mark.usefixtures("calculates_afterwards")
 
 
 @pytest.fixture
-def as_planned_afterwards(calculate: Callable[[str], str]) -> Iterator[None]:
-    """After each test the calculator answers, so all of its services do."""
+def calculates_afterwards(calculate: Callable[[str], str]) -> Iterator[None]:
+    """Check after each test that the calculator answers, and so all of its services."""
     yield
     assert calculate("(5+3)*2") == "result = 16"
 
@@ -60,24 +60,24 @@ def names(cloud: openstack.connection.Connection, topology: str) -> Counter[tupl
 
 
 def close_connections(the_plan: Plan) -> None:
-    """Have SSH ask anew: what is open goes on through a new rule, and takes a minute to notice that nobody answers."""
+    """Make SSH connect again: an open connection survives a new rule, and takes a minute to notice a lost peer."""
     config = ROOT / ".netorder" / the_plan.topology / "ssh_config"
     for host in the_plan.hosts:
         subprocess.run(["ssh", "-F", config, "-O", "exit", host.name], stderr=subprocess.DEVNULL, check=False)
 
 
-def test_a_route_deleted_and_a_service_stopped_by_hand_come_back(on: On, the_plan: Plan) -> None:
+def test_a_manually_deleted_route_and_a_stopped_service_come_back(on: On, the_plan: Plan) -> None:
     """The run repairs these two and nothing else, although the services are out of reach until the route is back.
 
-    A preview says that it cannot look into them, and why.
+    A preview reports that it cannot see into them, and why.
     """
     on("sum").check_output("systemctl stop netorder-sum")
     on("calculator").check_output("ip route del 192.168.2.0/24")
     behind = ("sum", "sub", "mul", "div")
     close_connections(the_plan)
     assert changes("site.yml", "--check") == {
-        ("host_network : Configure the network of the host", "calculator"),
-        *(("Say what is left out of this check run", host) for host in behind),
+        ("static_routes : Keep the static routes", "calculator"),
+        *(("Report what this check run skips", host) for host in behind),
     }
     assert changes("site.yml") == {
         ("host_network : Configure the network of the host", "calculator"),
@@ -86,10 +86,10 @@ def test_a_route_deleted_and_a_service_stopped_by_hand_come_back(on: On, the_pla
     assert on("sum").service("netorder-sum").is_running
 
 
-def test_a_host_deleted_by_hand_is_made_again_even_by_a_killed_run(
+def test_a_manually_deleted_host_is_created_again_even_by_a_killed_run(
     cloud: openstack.connection.Connection, the_plan: Plan
 ) -> None:
-    """SIGKILL as soon as the cloud has been asked for the server: what is half made is finished, not made twice."""
+    """SIGKILL as soon as the server has been requested: what is half created is completed, not created twice."""
     before = names(cloud, the_plan.topology)
     name = f"{the_plan.topology}-div"
     server = cloud.compute.find_server(name, ignore_missing=False)
@@ -109,8 +109,8 @@ def test_a_host_deleted_by_hand_is_made_again_even_by_a_killed_run(
     )
     deadline = time.monotonic() + 120
     while not any(cloud.compute.servers(name=f"^{name}$")):
-        assert killed.poll() is None, "provisioning ended before it asked for the server"
-        assert time.monotonic() < deadline, "provisioning did not ask for the server"
+        assert killed.poll() is None, "provisioning ended before it requested the server"
+        assert time.monotonic() < deadline, "provisioning did not request the server"
         time.sleep(0.2)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
@@ -122,10 +122,10 @@ def test_a_host_deleted_by_hand_is_made_again_even_by_a_killed_run(
     assert names(cloud, the_plan.topology) == before
 
 
-def test_a_host_whose_image_is_bad_is_told_in_novas_words_and_made_anew_from_a_good_one(
+def test_a_bad_image_is_reported_in_novas_words_and_the_host_replaced_with_a_good_one(
     cloud: openstack.connection.Connection, the_plan: Plan, tmp_path: Path
 ) -> None:
-    """Nova finds out when it has fetched it. The server in ERROR is replaced without leave."""
+    """Nova finds out when it has fetched it. To replace a server in ERROR needs no permission."""
     before = names(cloud, the_plan.topology)
     topology = yaml.safe_load(Path(environment()["NETORDER_TOPOLOGY"]).read_text())
     topology["hosts"]["more"] = {"network": the_plan.hosts[0].ports[0].network, "image": "netorder-bad"}
@@ -147,33 +147,36 @@ def test_a_host_whose_image_is_bad_is_told_in_novas_words_and_made_anew_from_a_g
     )
     del topology["hosts"]["more"]["image"]
     file.write_text(yaml.safe_dump(topology))
-    assert changes(*provision) == {("Make the cloud as planned", "localhost")}
+    assert changes(*provision) == {("Make the cloud match the plan", "localhost")}
     assert [server.status for server in cloud.compute.servers(name=f"^{name}$")] == ["ACTIVE"]
-    assert changes("playbooks/provision.yml", "-e", "allow=delete") == {("Make the cloud as planned", "localhost")}
+    assert changes("playbooks/provision.yml", "-e", "allow=delete") == {("Make the cloud match the plan", "localhost")}
     assert names(cloud, the_plan.topology) == before
 
 
-def test_a_machine_that_ssh_does_not_let_in_is_told_who_is(the_plan: Plan, tmp_path: Path) -> None:
-    """What stands in the way is the topology's own rule, which no waiting changes."""
+def test_where_ssh_is_blocked_the_allowed_sources_are_reported(the_plan: Plan, tmp_path: Path) -> None:
+    """The cause is the topology's own rule, which no waiting changes."""
     topology = yaml.safe_load(Path(environment()["NETORDER_TOPOLOGY"]).read_text())
     topology["allow"][0]["tcp"].remove(22)
     topology["allow"].append({"from": "203.0.113.0/24", "to": "calculator", "tcp": 22})
     file = tmp_path / "topology.yml"
     file.write_text(yaml.safe_dump(topology))
-    assert changes("playbooks/provision.yml", "-e", f"topology={file}") == {("Make the cloud as planned", "localhost")}
+    assert changes("playbooks/provision.yml", "-e", f"topology={file}") == {
+        ("Make the cloud match the plan", "localhost")
+    }
     close_connections(the_plan)
     done = run("playbooks/configure.yml", "--check", "-e", f"topology={file}")
-    # the topology that lets us in is not the cloud's: a preview of it says whom it cannot look into
+    # the cloud has the rule that blocks us: a preview of the other topology reports which hosts it cannot see into
     preview = changes("site.yml", "--check")
-    assert changes("playbooks/provision.yml") == {("Make the cloud as planned", "localhost")}
+    assert changes("playbooks/provision.yml") == {("Make the cloud match the plan", "localhost")}
     assert preview == {
-        ("Make the cloud as planned", "localhost"),
-        *(("Say what is left out of this check run", host.name) for host in the_plan.hosts),
+        ("Make the cloud match the plan", "localhost"),
+        *(("Report what this check run skips", host.name) for host in the_plan.hosts),
     }
     said = " ".join((done.stdout + done.stderr).split())
     assert done.returncode == 2, said
     assert re.search(
-        r"calculator does not answer: [^;]*timed out; SSH is let in from 203\.0\.113\.0/24, and this machine asks from",
+        r"calculator does not answer: [^;]*timed out; "
+        r"SSH is allowed from 203\.0\.113\.0/24, and this machine connects from",
         said,
     ), said
     assert changes("site.yml") == set()

@@ -1,4 +1,4 @@
-"""What the plan says is so, seen from the hosts and from outside."""
+"""What runs matches the plan, observed on the hosts and from outside."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def accepting(host: testinfra.host.Host, targets: list[tuple[str, int]]) -> set[
 
 
 def test_the_host_has_its_name_and_its_planned_addresses(planned: Host, on: On) -> None:
-    """Those that the plan gave, not ones that DHCP chose."""
+    """The addresses are the plan's, not ones that DHCP chose."""
     guest = on(planned)
     links = json.loads(guest.check_output("ip -json address show scope global"))
-    # what the scope leaves out is an empty entry
+    # an address of another scope is an empty entry
     found = {entry["local"] for link in links for entry in link.get("addr_info", []) if entry}
     assert (guest.check_output("hostname"), found) == (planned.name, set(planned.addresses))
 
@@ -56,7 +56,7 @@ def test_a_host_forwards_if_it_is_planned_to(planned: Host, on: On) -> None:
 
 
 def test_the_routes_are_in_force(routed: Host, on: On) -> None:
-    """Asked of the kernel: which router takes a packet for the other network."""
+    """By the kernel's own lookup: which router a packet for the other network goes to."""
     for route in routed.routes:
         target = ip_network(route.destination)[1]
         answer = json.loads(on(routed).check_output(f"ip -json route get {target}"))
@@ -94,7 +94,7 @@ def test_a_host_reaches_what_it_may_and_nothing_else(planned: Host, the_plan: Pl
 
 
 def test_the_services_do_not_answer_the_neighbour(the_plan: Plan, on: On) -> None:
-    """It has a route to them, so it is the security groups that keep it out."""
+    """It has a route to them, so it is the security groups that block it."""
     neighbours = [host for host in the_plan.hosts if host.routes and host.service is None]
     services = [(host.ports[0].addresses[0], host.service.port) for host in the_plan.hosts if host.service]
     behind = [(address, port) for address, port in services if port != 50000]  # 50000 is open to all

@@ -1,0 +1,218 @@
+"""The paths of packets through a plan's hosts and routers, hop by hop, as the kernel and Neutron would send them.
+
+All addresses within one prefix of the topology are on the same path, so paths are found once for each pair of host and
+network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, NamedTuple
+
+from netorder.ip import IPV4, IPV6
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from netorder.plan.model import Host, Plan, Port, Route, Router
+
+__all__ = ["OUTSIDE_IPV4", "Hop", "Path", "Paths", "Step"]
+
+OUTSIDE_IPV4 = (1 << 32) - 2  # an IPv4 address, as a number, to which no route but a default one leads
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """A host, router or the outside on a path; what comes in from network ``entry`` goes out to ``exit``, and why."""
+
+    node: str
+    entry: str | None
+    exit: str | None
+    why: str
+
+
+class Step(NamedTuple):
+    """Where a node sends a packet: out to network ``exit`` (None: to the outside), to ``next_hop`` or to its end."""
+
+    exit: str | None
+    next_hop: str | None
+    why: str
+
+
+class Path(NamedTuple):
+    """A packet's path from network ``first`` to network ``last``; ``fault`` says why it ends early.
+
+    ``crossings`` are (host, entry, exit) of forwarding hosts.
+    """
+
+    hops: tuple[Hop, ...]
+    crossings: tuple[tuple[str, str, str], ...]
+    first: str | None
+    last: str | None
+    fault: str | None
+
+
+class _Walk:
+    """A path while it is followed."""
+
+    def __init__(self) -> None:
+        self.hops: list[Hop] = []
+        self.passed: set[str] = set()
+        self._crossings: list[tuple[str, str, str]] = []
+        self._first: str | None = None
+
+    def add(self, node: str, entry: str | None, step: Step | None, *, forwards: bool) -> None:
+        """Add what ``node`` does with a packet from network ``entry`` (None: its own); a host ``forwards`` others'."""
+        self.passed.add(node)
+        self.hops.append(Hop(node, entry, step.exit if step else None, step.why if step else "no route"))
+        if entry is None:
+            self._first = step.exit if step else None
+        elif forwards and step and step.exit:
+            self._crossings.append((node, entry, step.exit))
+
+    def ended(self, fault: str | None, last: str | None = None) -> Path:
+        """Return the path as far as it went."""
+        return Path(tuple(self.hops), tuple(self._crossings), self._first, last, fault)
+
+
+class _Table:
+    """The routes of one node, the longest prefix first, by IP version."""
+
+    def __init__(self, routes: Iterable[Route], gateways: Iterable[str]) -> None:
+        self._entries: dict[int, list[tuple[int, int, int, str, str]]] = {4: [], 6: []}
+        for route in routes:
+            prefix = ip_network(route.destination)
+            first, last = int(prefix.network_address), int(prefix.broadcast_address)
+            why = f"route {route.destination} via {route.next_hop}"
+            self._entries[prefix.version].append((-prefix.prefixlen, first, last, route.next_hop, why))
+        for gateway in gateways:
+            version = 6 if ":" in gateway else 4
+            self._entries[version].append((0, 0, (1 << 128) - 1, gateway, f"default gateway {gateway}"))
+        for entries in self._entries.values():
+            entries.sort()
+
+    def find(self, version: int, first: int) -> tuple[str, str] | None:
+        """Return next hop and reason for an address."""
+        return next(((hop, why) for _, low, high, hop, why in self._entries[version] if low <= first <= high), None)
+
+
+class Paths:
+    """The paths of a plan; ``owners`` gives the node (host or router) and the network of each address."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.hosts: dict[str, Host] = {host.name: host for host in plan.hosts}
+        self.routers: dict[str, Router] = {router.name: router for router in plan.routers}
+        self.subnets = {
+            (network.name, subnet.version): subnet for network in plan.networks for subnet in network.subnets
+        }
+        self._bases = {key: int(ip_network(subnet.cidr).network_address) for key, subnet in self.subnets.items()}
+        self.owners: dict[str, tuple[str, str]] = {}
+        for router in plan.routers:
+            for interface in router.interfaces:
+                self.owners |= dict.fromkeys(interface.addresses, (router.name, interface.network))
+        self.ports: dict[tuple[str, str], Port] = {}  # by host and network
+        for host in plan.hosts:
+            for port in host.ports:
+                self.ports[host.name, port.network] = port
+                self.owners |= dict.fromkeys(port.addresses, (host.name, port.network))
+        self._tables: dict[str, _Table] = {}
+        self._shared: dict[tuple[int, tuple[str, ...], tuple[str, ...]], _Table] = {}
+        self._steps: dict[tuple[str, str | None, int], Step | None] = {}
+        self._paths: dict[tuple[str, str, int], Path] = {}
+
+    def address(self, host: str, network: str, version: int) -> str | None:
+        """Return the address of a host on a network, by IP version."""
+        return next((a for a in self.ports[host, network].addresses if (":" in a) == (version == IPV6)), None)
+
+    def find(self, source: str, network: str, version: int, end: str) -> Path:
+        """Follow a packet from host ``source`` to host ``end``'s address on ``network``."""
+        # a forwarding host receives what is for it on any interface, so the path depends on which host the end is
+        key = (source, f"{network} {end}" if self.hosts[end].forwarding else network, version)
+        if key not in self._paths:
+            self._paths[key] = self._follow(source, network, version, end)
+        path = self._paths[key]
+        if path.fault is None and path.hops[-1].node != end:
+            hop = path.hops[-1]
+            path = path._replace(hops=(*path.hops[:-1], Hop(end, hop.entry, None, "")))
+        return path
+
+    def _follow(self, source: str, network: str, version: int, end: str) -> Path:
+        walk = _Walk()
+        node = source
+        entry: str | None = None
+        while node not in walk.passed:
+            step = self.step(node, network, version)
+            walk.add(node, entry, step, forwards=node in self.hosts)
+            if fault := self._stuck(node, step, network, version):
+                return walk.ended(fault)
+            following = self.owners[step.next_hop] if step and step.next_hop else (end, network)
+            if following[0] == end:
+                walk.hops.append(Hop(end, following[1], None, ""))
+                return walk.ended(None, following[1])
+            node, entry = following
+            if node in self.hosts and not self.hosts[node].forwarding:
+                walk.hops.append(Hop(node, entry, None, "does not forward"))
+                return walk.ended(f"{node} does not forward")
+        return walk.ended(f"a loop: {node} gets the packet a second time")
+
+    def _stuck(self, node: str, step: Step | None, network: str, version: int) -> str | None:
+        if step is None:
+            return f"{node} has no IPv{version} route to network {network}"
+        if step.exit is None:
+            return f"{node} sends it to the outside, which has no route to network {network}"
+        if step.next_hop is not None and step.next_hop not in self.owners:
+            return f"no interface has {step.next_hop}, the next hop of {node}"
+        return None
+
+    def step(self, node: str, network: str | None, version: int) -> Step | None:
+        """Return where ``node`` sends what is for ``network`` (None: for the outside)."""
+        key = (node, network, version)
+        if key not in self._steps:
+            self._steps[key] = self._decide(node, network, version)
+        return self._steps[key]
+
+    def _decide(self, node: str, network: str | None, version: int) -> Step | None:
+        if network is not None:
+            if network in self._joined[node] and (network, version) in self.subnets:
+                return Step(network, None, "connected")
+            if (network, version) not in self.subnets:
+                return None
+            target = self._bases[network, version]
+        else:
+            target = OUTSIDE_IPV4
+        found = self.table(node).find(version, target)
+        if found is None:
+            goes_out = version == IPV4 and node in self.routers and self.routers[node].external
+            return Step(None, None, "default route to the outside") if goes_out else None
+        next_hop, why = found
+        owner = self.owners.get(next_hop)
+        exits = [owner[1]] if owner and owner[1] in self._joined[node] else self._connected(node, next_hop)
+        return Step(exits[0], next_hop, why) if exits else None
+
+    @cached_property
+    def _joined(self) -> dict[str, set[str]]:
+        joined = {router.name: {one.network for one in router.interfaces} for router in self.routers.values()}
+        return joined | {host.name: {port.network for port in host.ports} for host in self.hosts.values()}
+
+    def _connected(self, node: str, address: str) -> list[str]:
+        version = 6 if ":" in address else 4
+        subnets = ((network, self.subnets.get((network, version))) for network in sorted(self._joined[node]))
+        return [network for network, subnet in subnets if subnet and ip_address(address) in ip_network(subnet.cidr)]
+
+    def table(self, node: str) -> _Table:
+        """Return the routes of a node."""
+        if node not in self._tables:
+            if node in self.routers:
+                self._tables[node] = _Table(self.routers[node].routes, ())
+            else:
+                host = self.hosts[node]
+                networks = tuple(port.network for port in host.ports)
+                key = (id(host.routes), networks, host.gateways)
+                if key not in self._shared:
+                    subnets = [self.subnets.get((network, version)) for network in networks for version in (4, 6)]
+                    handed_out = [route for subnet in subnets if subnet for route in subnet.host_routes]
+                    self._shared[key] = _Table([*host.routes, *handed_out], host.gateways)
+                self._tables[node] = self._shared[key]
+        return self._tables[node]

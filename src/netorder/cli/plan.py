@@ -1,0 +1,37 @@
+"""``netorder plan``: show what follows from a topology file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netorder.cli.command import load_all
+from netorder.plan.build import build_plan
+from netorder.plan.render import render
+from netorder.plan.serialize import to_json
+
+if TYPE_CHECKING:
+    import argparse
+
+    from netorder.cli.command import Commands
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "plan",
+        help="show what follows from a topology file",
+        description="Show the plan: addresses, routes, rules, services and the SSH path to each host.",
+    )
+    parser.add_argument("file", metavar="FILE", help="a topology file")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="text is for people (the default)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the plan; return the exit status. Raises TopologyError."""
+    (topology,) = load_all(options.file)
+    plan = build_plan(topology)
+    print(to_json(plan) if options.format == "json" else render(plan), end="")
+    return 0

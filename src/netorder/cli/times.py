@@ -1,0 +1,45 @@
+"""``netorder times``: show where the time of the last run went."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from netorder.cli.command import load_all
+from netorder.controller import timings
+from netorder.errors import NetorderError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from netorder.cli.command import Commands
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "times",
+        help="show where the time of the last run went",
+        description="Show, for the last run that changed something in the cloud, when each resource's request began, "
+        "how long it took, and the chain of them that decided how long the run was.",
+    )
+    parser.add_argument("file", metavar="FILE", help="the topology file")
+    parser.add_argument(
+        "--files", metavar="DIR", default=".netorder", help="where runs keep their files (the default: .netorder)"
+    )
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="text is for people (the default)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the times; return the exit status. Raises TopologyError, and NetorderError where there is no run."""
+    (topology,) = load_all(options.file)
+    directory = Path(options.files, topology.name)
+    recorded = timings.read(directory)
+    if recorded is None:
+        raise NetorderError(f"no run has changed {topology.name} yet (none in {directory})")
+    print(json.dumps(recorded, indent=1) + "\n" if options.format == "json" else timings.text(recorded), end="")
+    return 0

@@ -1,0 +1,72 @@
+"""Networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from openstack.network.v2.network import Network as CloudNetwork
+
+from netorder.cloud.change import Change
+from netorder.cloud.jobs import Job, bound
+from netorder.cloud.resources import subnet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from openstack.connection import Connection
+
+    from netorder.cloud.draft import Draft
+    from netorder.cloud.work import Work
+
+__all__ = ["KIND", "UPDATE", "NetworkChange", "compare", "create_body", "creations", "delete", "updates"]
+
+KIND = "network"
+# Fields of an update request, by the field that differs.
+UPDATE: dict[str, dict[str, Any]] = {"admin_state_up": {"is_admin_state_up": True}}
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkChange(Change):
+    """A network to create or to update."""
+
+
+def compare(draft: Draft) -> None:
+    """Compare each network, and its subnets after it."""
+    for network in draft.plan.networks:
+        found = draft.chosen.networks.get(network.cloud_name)
+        change = partial(NetworkChange, KIND, network.cloud_name)
+        planned: dict[str, object] = {"admin_state_up": True}
+        if found:
+            draft.ids.networks[network.cloud_name] = found.id
+            draft.differ(change, KIND, {"admin_state_up": found.is_admin_state_up}, planned, id=found.id)
+        else:
+            draft.add(change("create", "missing", after=planned))
+        subnet.compare(draft, network, found)
+
+
+def create_body(work: Work, change: NetworkChange) -> dict[str, Any]:
+    """Return one of a bulk request's bodies."""
+    return {"name": change.name, "description": work.mark}
+
+
+def creations(work: Work) -> Iterable[Job]:
+    """Create networks in bulk."""
+
+    def made(change: NetworkChange, one: CloudNetwork) -> None:
+        work.ids.networks[change.name] = one.id
+
+    yield from work.bulk(KIND, CloudNetwork, work.changes.of(NetworkChange, "create"), create_body, made)
+
+
+def updates(work: Work) -> Iterable[Job]:
+    """Update networks one by one."""
+    for change in work.changes.of(NetworkChange, "update"):
+        fields = {key: value for name in change.after or {} for key, value in UPDATE[name].items()}
+        yield Job(KIND, (change.name,), "update", bound(work.conn.network.update_network, change.id, **fields))
+
+
+def delete(conn: Connection, change: Change) -> None:
+    """Delete a network, and its subnets with it."""
+    conn.network.delete_network(change.id)

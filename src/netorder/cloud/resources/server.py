@@ -1,0 +1,322 @@
+"""Servers, and the host keys that are known of them."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from openstack import utils
+from openstack.exceptions import ConflictException
+
+from netorder.cloud.change import Change, keypair_name
+from netorder.cloud.jobs import Job, bound, ignore_not_found, run
+from netorder.cloud.observe import fault_text, list_servers
+from netorder.cloud.poll import Again, poll, wait_until_none
+from netorder.errors import CloudError
+from netorder.ip import IPV4
+from netorder.plan.lifecycle import changed_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from openstack.compute.v2.server import Server as CloudServer
+    from openstack.connection import Connection
+
+    from netorder.cloud.draft import Draft
+    from netorder.cloud.work import Work
+    from netorder.plan.model import Host, Plan
+
+__all__ = [
+    "IN_MOTION",
+    "KIND",
+    "METADATA",
+    "ServerChange",
+    "compare",
+    "create_body",
+    "creations",
+    "delete",
+    "first_boot",
+    "unplug",
+    "updates",
+]
+
+KIND = "server"
+# Server metadata that this project sets; the host key is added when the console log shows it.
+METADATA = {
+    "topology": "netorder_topology",
+    "host": "netorder_host",
+    "image": "netorder_image",
+    "hostkey": "netorder_hostkey",
+}
+# What to call on a server that is not ACTIVE but can be brought back.
+REVIVE = {"SHUTOFF": "start_server", "PAUSED": "unpause_server", "SUSPENDED": "resume_server"}
+# States that end by themselves.
+IN_MOTION = frozenset({"BUILD", "REBUILD", "REBOOT", "HARD_REBOOT", "MIGRATING"})
+# Resizing copies a disk, on slow storage for minutes (s).
+RESIZE_TIMEOUT = 900
+RESIZE_POLL = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerChange(Change):
+    """A server to create, replace or update.
+
+    ``user_data`` is the script of a new one's first boot. Of one that stays: ``status`` as it was observed; ``unplug``
+    are ports, (id, name), to take out of it before anything is deleted, ``plug`` those to put in, by name; ``resize``
+    to the host's flavor.
+    """
+
+    host: Host
+    user_data: str | None = None
+    status: str = "ACTIVE"
+    resize: bool = False
+    unplug: tuple[tuple[str, str], ...] = ()
+    plug: tuple[str, ...] = ()
+
+    @property
+    def ports(self) -> tuple[str, ...]:
+        """The names of all its ports in the cloud."""
+        return tuple(port.cloud_name for port in self.host.ports)
+
+    @property
+    def stop(self) -> bool:
+        """Whether it is stopped to be unplugged: not every guest lets a device go while it runs."""
+        return bool(self.unplug) and self.status == "ACTIVE"
+
+
+# Comparison
+
+
+def compare(draft: Draft) -> None:
+    """Compare the servers of all hosts, when it is known which ports go."""
+    replaced = {change.id for change in draft.changes if change.kind == "port" and change.action == "replace"}
+    for host in draft.plan.hosts:
+        found = draft.chosen.servers.get(host.cloud_name)
+        change = partial(ServerChange, KIND, host.cloud_name, host=host, user_data=first_boot(draft.plan, host))
+        names = ", ".join(port.cloud_name for port in host.ports)
+        after: dict[str, object] = {"image": host.image, "flavor": host.flavor, "port": names}
+        if not found:
+            _refuse_held_ports(draft, host)
+            draft.add(change("create", "missing", after=after))
+        elif found.status == "ERROR" or found.task_state == "deleting":
+            why = f"is in ERROR: {fault_text(found)}" if found.status == "ERROR" else "is being deleted"
+            draft.add(change("replace", why, {"status": found.status}, after, found.id, lossless=True))
+        elif _compare_fields(draft, host, found, change, replaced):
+            _compare_host_key(draft, found)
+
+
+def _compare_host_key(draft: Draft, found: CloudServer) -> None:
+    if draft.host_keys and METADATA["hostkey"] not in (found.metadata or {}):
+        after: dict[str, object] = {"hostkey": "(from the console log)"}
+        draft.add(Change("host key", found.name, "create", "not known yet", after=after, id=found.id))
+
+
+def _refuse_held_ports(draft: Draft, host: Host) -> None:
+    for name in (port.cloud_name for port in host.ports):
+        port = draft.chosen.ports.get(name)
+        if port and port.device_id and not draft.server_goes(port.device_id):
+            draft.refuse(
+                "port",
+                "holder",
+                f"Host {host.name}: its port {name} is held by {port.device_id}, which is no server of this "
+                f"topology (it lacks the tag netorder:{draft.plan.topology}). Delete it or detach the port.",
+            )
+
+
+def _compare_fields(
+    draft: Draft, host: Host, found: CloudServer, change: partial[ServerChange], replaced: set[str]
+) -> bool:
+    """Compare image, state, flavor and ports; return whether the server stays, and is in no state that is refused.
+
+    ``replaced`` are the ids of the ports that are replaced, which the server loses.
+    """
+    mine = draft.ports_of.get(found.id, [])
+    keeps = [port for port in mine if port.id not in replaced]
+    has, planned = _fields(host, found, [port.name for port in keeps if draft.chosen.ports[port.name] is port])
+    stays = {"ACTIVE", "VERIFY_RESIZE", *REVIVE, *IN_MOTION}
+    if found.status not in stays and has["image"] == planned["image"]:
+        problem = f"Host {host.name}: server {found.name} is in state {found.status}: finish or undo that first."
+        draft.refuse(KIND, "state", problem)
+        return False
+    differing = changed_fields(has, planned)
+    names = [port.cloud_name for port in host.ports]
+    attached = {port.name for port in keeps}
+    change = partial(
+        change,
+        status=str(has["status"]),
+        resize="flavor" in differing and found.status != "VERIFY_RESIZE",
+        unplug=tuple((port.id, port.name) for port in mine if port.id in draft.going or port.name not in names),
+        plug=tuple(name for name in names if name not in attached),
+    )
+    return draft.differ(change, KIND, has, planned, id=found.id)
+
+
+def _fields(host: Host, found: CloudServer, ports: list[str]) -> tuple[dict[str, object], dict[str, object]]:
+    """Return what the server has, with these ports, and what is planned."""
+    image = (found.metadata or {}).get(METADATA["image"], host.image)
+    flavor = found.flavor.original_name if found.flavor else host.flavor
+    has: dict[str, object] = {"image": image, "status": found.status, "flavor": flavor}
+    planned: dict[str, object] = {"image": host.image, "status": "ACTIVE", "flavor": host.flavor}
+    if found.status in IN_MOTION:
+        has["status"] = "ACTIVE"
+    else:  # one that is still being built has its ports only later
+        has["ports"] = sorted(ports)
+        planned["ports"] = sorted(port.cloud_name for port in host.ports)
+    return has, planned
+
+
+FIRST_BOOT = """\
+#!/bin/sh
+# One default gateway: DHCP names one on every interface, and the interface that is up first would win. The role
+# static_routes writes this down for later boots; until it comes, this keeps the path to this host open.
+for try in $(seq 60); do
+  left=
+  for address in {addresses}; do
+    interface=$(ip -o -4 address show to "$address" | awk '{{print $2; exit}}')
+    [ -n "$interface" ] && ip route del default dev "$interface" 2>/dev/null
+    [ -n "$interface" ] || left=yes
+  done
+  [ -n "$left" ] || [ "$try" -lt 10 ] || break
+  sleep 2
+done
+"""
+
+
+def first_boot(plan: Plan, host: Host) -> str | None:
+    """Return the script that a host with a gateway on more than one interface runs at its first boot; else None."""
+    gateways = {
+        network.name: subnet.gateway_ip
+        for network in plan.networks
+        for subnet in network.subnets
+        if subnet.version == IPV4
+    }
+    others = [
+        address
+        for port in host.ports
+        for address in port.addresses
+        if ":" not in address and gateways.get(port.network) and gateways[port.network] not in host.gateways
+    ]
+    return FIRST_BOOT.format(addresses=" ".join(others)) if others else None
+
+
+# Requests
+
+
+def create_body(work: Work, change: ServerChange) -> dict[str, Any]:
+    """Return the fields of a create request."""
+    host, topology = change.host, work.changes.topology
+    body: dict[str, Any] = {
+        "name": host.cloud_name,
+        "image_id": work.facts.images[host.image],
+        "flavor_id": work.facts.flavors[host.flavor],
+        "key_name": keypair_name(topology),
+        "networks": [{"port": work.ids.ports[name]} for name in change.ports],
+        "metadata": {METADATA["topology"]: topology, METADATA["host"]: host.name, METADATA["image"]: host.image},
+        "tags": [work.mark],
+    }
+    if change.user_data:
+        body["user_data"] = base64.b64encode(change.user_data.encode()).decode()
+    return body
+
+
+def creations(work: Work) -> Iterable[Job]:
+    """Create servers one by one, when their ports are there."""
+
+    def create(change: ServerChange) -> None:
+        body = create_body(work, change)
+        if utils.supports_microversion(work.conn.compute, "2.90"):
+            body["hostname"] = change.host.name
+        work.conn.compute.create_server(**body)
+
+    for change in work.changes.of(ServerChange, "create", "replace"):
+        needs = frozenset({"key pair", *work.batches(change.ports)})
+        yield Job(KIND, (change.name,), "create", bound(create, change), needs)
+
+
+def updates(work: Work) -> Iterable[Job]:
+    """Update servers one by one, when their ports are there."""
+    for change in work.changes.of(ServerChange, "update"):
+        yield Job(KIND, (change.name,), "update", bound(_update, work, change), work.batches(change.ports))
+
+
+def _update(work: Work, change: ServerChange) -> None:
+    """Plug the ports that are missing, change the flavor, start what does not run; that it runs is waited for later."""
+    compute: Any = work.conn.compute
+    status = change.status
+    for name in change.plug:
+        compute.create_server_interface(change.id, port_id=work.ids.ports[name])
+    if change.resize:
+        compute.resize_server(change.id, work.facts.flavors[change.host.flavor])
+    if change.resize or status == "VERIFY_RESIZE":
+        status = _resized(compute, change)
+    if change.stop or status in REVIVE:
+        getattr(compute, REVIVE.get(status, "start_server"))(change.id)
+
+
+def _resized(compute: Any, change: ServerChange) -> str:  # noqa: ANN401 - the SDK's proxy
+    """Confirm a resize when Nova is ready for it; return the server's status when that is done."""
+    late = f"it is still being resized after {RESIZE_TIMEOUT} s: see `openstack server show`."
+    confirmed = False
+
+    def check() -> str | Again[str]:
+        nonlocal confirmed
+        found = compute.get_server(change.id)
+        if found.status == "ERROR":
+            raise CloudError(f"it went to ERROR: {fault_text(found)}")
+        if not found.task_state and found.status != "VERIFY_RESIZE":
+            if found.flavor.original_name == change.host.flavor:
+                return str(found.status)
+            raise CloudError(
+                f"Nova took the change of flavor back: `openstack server event list {change.name}` says why."
+            )
+        if not found.task_state and not confirmed:
+            confirmed = True
+            with contextlib.suppress(ConflictException):  # the cloud may confirm by itself
+                compute.confirm_server_resize(change.id)
+        return Again(RESIZE_POLL, (late,))
+
+    return poll(check, RESIZE_TIMEOUT)
+
+
+def unplug(work: Work) -> None:
+    """Take the ports that go out of servers that stay, which are stopped for it."""
+    changes = [change for change in work.changes.of(ServerChange, "update") if change.unplug]
+    if not changes:
+        return
+    cloud, compute, topology = work.cloud, work.conn.compute, work.changes.topology
+    running = {change.id: change.name for change in changes if change.stop}
+    run(cloud, [Job(KIND, (name,), "stop", bound(compute.stop_server, server)) for server, name in running.items()])
+    wait_until_none(
+        cloud,
+        "server(s) to stop",
+        lambda: [s.name for s in list_servers(cloud, topology) if s.id in running and s.status != "SHUTOFF"],
+    )
+
+    def take_out(port_id: str, server: str) -> None:
+        compute.delete_server_interface(port_id, server=server, ignore_missing=False)
+
+    ports = {port_id: (name, change.id) for change in changes for port_id, name in change.unplug}
+    run(
+        cloud,
+        [
+            Job("port", (name,), "unplug", bound(ignore_not_found, take_out, port_id, server))
+            for port_id, (name, server) in ports.items()
+        ],
+    )
+    wait_until_none(
+        cloud,
+        "port(s) to be unplugged",
+        lambda: [
+            port.name
+            for port in work.conn.network.ports(description=work.mark, project_id=cloud.project)
+            if port.id in ports and port.device_id
+        ],
+    )
+
+
+def delete(conn: Connection, change: Change) -> None:
+    """Delete a server and its disk."""
+    conn.compute.delete_server(change.id)

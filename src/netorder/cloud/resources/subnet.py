@@ -1,0 +1,148 @@
+"""Subnets: of a network one, or one of each IP version."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from openstack.network.v2.subnet import Subnet as CloudSubnet
+
+from netorder.cloud.change import Change
+from netorder.cloud.jobs import Job, bound
+from netorder.ip import IPV6
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from openstack.connection import Connection
+    from openstack.network.v2.network import Network as CloudNetwork
+
+    from netorder.cloud.draft import Draft
+    from netorder.cloud.work import Work
+    from netorder.plan.model import Network, Subnet
+
+__all__ = [
+    "KIND",
+    "UPDATE",
+    "SubnetChange",
+    "compare",
+    "create_body",
+    "creations",
+    "delete",
+    "fields",
+    "update_body",
+    "updates",
+]
+
+KIND = "subnet"
+# What the SDK calls the field of an update request, by the field that differs.
+UPDATE = {
+    "gateway_ip": "gateway_ip",
+    "dns_nameservers": "dns_nameservers",
+    "allocation_pools": "allocation_pools",
+    "enable_dhcp": "is_dhcp_enabled",
+    "host_routes": "host_routes",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubnetChange(Change):
+    """A subnet to create, replace or update, on the network of this name in the cloud."""
+
+    network: str
+    subnet: Subnet
+
+
+def fields(subnet: Subnet) -> dict[str, object]:
+    """Return a planned subnet's fields as previews show them; ``host_routes`` as text, and only where there are any."""
+    first, last = subnet.allocation_pool
+    planned: dict[str, object] = {
+        "cidr": subnet.cidr,
+        "gateway_ip": subnet.gateway_ip,
+        "dns_nameservers": list(subnet.dns_nameservers),
+        "allocation_pools": [{"start": first, "end": last}],
+        "enable_dhcp": True,
+    }
+    if subnet.host_routes:
+        planned["host_routes"] = sorted(f"{route.destination} via {route.next_hop}" for route in subnet.host_routes)
+    return planned
+
+
+def _observed_fields(found: CloudSubnet) -> dict[str, object]:
+    return {
+        "cidr": found.cidr,
+        "gateway_ip": found.gateway_ip,
+        "dns_nameservers": list(found.dns_nameservers or ()),
+        "allocation_pools": [{"start": p["start"], "end": p["end"]} for p in found.allocation_pools or ()],
+        "enable_dhcp": found.is_dhcp_enabled,
+        "host_routes": sorted(f"{r['destination']} via {r['nexthop']}" for r in found.host_routes or ()),
+    }
+
+
+def compare(draft: Draft, network: Network, found_network: CloudNetwork | None) -> None:
+    """Compare the subnets of a network: what it has too many goes first."""
+    mine = [s for s in draft.observed.subnets if found_network and s.network_id == found_network.id]
+    found, surplus = draft.chosen.by_name(mine)
+    names = {subnet.cloud_name for subnet in network.subnets}
+    for one in [*surplus, *(s for name, s in found.items() if name not in names)]:
+        draft.add(Change(KIND, one.name, "delete", "not in the topology", before={"cidr": one.cidr}, id=one.id))
+    for subnet in network.subnets:
+        change = partial(SubnetChange, KIND, subnet.cloud_name, network=network.cloud_name, subnet=subnet)
+        planned, one = fields(subnet), found.get(subnet.cloud_name)
+        if one:
+            draft.ids.subnets[subnet.cloud_name] = one.id
+            planned.setdefault("host_routes", [])
+            draft.differ(change, KIND, _observed_fields(one), planned, id=one.id)
+        else:
+            draft.add(change("create", "missing", after=planned))
+
+
+def create_body(work: Work, change: SubnetChange) -> dict[str, Any]:
+    """Return one of a bulk request's bodies."""
+    subnet = change.subnet
+    body: dict[str, Any] = {
+        "name": subnet.cloud_name,
+        "description": work.mark,
+        "network_id": work.ids.networks[change.network],
+        "ip_version": subnet.version,
+        **fields(subnet),
+    }
+    if subnet.host_routes:
+        body["host_routes"] = _host_routes(subnet)
+    if subnet.version == IPV6:
+        # addresses by DHCPv6: with SLAAC they would follow from the MAC, not from the plan
+        body |= {"ipv6_ra_mode": "dhcpv6-stateful", "ipv6_address_mode": "dhcpv6-stateful"}
+    return body
+
+
+def creations(work: Work) -> Iterable[Job]:
+    """Create subnets in bulk."""
+
+    def made(change: SubnetChange, one: CloudSubnet) -> None:
+        work.ids.subnets[change.name] = one.id
+
+    changes = work.changes.of(SubnetChange, "create", "replace")
+    yield from work.bulk(KIND, CloudSubnet, changes, create_body, made, "networks")
+
+
+def update_body(change: SubnetChange) -> dict[str, Any]:
+    """Return the fields of an update request: those that differ."""
+    planned = {**fields(change.subnet), "host_routes": _host_routes(change.subnet)}
+    return {UPDATE[name]: planned[name] for name in change.after or {}}
+
+
+def updates(work: Work) -> Iterable[Job]:
+    """Update subnets one by one."""
+    for change in work.changes.of(SubnetChange, "update"):
+        call = bound(work.conn.network.update_subnet, change.id, **update_body(change))
+        yield Job(KIND, (change.name,), "update", call, gives="subnets")
+
+
+def delete(conn: Connection, change: Change) -> None:
+    """Delete a subnet."""
+    conn.network.delete_subnet(change.id)
+
+
+def _host_routes(subnet: Subnet) -> list[dict[str, str]]:
+    return [{"destination": route.destination, "nexthop": route.next_hop} for route in subnet.host_routes]

@@ -1,0 +1,234 @@
+"""Networks' prefixes: those that the file declares, and those that networks draw from the pool."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import TYPE_CHECKING
+
+from netorder.ip import IPV4, IPV6, VERSIONS, covers, overlap
+from netorder.language.subnet_layout import IPV6_LENGTH, LONGEST_PREFIX, Layout, draw_prefix
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from netorder.ip import Address, Prefix
+    from netorder.language.document import Reader
+    from netorder.language.yaml_source import Path
+
+__all__ = ["Subnets", "is_usable", "subnets"]
+
+SHORTEST_PREFIX = 8
+POOL_LENGTH = 24  # of what a network gets from an IPv4 pool
+PRIVATE: tuple[Prefix, ...] = (
+    *map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")),
+    IPv6Network("fc00::/7"),
+)
+UNUSABLE: dict[Prefix, str] = {
+    IPv4Network("0.0.0.0/8"): "means `this network` (RFC 1122)",
+    IPv4Network("127.0.0.0/8"): "is every host's own loopback",
+    IPv4Network("169.254.0.0/16"): "is link-local, where the cloud's metadata service is",
+    IPv4Network("224.0.0.0/4"): "is for multicast",
+    IPv4Network("240.0.0.0/4"): "is reserved",
+    IPv6Network("::/8"): "is reserved (RFC 4291)",
+    IPv6Network("64:ff9b::/96"): "is for translation to IPv4 (RFC 6052)",
+    IPv6Network("2001:db8::/32"): "is for examples in documents (RFC 3849)",
+    IPv6Network("2002::/16"): "is for 6to4 (RFC 3056)",
+    IPv6Network("fe80::/10"): "is link-local",
+    IPv6Network("fec0::/10"): "is no longer used (RFC 3879)",
+    IPv6Network("ff00::/8"): "is for multicast",
+}
+_EXAMPLES = {IPV4: "192.168.1.0/24", IPV6: "fd00:0:0:1::/64"}
+_RANGES = {IPV4: "10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16", IPV6: "fd00::/8"}
+_Cidrs = dict[tuple[str, int], "Prefix"]  # by network and IP version
+
+
+@dataclass(frozen=True, slots=True)
+class Subnets:
+    """The usable prefixes, laid out, by network and IP version."""
+
+    layouts: Mapping[tuple[str, int], Layout]
+
+    def versions(self, network: str) -> list[int]:
+        """Return the IP versions that a network has usable prefixes of."""
+        return [version for version in VERSIONS if (network, version) in self.layouts]
+
+    def cidrs(self, network: str) -> list[Prefix]:
+        """Return a network's usable prefixes."""
+        return [self.layouts[network, version].cidr for version in self.versions(network)]
+
+
+def subnets(reader: Reader) -> Subnets:
+    """Return the networks' subnets, with declared gateways; report prefixes and gateways that cannot be."""
+    cidrs = _declared(reader)
+    cidrs |= _drawn(reader, cidrs)
+    keys = [(name, version) for name in reader.mapping("networks") for version in VERSIONS]
+    layouts = {key: Layout(cidrs[key], None) for key in keys if key in cidrs}
+    found = Subnets(dict(layouts))
+    for name in reader.mapping("networks"):
+        for path, gateway in reader.addresses("networks", name, "gateway"):
+            if is_usable(reader, found, path, gateway, network=name, what="gateway"):
+                key = name, gateway.version
+                layouts[key] = Layout(cidrs[key], gateway)
+    return Subnets(layouts)
+
+
+def is_usable(reader: Reader, its: Subnets, path: Path, address: Address, *, network: str, what: str) -> bool:
+    """Tell whether ``address``, declared at ``path``, can be used on a subnet of the network; report if not."""
+    layout = its.layouts.get((network, address.version))
+    if layout is None:
+        if its.versions(network) and not reader.refused("networks", network):
+            has = its.cidrs(network)[0]
+            message = f"{what} `{address}`: network `{network}` has no IPv{address.version} prefix, only `{has}`; "
+            reader.error(path, f"{message}give it one, or remove the address")
+        return False
+    cidr = layout.cidr
+    if address not in cidr:
+        message = f"{what} `{address}` is not in `{cidr}` of network `{network}`; use one of {layout.first} to "
+        message += str(layout.last)
+    elif address == cidr.network_address:
+        meaning = "the address of `{}` itself" if address.version == IPV4 else "every router's on `{}`"
+        message = f"{what} `{address}` is {meaning.format(cidr)}; use {layout.first} or above"
+    elif address.version == IPV4 and address == cidr.broadcast_address:
+        message = f"{what} `{address}` is the broadcast address of `{cidr}`; use {layout.last} or below"
+    else:
+        return True
+    reader.error(path, message)
+    return False
+
+
+# Declared
+
+
+def _declared(reader: Reader) -> _Cidrs:
+    found: _Cidrs = {}
+    # first and last address, network and prefix: sorted and apart; those that overlap one of these
+    apart: dict[int, list[tuple[int, int, str, str]]] = {version: [] for version in VERSIONS}
+    overlapping: dict[int, list[tuple[int, int, str, str]]] = {version: [] for version in VERSIONS}
+    for name in reader.mapping("networks"):
+        for path, cidr in reader.prefixes("networks", name, "cidr"):
+            version = cidr.version
+            if (name, version) in found:
+                message = f"network `{name}` has two IPv{version} prefixes; it can have one of each IP version"
+                reader.error(path, f"{message}: make it two networks")
+                continue
+            if wrong := _wrong_prefix(cidr):
+                reader.error(path, wrong)
+                continue
+            _warn_of_public(reader, path, cidr)
+            found[name, version] = cidr
+            new = (int(cidr.network_address), int(cidr.broadcast_address), name, str(cidr))
+            index = bisect(apart[version], (*new[:2], "~", ""))
+            neighbours = apart[version][max(index - 1, 0) : index + 1] + overlapping[version]
+            other = next((one for one in neighbours if one[0] <= new[1] and new[0] <= one[1]), None)
+            if other is None:
+                apart[version].insert(index, new)
+            else:
+                overlapping[version].append(new)
+                message = f"`{cidr}` of network `{name}` overlaps `{other[3]}` of network `{other[2]}`; choose another"
+                reader.error(path, message)
+    return found
+
+
+def _wrong_prefix(cidr: Prefix) -> str | None:
+    """Say what is wrong with ``cidr`` as a network's prefix."""
+    if cidr.version == IPV6 and cidr.prefixlen != IPV6_LENGTH:
+        base = type(cidr)((int(cidr.network_address) >> 64 << 64, IPV6_LENGTH))
+        return f"`{cidr}` is no /{IPV6_LENGTH}, which every IPv6 network has (RFC 7421); use `{base}`"
+    if cidr.version == IPV4 and cidr.prefixlen > LONGEST_PREFIX:
+        usable = max(cidr.num_addresses - 2, 0)
+        return (
+            f"`{cidr}` has {usable} usable addresses, too few for a gateway, hosts and the cloud's own ports; "
+            f"use a /{LONGEST_PREFIX} or shorter"
+        )
+    if cidr.prefixlen < SHORTEST_PREFIX:
+        return f"`{cidr}` is too wide for one network; use a /{SHORTEST_PREFIX} or longer"
+    if reason := _why_unusable(cidr):
+        return f"`{cidr}` {reason}; use a private range, such as {_EXAMPLES[cidr.version]}"
+    return None
+
+
+def _why_unusable(cidr: Prefix) -> str | None:
+    return next((why for one, why in UNUSABLE.items() if overlap(one, cidr)), None)
+
+
+def _warn_of_public(reader: Reader, path: Path, cidr: Prefix) -> None:
+    if not any(covers(one, cidr) for one in PRIVATE):
+        message = (
+            f"`{cidr}` is a public range; unless it is yours, its owners cannot be reached from these hosts: "
+            f"use one in {_RANGES[cidr.version]}"
+        )
+        reader.warning(path, message)
+
+
+# Drawn from the pool
+
+
+def _drawn(reader: Reader, declared: _Cidrs) -> _Cidrs:
+    """Return what networks without a prefix draw from the pool."""
+    found: _Cidrs = {}
+    pools = _pools(reader)
+    for name, network in reader.mapping("networks").items():
+        if not isinstance(network, dict) or reader.refused("networks", name):
+            continue
+        length = reader.get("networks", name, "prefix_length")
+        if "cidr" in network:
+            if length is not None:
+                message = f"network `{name}` has a `cidr`, so it takes nothing from the pool; remove one of the two"
+                reader.error(("networks", name, "prefix_length"), message)
+        elif not pools:
+            if "pool" not in reader.mapping() and not reader.refused("pool"):
+                fix = "add `cidr:` with a prefix such as 192.168.1.0/24, or a `pool:` for all networks"
+                reader.error(("networks", name), f"network `{name}` has no `cidr`; {fix}", of_key=True)
+        else:
+            for path, pool in pools:
+                taken = [*declared.values(), *found.values()]
+                its_length = length if isinstance(length, int) else POOL_LENGTH
+                if cidr := _draw(reader, path, pool, name=name, length=its_length, taken=taken):
+                    found[name, cidr.version] = cidr
+    return found
+
+
+def _pools(reader: Reader) -> list[tuple[Path, Prefix]]:
+    pools: list[tuple[Path, Prefix]] = []
+    for path, pool in reader.prefixes("pool"):
+        message = None
+        if any(other.version == pool.version for _, other in pools):
+            message = f"`{pool}` is a second IPv{pool.version} pool; one of each IP version is enough: remove it"
+        elif pool.prefixlen < SHORTEST_PREFIX:
+            message = f"`{pool}` is too wide; use a /{SHORTEST_PREFIX} or longer"
+        elif reason := _why_unusable(pool):
+            message = f"`{pool}` {reason}; use a private range, such as {_RANGES[pool.version].partition(',')[0]}"
+        elif pool.version == IPV6 and pool.prefixlen > IPV6_LENGTH:
+            message = f"`{pool}` has no room for a /{IPV6_LENGTH}; use a shorter prefix"
+        if message:
+            reader.error(path, message)
+        else:
+            _warn_of_public(reader, path, pool)
+            pools.append((path, pool))
+    return pools
+
+
+def _draw(
+    reader: Reader, path: Path, pool: Prefix, *, name: str, length: int, taken: Collection[Prefix]
+) -> Prefix | None:
+    if pool.version == IPV6:
+        length = IPV6_LENGTH
+    if length < pool.prefixlen:
+        message = f"network `{name}` asks for a /{length}, and the pool `{pool}` is smaller; make the pool larger"
+        reader.error(path, message)
+        return None
+    drawn = draw_prefix(name, pool, length, taken)
+    if drawn is None:
+        message = f"the pool `{pool}` has no /{length} left for network `{name}`; make it larger"
+        reader.error(path, message)
+        return None
+    cidr, wish = drawn
+    if cidr != wish:
+        message = (
+            f"network `{name}` has `{cidr}` of the pool, since `{wish}`, which its name would give, is taken; if "
+            f"the networks before it change, it may move: to prevent that, write `cidr: {cidr}`"
+        )
+        reader.warning(("networks", name), message, of_key=True)
+    return cidr

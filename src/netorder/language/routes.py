@@ -1,0 +1,270 @@
+"""Routes: those that the file declares, and the routings, static routes and SSH paths that follow from the whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from netorder.ip import IPV4, VERSIONS, covers, overlap
+from netorder.language.prefixes import is_usable
+from netorder.routing.decide import Routing, decide
+from netorder.routing.graph import Graph
+from netorder.routing.ssh_paths import ssh_paths
+from netorder.routing.tables import Tables
+from netorder.topology import SSH
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from netorder.ip import Address, Prefix
+    from netorder.language.assign import Addresses
+    from netorder.language.document import Reader
+    from netorder.language.prefixes import Subnets
+    from netorder.language.resolve import Names
+    from netorder.language.specs import Specs
+    from netorder.language.yaml_source import Path
+    from netorder.routing.decide import StaticRoutes
+    from netorder.routing.ssh_paths import SshPath
+    from netorder.topology import RuleSpec
+
+__all__ = ["DeclaredRoutes", "Routes", "declared_routes", "derive"]
+
+DeclaredRoutes = dict[tuple[str, str], "tuple[tuple[Prefix, Address], ...]"]  # by section and name in it
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """What follows from a topology: as in ``Topology``, which has them in the end."""
+
+    routings: Mapping[int, Routing]
+    tables: Tables
+    ssh_entries: frozenset[str]
+    ssh_paths: Mapping[str, SshPath | None]
+
+
+# Declared
+
+
+def declared_routes(reader: Reader, names: Names, addresses: Addresses) -> DeclaredRoutes:
+    """Return the routes that the file declares, destination and next hop; report those that cannot be.
+
+    Those to networks of the topology are compared with what is derived, by ``derive``.
+    """
+    found: DeclaredRoutes = {}
+    for name, router in names.routers.items():
+        mine = {address for network in router.networks for address in addresses.router(name, network)}
+        found["routers", name] = _declared(
+            reader, addresses.subnets, _Owner("router", name, tuple(router.networks), mine)
+        )
+    for key, entry in names.hosts.items():
+        mine = {address for network in entry.networks for address in addresses.host(entry.names[0], network)}
+        found["hosts", key] = _declared(reader, addresses.subnets, _Owner("host", key, tuple(entry.networks), mine))
+    return found
+
+
+class _Owner(NamedTuple):
+    """The owner of routes: a router or an entry of ``hosts``, its networks and its (first host's) addresses on them."""
+
+    kind: str
+    name: str
+    networks: tuple[str, ...]
+    addresses: Collection[Address]
+
+    def __str__(self) -> str:
+        return f"{self.kind} `{self.name}`"
+
+
+def _declared(reader: Reader, its: Subnets, owner: _Owner) -> tuple[tuple[Prefix, Address], ...]:
+    found: dict[Prefix, Address | None] = {}
+    for path, _ in reader.items(f"{owner.kind}s", owner.name, "routes"):
+        to = next((to for _, to in reader.prefixes(*path, "to")), None)
+        via = next((via for _, via in reader.addresses(*path, "via")), None)
+        if to and via and to.version != via.version:
+            message = f"next hop `{via}` is no IPv{to.version} address, and `{to}` is reached by one; name another"
+            reader.error((*path, "via"), message)
+        elif via and owner.networks:
+            _check_next_hop(reader, its, owner, (*path, "via"), via)
+        if to is None:
+            continue
+        if wrong := _wrong_destination(its, owner, to, again=to in found):
+            reader.error((*path, "to"), wrong)
+        found[to] = via
+    return tuple((to, via) for to, via in found.items() if via)
+
+
+def _check_next_hop(reader: Reader, its: Subnets, owner: _Owner, path: Path, via: Address) -> None:
+    cidrs = [(cidr, network) for network in owner.networks for cidr in its.cidrs(network)]
+    if not cidrs:
+        return
+    on = [network for cidr, network in cidrs if via in cidr]
+    if via in owner.addresses:
+        reader.error(path, f"next hop `{via}` is {owner} itself; name another")
+    elif on or len(cidrs) == 1:
+        is_usable(reader, its, path, via, network=(on or owner.networks)[0], what="next hop")
+    else:
+        prefixes = ", ".join(f"`{cidr}`" for cidr, _ in cidrs)
+        reader.error(path, f"next hop `{via}` is on no network of {owner} ({prefixes}); name an address on one")
+
+
+def _wrong_destination(its: Subnets, owner: _Owner, to: Prefix, *, again: bool) -> str | None:
+    if to.prefixlen == 0:
+        gives = "which DHCP gives" if owner.kind == "host" else "which an external router has"
+        return f"`{to}` is the default route, {gives}: remove it"
+    if again:
+        return f"{owner} has two routes to `{to}`; remove one"
+    inside = next(((name, layout.cidr) for (name, _), layout in its.layouts.items() if overlap(layout.cidr, to)), None)
+    if inside is None:
+        return None
+    name, cidr = inside
+    if name in owner.networks:
+        return f"`{to}` overlaps network `{name}`, which {owner} is on; remove it"
+    if owner.kind == "router" or to != cidr:
+        return f"`{to}` overlaps network `{name}`; routes inside the topology are derived: remove it"
+    return None  # compared with what is derived, once that is known
+
+
+# Derived
+
+
+def derive(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...]) -> Routes:
+    """Return what follows from the whole; report declared routes to networks of the topology that do not agree."""
+    gateways = {network.name: network.gateway_router for network in specs.networks if network.gateway_router}
+    routings: dict[int, Routing] = {}
+    for version in VERSIONS:
+        graph = _graph(specs, version)
+        if graph.networks:
+            its = {network: router for network, router in gateways.items() if network in graph.on}
+            routings[version] = Routing(graph, _homes(specs, version), its)
+    entries = _ssh_entries(specs, rules)
+    paths = ssh_paths([host.name for host in specs.hosts], entries, routings)
+    decided = {version: _decided(reader, specs, version, routing, paths) for version, routing in routings.items()}
+    return Routes(routings, _tables(specs, routings, decided), entries, paths)
+
+
+def _graph(specs: Specs, version: int) -> Graph:
+    """Return which router and which forwarding host joins which networks of an IP version."""
+    networks = [network.name for network in specs.networks if network.subnet(version)]
+    known = set(networks)
+    joined = {
+        owner.name: tuple(one.network for one in owner.interfaces if one.network in known) for owner in specs.forwarding
+    }
+    return Graph(networks, joined, frozenset(host.name for host in specs.hosts if host.forward))
+
+
+def _homes(specs: Specs, version: int) -> dict[str, tuple[str, ...]]:
+    """Return each host's networks of an IP version, in the order of its interfaces."""
+    return {
+        host.name: tuple(one.network for one in host.interfaces if one.address(version) is not None)
+        for host in specs.hosts
+    }
+
+
+def _decided(
+    reader: Reader, specs: Specs, version: int, routing: Routing, paths: Mapping[str, SshPath | None]
+) -> StaticRoutes:
+    modes = {network.name: network.routes for network in specs.networks}
+    forced = {
+        (str(path.target), str(path.source))
+        for path in paths.values()
+        if path and path.through and path.version == version and path.target != path.source
+        # what DHCP hands out, a host has from the start
+        if not (modes[str(path.target)] == "subnet" and version == IPV4)
+    }
+    only = {network for network, mode in modes.items() if mode == "router"}
+    return decide(routing, _declared_inside(reader, specs, version, routing), forced, only)
+
+
+def _tables(specs: Specs, routings: Mapping[int, Routing], decided: Mapping[int, StaticRoutes]) -> Tables:
+    """Return the static routes as prefixes and next hops."""
+    prefixes: dict[tuple[str, int], tuple[int, int]] = {
+        (network.name, subnet.cidr.version): (int(subnet.cidr.network_address), subnet.cidr.prefixlen)
+        for network in specs.networks
+        for subnet in network.subnets
+    }
+    addresses: dict[tuple[str, str, int], str] = {
+        (owner.name, interface.network, address.version): str(address)
+        for owner in specs.nodes
+        for interface in owner.interfaces
+        for address in interface.addresses
+    }
+    return Tables(routings, decided, prefixes, addresses)
+
+
+def _ssh_entries(specs: Specs, rules: tuple[RuleSpec, ...]) -> frozenset[str]:
+    """Return the hosts with a floating address that allow SSH from somewhere outside the topology."""
+    own = [subnet.cidr for network in specs.networks for subnet in network.subnets]
+
+    def outside(cidr: Prefix) -> bool:
+        return cidr.version == IPV4 and not any(covers(one, cidr) for one in own)  # floating addresses are IPv4
+
+    allowed = {
+        target
+        for rule in rules
+        if any(match.tcp(SSH) for match in rule.matches) and any(outside(cidr) for cidr in rule.sources)
+        for target in rule.targets
+    }
+    return frozenset(host.name for host in specs.hosts if host.floating_ip and host.name in allowed)
+
+
+# Declared and derived, compared
+
+
+def _declared_inside(reader: Reader, specs: Specs, version: int, routing: Routing) -> dict[str, dict[str, str]]:
+    """Return the declared routes to networks of the topology: host to network to router.
+
+    Reports those that loop, lead nowhere, or on which answers come back by another path.
+    """
+    found: dict[str, dict[str, str]] = {}
+    names = {subnet.cidr: one.name for one in specs.networks for subnet in one.subnets}
+    if not any(to in names for host in specs.hosts for to, _ in host.routes):
+        return found
+    owners = {
+        (one.network, address): owner.name
+        for owner in specs.nodes
+        for one in owner.interfaces
+        for address in one.addresses
+    }
+    forwarding = {owner.name for owner in specs.forwarding}
+    for host in specs.hosts:
+        for index, (to, via) in enumerate(host.routes):
+            if to.version != version or to not in names:
+                continue
+            path: Path = ("hosts", specs.entries[host.name], "routes", index, "via")
+            network = next(
+                candidate.name
+                for candidate in specs.networks
+                if (subnet := candidate.subnet(version)) and via in subnet.cidr
+                if host.address(candidate.name, version)
+            )
+            router = owners.get((network, via))
+            if router not in forwarding or router is None:
+                whose = f"host `{router}`'s, which does not forward" if router else "nobody's"
+                reader.error(path, f"next hop `{via}` is {whose}; name a router on network `{network}`")
+            elif message := _wrong_path(routing, host.name, router, network, names[to]):
+                reader.error(path, f"next hop `{via}` (`{router}`): {message}")
+            else:
+                found.setdefault(host.name, {})[names[to]] = router
+    return found
+
+
+def _wrong_path(routing: Routing, host: str, router: str, network: str, destination: str) -> str | None:
+    """Say what is wrong with sending what goes from ``network`` to ``destination`` by ``router``."""
+    tree = routing.graph.tree(destination)
+    if router not in tree.hops or network not in tree.first:
+        return f"no path leads from it to network `{destination}`; remove the route, or join them"
+    there = [router, *(hop.router for hop in routing.graph.onward(router, destination))]
+    if host in there:
+        return f"a loop, it sends what is for network `{destination}` back to `{host}`; remove the route"
+    if routing.egress(host, destination) != network:
+        return f"asymmetric, answers from network `{destination}` do not come to this interface; remove the route"
+    first = routing.graph.tree(network).first[destination]
+    back = [first, *(hop.router for hop in routing.graph.onward(first, network))][::-1]
+    if set(there) == set(back):
+        return None
+    hop = tree.hops[router]
+    if hop and hop.network == network:
+        return (
+            f"a detour, it sends what is for network `{destination}` back over `{network}`, to `{back[0]}`; name that"
+        )
+    routers = ", ".join(f"`{one}`" for one in back[::-1])
+    return f"asymmetric, answers from network `{destination}` come by {routers}; name `{back[0]}`'s address"

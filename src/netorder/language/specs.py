@@ -1,0 +1,99 @@
+"""The networks, routers and hosts of a topology without errors, put together from what the stages found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from netorder.language import schema
+from netorder.topology import HostSpec, Interface, NetworkSpec, RouterSpec, SubnetSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from netorder.ip import Address, Prefix
+    from netorder.language.assign import Addresses
+    from netorder.language.document import Reader
+    from netorder.language.resolve import HostEntry, Names, NetworkEntry
+    from netorder.language.routes import DeclaredRoutes
+
+__all__ = ["Specs", "specs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Specs:
+    """The networks, routers and hosts; ``entries`` gives the entry of the file that each host comes from."""
+
+    networks: tuple[NetworkSpec, ...]
+    routers: tuple[RouterSpec, ...]
+    hosts: tuple[HostSpec, ...]
+    entries: Mapping[str, str]
+
+    @property
+    def nodes(self) -> tuple[RouterSpec | HostSpec, ...]:
+        """All that has interfaces."""
+        return (*self.routers, *self.hosts)
+
+    @property
+    def forwarding(self) -> tuple[RouterSpec | HostSpec, ...]:
+        """All that passes packets on."""
+        return (*self.routers, *(host for host in self.hosts if host.forward))
+
+
+def specs(reader: Reader, names: Names, addresses: Addresses, declared: DeclaredRoutes) -> Specs:
+    """Return the specs; there must be no error."""
+    return Specs(
+        networks=tuple(_network(name, its, addresses) for name, its in names.networks.items()),
+        routers=tuple(
+            RouterSpec(
+                name=name,
+                external=router.external,
+                external_network=reader.text("routers", name, "external"),
+                interfaces=tuple(Interface(one, addresses.router(name, one)) for one in router.networks),
+                routes=declared["routers", name],
+            )
+            for name, router in names.routers.items()
+        ),
+        hosts=tuple(
+            _host(reader, key, entry, name, addresses, routes=declared["hosts", key])
+            for key, entry in names.hosts.items()
+            for name in entry.names
+        ),
+        entries={name: key for key, entry in names.hosts.items() for name in entry.names},
+    )
+
+
+def _network(name: str, its: NetworkEntry, addresses: Addresses) -> NetworkSpec:
+    router = addresses.gateway_routers.get(name)
+    subnets = []
+    for version in addresses.subnets.versions(name):
+        layout = addresses.subnets.layouts[name, version]
+        servers = tuple(str(server) for server in its.dns_nameservers if server.version == version)
+        subnets.append(SubnetSpec(layout.cidr, layout.gateway if router else None, layout.pool, servers))
+    return NetworkSpec(name, tuple(subnets), router, its.routes)
+
+
+def _host(
+    reader: Reader,
+    key: str,
+    entry: HostEntry,
+    name: str,
+    addresses: Addresses,
+    *,
+    routes: tuple[tuple[Prefix, Address], ...],
+) -> HostSpec:
+    def setting(word: str) -> str:
+        return reader.text("hosts", key, word) or reader.text("defaults", word) or str(schema.default(word))
+
+    return HostSpec(
+        name=name,
+        interfaces=tuple(Interface(one, addresses.host(name, one)) for one in entry.networks),
+        floating_ip=reader.true("hosts", key, "floating_ip"),
+        forward=entry.forward,
+        image=setting("image"),
+        flavor=setting("flavor"),
+        user=setting("user"),
+        service=entry.service,
+        groups=tuple(str(group) for _, group in reader.items("hosts", key, "groups")),
+        routes=routes,
+    )

@@ -1,0 +1,182 @@
+"""What a change costs: for each kind of resource and each field, whether the cloud changes it in place.
+
+The one table of that. `netorder diff`, the comparison with the cloud, the run and docs/changes.md read it.
+``python -m netorder.plan.lifecycle`` prints it as the table in docs/changes.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from netorder.plan.model import Host, Plan, Router
+
+__all__ = [
+    "FIELDS",
+    "KINDS",
+    "NAMES",
+    "NO_COST",
+    "PARTS",
+    "Effect",
+    "Field",
+    "changed_fields",
+    "effect",
+    "exit_router",
+    "fields_of",
+    "markdown",
+    "reason",
+    "stops",
+]
+
+
+class Effect(IntEnum):
+    """What the cloud does when a field changes; of several fields the largest counts."""
+
+    IN_PLACE = 1
+    REPLACE = 2
+    REFUSE = 3
+
+    def __str__(self) -> str:
+        return {1: "in place", 2: "**replaced**", 3: "refused"}[self.value]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a kind of resource, as previews name it, and what a change of it costs.
+
+    ``planned`` are the fields of :mod:`netorder.plan.model` (``Class.field``) that it is made of; none where it is a
+    state of the cloud's or the controller's. ``reason`` stands in previews beside a replacement, ``note`` in the
+    documentation. ``stops``: what passes the resource is interrupted although it is changed in place.
+    """
+
+    kind: str
+    name: str
+    effect: Effect
+    planned: tuple[str, ...] = ()
+    note: str = ""
+    reason: str = ""
+    stops: bool = False
+
+
+_IN_PLACE, _REPLACE, _REFUSE = Effect
+_OTHER_PLACE = "on another network or address"
+_ROUTE = ("Route.destination", "Route.next_hop")
+_RULE = tuple(f"Rule.{name}" for name in "direction ethertype protocol port_min port_max remote_cidr".split())
+
+FIELDS = (
+    Field("key pair", "public_key", _REFUSE, note="the hosts would not accept another key"),
+    Field("network", "admin_state_up", _IN_PLACE),
+    Field("subnet", "cidr", _REPLACE, ("Subnet.cidr", "Subnet.version"), "with every port on it", "its prefix differs"),
+    Field("subnet", "holder", _REFUSE, note="a port of somebody else's is on a subnet that must go"),
+    Field("subnet", "gateway_ip", _IN_PLACE, ("Subnet.gateway_ip",)),
+    Field("subnet", "dns_nameservers", _IN_PLACE, ("Subnet.dns_nameservers",), "hosts learn it with the next lease"),
+    Field("subnet", "allocation_pools", _IN_PLACE, ("Subnet.allocation_pool",)),
+    Field("subnet", "enable_dhcp", _IN_PLACE),
+    Field("subnet", "host_routes", _IN_PLACE, ("Subnet.host_routes", *_ROUTE), "hosts learn it with the next lease"),
+    Field("router", "admin_state_up", _IN_PLACE),
+    Field("router", "external", _IN_PLACE, ("Router.external",)),
+    Field(
+        "router",
+        "external_network",
+        _IN_PLACE,
+        ("Router.external_network", "Plan.external_network"),
+        "but its hosts' floating IPs are replaced",
+    ),
+    Field("router", "routes", _IN_PLACE, ("Router.routes", *_ROUTE)),
+    Field("router interface", "network", _REPLACE, ("RouterInterface.network",), reason=_OTHER_PLACE),
+    Field("router interface", "address", _REPLACE, ("RouterInterface.addresses",), reason=_OTHER_PLACE),
+    Field("router interface", "attached", _IN_PLACE),
+    Field("router interface", "holder", _REFUSE, note="somebody else's router holds the port"),
+    Field("security group", "name", _IN_PLACE, ("SecurityGroup.cloud_name",), "after one of the hosts that use it"),
+    Field("security group", "rules", _IN_PLACE, ("SecurityGroup.rules", *_RULE), "rule by rule"),
+    Field("port", "network", _REPLACE, ("Port.network",), "its host stops for it, and stays", _OTHER_PLACE),
+    Field("port", "address", _REPLACE, ("Port.addresses",), "its host stops for it, and stays", _OTHER_PLACE),
+    Field("port", "security_groups", _IN_PLACE, ("Port.security_groups",), "the host is never without its rules"),
+    Field("port", "allowed_address_pairs", _IN_PLACE, ("Port.allowed_address_pairs",)),
+    Field("port", "admin_state_up", _IN_PLACE),
+    Field("port", "holder", _REFUSE, note="somebody else's server holds the port"),
+    Field("server", "image", _REPLACE, ("Host.image",), "its disk is lost", "its image differs; its disk is lost"),
+    Field("server", "flavor", _IN_PLACE, ("Host.flavor",), "resized, which restarts it", stops=True),
+    Field("server", "disk", _REFUSE, note="the new flavor has a smaller disk: a disk does not shrink"),
+    Field("server", "ports", _IN_PLACE, ("Host.ports",), "one more is plugged in; to unplug one, the host is stopped"),
+    Field("server", "status", _IN_PLACE, note="a stopped, paused or suspended one is started"),
+    Field("server", "state", _REFUSE, note="a rescued one, or in another state that only its owner can end"),
+    Field("floating IP", "network", _REPLACE, note="another address", reason="of another external network"),
+    Field("floating IP", "port", _IN_PLACE, note="associated again; its address stays"),
+)
+
+# In the order of dependence.
+KINDS = tuple(dict.fromkeys(field.kind for field in FIELDS))
+_TABLE = {(field.kind, field.name): field for field in FIELDS}
+
+# The other fields of the plan. By these a resource is known: by another name it is another resource.
+NAMES = frozenset(
+    "Plan.topology Network.name Network.cloud_name Subnet.cloud_name Router.name Router.cloud_name "
+    "RouterInterface.port_name SecurityGroup.name Port.cloud_name Host.name Host.cloud_name".split()
+)
+# What these hold are resources of their own: one more is created, one less is deleted.
+PARTS = frozenset(
+    "Plan.networks Plan.routers Plan.security_groups Plan.hosts Network.subnets Router.interfaces "
+    "Host.floating_ip".split()
+)
+# These cost nothing in the cloud: what they are about is done inside the hosts, or on the controller.
+NO_COST = frozenset(
+    "Host.user Host.gateways Host.forwarding Host.routes Host.ssh_path Host.ssh_address Host.groups Host.service "
+    "Service.name Service.port Service.peers".split()
+)
+
+
+def fields_of(kind: str) -> tuple[str, ...]:
+    """Return the names of the fields of a kind."""
+    return tuple(field.name for field in FIELDS if field.kind == kind)
+
+
+def changed_fields(actual: Mapping[str, object], planned: Mapping[str, object]) -> list[str]:
+    """Return the names of the planned fields whose actual value is another."""
+    return [name for name in planned if actual[name] != planned[name]]
+
+
+def effect(kind: str, names: Iterable[str]) -> Effect:
+    """Return what it costs to change these fields of a ``kind``, at least one; KeyError for one that has no row."""
+    return max(_TABLE[kind, name].effect for name in names)
+
+
+def reason(kind: str, names: Iterable[str]) -> str:
+    """Return why a ``kind`` of which these fields differ is replaced; nothing if it is not."""
+    return next((field.reason for name in names if (field := _TABLE[kind, name]).reason), "")
+
+
+def stops(kind: str, names: Iterable[str]) -> bool:
+    """Return whether what passes a ``kind`` is interrupted when these fields change, though they change in place."""
+    return any(_TABLE[kind, name].stops for name in names)
+
+
+def exit_router(plan: Plan, host: Host) -> Router:
+    """Return the router that translates a host's floating IP: the external one that is its first network's gateway."""
+    network = next(network for network in plan.networks if network.name == host.ports[0].network)
+    gateways = {subnet.gateway_ip for subnet in network.subnets}
+    return next(
+        router
+        for router in plan.routers
+        for interface in router.interfaces
+        if router.external and interface.network == network.name and gateways.intersection(interface.addresses)
+    )
+
+
+def markdown() -> str:
+    """Return the table for docs/changes.md, ending with a newline."""
+    lines = ["| resource | field | a change of it is | |", "|---|---|---|---|"]
+    before = ""
+    for field in FIELDS:
+        kind = field.kind if field.kind != before else ""
+        lines.append(f"| {kind} | `{field.name}` | {field.effect} | {field.note} |")
+        before = field.kind
+    return "\n".join(line.replace("  ", " ") for line in lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

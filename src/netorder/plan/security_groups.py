@@ -1,0 +1,203 @@
+"""Security groups: the rules of each host, and hosts with the same rules sharing one group.
+
+A host's rules are those of the topology that name it as a target, those that a forwarding host needs for what passes
+through it, and SSH from the host before it on its SSH path.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from itertools import product
+from typing import TYPE_CHECKING, NamedTuple
+
+from netorder.ip import IPV6
+from netorder.plan.model import Rule, SecurityGroup
+from netorder.topology import SSH, Match
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from netorder.ip import Prefix
+    from netorder.routing.decide import Routing
+    from netorder.topology import HostSpec, Topology
+
+__all__ = ["SecurityGroups", "security_groups"]
+
+EGRESS = (
+    Rule("egress", "IPv4", None, None, None, None),
+    Rule("egress", "IPv6", None, None, None, None),
+)
+
+# What the topology's rules allow to one host: the index of each rule that names it, and what that rule matches there.
+_Allowed = tuple[tuple[int, frozenset[Match]], ...]
+
+
+class SecurityGroups(NamedTuple):
+    """The ``groups`` in the order of the first host of each, and the name of each host's group by its name."""
+
+    groups: tuple[SecurityGroup, ...]
+    group_of: dict[str, str]
+
+
+def security_groups(topology: Topology) -> SecurityGroups:
+    """Derive the security groups of all hosts; a group has the name of the first host in it."""
+    groups: list[SecurityGroup] = []
+    group_of: dict[str, str] = {}
+    for rules, hosts in _Sharing(topology).hosts_by_rules().items():
+        name = hosts[0].name
+        groups.append(SecurityGroup(name, f"{topology.name}-{name}", (*EGRESS, *rules)))
+        group_of |= {host.name: name for host in hosts}
+    return SecurityGroups(tuple(groups), group_of)
+
+
+class _RuleMaker:
+    """Makes each ingress rule once, and knows their order: by version, protocol, ports, source as numbers."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[Match, Prefix], Rule] = {}
+        self._orders: dict[Rule, tuple[str, str, int, int, int, int]] = {}
+
+    def ingress(self, match: Match, source: Prefix) -> Rule:
+        key = (match, source)
+        if key not in self._made:
+            remote = str(source) if source.prefixlen else None
+            protocol = "ipv6-icmp" if match.protocol == "icmp" and source.version == IPV6 else match.protocol
+            rule = Rule("ingress", f"IPv{source.version}", protocol, match.first or None, match.last or None, remote)
+            self._made[key] = rule
+            base, length = (int(source.network_address), source.prefixlen) if source.prefixlen else (0, 0)
+            self._orders[rule] = (rule.ethertype, protocol, match.first, match.last, base, length)
+        return self._made[key]
+
+    def in_order(self, rules: Iterable[Rule]) -> tuple[Rule, ...]:
+        return tuple(sorted(rules, key=self._orders.__getitem__))
+
+
+class _Sharing:
+    """Which hosts have which rules. Hosts that are allowed the same are worked out once: there may be thousands."""
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        self._hosts = {host.name: host for host in topology.hosts}
+        self._maker = _RuleMaker()
+        self._allowed = _allowed_by_target(topology)
+        self._rules_of: dict[_Allowed, tuple[Rule, ...]] = {}
+        self._forwarded = _rules_of_forwarders(topology, self._maker)
+
+    def hosts_by_rules(self) -> dict[tuple[Rule, ...], list[HostSpec]]:
+        """Return the hosts that have the same ingress rules, in the order of the first of each.
+
+        Where hosts allow each other in, each also allows itself, which costs nothing and makes their rules the same; a
+        host alone does without that rule.
+        """
+        alike: dict[tuple[int, frozenset[str], frozenset[Rule]], list[HostSpec]] = {}
+        for host in self._topology.hosts:
+            declared = self._declared_rules(host)  # the very same tuple for many hosts
+            versions = frozenset(f"IPv{address.version}" for address in host.addresses)
+            alike.setdefault((id(declared), versions, self._derived_rules(host)), []).append(host)
+        found: dict[tuple[Rule, ...], list[HostSpec]] = {}
+        for (_, versions, derived), hosts in alike.items():
+            first = hosts[0]
+            own = {f"{one}/{one.max_prefixlen}" for one in first.addresses} if len(hosts) == 1 else set[str]()
+            rules = tuple(
+                rule
+                for rule in self._declared_rules(first)
+                if rule.remote_cidr not in own and rule.ethertype in versions
+            )
+            if others := derived.difference(rules):
+                rules = self._maker.in_order((*rules, *others))
+            found.setdefault(rules, []).extend(hosts)
+        return found
+
+    def _declared_rules(self, host: HostSpec) -> tuple[Rule, ...]:
+        """Return the rules, in order, that follow from those of the topology that name the host as a target."""
+        allowed = self._allowed[host.name]
+        if allowed not in self._rules_of:
+            self._rules_of[allowed] = self._maker.in_order(
+                {
+                    self._maker.ingress(match, source)
+                    for index, matches in allowed
+                    for match in matches
+                    for source in self._topology.rules[index].sources
+                }
+            )
+        return self._rules_of[allowed]
+
+    def _derived_rules(self, host: HostSpec) -> frozenset[Rule]:
+        """Return the rules of a host that no rule of the topology names it for: packets it forwards, and SSH."""
+        rules = set(self._forwarded.get(host.name, ()))
+        path = self._topology.ssh_paths[host.name]
+        if path and path.through and path.source:
+            bastion = self._hosts[path.through[-1]].address(path.source, path.version)
+            if bastion:
+                rules.add(self._maker.ingress(Match("tcp", SSH, SSH), ip_network(bastion)))
+        return frozenset(rules)
+
+
+def _with_service(matches: frozenset[Match], host: HostSpec) -> frozenset[Match]:
+    """Return the matches with that of the host's service, if it has one."""
+    return matches | {Match("tcp", host.service.port, host.service.port)} if host.service else matches
+
+
+def _allowed_by_target(topology: Topology) -> dict[str, _Allowed]:
+    """Return for each host what the topology's rules allow to it."""
+    hosts = {host.name: host for host in topology.hosts}
+    found: dict[str, list[tuple[int, frozenset[Match]]]] = {name: [] for name in hosts}
+    for index, rule in enumerate(topology.rules):
+        matches = frozenset(rule.matches)
+        for target in rule.targets:
+            found[target].append((index, _with_service(matches, hosts[target]) if rule.service else matches))
+    return {name: tuple(allowed) for name, allowed in found.items()}
+
+
+def _rules_of_forwarders(topology: Topology, maker: _RuleMaker) -> dict[str, set[Rule]]:
+    """Return what forwarding hosts must allow in for the hosts behind them: packets pass through their ports."""
+    found: dict[str, set[Rule]] = {}
+    hosts = {host.name: host for host in topology.hosts}
+    for version, routing in topology.routings.items():
+        if not routing.graph.hosts:
+            continue
+        forwarders = _Forwarders(topology, version, routing)
+        for rule in topology.rules:
+            plain = frozenset(rule.matches)
+            targets = {
+                (match, network): None
+                for target in rule.targets
+                for match in (_with_service(plain, hosts[target]) if rule.service else plain)
+                for network in routing.homes[target]
+            }
+            parts = [part for source in rule.sources if source.version == version for part in forwarders.parts(source)]
+            for (match, destination), (network, part) in product(targets, parts):
+                for host in forwarders.between(network, destination):
+                    found.setdefault(host, set()).add(maker.ingress(match, part))
+    return found
+
+
+class _Forwarders:
+    """The forwarding hosts between networks, by one IP version."""
+
+    def __init__(self, topology: Topology, version: int, routing: Routing) -> None:
+        self._routing = routing
+        self._cidrs = {
+            network.name: subnet.cidr
+            for network in topology.networks
+            if network.name in routing.populated and (subnet := network.subnet(version))
+        }
+        self._between: dict[tuple[str, str], tuple[str, ...]] = {}
+
+    def between(self, source: str, destination: str) -> tuple[str, ...]:
+        """Return the forwarding hosts that packets from one network to another pass through."""
+        key = (source, destination)
+        if key not in self._between:
+            talk = source != destination and self._routing.talks(source, destination)
+            crossings = self._routing.crossings(source, destination) if talk else ()
+            self._between[key] = tuple(crossing.host for crossing in crossings)
+        return self._between[key]
+
+    def parts(self, prefix: Prefix) -> list[tuple[str, Prefix]]:
+        """Return the networks that share addresses with ``prefix``, each with the addresses that they share."""
+        low, high = int(prefix.network_address), int(prefix.broadcast_address)
+        return [
+            (name, prefix if prefix.prefixlen > cidr.prefixlen else cidr)
+            for name, cidr in self._cidrs.items()
+            if int(cidr.network_address) <= high and low <= int(cidr.broadcast_address)
+        ]

@@ -1,0 +1,104 @@
+"""What the repository states in two places is the same in both."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+# What drift.yml reads. Its topology is the default one.
+PARTS = ("ansible.cfg", "inventory", "playbooks", "plugins", "roles", "src", "topologies")
+
+
+def lock(name: str) -> dict[str, str]:
+    """Return the versions that a lock file pins; each line must be exact."""
+    lines = (ROOT / name).read_text().splitlines()
+    assert [line for line in lines if not re.fullmatch(r"[\w.\-]+==[\w.]+", line)] == []
+    return dict(line.split("==") for line in lines)
+
+
+def test_the_newest_ansible_is_the_only_difference_between_the_locks():
+    """What fails with the one and not with the other fails because of Ansible."""
+    ours, newest = lock("requirements.lock"), lock("requirements-newest.lock")
+    assert ours.keys() == newest.keys()
+    assert {name for name in ours if ours[name] != newest[name]} == {"ansible", "ansible-core"}
+
+
+def test_pre_commit_runs_the_linters_of_make_lint():
+    """The same commands in the same order, from the environment that `make setup` makes."""
+    makefile = (ROOT / "Makefile").read_text()
+    recipe = re.search(r"^lint: .*\n((?:\t.*\n)+)", makefile, re.MULTILINE)[1]
+    variables = {"ANSIBLE_LINT": re.search(r"^ANSIBLE_LINT := (.*)$", makefile, re.MULTILINE)[1], "CURDIR": "."}
+    commands = [line.strip() for line in recipe.splitlines()]
+    for name, value in variables.items():
+        commands = [command.replace(f"$({name})", value) for command in commands]
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    entries = [hook["entry"].removeprefix("env ").replace(".venv/bin/", "") for hook in hooks]
+    assert entries == [command.replace("=./", "=") for command in commands]
+
+
+def test_what_ansible_lint_excludes_is_there_or_made_here():
+    """No entry is left over from a file that is gone: git has it, or ignores it."""
+    ignored = {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()}
+    excluded = [path.strip("/") for path in yaml.safe_load((ROOT / ".ansible-lint").read_text())["exclude_paths"]]
+    assert [path for path in excluded if path not in ignored and not (ROOT / path).exists()] == []
+
+
+def test_molecule_runs_with_our_ansible_cfg():
+    """It states no setting of Ansible again, but for the inventory plugin that its own inventory needs."""
+    settings = yaml.safe_load((ROOT / ".config/molecule/config.yml").read_text())["ansible"]
+    ours = configparser.ConfigParser()
+    ours.read(ROOT / "ansible.cfg")
+    enabled = [name.strip() for name in ours["inventory"]["enable_plugins"].split(",")]
+    assert "cfg" not in settings
+    assert settings["env"]["ANSIBLE_CONFIG"] == "${MOLECULE_PROJECT_DIRECTORY}/ansible.cfg"
+    assert settings["env"]["ANSIBLE_INVENTORY_ENABLED"].split(",") == [*enabled, "yaml"]
+
+
+def test_names_of_plugins_clash_with_nobody_elses():
+    """They carry the project's name: without a collection, Ansible has one namespace for all short names."""
+    names = {path.stem for path in (ROOT / "plugins").rglob("*.py")}
+    filters = set(
+        re.findall(r'^            "(\w+)": ', (ROOT / "plugins/filter/netorder.py").read_text(), re.MULTILINE)
+    )
+    assert filters
+    others = {name for name in names | filters if not name.startswith("netorder")}
+    assert others <= {"static_routes"}
+
+
+def test_drift_reports_a_service_of_which_nothing_is_installed(tmp_path):
+    """In check mode Ansible's copy does not say where a file that is missing would go."""
+    for part in PARTS:
+        (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, tmp_path / part)
+    # the rest of a host is compared by modules that need one
+    findings = "- ansible.builtin.set_fact: {netorder_findings: [], __inside: {}}\n"
+    (tmp_path / "playbooks/tasks/observe.yml").write_text(findings)
+    host = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "ansible_become": False,
+        "openstack": {"status": "ACTIVE"},
+    }
+    (tmp_path / "host.yml").write_text(yaml.safe_dump(host))
+    program = Path(sys.executable).with_name("ansible-playbook")
+    done = subprocess.run(
+        [program, "playbooks/drift.yml", "-v", "-i", "inventory/10-plan.yml", "--limit", "sum", "-e", "@host.yml"],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "rescued=0" in done.stdout, done.stdout + done.stderr
+    found = re.findall(r"what: file (\S+)", done.stdout)
+    assert [re.sub(r"[0-9a-f]{12}", "DIGEST", path) for path in found] == [
+        "/usr/local/lib/netorder-calculator-DIGEST.pyz",
+        "/etc/systemd/system/netorder-sum.service",
+    ]
