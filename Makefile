@@ -35,7 +35,7 @@ demo: setup cloud ## the topology on a real OpenStack, up to the calculator's an
 	@scripts/demo
 
 .PHONY: test
-test: setup lint unit packets services-test $(if $(LOCAL),life reconcile faults) molecule repair ## every test, on the real cloud too
+test: setup lint unit packets host-network services-test $(if $(LOCAL),life reconcile faults) molecule repair ## every test, on the real cloud too
 
 .PHONY: test-full
 test-full: test $(if $(LOCAL),faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
