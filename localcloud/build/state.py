@@ -30,7 +30,7 @@ def constants(guests: str) -> dict[str, str]:
         "metadata": "true" if container else "false",
         "libvirt_uri": "lxc:///system" if container else "qemu:///system",
         "images_type": "raw" if container else "qcow2",
-        "config_drive": "false" if container else "true",
+        "cow_images": "false" if container else "true",
     }  # fmt: skip
 
 
