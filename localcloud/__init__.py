@@ -1,14 +1,16 @@
 """A real one-node OpenStack in one directory: its own root file system, in namespaces of its own, nothing on the host.
 
-``python3 -m localcloud up`` needs root, Debian's mmdebstrap and Python's standard library. What it gives is an entry
-in a clouds.yaml. The way through the code:
+``python3 -m localcloud up`` needs root, Debian's mmdebstrap and Python's standard library. Its result is an
+entry in a clouds.yaml. The layers of the code (pyproject.toml holds them):
 
-- on the host: ``__main__`` (commands) -> ``life`` (up, status, down, clean) -> ``checks`` (what must hold first),
-  ``build/`` (what is made once and cached), ``machine`` (namespaces, veth); ``cloud`` is one cloud's directory
-- inside: ``inside/init`` (PID 1) -> ``supervisor`` (starts and respawns) -> ``services`` (what is started, in which
-  order) -> ``tasks`` (what is done once a start) -> ``seed`` (accounts, catalog, flavors, networks, image)
+- on the host: ``__main__`` (commands) -> ``life`` (up, status, down, clean) -> ``checks`` (preconditions) ->
+  ``build/`` (cached artifacts) -> ``machine`` (namespaces, veth), ``capacity`` (overcommit) -> ``cloud`` (one cloud's
+  directory)
+- inside, started by ``inside/init`` (PID 1): ``inside/__main__`` -> ``services`` (the table of steps) -> ``watch``
+  (repeated checks) -> ``supervisor`` (starts and restarts), ``tasks`` (the work of steps) -> ``step``, ``system``; and
+  ``seed`` (accounts, catalog, flavors, networks, image), a program of its own
 """
 
 
 class CloudError(Exception):
-    """What the user must know: the cause and the mend, in one message."""
+    """An error for the user: one message with place, cause and fix."""

@@ -16,7 +16,7 @@ from localcloud.cloud import Cloud
 EPILOG = """environment:
   LOCALCLOUD_DIR          where everything is (default .localcloud)
   LOCALCLOUD_NAME         which cloud of several beside each other (default: default)
-  LOCALCLOUD_GUESTS       vm, container, or fake: hundreds of hosts that are only in Nova's books (default vm)
+  LOCALCLOUD_GUESTS       vm, container, or fake: hundreds of hosts that exist only in Nova's database (default vm)
   LOCALCLOUD_API_WORKERS  processes of nova's and of neutron's API (default 2)
   LOCALCLOUD_HEAT         yes starts Heat (orchestration) too
   LOCALCLOUD_MIRROR       the Debian mirror to take packages from (default: that of apt's sources)
@@ -24,7 +24,7 @@ EPILOG = """environment:
 
 
 def parse() -> argparse.Namespace:
-    """Return the command line, taken apart."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="localcloud", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -35,10 +35,10 @@ def parse() -> argparse.Namespace:
 
     add("up", "start it, from nothing or from its state")
     add("down", "stop it, keep its state")
-    add("status", "say what runs, what does not and why; exit status 0: up, 1: not well, 3: down")
+    add("status", "what runs, what does not and why, and how many guests fit; exit status 0: up, 1: degraded, 3: down")
     clean = add("clean", "stop it and remove its state")
-    clean.add_argument("--all", action="store_true", help="the cache too, if no other cloud is left")
-    image = add("image", "give the cloud an image of yours, for all its users")
+    clean.add_argument("--all", action="store_true", help="the cache too, if there is no other cloud")
+    image = add("image", "upload an image for all users of the cloud")
     image.add_argument("name", metavar="NAME")
     image.add_argument("file", metavar="FILE", type=Path, help="a disk image: qcow2, raw, vmdk, vdi, ...")
     shell = add("shell", "a shell inside the cloud, or one command there, as the cloud's administrator")
@@ -46,7 +46,7 @@ def parse() -> argparse.Namespace:
     logs = add("logs", "the end of a step's log; without STEP, the names of all")
     logs.add_argument("step", nargs="?", metavar="STEP")
     logs.add_argument("-n", "--lines", type=int, default=50, help="how many lines (default 50)")
-    logs.add_argument("-f", "--follow", action="store_true", help="go on with what is added")
+    logs.add_argument("-f", "--follow", action="store_true", help="follow the log")
     return parser.parse_args()
 
 
@@ -54,7 +54,10 @@ def named_cloud() -> Cloud:
     """Return the cloud that the environment names."""
     name = os.environ.get("LOCALCLOUD_NAME") or "default"
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", name) or name == "cache":
-        raise CloudError(f"LOCALCLOUD_NAME={name}: must be of lower-case letters, digits and -, not cache")
+        raise CloudError(
+            f"LOCALCLOUD_NAME={name}: must be 1 to 31 lower-case letters, digits and -, no - first, and not `cache`;"
+            " fix: choose such a name, e.g. LOCALCLOUD_NAME=lab-2"
+        )
     return Cloud(Path(os.environ.get("LOCALCLOUD_DIR") or ".localcloud").resolve(), name)
 
 
@@ -62,7 +65,7 @@ def shell(cloud: Cloud, words: list[str]) -> int:
     """Run a command, or bash, inside the cloud in place of this process."""
     pid = cloud.pid()
     if pid is None:
-        raise CloudError(f"{cloud.entry} is down; mend: make cloud-up")
+        raise CloudError(f"{cloud.entry} is down; fix: make cloud-up")
     values = cloud.parameters()
     environment = {
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8",
@@ -77,13 +80,15 @@ def shell(cloud: Cloud, words: list[str]) -> int:
 
 
 def logs(cloud: Cloud, step: str | None, lines: int, follow: bool) -> int:
-    """Show the end of one log, or which there are."""
+    """Show the end of one log, or the names of all."""
     present = sorted(path.stem for path in (cloud.shared / "log").glob("*.log"))
     if step is None:
         print("\n".join(present))
         return 0
     if step not in present:
-        raise CloudError(f"there is no log of {shlex.quote(step)}; there are: {', '.join(present) or 'none'}")
+        raise CloudError(
+            f"{cloud.shared / 'log'}: no log of {shlex.quote(step)}; fix: one of {', '.join(present) or 'none'}"
+        )
     if follow:
         os.execvp("tail", ["tail", "-n", str(lines), "-F", str(cloud.log_file(step))])  # noqa: S606
     print(cloud.log_tail(step, lines))

@@ -1,4 +1,4 @@
-"""One local cloud as the host sees it: its directory, its parameters, its first process, its entry in clouds.yaml."""
+"""One local cloud on the host: its directory, its parameters, its first process, its entry in clouds.yaml."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Cloud:
 
     @property
     def home(self) -> Path:
-        """The directory with this cloud's state; only its owner enters it: guests' disks are in there."""
+        """The directory with this cloud's state, private to its owner: it contains guests' disks."""
         return self.base / self.name
 
     @property
@@ -35,12 +35,12 @@ class Cloud:
 
     @property
     def shared(self) -> Path:
-        """What host and cloud both see: parameters, status, logs, guest image."""
+        """The directory that host and cloud share: parameters, status, logs, guest image."""
         return self.home / "shared"
 
     @property
     def link(self) -> str:
-        """The name of the host's end of the veth: at most 15 characters, told apart by the directory."""
+        """The name of the host's end of the veth: at most 15 characters (IFNAMSIZ), unique by the directory."""
         return "lcloud-" + hashlib.sha256(str(self.home).encode()).hexdigest()[:8]
 
     @property
@@ -69,12 +69,12 @@ class Cloud:
             return None
 
     def remember(self, pid: int) -> None:
-        """Write down which process is the cloud's PID 1."""
+        """Record which process is the cloud's PID 1."""
         write_private(self.home / "pid", " ".join([str(pid), *self._identity(pid)]) + "\n")
 
     @staticmethod
     def _identity(pid: int) -> list[str]:
-        """Return what tells a process from any other of the same id: its start in ticks since boot, and the boot."""
+        """Return what distinguishes processes of the same id: the start in ticks since boot, and the boot."""
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()  # proc(5): after the name, field 3
         return [
             "ended" if fields[0] == "Z" else fields[19],
@@ -82,7 +82,7 @@ class Cloud:
         ]
 
     def status(self) -> dict[str, Any]:
-        """Return what the supervisor last reported, {} before its first report."""
+        """Return the supervisor's last report, {} before the first."""
         try:
             report: dict[str, Any] = json.loads((self.shared / "status.json").read_text())
         except FileNotFoundError:
@@ -100,7 +100,7 @@ class Cloud:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the cloud's lock: two commands at once on one cloud take turns, and the second says so."""
+        """Hold the cloud's lock: a second command on the same cloud reports that it waits."""
         self.make()
         with (self.home / "lock").open("w") as file:
             try:
@@ -110,8 +110,8 @@ class Cloud:
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def enter_clouds_yaml(self, values: dict[str, str]) -> None:
-        """Write the cloud's one output: its entry in clouds.yaml, other entries kept (it is JSON, which is YAML)."""
+    def add_to_clouds_yaml(self, values: dict[str, str]) -> None:
+        """Write the cloud's entry in clouds.yaml and keep the others (the file is JSON, which is YAML)."""
         clouds = self._clouds()
         clouds[self.entry] = {
             "auth": {
@@ -123,8 +123,8 @@ class Cloud:
         }  # fmt: skip
         self._write_clouds(clouds)
 
-    def leave_clouds_yaml(self) -> None:
-        """Take the entry out again; an empty file goes."""
+    def remove_from_clouds_yaml(self) -> None:
+        """Remove the entry, and the file with the last one."""
         clouds = self._clouds()
         if clouds.pop(self.entry, None):
             self._write_clouds(clouds)
@@ -142,12 +142,12 @@ class Cloud:
             path.unlink()
             return
         write_private(path, json.dumps({"clouds": clouds}, indent=2) + "\n")
-        if "SUDO_UID" in os.environ:  # it is for the user who called sudo
+        if "SUDO_UID" in os.environ:  # the caller of sudo uses it
             os.chown(path, int(os.environ["SUDO_UID"]), int(os.environ["SUDO_GID"]))
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner reads, whole or not at all."""
+    """Write a file that only its owner reads, atomically."""
     new = path.with_name(path.name + ".new")
     with os.fdopen(os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)

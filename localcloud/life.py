@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import os
 import secrets
 import shutil
 import tempfile
@@ -11,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcloud import CloudError, checks, machine
+from localcloud import CloudError, capacity, checks, machine
 from localcloud.build import guest, rootfs, state
 from localcloud.cloud import write_private
 
@@ -25,29 +27,33 @@ if TYPE_CHECKING:
 GUEST_KINDS = ("vm", "container", "fake")
 MOST_WORKERS = 32
 DISK_LOW = 512 * 2**20  # bytes: below this, message broker and databases stop taking anything
-STOPPED, UNWELL = 3, 1  # exit statuses of `status`
+STOPPED, DEGRADED = 3, 1  # exit statuses of `status`
 
 
 def up(cloud: Cloud, guests: str, workers: str, heat: bool, log: Log) -> None:
-    """Start the cloud, from nothing or from its state, and return when a user can work on it."""
+    """Start the cloud, from nothing or from its state, and return when it is ready for use."""
     if guests not in GUEST_KINDS:
-        raise CloudError(f"LOCALCLOUD_GUESTS={guests}: must be one of {', '.join(GUEST_KINDS)}")
+        raise CloudError(
+            f"LOCALCLOUD_GUESTS={guests}: must be one of {', '.join(GUEST_KINDS)}; fix: set one, or none (vm)"
+        )
     if not (workers.isdecimal() and 1 <= int(workers) <= MOST_WORKERS):
-        raise CloudError(f"LOCALCLOUD_API_WORKERS={workers}: must be a number from 1 to {MOST_WORKERS}")
+        raise CloudError(
+            f"LOCALCLOUD_API_WORKERS={workers}: must be a number from 1 to {MOST_WORKERS}; fix: set one, or none (2)"
+        )
     checks.preflight(cloud)
     with cloud.locked():
-        checks.pick_net(cloud)  # where there is none, that is told now
+        checks.pick_net(cloud)  # fails early where no prefix is free
         if cloud.pid() is not None:
             _refuse_other_guests(cloud, guests)
             if heat and cloud.parameters().get("heat") != "true":
-                raise CloudError(f"{cloud.entry} is up without Heat; mend: `down`, then `up` with LOCALCLOUD_HEAT=yes")
+                raise CloudError(f"{cloud.entry} is up without Heat; fix: `down`, then `up` with LOCALCLOUD_HEAT=yes")
             if not cloud.status().get("ready"):
                 machine.wait_ready(cloud, log)
             log(f"the cloud is up already: OS_CLOUD={cloud.entry}")
             return
         began = time.monotonic()
         fresh = not (cloud.shared / "parameters.json").exists()
-        if not fresh:  # told before a minute's work
+        if not fresh:  # fails before the builds, which take minutes
             _refuse_other_guests(cloud, guests)
         lower = rootfs.make(cloud.cache, log)
         log("root file system ready")
@@ -72,7 +78,7 @@ def up(cloud: Cloud, guests: str, workers: str, heat: bool, log: Log) -> None:
             machine.halt(cloud)
             raise
         _prune(cloud)
-        cloud.enter_clouds_yaml(values)
+        cloud.add_to_clouds_yaml(values)
         log(f"the cloud is up after {time.monotonic() - began:.1f} s: OS_CLOUD={cloud.entry}")
 
 
@@ -80,23 +86,24 @@ def _refuse_other_guests(cloud: Cloud, guests: str) -> None:
     known = cloud.parameters()["guests"]
     if known != guests:
         raise CloudError(
-            f"this cloud's state is for guests of the kind {known}, not {guests};"
-            f" mend: make cloud-clean, or LOCALCLOUD_GUESTS={known}, or another LOCALCLOUD_NAME"
+            f"LOCALCLOUD_GUESTS={guests}: the state in {cloud.home} is for guests of the kind {known};"
+            f" fix: make cloud-clean, or LOCALCLOUD_GUESTS={known}, or another LOCALCLOUD_NAME"
         )
 
 
 def _parameters(cloud: Cloud, lower: Path, net: dict[str, str], guests: str) -> dict[str, str]:
-    """Return the cloud's parameters: what is remembered stays, secrets are random and made once."""
+    """Return the cloud's parameters; the secrets are random and made once."""
     try:
         known = cloud.parameters()
     except FileNotFoundError:
         known = {name: secrets.token_hex(16) for name in ("secret", "admin_password", "user_password")}
     made_of = {"rootfs": lower.parent.name}
-    return {**known, **net, **state.constants(guests), **made_of, "image": "true"}
+    overcommit = capacity.overcommit(guests, os.cpu_count() or 1, *capacity.free_memory())
+    return {**known, **net, **state.constants(guests), **overcommit, **made_of, "image": "true"}
 
 
 def _prune(cloud: Cloud) -> None:
-    """Remove the root file systems that newer ones have replaced, unless another cloud of this base stands on one."""
+    """Remove the root file systems that newer ones have replaced, unless another cloud of this base uses one."""
     used = {json.loads(path.read_text()).get("rootfs") for path in cloud.base.glob("*/shared/parameters.json")}
     for path in cloud.cache.glob("rootfs-*"):
         if path.name.removesuffix(".lock") not in used:
@@ -104,7 +111,7 @@ def _prune(cloud: Cloud) -> None:
 
 
 def _provide_guest(cloud: Cloud, lower: Path, guests: str, clock: int, log: Log) -> None:
-    """Put the guest image where the cloud's step ``guest`` waits for it, built now unless it is cached.
+    """Put the guest image where the step ``guest`` waits for it, built now unless it is cached.
 
     The services start meanwhile. ``guest.json`` appears last and describes the rest; see ``inside.seed.image``.
     """
@@ -138,12 +145,12 @@ def _provide_guest(cloud: Cloud, lower: Path, guests: str, clock: int, log: Log)
 
 
 def add_image(cloud: Cloud, name: str, file: Path, log: Log) -> None:
-    """Give the running cloud a disk image; qemu-img tells its format."""
+    """Upload a disk image to the running cloud; its format is detected by qemu-img."""
     pid = cloud.pid()
     if pid is None:
-        raise CloudError(f"{cloud.entry} is down; mend: make cloud-up")
+        raise CloudError(f"{cloud.entry} is down; fix: make cloud-up")
     if not file.is_file():
-        raise CloudError(f"{file}: there is no such file")
+        raise CloudError(f"{file}: no such file; fix: give the path of a disk image")
     with tempfile.TemporaryDirectory(prefix="image-", dir=cloud.shared) as scratch:
         machine.run("cp", "--sparse=always", "--reflink=auto", str(file), f"{scratch}/disk")
         inside = f"/localcloud/shared/{Path(scratch).name}/disk"
@@ -163,12 +170,12 @@ def down(cloud: Cloud, log: Log) -> None:
 
 
 def clean(cloud: Cloud, everything: bool, log: Log) -> None:
-    """Stop the cloud and remove its state; with ``everything`` the cache too, unless another cloud is left."""
+    """Stop the cloud and remove its state; with ``everything`` the cache too, unless there is another cloud."""
     down(cloud, log)
     if cloud.home.exists():
         shutil.rmtree(cloud.home)
-    cloud.leave_clouds_yaml()
-    log("cleaned: nothing of this cloud is left")
+    cloud.remove_from_clouds_yaml()
+    log("cleaned: this cloud and its state are removed")
     others = [one.name for one in cloud.base.iterdir() if one.name != "cache"] if cloud.base.exists() else []
     if cloud.cache.exists() and not (everything and not others):
         why = f": {', '.join(others)} may need it" if everything else "; it goes with `clean --all`"
@@ -181,12 +188,15 @@ def clean(cloud: Cloud, everything: bool, log: Log) -> None:
 
 
 def status(cloud: Cloud) -> int:
-    """Print what runs and what does not, with why and the end of the right log; 0 if all is well."""
+    """Print what runs and what does not, with the reason and the end of its log, and the room for more guests.
+
+    Return 0 if the cloud is up, else STOPPED or DEGRADED.
+    """
     pid = cloud.pid()
     if pid is None:
         print(f"{cloud.entry}: down" + ("" if cloud.home.exists() else ", no state"))
-        if (cloud.home / "pid").exists():  # `down` takes it away
-            print("  its first process was killed, or the machine was started again; mend: make cloud-up\n"
+        if (cloud.home / "pid").exists():  # `down` removes it
+            print("  its first process was killed, or the machine was rebooted; fix: make cloud-up\n"
                   f"  the end of {cloud.log_file('init')}:\n{cloud.log_tail('init', 5)}")  # fmt: skip
         return STOPPED
     report = cloud.status()
@@ -195,7 +205,7 @@ def status(cloud: Cloud) -> int:
     for name, step in steps.items():
         if step["kind"] == "process" or name in bad:
             restarts = step.get("restarts")
-            again = f", started again {restarts} times, last ended with {step['last_status']}" if restarts else ""
+            again = f", restarted {restarts} times, last exit status {step['last_status']}" if restarts else ""
             print(f"  {name:24} {step['state']}{again}")
     for name, step in bad.items():
         print(f"\n{name}: {step.get('why') or step['state']}; the end of {cloud.log_file(name)}:\n"
@@ -203,10 +213,20 @@ def status(cloud: Cloud) -> int:
     free = shutil.disk_usage(cloud.home).free
     if free < DISK_LOW:
         print(f"\nthe disk is full: {free / 2**20:.0f} MiB are free in {cloud.home}, and services wait for room; "
-              "mend: free some, they go on by themselves")  # fmt: skip
+              "fix: free some, they continue by themselves")  # fmt: skip
     if report.get("failed") or (report.get("ready") and (bad or free < DISK_LOW)):
-        verdict = "not well"
+        verdict = "degraded"
     else:
         verdict = "up" if report.get("ready") else "starting"
+    if report.get("ready"):
+        print(_room(cloud))
     print(f"{cloud.entry}: {verdict}, {machine.memory(pid) / 2**30:.2f} GiB resident")
-    return 0 if verdict == "up" else UNWELL
+    return 0 if verdict == "up" else DEGRADED
+
+
+def _room(cloud: Cloud) -> str:
+    """Return the line on how many more guests fit; services that do not answer are reported by their steps."""
+    try:
+        return str(capacity.read_room(cloud))
+    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+        return f"room for more guests is unknown: {error}"

@@ -1,4 +1,4 @@
-"""The namespaces that a cloud lives in: made, entered, joined to the host's network, ended without a trace."""
+"""The namespaces of a cloud: created, entered, joined to the host's network, removed."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 INIT = Path(__file__).resolve().parent / "inside" / "init.py"
 CLONE = {"mnt": 0x00020000, "cgroup": 0x02000000, "uts": 0x04000000, "ipc": 0x08000000, "pid": 0x20000000,
          "net": 0x40000000}  # fmt: skip
-# What a user of the APIs does not wait for: the guest image, which may have to be built.
+# The APIs are ready before these: the guest image may have to be built.
 GUEST_STEPS = {"guest", "image"}
 
 
 def run(*words: str) -> str:
-    """Run a command of the host; its failure is a CloudError with what it said."""
+    """Run a command of the host and return its output; a failure is a CloudError with its message."""
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise CloudError(f"{' '.join(words)}: {(done.stderr or done.stdout).strip()}")
@@ -41,7 +41,7 @@ def start(cloud: Cloud, lower: Path, values: dict[str, str]) -> None:
     """Start the cloud's first process over the root file system ``lower``; its steps follow by themselves."""
     write_private(cloud.shared / "parameters.json", json.dumps(values))
     (cloud.shared / "status.json").unlink(missing_ok=True)
-    halt(cloud)  # what a killed one left
+    halt(cloud)  # remains of one that was killed
     cloud.remember(_spawn(cloud, lower, values["guests"]))
     if values["host_ip"]:
         _join_network(cloud, values)
@@ -52,7 +52,7 @@ def _spawn(cloud: Cloud, lower: Path, guests: str) -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     reader, writer = os.pipe()
     middle = os.fork()
-    if middle == 0:  # the child that leaves the host's namespaces; its own child is PID 1
+    if middle == 0:  # this child enters the new namespaces; its own child is PID 1
         os.close(reader)
         os.setsid()
         if guests == "container":
@@ -77,12 +77,15 @@ def _spawn(cloud: Cloud, lower: Path, guests: str) -> int:
     os.close(reader)
     os.waitpid(middle, 0)
     if not answer.isdigit():
-        raise CloudError(f"the cloud's namespaces cannot be made: {answer[2:]}")
+        raise CloudError(
+            f"the cloud's namespaces cannot be created: {answer[2:]};"
+            " fix: run it where root may create namespaces, e.g. not in an unprivileged container"
+        )
     return int(answer)
 
 
 def _join_network(cloud: Cloud, values: dict[str, str]) -> None:
-    """Lay the veth between host and cloud, and the host's route to the floating IPs."""
+    """Create the veth between host and cloud, and the host's route to the floating IPs."""
     run("ip", "link", "add", cloud.link, "type", "veth", "peer", "name", "api0", "netns", str(cloud.pid()))
     run("ip", "addr", "add", f"{values['host_ip']}/30", "dev", cloud.link)
     run("ip", "link", "set", cloud.link, "up")
@@ -91,16 +94,16 @@ def _join_network(cloud: Cloud, values: dict[str, str]) -> None:
 
 
 def entering(pid: int) -> list[str]:
-    """Return the beginning of a command line that runs what follows inside the cloud, at its root."""
+    """Return the command line prefix that runs a command inside the cloud, at its root."""
     return ["nsenter", f"--target={pid}", "--all", "--root", "--wd"]
 
 
 def wait_ready(
     cloud: Cloud, log: Callable[[str], None], building: Future[None] | None = None, patience: float = 600
 ) -> None:
-    """Wait until the supervisor reports that everything is up; show each step as it is done.
+    """Wait until the supervisor reports that everything is up; log each step as it is done.
 
-    While something is still ``building``, the patience (seconds) does not run out; its failure is that of the start.
+    While something is still ``building``, the patience (seconds) does not run out; if it fails, so does the start.
     """
     limit, shown = time.monotonic() + patience, set()
     while True:
@@ -122,21 +125,26 @@ def wait_ready(
         if report.get("ready"):
             return
         if cloud.pid() is None:
-            raise CloudError(f"the cloud's first process ended; the end of its log:\n{cloud.log_tail('init')}")
+            raise CloudError(
+                f"the cloud's first process ended; the end of {cloud.log_file('init')}:\n{cloud.log_tail('init')}"
+            )
         if time.monotonic() > limit and not building:
             waiting = [name for name, step in steps.items() if step["state"] not in ("done", "running")]
-            raise CloudError(f"the cloud is not ready after {patience:.0f} s; not done: {', '.join(waiting)}")
+            raise CloudError(
+                f"the cloud is not ready after {patience:.0f} s; not done: {', '.join(waiting)};"
+                f" their logs are in {cloud.shared / 'log'}"
+            )
         time.sleep(0.05)
 
 
 def halt(cloud: Cloud, patience: float = 40) -> None:
-    """End the cloud's PID 1, in order if it obeys in time, and whatever of the host's belongs to it."""
+    """End the cloud's PID 1, by force after ``patience`` (seconds), and remove the cloud's devices on the host."""
     pid = cloud.pid()
     if pid is not None:
         try:
             handle = os.pidfd_open(pid)
         except ProcessLookupError:
-            pass  # it ended in this moment
+            pass  # it has just ended
         else:
             _end(cloud, handle, patience)
     (cloud.home / "pid").unlink(missing_ok=True)

@@ -36,7 +36,7 @@ class Running:
         )  # fmt: skip
 
     def done(self, *words, **environment):
-        """Run ``localcloud`` with these words, and return what it printed; a failure is told with that."""
+        """Run ``localcloud`` with these words, and return its output; a failure shows that output."""
         ended = self.command(*words, **environment)
         assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr
         return ended.stdout
@@ -47,7 +47,7 @@ class Running:
 
     @contextmanager
     def lent(self):
-        """Have it run; one that did not run before is taken away again."""
+        """Start it for the block; clean it afterwards, unless it ran before."""
         ran = self.well()
         self.up()
         yield self
@@ -55,7 +55,7 @@ class Running:
             self.done("clean")
 
     def inside(self, *words, check=True):
-        """Run a command inside the cloud and return what it printed."""
+        """Run a command inside the cloud and return its output."""
         return subprocess.run(
             [*machine.entering(self.cloud.pid()), *words],
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, capture_output=True, text=True, check=check,
@@ -66,7 +66,7 @@ class Running:
         return self.cloud.status()["steps"]
 
     def well(self):
-        """Tell whether ``localcloud status`` is content."""
+        """Return whether ``localcloud status`` reports it up."""
         return self.command("status").returncode == 0
 
     def login(self):

@@ -1,6 +1,6 @@
-"""What is made once and cached by all that it is made of: root file system, guest kernel and image, fresh state.
+"""Artifacts that are built once and cached by their inputs: root file system, guest kernel and image, fresh state.
 
-Each appears in the cache under its final name only when it is complete: an interrupted build leaves no half cache.
+Each appears in the cache under its final name only when it is complete, also after an interrupted build.
 """
 
 from __future__ import annotations
@@ -40,11 +40,10 @@ def digest(*parts: str | Path) -> str:
 
 
 def once(target: Path, make: Callable[[Path], None], replaces: str = "") -> Path:
-    """Return the directory ``target``, made now by ``make(directory)`` unless it is there.
+    """Return the directory ``target``, made now by ``make(directory)`` unless it exists.
 
-    What of the pattern ``replaces`` was in the cache before is then removed.
-
-    Two makers at once take turns, and the second finds it made. What a killed maker left is removed by the next one.
+    Older directories beside it that match the pattern ``replaces`` are then removed, and so is the incomplete result of
+    a build that was killed. Of concurrent builds of one target the first makes it and the others wait.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / f"{target.name}.lock").open("w") as lock:
@@ -63,7 +62,7 @@ def once(target: Path, make: Callable[[Path], None], replaces: str = "") -> Path
 
 
 def run(command: list[str], output: Path, what: str, env: dict[str, str] | None = None) -> None:
-    """Run a command with its output in a file; on failure say what failed, with the end of that file."""
+    """Run a command with its output in a file; a failure (CloudError) quotes the end of that file."""
     with output.open("a") as sink:
         done = subprocess.run(
             command,
@@ -81,13 +80,14 @@ def run(command: list[str], output: Path, what: str, env: dict[str, str] | None 
 def mirrors() -> list[str]:
     """Return apt source lines for SUITE, from the Debian mirror that LOCALCLOUD_MIRROR or the host's apt names."""
     words = os.environ.get("LOCALCLOUD_MIRROR", "").split()
+    source = f"LOCALCLOUD_MIRROR={' '.join(words)}" if words else "/etc/apt/sources.list, sources.list.d"
     if not words:
         files = [*Path("/etc/apt/sources.list.d").glob("*"), Path("/etc/apt/sources.list")]
         words = [word for file in files if file.is_file() for word in file.read_text(errors="replace").split()]
     urls = [word.rstrip("/") for word in words if word.startswith(("http://", "https://"))]
     main = next((url for url in urls if url.endswith("/debian")), None)
     if main is None:
-        raise CloudError("no Debian mirror among apt's sources; mend: LOCALCLOUD_MIRROR=http://.../debian")
+        raise CloudError(f"{source}: no URL of a Debian mirror; fix: LOCALCLOUD_MIRROR=http://.../debian")
     security = next((url for url in urls if url.endswith("/debian-security")), f"{main}-security")
     return [
         f"deb {main} {SUITE} main",
@@ -110,7 +110,7 @@ def debian(
     ``hooks`` maps mmdebstrap's stages ("essential", "customize") to shell scripts that get the tree's path as $1.
     """
     if shutil.which("mmdebstrap") is None:
-        raise CloudError("mmdebstrap is not installed; mend: apt-get install mmdebstrap")
+        raise CloudError("mmdebstrap is not installed; fix: apt-get install mmdebstrap")
     with tempfile.TemporaryDirectory(prefix="localcloud-") as scripts:
         options = []
         for stage, text in hooks.items():

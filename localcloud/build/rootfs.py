@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Without Recommends. Not nova-compute*: it pulls in every qemu there is, and its service is nova.cmd.compute.
-# Heat starts only when it is asked for; its packages are 54 MB of 1.65 GB, byte code included.
+# Heat starts only on request; its packages are 54 MB of 1.65 GB, byte code included.
 PACKAGES = """
 systemd-standalone-sysusers ca-certificates iproute2 iputils-ping ethtool procps kmod openssh-client nftables sudo
 e2fsprogs mariadb-server rabbitmq-server memcached python3-mysqldb python3-pymysql python3-sqlalchemy-ext
@@ -29,12 +29,12 @@ printf '#!/bin/sh\\n' >"$1/usr/bin/py3compile"
 chmod 755 "$1/usr/bin/py3compile"
 """
 
-# Upstream faults that no setting mends; the build fails if a line is not there any more.
+# Upstream faults that no setting avoids; the build fails if one of the lines has changed.
 # oslo.messaging 16.1 polls each RPC reply every 0.5 s (LP 2035113 keeps it from blocking); an instance start makes
 # a dozen such calls.
 # neutron 26 waits 4 to 6 s for the host of a router's interface, which under OVN has none, and meanwhile reports no
 # guest's port to nova.
-# For each port that it reads, neutron 26 composes three queries anew, against a rule of its own (N350: selectin, not
+# For each port that it reads, neutron 26 composes three queries again, against a rule of its own (N350: selectin, not
 # subquery); and for the number of a resource it loads all that hangs on it, where provisioning_blocks reads the number.
 FINISH = """\
 rm -f "$1/usr/bin/py3compile"
@@ -61,7 +61,7 @@ chroot "$1" dpkg-query -W >"$1/etc/localcloud.packages"
 
 
 def digest() -> str:
-    """Return the cache key: a hash of everything that decides what the root file system holds."""
+    """Return the cache key: a hash of all inputs."""
     return build.digest(build.SUITE, *PACKAGES, NO_COMPILE, FINISH)
 
 

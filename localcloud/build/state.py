@@ -1,8 +1,8 @@
-"""The state that a new cloud begins with: that of a cloud which was started once and stopped.
+"""The initial state of a new cloud: that of a cloud which was started once and stopped.
 
-Its databases are migrated, its catalog, flavors, project and external network made. Nothing secret of it stays in
-force, and no address: the step ``identity`` gives each new cloud its own (``inside.tasks``). It is the same for every
-kind of guests: nova-compute makes its node again what it is at each start.
+Its databases are migrated, its catalog, flavors, project and external network created. Its secrets and address are
+replaced in each new cloud by the step ``identity`` (``inside.tasks``). It is the same for every kind of guests:
+nova-compute updates its node at each start.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcloud import build, machine
+from localcloud import build, capacity, machine
 from localcloud.build import rootfs
 from localcloud.cloud import Cloud
 
@@ -35,14 +35,15 @@ def constants(guests: str) -> dict[str, str]:
 
 
 def make(cache: Path, lower: Path, log: Log) -> Path:
-    """Return the directory with ``upper``, the layer that such a cloud left over the root file system ``lower``."""
+    """Return the directory with ``upper``, that cloud's layer over the root file system ``lower``."""
 
     def work(result: Path) -> None:
         log("making the fresh state: migrating databases, first start of every service")
         cloud = Cloud(result.parent, "first")
         cloud.make()
         values = {
-            **constants("vm"), "gateway": "172.24.4.1", "host_ip": "", "ip": "127.0.0.1", "workers": "1",
+            **constants("vm"), **capacity.overcommit("fake", 1, 0, 0),
+            "gateway": "172.24.4.1", "host_ip": "", "ip": "127.0.0.1", "workers": "1",
             "image": "false", "heat": "false",
             **{name: secrets.token_hex(16) for name in ("secret", "admin_password", "user_password")},
         }  # fmt: skip

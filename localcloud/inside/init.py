@@ -1,7 +1,7 @@
-"""The first process of the cloud: enters its root file system, starts the supervisor, reaps what is orphaned.
+"""The first process of the cloud: enters its root file system, starts the supervisor, reaps orphans.
 
 Run by ``machine.start`` as PID 1 of new mount, pid, network, uts, ipc and cgroup namespaces; its arguments are the
-directory of the cloud and its root file system. Ending it ends every process of the cloud: the kernel sees to that.
+directory of the cloud and its root file system. When it ends, the kernel ends every process of the cloud.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from pathlib import Path
 
 DEVICES = "null zero full random urandom tty kvm net/tun fuse loop-control".split()
 
-LOOPS = 64  # a container's disk is a loop device
+LOOPS = 1024  # a container's disk is a loop device; the host may use some of the first
 
 
 def mount(*arguments: str) -> None:
-    """Call mount; an error ends the start with its own words."""
+    """Call mount; its error, with its message in the log, ends the start."""
     subprocess.run(["mount", *arguments], check=True)
 
 
 def mount_cgroups(target: Path) -> None:
-    """Mount every control group hierarchy anew: in this cgroup namespace each shows only what is the cloud's."""
+    """Mount every control group hierarchy: in this cgroup namespace each shows only the cloud's groups."""
     hierarchies = [line.split(":", 2)[:2] for line in Path("/proc/self/cgroup").read_text().splitlines()]
     if hierarchies == [["0", ""]]:
         mount("-t", "cgroup2", "cgroup2", str(target))
@@ -85,15 +85,15 @@ def supervise() -> int:
             "HOME": "/root", "LANG": "C.UTF-8", "PYTHONPATH": "/localcloud",
             "MALLOC_ARENA_MAX": "1",  # glibc keeps one heap for each thread otherwise
         }  # fmt: skip
-        supervisor = ["python3", "-B", "-m", "localcloud.inside.supervisor"]
+        supervisor = ["python3", "-B", "-m", "localcloud.inside"]
         os.execve("/usr/bin/python3", supervisor, environment)  # noqa: S606 - no shell is wanted
     return child
 
 
 def main() -> None:
-    """Enter, start the supervisor as a child, and stay as the reaper until it ends of its own will.
+    """Enter, start the supervisor as a child, and stay as the reaper until it exits by itself.
 
-    A supervisor that was killed knows nothing of its processes any more: they are ended, and all is started again.
+    If it was killed, nothing manages its processes any more: they are ended, and everything is started again.
     """
     home, lower, guests = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     enter(home, lower, guests)

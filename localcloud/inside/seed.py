@@ -1,6 +1,6 @@
-"""Fills the fresh cloud: accounts and catalog, then what a user needs to begin. Each part can be run again.
+"""Fills the fresh cloud: accounts and catalog, then what a user needs first. Each part is idempotent.
 
-Runs inside the cloud's root file system, where Debian's openstacksdk is; ``services`` calls it once a part.
+Runs inside the cloud's root file system, where Debian's openstacksdk is; each part is a step of ``services``.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import openstack
 
-from localcloud.inside.tasks import run
+from localcloud.inside.flavors import FLAVORS, SMALL
+from localcloud.inside.system import SHARED, parameters, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SHARED = Path("/localcloud/shared")
-VALUES: dict[str, str] = json.loads((SHARED / "parameters.json").read_text())
+VALUES = parameters()
 
 SERVICES = {
     "placement": ("placement", 8778, ""),
@@ -30,9 +30,7 @@ SERVICES = {
     "glance": ("image", 9292, ""),
     "heat": ("orchestration", 8004, "/v1/%(project_id)s"),
 }
-# Flavors: name, vCPUs, RAM in MiB, disk in GB. Resident memory of an emulated guest is well above its RAM.
-FLAVORS = (("small", 1, 256, 2), ("small2", 1, 512, 4), ("medium", 2, 1024, 8))
-QUOTA = 100_000  # the local cloud is one's own: its limits are the machine's
+QUOTA = 100_000  # the only limits are the machine's
 
 
 def connect() -> Any:
@@ -45,7 +43,7 @@ def connect() -> Any:
 
 
 def catalog(cloud: Any, *names: str) -> None:
-    """Make the service project, the accounts of these services with their roles, and their endpoints."""
+    """Create the service project, the accounts of these services with their roles, and their endpoints."""
     identity = cloud.identity
     roles = {role.name: role for role in identity.roles()}
     for name in ("service", "member", "admin"):
@@ -71,7 +69,7 @@ def catalog(cloud: Any, *names: str) -> None:
 
 
 def project(cloud: Any) -> None:
-    """Make an ordinary project and user and the flavors."""
+    """Create an ordinary project and user and the flavors."""
     identity = cloud.identity
     mine = identity.find_project(VALUES["project"]) or identity.create_project(
         name=VALUES["project"], domain_id="default"
@@ -82,10 +80,10 @@ def project(cloud: Any) -> None:
             name=VALUES["user"], password=VALUES["user_password"], domain_id="default", default_project_id=mine.id
         )
     identity.assign_project_role_to_user(mine, user, identity.find_role("member"))
-    present = {flavor.name for flavor in cloud.compute.flavors()}
-    for name, cores, memory, disk in FLAVORS:
-        if name not in present:
-            cloud.compute.create_flavor(name=name, vcpus=cores, ram=memory, disk=disk)
+    present = {one.name for one in cloud.compute.flavors()}
+    for flavor in FLAVORS:
+        if flavor.name not in present:
+            cloud.compute.create_flavor(**flavor._asdict())
     compute = dict.fromkeys(("instances", "cores", "ram", "key_pairs", "server_groups", "metadata_items"), QUOTA)
     cloud.compute.put(f"/os-quota-sets/{mine.id}", json={"quota_set": compute}).raise_for_status()
     names = "network subnet port router floatingip security_group security_group_rule".split()
@@ -93,7 +91,7 @@ def project(cloud: Any) -> None:
 
 
 def external(cloud: Any) -> None:
-    """Make the external network with its pool of floating IPs, or move that of a copied state to its prefix."""
+    """Create the external network with its pool of floating IPs, or move that of a copied state to its prefix."""
     public = cloud.network.find_network("public") or cloud.network.create_network(
         name="public", is_router_external=True, provider_network_type="flat", provider_physical_network="public"
     )
@@ -109,7 +107,7 @@ def external(cloud: Any) -> None:
 
 
 def upload(cloud: Any, name: str, file: Path, kind: str, container: str, **properties: Any) -> str:
-    """Make an image that every project sees, of ``kind`` (disk format); return its id."""
+    """Create a public image of the disk format ``kind``; return its id."""
     made = cloud.image.create_image(
         name, filename=str(file), disk_format=kind, container_format=container, visibility="public", wait=True,
         use_import=False, validate_checksum=False, **properties,
@@ -118,18 +116,19 @@ def upload(cloud: Any, name: str, file: Path, kind: str, container: str, **prope
 
 
 def import_image(cloud: Any, name: str, file: str) -> None:
-    """Upload a disk image whose format qemu-img tells; one that asks for another file beside it is refused."""
+    """Upload a disk image, its format detected by qemu-img; one with a backing file is refused."""
     known = json.loads(run(["qemu-img", "info", "--output=json", file]))
     if "backing-filename" in known:
         raise SystemExit(
-            f"{name}: the image stands on another file ({known['backing-filename']}); mend: qemu-img convert"
+            f"{name}: the image has a backing file ({known['backing-filename']});"
+            " fix: make one file of both with `qemu-img convert`"
         )
     made = upload(cloud, name, Path(file), known["format"], "bare")
     print(f"image {name}: {known['format']}, {known['virtual-size'] / 2**30:.1f} GiB, id {made}")
 
 
 def image(cloud: Any) -> None:
-    """Upload the guest image under its name in place of one with other content; its kernel takes its command line."""
+    """Upload the guest image, with kernel and command line, in place of one of that name with other content."""
     directory = SHARED / "guest"
     guest = json.loads((directory / "guest.json").read_text())
     present: dict[str, Any] = {image.name: image for image in cloud.image.images() if image.status == "active"}
@@ -149,7 +148,7 @@ def image(cloud: Any) -> None:
     with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:
         disk, kind, min_disk = directory / guest["disk"], "raw", guest["min_disk"]
         if VALUES["guests"] == "container":
-            disk, kind, min_disk = container_disk(disk, Path(scratch)), "qcow2", FLAVORS[0][3]
+            disk, kind, min_disk = container_disk(disk, Path(scratch)), "qcow2", SMALL.disk
         upload(cloud, "debian-13", disk, kind, "bare", min_disk=min_disk, min_ram=guest["min_ram"], **properties)
 
 
@@ -162,7 +161,7 @@ def container_disk(disk: Path, scratch: Path) -> Path:
     grown, result = scratch / "disk.raw", scratch / "disk.qcow2"
     run(["cp", "--sparse=always", str(disk), str(grown)])
     with grown.open("r+b") as file:
-        file.truncate(FLAVORS[0][3] << 30)
+        file.truncate(SMALL.disk << 30)
     run(["resize2fs", str(grown)])
     run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(grown), str(result)])
     grown.unlink()
@@ -176,7 +175,7 @@ def enable_compute(cloud: Any) -> None:
 
 
 def start_guest(cloud: Any, server: str) -> None:
-    """Start a server when Nova has seen that it stopped (15 s later); one whose user was faster is left alone."""
+    """Start a server once Nova has noticed that it stopped (15 s later), unless its user already has."""
     limit = time.monotonic() + 60
     while cloud.compute.get_server(server).status == "ACTIVE" and time.monotonic() < limit:
         time.sleep(1)

@@ -1,4 +1,4 @@
-"""What the cloud is made of: every step of a start, in the order that what they need decides."""
+"""What the cloud is made of: the table of all steps, ordered by what each needs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import shutil
 from pathlib import Path
 
 from localcloud.inside import tasks, watch
-from localcloud.inside.supervisor import Step
+from localcloud.inside.step import Step
+from localcloud.inside.system import parameters
 
-# whose accounts and endpoints every cloud has
+__all__ = ["steps"]
+
+# services with an account and an endpoint in every cloud
 BASIC = ("placement", "nova", "neutron", "glance")
-# Nova's fake driver makes its node a new id at each start; a node that comes back under another id is refused. And at
-# each claim nova-compute asks placement for every allocation on its node, one by one, for the sake of PCI devices that
-# are not there: with hundreds of hosts on one node, which only this driver has, that grows with their square.
+# Nova's fake driver gives its node a new id at each start; Nova refuses a node that returns under another id. And at
+# each claim nova-compute reads every allocation on its node from placement, one by one, to find PCI devices, of which
+# there are none: with hundreds of hosts on one node, which only this driver has, that grows with their square.
 FAKE_DRIVER = (
     "from oslo_utils.fixture import uuidsentinel as ids;"
     " ids.node_localcloud = open('/var/lib/nova/compute_id').read().strip();"
@@ -29,7 +32,7 @@ def uwsgi(
     ``green`` is the code of nova or neutron: they patch themselves with eventlet, whose greenlets break under a second
     thread, so they have processes instead, which share what they import.
     """
-    values = tasks.parameters()
+    values = parameters()
     settings = {
         "plugins": "python3", "http-socket": f"{values['ip']}:{port}",
         "processes": values["workers"] if green else str(-(-int(values["workers"]) // 2)),
@@ -85,7 +88,7 @@ def ovn_server(which: str) -> Step:
 
 def steps() -> list[Step]:
     """Return every step of a start."""
-    values = tasks.parameters()
+    values = parameters()
     fake, heat = values["guests"] == "fake", values["heat"] == "true"
     nb, sb = "unix:/run/ovn/ovnnb_db.sock", "unix:/run/ovn/ovnsb_db.sock"
     table = [
@@ -121,7 +124,7 @@ def steps() -> list[Step]:
         *(Step(f"migrate-{name}", after=("accounts",), run=tasks.migrate(name))
           for name in tasks.DATABASES if name != "heat" or heat),
         Step("cells", after=("migrate-nova", "migrate-nova_api"), run=tasks.once("cells", tasks.cells)),
-        # identity, and what everyone must find in its catalog
+        # identity and its catalog
         Step("bootstrap", after=("migrate-keystone",), run=tasks.once("bootstrap", tasks.bootstrap)),
         Step("identity", after=("bootstrap",), run=tasks.once("identity", tasks.identity, tasks.identity_version)),
         Step("keystone", after=("identity", "memcached"),
@@ -153,7 +156,7 @@ def steps() -> list[Step]:
                          "--config-file", str(tasks.COMPUTE_SETTINGS), first=FAKE_DRIVER if fake else ""),
              ready=tasks.compute_ready),
         Step("discover", after=("nova-compute",), run=tasks.once("discover", tasks.discover)),
-        # what a user needs to begin: project, flavors, external network, image
+        # what a user needs first: project, flavors, external network, image
         Step("project", after=("catalog", "nova-api", "neutron"), run=tasks.once("project", tasks.seed("project"))),
         Step("external", after=("catalog", "neutron"),
              run=tasks.once("external", tasks.seed("external"), lambda: values["gateway"])),

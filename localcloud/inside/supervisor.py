@@ -1,7 +1,7 @@
-"""Starts the cloud's steps as soon as what they need is there, keeps its processes alive, says how far it is.
+"""Starts the cloud's steps as soon as those that they need are done, keeps its processes running, reports its state.
 
-A step is a task (runs once a start) or a process (runs in the foreground, is started again when it ends). What it has
-to say goes to ``shared/status.json`` (read by ``host``) and ``shared/log/<step>.log``.
+A step is a task (runs once a start) or a process (runs in the foreground, is restarted when it ends). The state goes
+to ``shared/status.json``, which the host reads, and the output of each step to ``shared/log/<step>.log``.
 """
 
 from __future__ import annotations
@@ -15,38 +15,20 @@ import subprocess
 import threading
 import time
 import traceback
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+from localcloud.inside.system import LOGS, SHARED
 
-SHARED = Path("/localcloud/shared")
+if TYPE_CHECKING:
+    from localcloud.inside.step import Step
+
+__all__ = ["Supervisor"]
+
 RESPAWN_PAUSE = 1.0  # seconds
 
 
-@dataclass(frozen=True)
-class Step:
-    """One step: ``run`` (task) or ``argv`` (process, started as ``user`` and waited for until ``ready``).
-
-    ``restarts`` names the process to start again when ``run`` returned True.
-    """
-
-    name: str
-    after: tuple[str, ...] = ()
-    run: Callable[[], object] | None = None
-    argv: tuple[str, ...] = ()
-    ready: Callable[[], bool] | None = None
-    user: str | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
-    prepare: Callable[[], None] | None = None
-    on_respawn: Callable[[], None] | None = None
-    restarts: str = ""
-
-
 class Supervisor:
-    """Runs steps in threads, one each; the first failure of a task is the failure of the start."""
+    """Runs each step in a thread of its own; the first failed task fails the start."""
 
     def __init__(self, steps: list[Step], patience: float = 300) -> None:
         self.steps = {step.name: step for step in steps}
@@ -62,7 +44,7 @@ class Supervisor:
         }
 
     def report(self, name: str, **what: object) -> None:
-        """Record what became of a step and write the whole status, whole or not at all."""
+        """Record the state of a step; the file with the states of all is replaced atomically."""
         with self.lock:
             self.status[name].update(what)
             ready = all(event.is_set() for event in self.done.values())
@@ -87,7 +69,7 @@ class Supervisor:
 
     def spawn(self, step: Step) -> subprocess.Popen[bytes]:
         """Start the process of ``step``, its output to its log."""
-        with (SHARED / "log" / f"{step.name}.log").open("ab") as log:
+        with (LOGS / f"{step.name}.log").open("ab") as log:
             process = subprocess.Popen(
                 step.argv,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
@@ -100,17 +82,17 @@ class Supervisor:
         return process
 
     def drive(self, step: Step) -> None:
-        """Run one step, in its own thread; whatever goes wrong must reach the user."""
+        """Run one step, in its own thread; every error must reach the user."""
         try:
             if self.await_needs(step):
                 self.run(step)
         except Exception as error:  # noqa: BLE001 - the thread's last resort
-            with (SHARED / "log" / f"{step.name}.log").open("a") as log:
+            with (LOGS / f"{step.name}.log").open("a") as log:
                 traceback.print_exc(file=log)
             self.fail(step.name, str(error))
 
     def await_needs(self, step: Step) -> bool:
-        """Wait for what ``step`` needs; False when the start is over before that."""
+        """Wait for the steps that ``step`` needs; False if the start ends before they are done."""
         for need in step.after:
             while not self.done[need].wait(0.5):
                 if self.stopping.is_set() or self.failed:
@@ -125,7 +107,7 @@ class Supervisor:
             step.prepare()
         if step.run:
             if step.run() is True and step.restarts:
-                self.processes[step.restarts].terminate()  # `keep` starts it again
+                self.processes[step.restarts].terminate()  # `keep` restarts it
             self.done[step.name].set()
             self.report(step.name, state="done", took=round(time.monotonic() - started, 2))
             return
@@ -149,7 +131,7 @@ class Supervisor:
         return True
 
     def keep(self, step: Step, process: subprocess.Popen[bytes]) -> None:
-        """Start the process again each time it ends, until the cloud stops."""
+        """Restart the process each time it ends, until the cloud stops."""
         restarts = 0
         while True:
             status = process.wait()
@@ -160,10 +142,10 @@ class Supervisor:
             self.report(step.name, state="restarting", restarts=restarts, last_status=status)
             if self.stopping.wait(RESPAWN_PAUSE):
                 return
-            process = self.again(step)
+            process = self.respawn(step)
 
-    def again(self, step: Step) -> subprocess.Popen[bytes]:
-        """Start a process that ended; what goes wrong meanwhile is told, and tried again until the cloud stops."""
+    def respawn(self, step: Step) -> subprocess.Popen[bytes]:
+        """Restart a process that ended; errors are reported, and the restart is repeated, until the cloud stops."""
         while True:
             try:
                 if step.prepare:
@@ -171,7 +153,7 @@ class Supervisor:
                 process = self.spawn(step)
                 self.report(step.name, pid=process.pid)
                 if self.await_ready(step, process):
-                    self.settle(step, process)
+                    self.after_respawn(step, process)
             except (OSError, RuntimeError) as error:
                 self.report(step.name, state="restarting", why=str(error))
                 self.kill(self.processes[step.name])
@@ -179,8 +161,8 @@ class Supervisor:
                     continue
             return self.processes[step.name]
 
-    def settle(self, step: Step, process: subprocess.Popen[bytes]) -> None:
-        """Do what is due at a respawn, as often as it takes: it needs processes that may be on their way back too."""
+    def after_respawn(self, step: Step, process: subprocess.Popen[bytes]) -> None:
+        """Run the step's ``on_respawn``, repeated until it succeeds: processes that it needs may be restarting too."""
         while step.on_respawn and process.poll() is None:
             try:
                 step.on_respawn()
@@ -193,12 +175,12 @@ class Supervisor:
 
     @staticmethod
     def kill(process: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> None:
-        """End what is left of a process and its children: workers, Erlang's node."""
+        """Signal the whole process group: workers and Erlang's node outlive the process itself."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
 
     def stop(self, grace: float = 2) -> None:
-        """End all processes at once, by force those that do not obey in time (seconds)."""
+        """End all processes at once; those that are still there after ``grace`` (seconds) get SIGKILL."""
         self.stopping.set()
         live = [process for process in self.processes.values() if process.poll() is None]
         for process in live:
@@ -212,27 +194,6 @@ class Supervisor:
 
     def start(self) -> None:
         """Start every step's thread."""
-        (SHARED / "log").mkdir(exist_ok=True)
+        LOGS.mkdir(exist_ok=True)
         for step in self.steps.values():
             threading.Thread(target=self.drive, args=(step,), daemon=True, name=step.name).start()
-
-
-def main() -> None:
-    """PID 1's child: start the cloud, stay until told to stop, stop in order."""
-    from localcloud.inside import services, watch  # noqa: PLC0415 - only inside the root file system does it find what it imports
-
-    supervisor = Supervisor(services.steps())
-    asked = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: asked.set())
-    supervisor.start()
-    for look in (watch.taps, watch.guests, watch.helpers) if "libvirtd" in supervisor.steps else ():
-        threading.Thread(target=look, args=(supervisor,), daemon=True).start()
-    asked.wait()
-    supervisor.stopping.set()
-    watch.stop_guests(supervisor)
-    supervisor.stop()
-
-
-if __name__ == "__main__":
-    main()

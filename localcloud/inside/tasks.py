@@ -1,4 +1,4 @@
-"""What the steps of a start do: each can be done again, and goes on where it was interrupted."""
+"""What the steps of a start do; each is idempotent and continues after an interruption."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import os
 import shutil
 import socket
 import string
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -17,12 +16,14 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localcloud.inside.supervisor import SHARED
+import amqp
+import bcrypt
+
+from localcloud.inside.system import CONFIG, SHARED, parameters, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-CONFIG = Path("/localcloud/localcloud/inside/config")
 COMPUTE_SETTINGS = Path("/etc/nova/nova-compute.conf")
 SERVICE_USERS = ("nova", "neutron", "glance", "placement", "heat")
 NEUTRON_FILES = "--config-file /etc/neutron/neutron.conf --config-file /etc/neutron/plugins/ml2/ml2_conf.ini"
@@ -35,24 +36,6 @@ DATABASES = {
     "nova": ["nova-manage db sync --local_cell"],
     "heat": ["heat-manage db_sync"],
 }
-
-
-def parameters() -> dict[str, str]:
-    """Return what ``host`` decided about this cloud: addresses, secrets, kind of guests."""
-    values: dict[str, str] = json.loads((SHARED / "parameters.json").read_text())
-    return values
-
-
-def run(command: str | list[str], environment: dict[str, str] | None = None, *, may_fail: bool = False) -> str:
-    """Run a command and return what it printed; its failure carries its last lines."""
-    words = command.split() if isinstance(command, str) else command
-    done: subprocess.CompletedProcess[str] = subprocess.run(
-        words, capture_output=True, text=True, check=False, env=environment
-    )
-    if done.returncode != 0 and not may_fail:
-        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
-        raise RuntimeError(f"{' '.join(words)[:120]}: status {done.returncode}\n{tail}")
-    return done.stdout
 
 
 def mariadb(statements: str) -> str:
@@ -156,13 +139,13 @@ def wait_for_interface(name: str, patience: float = 20) -> None:
 def network() -> None:
     """Bring up loopback and the veth that the host put here; forward between it and the external network.
 
-    The reverse path filter (RFC 3704) drops what comes through the host from beyond it: there is no way back to that.
+    The reverse path filter (RFC 3704) drops packets that the host forwards from elsewhere: there is no route back.
     """
     values = parameters()
     socket.sethostname(values["hostname"])
     run("ip link set lo up")
     if not values["host_ip"]:
-        return  # the cloud whose state is for others to begin with
+        return  # a fresh state is being made: that cloud has no veth
     wait_for_interface("api0")
     Path("/proc/sys/net/ipv4/conf/api0/rp_filter").write_text("1")
     run(f"ip addr replace {values['ip']}/30 dev api0")
@@ -202,7 +185,7 @@ def bridge() -> None:
 
 
 def ovn_database(which: str) -> Callable[[], None]:
-    """Make the task that makes OVN's ``nb`` or ``sb`` database once."""
+    """Return the task that creates OVN's ``nb`` or ``sb`` database once."""
 
     def make() -> None:
         Path("/var/lib/ovn").mkdir(exist_ok=True)
@@ -213,7 +196,7 @@ def ovn_database(which: str) -> Callable[[], None]:
 
 
 def mysql_directory() -> None:
-    """Make MariaDB's own tables once; a half-made directory of an interrupted first start is made again."""
+    """Make MariaDB's own tables once; the partial directory of an interrupted first start is replaced."""
     done = Path("/var/lib/mysql/localcloud-installed")
     if done.exists():
         return
@@ -224,7 +207,7 @@ def mysql_directory() -> None:
 
 
 def accounts() -> None:
-    """Make the account that the services use, and give it this cloud's password."""
+    """Create the account that the services use, with this cloud's password."""
     secret = parameters()["secret"]
     mariadb(
         f"CREATE USER IF NOT EXISTS os@localhost; ALTER USER os@localhost IDENTIFIED BY '{secret}';"
@@ -233,14 +216,14 @@ def accounts() -> None:
 
 
 def empty_database(name: str) -> None:
-    """Make a database, or make it again: MariaDB takes no part of an interrupted migration back."""
+    """Create or recreate a database: MariaDB does not roll an interrupted migration back."""
     mariadb(f"DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name};")
 
 
 def once(name: str, work: Callable[[], None], about: Callable[[], str] = str) -> Callable[[], None]:
-    """Make a task that is done once in the life of the state, and again if it was interrupted.
+    """Return a task that runs once in the life of the state, and again if it was interrupted.
 
-    A stamp says so. Where ``about`` is given, the task is done again when that text is another one.
+    A stamp file records it. Where ``about`` is given, the task also runs again when that text has changed.
     """
 
     def task() -> None:
@@ -256,7 +239,7 @@ def once(name: str, work: Callable[[], None], about: Callable[[], str] = str) ->
 
 
 def migrate(database: str) -> Callable[[], None]:
-    """Make the task that brings the tables of one database to the version of the packages."""
+    """Return the task that migrates one database to the version of the packages."""
 
     def work() -> None:
         empty_database(database)
@@ -267,7 +250,7 @@ def migrate(database: str) -> Callable[[], None]:
 
 
 def cells() -> None:
-    """Tell nova's API database of its two cells, by what their processes have as [database]connection."""
+    """Register the two cells in nova's API database, with [database]connection of their processes as template."""
     base = "{scheme}://{username}:{password}@{hostname}"
     run(["nova-manage", "cell_v2", "map_cell0", "--database_connection", f"{base}/nova_cell0?{{query}}"])
     if "cell1" not in run("nova-manage cell_v2 list_cells"):
@@ -278,7 +261,7 @@ def cells() -> None:
 
 
 def bootstrap() -> None:
-    """Make the administrator and the identity endpoint."""
+    """Create the administrator and the identity endpoint."""
     values = parameters()
     keys()
     url = f"http://{values['ip']}:5000/v3"
@@ -288,7 +271,7 @@ def bootstrap() -> None:
 
 
 def keys() -> None:
-    """Make new keys for keystone's tokens and credentials, as ``keystone-manage fernet_setup`` does: 0 is the next."""
+    """Create keys for keystone's tokens and credentials, as ``keystone-manage fernet_setup`` does: 0 is the next."""
     for directory in ("/etc/keystone/fernet-keys", "/etc/keystone/credential-keys"):
         shutil.rmtree(directory, ignore_errors=True)
         Path(directory).mkdir(mode=0o700)
@@ -300,9 +283,7 @@ def keys() -> None:
 
 
 def identity() -> None:
-    """Give keystone this cloud's own keys, passwords and address: the state began as a copy of another cloud's."""
-    import bcrypt  # noqa: PLC0415 - only the root file system has it: it is what keystone uses
-
+    """Give keystone this cloud's own keys, passwords and address: the state is a copy of another cloud's."""
     values = parameters()
     keys()
     passwords = dict.fromkeys(SERVICE_USERS, values["secret"])
@@ -310,7 +291,7 @@ def identity() -> None:
     statements = [f"UPDATE keystone.endpoint SET url = REGEXP_REPLACE(url, '//[^:/]+:', '//{values['ip']}:')"]  # noqa: S608 - ours
     for user, password in passwords.items():
         hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
-        statements.append(  # no input of anyone's: names of ours, and bcrypt's alphabet
+        statements.append(  # no foreign input: names from here, and bcrypt's alphabet
             "UPDATE keystone.password JOIN keystone.local_user ON password.local_user_id = local_user.id"  # noqa: S608
             f" SET password_hash = '{hashed}' WHERE local_user.name = '{user}'"
         )
@@ -318,14 +299,14 @@ def identity() -> None:
 
 
 def identity_version() -> str:
-    """Return a hash that changes with what ``identity`` puts in force."""
+    """Return a hash that changes with what ``identity`` sets."""
     values = parameters()
     mine = [values[name] for name in ("ip", "secret", "admin_password", "user_password")]
     return hashlib.sha256("\0".join(mine).encode()).hexdigest()
 
 
 def compute_settings() -> None:
-    """Write what nova-compute alone reads: which kind of guests it makes. KVM only after a trial said that it works."""
+    """Write the settings of nova-compute alone: the kind of guests, KVM only after a successful trial."""
     values = parameters()
     if values["guests"] == "fake":
         text = "[DEFAULT]\ncompute_driver=fake.FakeDriver\n"
@@ -336,7 +317,7 @@ def compute_settings() -> None:
 
 
 def guest_description() -> dict[str, Any]:
-    """Return what the host said about the guest image, {} while it is still being built."""
+    """Return the host's description of the guest image, {} while it is still being built."""
     try:
         described: dict[str, Any] = json.loads((SHARED / "guest" / "guest.json").read_text())
     except FileNotFoundError:
@@ -345,7 +326,7 @@ def guest_description() -> dict[str, Any]:
 
 
 def guest() -> bool:
-    """Wait for the guest image; tell whether nova-compute must start again, since KVM turned out to work."""
+    """Wait for the guest image; return whether nova-compute must restart, since KVM turned out to work."""
     while not guest_description():
         time.sleep(0.1)
     before = COMPUTE_SETTINGS.read_text()
@@ -354,7 +335,7 @@ def guest() -> bool:
 
 
 def image_version() -> str:
-    """Return what tells one guest image from another."""
+    """Return a text that identifies the guest image."""
     return json.dumps(guest_description(), sort_keys=True)
 
 
@@ -364,11 +345,9 @@ def discover() -> None:
 
 
 def consumed(queue: str) -> Callable[[], bool]:
-    """Make a check that someone takes messages from an RPC queue: its service is through with its start."""
+    """Make a check that an RPC queue has a consumer: its service has started completely."""
 
     def check() -> bool:
-        import amqp  # noqa: PLC0415 - only the root file system has it, for the services' own use
-
         try:
             with amqp.Connection("127.0.0.1:5672", userid="guest", password="guest") as connection:  # noqa: S106 - on loopback
                 declared = connection.channel().queue_declare(queue, passive=True)
@@ -380,7 +359,7 @@ def consumed(queue: str) -> Callable[[], bool]:
 
 
 def compute_ready() -> bool:
-    """Tell whether nova-compute takes messages; the scheduler would believe it only after its first report (5 s)."""
+    """Return whether nova-compute takes messages, and record it: its own first report comes after 5 s."""
     if not consumed(f"compute.{parameters()['hostname']}")():
         return False
     mariadb("UPDATE nova.services SET last_seen_up = UTC_TIMESTAMP() WHERE `binary` = 'nova-compute' AND deleted = 0")
@@ -388,5 +367,5 @@ def compute_ready() -> bool:
 
 
 def seed(*part: str) -> Callable[[], None]:
-    """Make the task that runs one part of ``seed`` (it needs the SDK, so it has a process of its own)."""
+    """Return the task that runs one part of ``seed``, in a process of its own: the SDK is large."""
     return lambda: print(run(["python3", "-B", "-m", "localcloud.inside.seed", *part]))

@@ -1,4 +1,4 @@
-"""What is looked after while the cloud runs, and the guests when it stops."""
+"""Checks that repeat while the cloud runs (taps, guests, privileged helpers), and the shutdown of the guests."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcloud.inside.supervisor import SHARED
-from localcloud.inside.tasks import parameters, run, seed
+import libvirt
+
+from localcloud.inside.system import LOGS, parameters, run
+from localcloud.inside.tasks import seed
 
 if TYPE_CHECKING:
     from localcloud.inside.supervisor import Supervisor
+
+__all__ = ["enable_compute", "guests", "helpers", "stop_guests", "taps"]
 
 IFF_UP, IFF_PROMISC = 0x1, 0x100  # netdevice(7)
 
@@ -22,12 +26,12 @@ def enable_compute() -> None:
 
 
 def taps(supervisor: Supervisor) -> None:
-    """Mend each guest's tap that carries nothing though its guest runs, and say so: nothing else would report it.
+    """Repair the tap of a running guest that passes no packets, and log it: nothing else would report it.
 
     - It is down: the switch may open a tap before libvirt has made it, and set it down afterwards. The libvirt hook
-      mends most; this sees what the hook's moment missed.
+      repairs most of these; this check finds the rest.
     - The switch still has the socket of an earlier tap of that name (a soft reboot ends and makes it in a second; the
-      userspace datapath does not notice): it does not listen to this one, so it is not promiscuous.
+      userspace datapath does not notice): it does not read this one, so it is not promiscuous.
     """
     while not supervisor.stopping.wait(1):
         for flags in Path("/sys/class/net").glob("tap*/flags"):
@@ -36,21 +40,21 @@ def taps(supervisor: Supervisor) -> None:
                 value = int(flags.read_text(), 16)
                 if not value & IFF_UP:
                     run(["ip", "link", "set", tap, "up"])
-                    _tell(f"{tap} was down: brought up")
+                    _log(f"{tap} was down: brought up")
                 elif not value & IFF_PROMISC and _switched(tap):
                     _plug_again(tap)
-                    _tell(f"{tap} was made anew: plugged into the switch again")
+                    _log(f"{tap} was recreated: plugged into the switch again")
             except (OSError, RuntimeError):
                 continue  # the guest ended in this moment
 
 
-def _tell(text: str) -> None:
-    with (SHARED / "log" / "taps.log").open("a") as log:
+def _log(text: str) -> None:
+    with (LOGS / "taps.log").open("a") as log:
         log.write(f"{time.strftime('%F %T')} {text}\n")
 
 
 def _switched(tap: str) -> bool:
-    """Tell whether the switch believes that it has the tap open."""
+    """Return whether the switch has the tap open, by its own account."""
     return run(["ovs-vsctl", "--if-exists", "get", "interface", tap, "ofport"]).strip().isdecimal()
 
 
@@ -64,20 +68,18 @@ def _plug_again(tap: str) -> None:
 
 
 def guests(supervisor: Supervisor) -> None:
-    """Start each guest again whose process was killed, as its user would: through Nova."""
-    import libvirt  # noqa: PLC0415 - only the root file system has it
-
+    """Restart each guest whose process was killed, as its user would: through Nova."""
     killed = {libvirt.VIR_DOMAIN_SHUTOFF_CRASHED, libvirt.VIR_DOMAIN_SHUTOFF_FAILED}
     tried: set[str] = set()
     while not supervisor.stopping.wait(2):
         try:
             connection = libvirt.open(parameters()["libvirt_uri"])
             ended = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_INACTIVE)
-            gone = {domain.UUIDString() for domain in ended if domain.state()[1] in killed}
+            dead = {domain.UUIDString() for domain in ended if domain.state()[1] in killed}
             connection.close()
-            tried &= gone
-            for uuid in gone - tried:
-                print(f"guest {uuid} was killed: starting it again", flush=True)
+            tried &= dead
+            for uuid in dead - tried:
+                print(f"guest {uuid} was killed: restarting it", flush=True)
                 seed("start-guest", uuid)()
                 tried.add(uuid)
         except (libvirt.libvirtError, RuntimeError) as error:
@@ -86,7 +88,7 @@ def guests(supervisor: Supervisor) -> None:
 
 
 def helpers(supervisor: Supervisor) -> None:
-    """Start a service again when a privileged helper of it was killed: oslo.privsep fails at every use of that then."""
+    """Restart a service whose privileged helper was killed: oslo.privsep then fails at every use of it."""
     owners = {"nova-compute": "/etc/nova", "neutron-metadata-agent": "/etc/neutron"}
     known: set[tuple[int, str]] = set()  # the ids of a service and of its helper
     while not supervisor.stopping.wait(2):
@@ -95,22 +97,22 @@ def helpers(supervisor: Supervisor) -> None:
             owner = supervisor.processes.get(name)
             if owner is None or owner.poll() is not None:
                 continue
-            # as daemons, children of PID 1: on its way there a helper passes through other processes
+            # daemons, children of PID 1; until a helper has forked twice it has other parents
             found = run(
                 ["pgrep", "-P", "1", "-f", f"privsep-helper --config-file {configuration}"], may_fail=True
             ).split()
             now |= {(owner.pid, pid) for pid in found}
             if any(pid not in found for mine, pid in known if mine == owner.pid):
-                print(f"a privileged helper of {name} was killed: starting {name} again", flush=True)
+                print(f"a privileged helper of {name} was killed: restarting {name}", flush=True)
                 owner.kill()
         known = now
 
 
 def stop_guests(supervisor: Supervisor, patience: float = 15) -> None:
-    """Shut the guests down as their power button would; who does not obey in time (seconds) is cut off.
+    """Shut the guests down by their power button; those still running after ``patience`` (seconds) are cut off.
 
-    nova-compute goes first and at once, so that it does not take the end of the guests for their users' wish: it finds
-    them stopped at the next start, and starts them again.
+    nova-compute is killed first, so that it does not record the shutdown as the users' own: at the next start it finds
+    the guests stopped, and starts them.
     """
     compute = supervisor.processes.get("nova-compute")
     if compute and compute.poll() is None:
@@ -118,8 +120,6 @@ def stop_guests(supervisor: Supervisor, patience: float = 15) -> None:
         compute.wait()
     if "libvirtd" not in supervisor.steps:
         return
-    import libvirt  # noqa: PLC0415 - only the root file system has it
-
     try:
         connection = libvirt.open(parameters()["libvirt_uri"])
         running = connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)

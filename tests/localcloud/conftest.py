@@ -1,4 +1,4 @@
-"""An order on a local cloud: what a user of the cloud would make, and takes away again."""
+"""An order on a local cloud: what a user of the cloud would create, removed after the test."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from contextlib import contextmanager
 import pytest
 
 
-def until(true, patience=60.0, pause=0.2, told=str):
-    """Wait until ``true()`` gives something and return that; what ``told()`` returns is the failure's text."""
+def until(true, patience=60.0, pause=0.2, detail=str):
+    """Wait until ``true()`` returns something true and return that; ``detail()`` is the text of a failure."""
     deadline = time.monotonic() + patience
     while not (answer := true()):
         late = time.monotonic() > deadline
-        assert not late, f"not after {patience} s: {true.__name__}\n{told()}"
+        assert not late, f"not after {patience} s: {true.__name__}\n{detail()}"
         time.sleep(pause)
     return answer
 
@@ -29,7 +29,7 @@ class Order:
         self.servers, self.ports, self.ids = {}, {}, {}
 
     def make(self):
-        """Make all but the servers."""
+        """Create all but the servers."""
         cloud, name = self.cloud, self.name
         external = next(iter(cloud.network.networks(is_router_external=True)))
         self.network = cloud.network.create_network(name=name)
@@ -46,13 +46,13 @@ class Order:
         cloud.compute.create_keypair(name=name, public_key=self.key.with_suffix(".pub").read_text())
 
     def named(self, find, name):
-        """Return the id of an image or flavor; each is looked up once."""
+        """Return the id of an image or flavor; each is requested once."""
         if (find, name) not in self.ids:  # an image and a flavor may have one name
             self.ids[find, name] = find(name).id
         return self.ids[find, name]
 
     def port(self, name):
-        """Make a server's port with a floating IP; return that address."""
+        """Create a server's port with a floating IP; return that address."""
         self.ports[name] = port = self.cloud.network.create_port(
             name=f"{self.name}-{name}", network_id=self.network.id, security_groups=[self.group.id]
         )
@@ -61,7 +61,7 @@ class Order:
         return made.floating_ip_address
 
     def boot(self, name, image="debian-13", flavor="small", user_data=None):
-        """Ask for a server at its port, without waiting."""
+        """Request a server at its port, without waiting."""
         cloud = self.cloud
         options = {"user_data": base64.b64encode(user_data.encode()).decode()} if user_data else {}
         self.servers[name] = cloud.compute.create_server(
@@ -71,13 +71,13 @@ class Order:
         )  # fmt: skip
 
     def server(self, name, **options):
-        """Ask for a server with a floating IP; return that address at once, without waiting."""
+        """Request a server with a floating IP; return that address at once, without waiting."""
         address = self.port(name)
         self.boot(name, **options)
         return address
 
     def active(self, name, patience=120):
-        """Wait until the server is ACTIVE; an ERROR is told with Nova's own words."""
+        """Wait until the server is ACTIVE; an ERROR raises with Nova's message."""
         return self.cloud.compute.wait_for_server(self.servers[name], wait=patience)
 
     def known(self, address):
@@ -85,7 +85,7 @@ class Order:
         return self.key.with_name(f"known_hosts-{address}")
 
     def ssh(self, address, command, user="debian", patience=30):
-        """Run a command on a server; None while SSH does not let us in."""
+        """Run a command on a server; None while SSH refuses."""
         done = subprocess.run(
             ["ssh", "-i", str(self.key), "-o", "BatchMode=yes", "-o", f"ConnectTimeout={patience}",
              "-o", f"UserKnownHostsFile={self.known(address)}",
@@ -95,7 +95,7 @@ class Order:
         return done.stdout if done.returncode == 0 else None
 
     def reached(self, address, patience=180, user="debian"):
-        """Wait until SSH lets us in."""
+        """Wait until a login by SSH succeeds."""
 
         def listens():  # not by ssh: the kernel repeats a connection's lost first packet only after 1, 3 and 7 s
             with socket.socket() as probe:
@@ -109,7 +109,7 @@ class Order:
         until(ssh, patience)
 
     def remove(self):
-        """Take away everything that carries the order's name, in an order that the cloud accepts."""
+        """Delete everything with the order's name, in a sequence that the cloud accepts."""
         cloud = self.cloud
         for server in self.servers.values():
             cloud.compute.delete_server(server, ignore_missing=True)
@@ -132,7 +132,7 @@ class Order:
 
 
 def ping(address):
-    """Tell whether an address answers."""
+    """Return whether an address answers."""
     return subprocess.run(["ping", "-c1", "-W1", address], capture_output=True, check=False).returncode == 0
 
 
@@ -145,7 +145,7 @@ def key(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def order(key):
-    """Return a maker of orders; each is taken away when its block ends."""
+    """Return a context manager for orders; each is removed at the end of its block."""
 
     @contextmanager
     def make(running, name):

@@ -48,7 +48,7 @@ dd if="$3/usr/lib/EXTLINUX/mbr.bin" of="$1" bs=440 count=1 conv=notrunc status=n
 
 
 def make(cache: Path, log: build.Log) -> Path:
-    """Return the image (raw; what makes qcow2 of it is in the cloud), made now unless ``cache`` has it."""
+    """Return the image (raw; only the cloud has a program for qcow2), made now unless ``cache`` has it."""
 
     def work(result: Path) -> None:
         log("making an ordinary cloud image")

@@ -1,4 +1,4 @@
-"""A full disk: said by name, waited out, and gone on from. Needs root."""
+"""A full disk: reported, and survived. Needs root."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from conftest import until
 from running import BASE, Running
 
-SIZE = 9 * 2**30  # more than is asked for at a start
+SIZE = 9 * 2**30  # more than a start requires
 
 
 @pytest.fixture
@@ -31,14 +31,14 @@ def cloud(tmp_path):
         subprocess.run(["umount", place], check=True)
 
 
-def test_a_full_disk_is_said_and_survived(cloud):
-    """Status names it; with room again everything goes on by itself, nothing lost, and new things can be made."""
+def test_a_full_disk_is_reported_and_survived(cloud):
+    """Status names it; with room again services continue, nothing is lost, and resources can be created."""
     connection = cloud.connection(api_timeout=20)
     before = connection.network.create_network(name="before")
     filler = cloud.cloud.base / "filler"
     with filler.open("wb") as file:
-        left = os.statvfs(cloud.cloud.base)
-        os.posix_fallocate(file.fileno(), 0, left.f_bavail * left.f_frsize - (4 << 20))
+        free = os.statvfs(cloud.cloud.base)
+        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize - (4 << 20))
         while True:  # and the rest
             try:
                 os.write(file.fileno(), bytes(1 << 20))
@@ -47,8 +47,8 @@ def test_a_full_disk_is_said_and_survived(cloud):
     status = cloud.command("status")
     assert status.returncode == 1
     assert "the disk is full" in status.stdout
-    assert "mend: free some" in status.stdout
-    for number in range(5):  # whatever comes of these, it must not be believed and lost
+    assert "fix: free some" in status.stdout
+    for number in range(5):  # these may fail, but none may be acknowledged and lost
         try:
             connection.network.create_network(name=f"full-{number}")
         except Exception as error:  # noqa: BLE001 - any refusal will do

@@ -1,6 +1,8 @@
-"""Hosts that are only in Nova's books, for topologies of hundreds: real APIs, real ports, no guest. Needs root."""
+"""Hosts that exist only in Nova's database, for topologies of hundreds: real APIs and ports, no guest. Needs root."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 from conftest import until
@@ -17,15 +19,15 @@ def cloud():
     running.command("clean")
 
 
-def test_the_apis_have_the_workers_that_were_asked_for(cloud):
-    """Each API has its first process and so many that serve."""
+def test_the_apis_have_the_requested_workers(cloud):
+    """Each API has its first process and that number of workers."""
     running = cloud.inside("ps", "-e", "-o", "args").splitlines()
     for name in ("uwsgi-nova", "uwsgi-neutron"):
         assert sum(line.startswith(name) for line in running) == 1 + WORKERS, name
 
 
-def test_heat_runs_only_when_it_is_asked_for(cloud):
-    """Without the request there is neither process nor endpoint; with it a stack makes and deletes what it names."""
+def test_heat_runs_only_on_request(cloud):
+    """Without the request there is neither process nor endpoint; with it a stack creates and deletes its resources."""
     assert "heat" not in cloud.inside("ps", "-e", "-o", "args")
     assert not any(entry["type"] == "orchestration" for entry in cloud.connection().service_catalog)
     refused = cloud.command("up", LOCALCLOUD_HEAT="yes")
@@ -41,21 +43,28 @@ def test_heat_runs_only_when_it_is_asked_for(cloud):
     def complete():
         return api.orchestration.get_stack(stack.id).status == "CREATE_COMPLETE"
 
-    def gone():
+    def deleted():
         return api.orchestration.find_stack("one") is None
 
     until(complete, 60, 1)
     assert api.network.find_network("of-a-stack")
     api.orchestration.delete_stack(stack)
-    until(gone, 60, 1)
+    until(deleted, 60, 1)
     assert not api.network.find_network("of-a-stack")
     # as the next test expects it
     cloud.done("down")
     cloud.up()
 
 
+def room(cloud):
+    """Return how many more small guests fit, by ``localcloud status``."""
+    line = r"^room for (\d+) more of the flavor small .*; memory is the limit$"
+    return int(re.search(line, cloud.done("status"), re.MULTILINE)[1])
+
+
 def test_many_hosts_at_once_and_after_a_restart(cloud):
-    """All are active with an address each, no guest runs, and the next start of the cloud still has them."""
+    """All are active with an address each, no guest runs, status counts them, the next start still has them."""
+    before = room(cloud)
     api = cloud.connection()
     network = api.network.create_network(name="many")
     api.network.create_subnet(network_id=network.id, ip_version=4, cidr="10.88.0.0/22")
@@ -74,16 +83,18 @@ def test_many_hosts_at_once_and_after_a_restart(cloud):
     ports = list(api.network.ports(network_id=network.id, device_owner="compute:nova"))
     assert len({port.fixed_ips[0]["ip_address"] for port in ports}) == HOSTS
     assert "qemu" not in cloud.inside("ps", "-e", "-o", "args")
+    assert room(cloud) == before - HOSTS
     cloud.done("down")
     cloud.up()
     until(active, 60, 2)
+    assert room(cloud) == before - HOSTS
     api = cloud.connection()
     for server in api.compute.servers():
         api.compute.delete_server(server)
 
-    def gone():
-        left = api.network.ports(network_id=network.id, device_owner="compute:nova")
-        return not list(api.compute.servers()) and not list(left)
+    def deleted():
+        ports = api.network.ports(network_id=network.id, device_owner="compute:nova")
+        return not list(api.compute.servers()) and not list(ports)
 
-    until(gone, 300, 2)
+    until(deleted, 300, 2)
     api.network.delete_network(network)

@@ -38,14 +38,14 @@ def placed(cloud, order):
 
 @pytest.fixture
 def guests(placed):
-    """Give an order whose guests end with the test: an idle one costs the next test's guests time."""
+    """Return an order whose guests end with the test: an idle one slows down the next test's guests."""
     yield placed
     for server in placed.servers.values():
         placed.cloud.compute.delete_server(server, ignore_missing=True)
 
 
 def test_a_guest_is_its_own(guests):
-    """Two of one image: each its name, identity, keys, disk size and user data; a reboot runs that not again."""
+    """Two of one image: each has its own name, identity, keys, disk size and user data, which runs once."""
     one = guests.server("one", flavor="small", user_data=USER_DATA)
     two = guests.server("two", flavor="small2")
     guests.reached(one)
@@ -76,7 +76,7 @@ def test_a_guest_is_its_own(guests):
 
 
 def test_boots_from_its_own_snapshot(guests):
-    """What was on the first is on the new one, and nothing that identified the first."""
+    """The new one has the files of the first, and nothing that identifies it."""
     first = guests.server("first")
     guests.reached(first)
     assert guests.ssh(first, "echo kept | sudo tee /var/lib/kept && sync") == "kept\n"
@@ -89,8 +89,8 @@ def test_boots_from_its_own_snapshot(guests):
         assert guests.ssh(first, command) != guests.ssh(second, command)
 
 
-def test_a_killed_guest_is_started_again(cloud, guests):
-    """The process that is the guest ends by force as soon as it answers; it is started again, with its host key."""
+def test_a_killed_guest_is_restarted(cloud, guests):
+    """The guest's process is killed as soon as it answers; the guest is restarted, with its host key."""
     address = guests.server("killed")
     guests.reached(address)
     boot = guests.ssh(address, "cat /proc/sys/kernel/random/boot_id")
@@ -100,16 +100,16 @@ def test_a_killed_guest_is_started_again(cloud, guests):
     def again():
         return guests.ssh(address, "cat /proc/sys/kernel/random/boot_id", patience=5) not in (None, boot)
 
-    def told():
+    def state():
         there = guests.cloud.compute.get_server(server)
         return there.status, guests.cloud.compute.get_server_console_output(there, length=20)
 
-    until(again, 180, told=told)
+    until(again, 180, detail=state)
     assert guests.cloud.compute.get_server(server).status == "ACTIVE"
 
 
 def test_five_at_once_all_have_their_network(cloud, guests):
-    """Asked for in one breath; every one answers, and the cloud's services go before each of its threads."""
+    """Requested together; every one answers, and the cloud's services have priority over each of its threads."""
     names = [f"at-once-{number}" for number in range(5)]
     for address in [guests.server(name) for name in names]:
         guests.reached(address, 240)
@@ -121,7 +121,7 @@ def test_five_at_once_all_have_their_network(cloud, guests):
 
 
 def test_no_guest_waits_for_the_host_of_a_routers_interface(cloud, guests):
-    """Neutron looked for that host three times, 4 to 6 s, and told nova of no port meanwhile; there never is one."""
+    """Neutron searched that host three times, 4 to 6 s, and reported no port to nova meanwhile; it does not exist."""
     guests.reached(guests.server("behind"))
     interfaces = [port.id for port in guests.cloud.network.ports(device_owner="network:router_interface")]
     log = (cloud.cloud.shared / "log" / "neutron.log").read_text(errors="replace")

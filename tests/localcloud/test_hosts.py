@@ -26,7 +26,7 @@ exec chroot "$tree" env --chdir="$root" PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"
 
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])
 def test_it_runs_on(suite, tmp_path, monkeypatch):
-    """Up, well, and gone again, with that release's Python, iproute2 and mount."""
+    """Up, no step degraded, and removed again, with that release's Python, iproute2 and mount."""
     monkeypatch.setattr(build, "SUITE", suite)
     tree = tmp_path / suite
     build.debian(tree, NEEDED, tmp_path / "log", {}, variant="minbase")
@@ -39,8 +39,8 @@ def test_it_runs_on(suite, tmp_path, monkeypatch):
             capture_output=True, text=True, check=False, timeout=600,
         )  # fmt: skip
 
-    told = there("sh", "-c", ". /etc/os-release; echo $VERSION_CODENAME; python3 -c 'import sys; print(sys.prefix)'")
-    assert told.stdout.split() == [suite, "/usr"], told.stderr
+    probed = there("sh", "-c", ". /etc/os-release; echo $VERSION_CODENAME; python3 -c 'import sys; print(sys.prefix)'")
+    assert probed.stdout.split() == [suite, "/usr"], probed.stderr
     try:
         up = there("python3", "-B", "-m", "localcloud", "up")
         assert up.returncode == 0, up.stdout[-2000:] + up.stderr

@@ -1,6 +1,6 @@
-"""The local cloud's life: beside another one, through every kill -9, a full disk, a lost lease, to nothing left.
+"""The local cloud's life: beside another one, after every kill -9, a lost lease, until it is removed completely.
 
-Needs root. The guests are containers, of which one lives through it all.
+Needs root. The guests are containers, one of which survives all faults.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def cloud():
     """Start a second cloud of this checkout from an empty state, by two commands at once, and beside it a third."""
     running, running.beside = Running(NAME, "container"), Running(f"{NAME}-beside", "fake")
     for one in (running, running.beside):
-        assert not one.cloud.home.exists(), f"{one.cloud.home} is there: mend: remove it, or make cloud-clean"
+        assert not one.cloud.home.exists(), (
+            f"{one.cloud.home} exists; fix: `localcloud clean` with that LOCALCLOUD_NAME"
+        )
     starts = [
         subprocess.Popen(
             [sys.executable, "-m", "localcloud", "up"], cwd=ROOT, env=one.environment, text=True,
@@ -39,7 +41,7 @@ def cloud():
         )
         for one in (running, running, running.beside)
     ]  # fmt: skip
-    running.said = [one.communicate(timeout=900) for one in starts]
+    running.output = [one.communicate(timeout=900) for one in starts]
     running.statuses = [one.returncode for one in starts]
     yield running
     running.beside.command("clean")
@@ -82,24 +84,24 @@ def living_in(namespaces):
 
 
 def test_two_starts_at_once_are_one(cloud):
-    """Both succeed; the second waits, says so, and finds it up; beside another cloud's addresses."""
-    assert cloud.statuses[:2] == [0, 0], cloud.said
-    text = "".join(out + err for out, err in cloud.said[:2])
-    assert text.count("another command works on this cloud") == 1
+    """Both succeed; the second reports that it waits and finds it up; beside another cloud's addresses."""
+    assert cloud.statuses[:2] == [0, 0], cloud.output
+    text = "".join(out + err for out, err in cloud.output[:2])
+    assert text.count("another command holds") == 1
     assert text.count("up already") == 1
     assert cloud.well()
     assert api_versions(cloud) > 0
 
 
 def test_one_started_at_the_same_time_has_addresses_of_its_own(cloud):
-    """Chosen and taken in one: both answer, and each prefix of floating IPs leads to its own cloud."""
+    """Both answer, and each prefix of floating IPs is routed to its own cloud."""
     beside = cloud.beside
-    assert cloud.statuses[2] == 0, cloud.said[2]
+    assert cloud.statuses[2] == 0, cloud.output[2]
     try:
         gateways = [one.cloud.parameters()["gateway"] for one in (cloud, beside)]
-        ways = [json.loads(output("ip", "-json", "route", "get", gateway))[0]["dev"] for gateway in gateways]
+        paths = [json.loads(output("ip", "-json", "route", "get", gateway))[0]["dev"] for gateway in gateways]
         assert len({*gateways}) == 2
-        assert ways == [cloud.cloud.link, beside.cloud.link]
+        assert paths == [cloud.cloud.link, beside.cloud.link]
         assert min(api_versions(cloud), api_versions(beside)) > 0
     finally:
         beside.done("clean")
@@ -113,22 +115,25 @@ def test_a_third_finds_it_up(cloud):
 
 
 @pytest.mark.parametrize(
-    ("environment", "said"),
+    ("environment", "message"),
     [
-        ({"LOCALCLOUD_GUESTS": "nothing"}, "LOCALCLOUD_GUESTS=nothing: must be one of vm, container, fake"),
-        ({"LOCALCLOUD_GUESTS": "vm"}, "this cloud's state is for guests of the kind container, not vm"),
-        ({"LOCALCLOUD_API_WORKERS": "many"}, "LOCALCLOUD_API_WORKERS=many: must be a number from 1 to 32"),
+        ({"LOCALCLOUD_GUESTS": "nothing"}, "LOCALCLOUD_GUESTS=nothing: must be one of vm, container, fake; fix: "),
+        (
+            {"LOCALCLOUD_GUESTS": "vm"},
+            f"LOCALCLOUD_GUESTS=vm: the state in {BASE / NAME} is for guests of the kind container; fix: ",
+        ),
+        ({"LOCALCLOUD_API_WORKERS": "many"}, "LOCALCLOUD_API_WORKERS=many: must be a number from 1 to 32; fix: "),
     ],
 )
-def test_what_cannot_be_is_refused(cloud, environment, said):
+def test_an_impossible_setting_is_refused(cloud, environment, message):
     refused = cloud.command("up", **environment)
     assert refused.returncode == 1
-    assert said in refused.stderr
+    assert message in refused.stderr
     assert cloud.well()
 
 
-def test_an_ordinary_user_is_told_the_mend():
-    """Nothing is made; the error names what root is needed for."""
+def test_an_ordinary_user_gets_the_fix():
+    """Nothing is created; the error names what root is needed for."""
     with tempfile.TemporaryDirectory() as path:
         place = Path(path)
         place.chmod(0o777)
@@ -139,12 +144,12 @@ def test_an_ordinary_user_is_told_the_mend():
             cwd=place, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert (refused.returncode, refused.stdout) == (1, "")
-        assert "needs root (namespaces, mounts, a veth); mend: run it with sudo" in refused.stderr
+        assert "needs root (namespaces, mounts, a veth); fix: run it with sudo" in refused.stderr
         assert [one.name for one in place.iterdir()] == ["localcloud"]
 
 
 def test_its_secrets_are_its_owners(cloud):
-    """Nobody else enters the state; the one file outside it is closed, too; no two clouds share a password."""
+    """State and clouds.yaml are private to their owner; no two clouds share a password."""
     assert cloud.cloud.home.stat().st_mode & 0o077 == 0
     assert (BASE / "clouds.yaml").stat().st_mode & 0o077 == 0
     values = cloud.cloud.parameters()
@@ -155,8 +160,8 @@ def test_its_secrets_are_its_owners(cloud):
             assert not mine & set(json.loads(other.read_text()).values())
 
 
-def test_a_password_of_the_copied_state_is_not_in_force(cloud):
-    """The state began as a copy; what its maker knew opens nothing."""
+def test_a_password_of_the_copied_state_is_not_valid(cloud):
+    """The state began as a copy; no password of the original is accepted."""
     values = cloud.cloud.parameters()
     hashes = cloud.inside("mariadb", "-N", "-e", "SELECT name, password_hash FROM keystone.password p"
                           " JOIN keystone.local_user u ON p.local_user_id = u.id").split()  # fmt: skip
@@ -171,7 +176,7 @@ def test_a_password_of_the_copied_state_is_not_in_force(cloud):
 
 
 def test_beyond_the_host_nothing_is_reached(cloud):
-    """What comes through the host with a sender beyond it is dropped at the cloud's door; the host's own is served."""
+    """Packets that the host forwards from elsewhere are dropped by the cloud; the host's own are answered."""
     api = (cloud.cloud.parameters()["ip"], 5000)
 
     def dropped():
@@ -206,7 +211,7 @@ def serving(cloud):
 
 
 def test_every_killed_process_comes_back(cloud, guest):
-    """Each process in turn; then the guest runs on, the same one, and another can be made."""
+    """Each process in turn; the guest survives, and another can be created."""
     alive = guest.ssh(guest.address, "cat /proc/sys/kernel/random/boot_id; stat -c %Y /proc/1")
     # privileged helpers are started when they are needed
     wanted = Counter(command for command in serving(cloud).values() if "privsep-helper" not in command)
@@ -225,10 +230,12 @@ def test_every_killed_process_comes_back(cloud, guest):
             well = all(step["state"] in ("running", "done") for step in cloud.steps().values())
             return pid not in now and well and not wanted - Counter(now.values())
 
-        until(back, 120, told=lambda: f"{cloud.command('status').stdout}\n{wanted - Counter(serving(cloud).values())}")
+        until(
+            back, 120, detail=lambda: f"{cloud.command('status').stdout}\n{wanted - Counter(serving(cloud).values())}"
+        )
     restarts = {name for name in steps if cloud.steps()[name].get("restarts")}
     assert restarts == set(steps)
-    assert "started again" in cloud.command("status").stdout
+    assert "restarted" in cloud.command("status").stdout
     assert cloud.well()
 
     def answers():
@@ -242,7 +249,7 @@ def test_every_killed_process_comes_back(cloud, guest):
 
 
 def test_everything_killed_at_once_comes_back(cloud, guest):
-    """All processes but the first, supervisor and guests too: all is started again, the guest as well."""
+    """All processes but the first, supervisor and guests too: all are restarted, the guest as well."""
     before = cloud.cloud.pid()
     cloud.inside("sh", "-c", "kill -9 -1", check=False)
 
@@ -270,17 +277,17 @@ def test_starts_again_after_its_end(cloud, guest):
     until(ended, 30)
     status = cloud.command("status")
     assert status.returncode == DOWN
-    assert "its first process was killed, or the machine was started again" in status.stdout
+    assert "its first process was killed, or the machine was rebooted" in status.stdout
     cloud.up()
     assert api_versions(cloud) > 0
     guest.reached(guest.address)
 
 
-def test_a_lost_lease_is_taken_again(cloud, guest):
-    """While nobody answers DHCP the lease runs out and the address goes; it comes back with the server."""
+def test_a_lost_lease_is_renewed(cloud, guest):
+    """While nothing answers DHCP the lease expires and the address is lost; it returns with the DHCP server."""
     options = cloud.inside("ovn-nbctl", "--bare", "--columns=_uuid", "find", "dhcp_options", "cidr=10.77.0.0/24")
     cloud.inside("ovn-nbctl", "--wait=hv", "set", "dhcp_options", options.strip(), "options:lease_time=30")
-    guest.ssh(guest.address, "sudo systemctl restart systemd-networkd")  # it asks again, and gets the short lease
+    guest.ssh(guest.address, "sudo systemctl restart systemd-networkd")  # a new request gets the short lease
     guest.reached(guest.address)
     controller = str(cloud.steps()["ovn-controller"]["pid"])
     cloud.inside("kill", "-STOP", controller)
@@ -295,8 +302,8 @@ def test_a_lost_lease_is_taken_again(cloud, guest):
     guest.reached(guest.address)
 
 
-def test_clean_leaves_nothing(cloud):
-    """No process, namespace, mount, link, route, loop device, control group or file of it is left."""
+def test_clean_removes_everything(cloud):
+    """No process, namespace, mount, link, route, loop device, control group or file of it remains."""
     mine = cloud.cloud
     prefix = mine.parameters()["gateway"].rsplit(".", 1)[0]
     inside = namespaces_of(mine.pid())

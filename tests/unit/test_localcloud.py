@@ -5,15 +5,18 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import string
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from localcloud import CloudError, __main__, build, checks, life
-from localcloud.build import rootfs
+from localcloud import CloudError, __main__, build, capacity, checks, life
+from localcloud.build import rootfs, state
+from localcloud.capacity import Provider, Room, fitting, overcommit
 from localcloud.cloud import Cloud
+from localcloud.inside.flavors import SMALL
 
 
 @pytest.fixture
@@ -40,7 +43,7 @@ def test_a_wider_route_of_someone_else_is_a_clash(cloud, monkeypatch):
 
 
 def test_the_state_keeps_its_prefixes(cloud, monkeypatch):
-    """A cloud whose prefix was taken meanwhile says so: its catalog holds the address."""
+    """A cloud whose prefix was taken meanwhile reports it: its catalog holds the address."""
     cloud.shared.mkdir(parents=True)
     (cloud.shared / "parameters.json").write_text(json.dumps({"gateway": "172.24.6.1"}))
     routed(monkeypatch)
@@ -50,8 +53,8 @@ def test_the_state_keeps_its_prefixes(cloud, monkeypatch):
         checks.pick_net(cloud)
 
 
-def test_all_that_is_missing_is_said_at_once(cloud, monkeypatch):
-    """Memory, disk and programs: one error names them all, and nothing is made."""
+def test_all_that_is_missing_is_reported_at_once(cloud, monkeypatch):
+    """Memory, disk and programs: one error names them all with a fix each, and nothing is created."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(checks, "MEMORY_NEEDED", 2**60)
     monkeypatch.setattr(checks, "DISK_NEEDED", 2**60)
@@ -59,6 +62,8 @@ def test_all_that_is_missing_is_said_at_once(cloud, monkeypatch):
     with pytest.raises(CloudError) as error:
         checks.preflight(cloud)
     assert [word in str(error.value) for word in ("of memory", "of disk", "mmdebstrap")] == [True] * 3
+    problems = str(error.value).splitlines()[1:]
+    assert [problem for problem in problems if "; fix: " not in problem] == []
     assert not cloud.home.exists()
 
 
@@ -69,11 +74,13 @@ def test_a_name_that_is_no_directory_of_ours_is_refused(name, monkeypatch, capsy
     monkeypatch.setenv("LOCALCLOUD_DIR", str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["localcloud", "clean"])
     assert __main__.main() == 1
-    assert f"LOCALCLOUD_NAME={name}" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert message.startswith(f"localcloud: LOCALCLOUD_NAME={name}: must be 1 to 31 lower-case letters")
+    assert "; fix: " in message
 
 
-def test_a_process_is_told_from_another_of_the_same_id(cloud):
-    """The pid file holds start time and boot; a number alone would take any process for the cloud."""
+def test_a_process_is_distinguished_from_another_of_the_same_id(cloud):
+    """The pid file holds start time and boot; a number alone would match any later process."""
     cloud.make()
     cloud.remember(os.getpid())
     assert cloud.pid() == os.getpid()
@@ -84,29 +91,29 @@ def test_a_process_is_told_from_another_of_the_same_id(cloud):
 
 
 def test_only_its_owner_enters_the_state(cloud):
-    """Guests' disks, logs and passwords are in there."""
+    """It contains guests' disks, logs and passwords."""
     cloud.home.mkdir(parents=True, mode=0o755)
     cloud.make()
     assert cloud.home.stat().st_mode & 0o077 == 0
 
 
 def test_clouds_share_one_clouds_yaml(cloud):
-    """Each cloud enters and leaves on its own; the last one takes the file with it."""
+    """Each cloud adds and removes its own entry; the file is removed with the last one."""
     values = {"ip": "172.24.5.2", "user": "u", "user_password": "p", "project": "q"}
-    cloud.enter_clouds_yaml(values)
+    cloud.add_to_clouds_yaml(values)
     other = Cloud(cloud.base, "other")
-    other.enter_clouds_yaml(values)
+    other.add_to_clouds_yaml(values)
     path = cloud.base / "clouds.yaml"
     assert list(json.loads(path.read_text())["clouds"]) == ["netorder-local", "netorder-local-other"]
     assert path.stat().st_mode & 0o077 == 0
-    cloud.leave_clouds_yaml()
+    cloud.remove_from_clouds_yaml()
     assert list(json.loads(path.read_text())["clouds"]) == ["netorder-local-other"]
-    other.leave_clouds_yaml()
+    other.remove_from_clouds_yaml()
     assert not path.exists()
 
 
 def test_the_time_stamp_counter_is_measured_steadily():
-    """Two measurements agree within 0.1 %, the limit beyond which guests are told anew."""
+    """Two measurements agree within 0.1 %."""
     one, two = checks.tsc_khz(), checks.tsc_khz()
     assert abs(one - two) < one / 1000
 
@@ -118,8 +125,8 @@ def test_the_cache_key_depends_on_the_packages(monkeypatch):
     assert rootfs.digest() != before
 
 
-def test_a_build_is_whole_or_not_there(tmp_path):
-    """A maker that fails leaves nothing, what a killed one left goes, and what is made is not made again."""
+def test_a_build_is_complete_or_absent(tmp_path):
+    """A failed build leaves only the lock, the remains of a killed one are removed, a complete one is not repeated."""
     target = tmp_path / "cache" / "thing"
     made = []
 
@@ -141,8 +148,8 @@ def test_a_build_is_whole_or_not_there(tmp_path):
     assert sorted(path.name for path in target.parent.iterdir()) == ["thing", "thing.lock"]
 
 
-def test_two_makers_at_once_make_once(tmp_path):
-    """The second waits for the first and takes what that one made."""
+def test_concurrent_builds_build_once(tmp_path):
+    """The others wait for the first and take its result."""
     target, made = tmp_path / "thing", []
 
     def work(result):
@@ -155,25 +162,25 @@ def test_two_makers_at_once_make_once(tmp_path):
 
 
 def test_a_digest_follows_names_modes_and_contents(tmp_path):
-    """Everything that decides what is made is in the key, compiled bytecode is not."""
+    """All inputs are in the key, compiled bytecode is not."""
     tree = tmp_path / "tree"
     tree.mkdir()
     (tree / "a").write_text("1")
-    seen = [build.digest("x", tree)]
+    keys = [build.digest("x", tree)]
     (tree / "a").chmod(0o755)
-    seen.append(build.digest("x", tree))
+    keys.append(build.digest("x", tree))
     (tree / "a").write_text("2")
-    seen.append(build.digest("x", tree))
+    keys.append(build.digest("x", tree))
     (tree / "a").rename(tree / "b")
-    seen.append(build.digest("x", tree))
-    assert len(set(seen)) == len(seen)
+    keys.append(build.digest("x", tree))
+    assert len(set(keys)) == len(keys)
     (tree / "__pycache__").mkdir()
     (tree / "__pycache__" / "a.pyc").write_text("")
-    assert build.digest("x", tree) == seen[-1]
+    assert build.digest("x", tree) == keys[-1]
 
 
-def test_a_root_file_system_goes_when_no_cloud_stands_on_it(cloud):
-    """A newer one has replaced it; another cloud's stays, and everything else in the cache."""
+def test_a_root_file_system_without_a_cloud_is_removed(cloud):
+    """A newer one has replaced it; those of other clouds are kept, and everything else in the cache."""
     for name in ("rootfs-old", "rootfs-mine", "rootfs-others", "guest-kernel-1"):
         (cloud.cache / name).mkdir(parents=True)
     (cloud.cache / "rootfs-old.lock").touch()
@@ -184,8 +191,8 @@ def test_a_root_file_system_goes_when_no_cloud_stands_on_it(cloud):
     assert sorted(path.name for path in cloud.cache.iterdir()) == ["guest-kernel-1", "rootfs-mine", "rootfs-others"]
 
 
-def test_clean_keeps_the_cache_unless_all_is_asked_for(cloud, capsys):
-    """It takes minutes to rebuild; and with another cloud beside, even `--all` leaves it."""
+def test_clean_keeps_the_cache_without_all(cloud, capsys):
+    """It takes minutes to rebuild; while there is another cloud, even `--all` keeps it."""
     cloud.cache.mkdir(parents=True)
     cloud.make()
     other = Cloud(cloud.base, "other")
@@ -197,3 +204,139 @@ def test_clean_keeps_the_cache_unless_all_is_asked_for(cloud, capsys):
     assert "other may need it" in capsys.readouterr().out
     life.clean(other, True, print)
     assert not cloud.base.exists()
+
+
+@pytest.mark.parametrize("mirror", ["deb.example.org", "http://mirror.example.org/ubuntu"])
+def test_a_mirror_that_is_none_is_refused_by_its_source(mirror, monkeypatch):
+    """The error names the variable with its value, not apt's sources."""
+    monkeypatch.setenv("LOCALCLOUD_MIRROR", mirror)
+    with pytest.raises(CloudError, match=f"^LOCALCLOUD_MIRROR={mirror}: no URL of a Debian mirror; fix: "):
+        build.mirrors()
+
+
+def test_a_directory_that_overlay_cannot_mount_is_refused(tmp_path, monkeypatch):
+    """The separators of mount options are not escaped; the error names the variable and the fix."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(CloudError, match=r"LOCALCLOUD_DIR=.*/a:b contains .*; fix: choose another directory"):
+        checks.preflight(Cloud(tmp_path / "a:b", "default"))
+
+
+def nova_capacity(parameters, total, cores):
+    """Return the vCPUs and MiB that nova offers of a host, by its parameters."""
+    memory = int((total - int(parameters["reserved_memory"])) * float(parameters["ram_ratio"]))
+    return int(cores * float(parameters["cpu_ratio"])), memory
+
+
+GIB = 1024  # MiB
+
+
+@pytest.mark.parametrize(
+    ("guests", "cores", "total", "available", "expected"),
+    [
+        ("vm", 2, 8 * GIB, 7 * GIB, 18),  # (7 - 2.5) GiB / 256 MiB
+        ("container", 2, 8 * GIB, 7 * GIB, 72),  # (7 - 2.5) GiB * 4 / 256 MiB
+        ("vm", 2, 24 * GIB, 21 * GIB, 74),
+        ("container", 2, 24 * GIB, 21 * GIB, 296),
+        ("container", 64, 24 * GIB, 21 * GIB, 296),  # many processors: the ratio stays that of Nova
+        ("container", 3, 8 * GIB, 7 * GIB, 72),  # 72 on 3 processors: 24 each
+        ("vm", 1, 4 * GIB, 1 * GIB, 0),  # less than the services need
+    ],
+)
+def test_memory_limits_the_number_of_guests(guests, cores, total, available, expected):
+    """Processors are overcommitted until all guests fit whose memory does, and never less than Nova does by default."""
+    chosen = overcommit(guests, cores, total, available)
+    vcpus, memory = nova_capacity(chosen, total, cores)
+    assert memory // SMALL.ram == expected
+    assert vcpus >= expected * SMALL.vcpus
+    assert float(chosen["cpu_ratio"]) >= capacity.LEAST_CPU_RATIO
+
+
+def test_a_class_of_twenty_fits_in_containers():
+    """20 students with 41 hosts on 2 processors and the least memory that a start accepts, and the services."""
+    needed = checks.MEMORY_NEEDED >> 20
+    vcpus, memory = nova_capacity(overcommit("container", 2, 8 * GIB, needed), 8 * GIB, 2)
+    assert min(vcpus // SMALL.vcpus, memory // SMALL.ram) >= 41
+
+
+def test_fake_guests_need_no_memory():
+    """The fake driver's node has processors and memory of its own; the host's decide nothing."""
+    assert overcommit("fake", 2, 0, 0) == {"cpu_ratio": "16", "ram_ratio": "2.0", "reserved_memory": "0"}
+
+
+def provider(vcpus=(2, 16.0, 0), memory=(8192, 1.5, 3584), used=(0, 0, 0), max_vcpus=None):
+    """Return a node as Placement reports one: (total, ratio, reserved) of processors and memory, 100 GB of disk."""
+    inventory = {
+        name: {"total": total, "allocation_ratio": ratio, "reserved": reserved, "max_unit": total}
+        for name, (total, ratio, reserved) in (("VCPU", vcpus), ("MEMORY_MB", memory), ("DISK_GB", (100, 10.0, 0)))
+    }
+    if max_vcpus is not None:
+        inventory["VCPU"]["max_unit"] = max_vcpus
+    return Provider(inventory, dict(zip(("VCPU", "MEMORY_MB", "DISK_GB"), used, strict=True)))
+
+
+@pytest.mark.parametrize(
+    ("providers", "servers", "limit"),
+    [
+        ([provider()], 27, "memory"),  # (8192 - 3584) * 1.5 / 256
+        ([provider(memory=(24576, 1.5, 0))], 32, "processors"),  # 2 * 16
+        ([provider(used=(5, 1280, 10))], 22, "memory"),
+        ([provider(used=(5, 1280, 999))], 0, "disk"),
+        ([provider(used=(40, 0, 0))], 0, "processors"),  # more used than there is, after a lower ratio
+        ([provider(), provider(used=(31, 0, 0))], 28, "processors"),  # a server is on one node
+        ([provider(max_vcpus=0)], 0, "processors"),
+        ([provider(), Provider({"IPV4_ADDRESS": {"total": 9}}, {})], 27, "memory"),  # a sharing provider
+        ([], 0, ""),
+    ],
+)
+def test_the_room_is_what_the_scheduler_would_place(providers, servers, limit):
+    """Inventory less reserve times ratio, less usage, and the scarcest resource is named."""
+    assert fitting(providers, SMALL) == Room(SMALL, servers, limit)
+
+
+def test_the_room_is_one_line():
+    """`status` prints it."""
+    expected = "room for 27 more of the flavor small (1 vCPU, 256 MiB, 2 GB); memory is the limit"
+    assert str(fitting([provider()], SMALL)) == expected
+
+
+def test_the_room_is_read_from_placement(cloud, monkeypatch):
+    """One login, the flavor as Nova has it (a user may have changed it), inventory and usage of each node."""
+    cloud.make()
+    (cloud.shared / "parameters.json").write_text(json.dumps({"ip": "192.0.2.1", "admin_password": "p"}))
+    node = provider()
+    answers = {
+        ":5000/v3/auth/tokens": {},
+        ":8774/v2.1/flavors/detail": {"flavors": [{"name": "small", "vcpus": 1, "ram": 512, "disk": 2}]},
+        ":8778/resource_providers": {"resource_providers": [{"uuid": "u"}]},
+        ":8778/resource_providers/u/inventories": {"inventories": node.inventory},
+        ":8778/resource_providers/u/usages": {"usages": node.usage},
+    }
+    tokens = []
+
+    def call(url, token="", body=None):  # noqa: ARG001
+        tokens.append(token)
+        return answers[url.removeprefix("http://192.0.2.1")], "t"
+
+    monkeypatch.setattr(capacity, "_call", call)
+    assert capacity.read_room(cloud) == Room(SMALL._replace(ram=512), 13, "memory")
+    assert tokens == ["", "t", "t", "t", "t"]
+
+
+def test_status_reports_services_that_do_not_answer(cloud, monkeypatch):
+    """The line says so; whether the cloud is up is decided by its steps."""
+
+    def refuse(_):
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setattr(capacity, "read_room", refuse)
+    assert life._room(cloud) == "room for more guests is unknown: [Errno 111] Connection refused"
+
+
+@pytest.mark.parametrize("kind", ["vm", "container", "fake"])
+def test_every_parameter_of_the_templates_has_a_value(kind):
+    """What the templates name is decided by the host, or by the step that writes the files."""
+    texts = [path.read_text() for path in (state.INSIDE / "config").rglob("*") if path.is_file()]
+    named = set().union(*(string.Template(text).get_identifiers() for text in texts))
+    decided = {*state.constants(kind), *overcommit(kind, 2, 8 * GIB, 7 * GIB), "ip", "gateway", "workers", "secret"}
+    by_the_step = {name for name in named if name.startswith("auth_")} | {"db", "db_green", "token_check"}
+    assert named - decided - by_the_step == set()

@@ -1,0 +1,46 @@
+"""The documentation: lines within the limit, links that lead somewhere, no word that the glossary replaces."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LIMIT = 120
+# rewritten on other branches: remove this when they are merged
+ELSEWHERE = {"docs/changes.md", "docs/local-cloud.md", "docs/reference/exit-statuses.md"}
+LISTED = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+PAGES = LISTED.split()
+LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
+
+
+@pytest.mark.parametrize("page", sorted({*PAGES} - ELSEWHERE))
+def test_lines_are_within_the_limit(page):
+    """Tables excepted, whose rows cannot be wrapped."""
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    long = [number for number, line in enumerate(lines, 1) if len(line) > LIMIT and not line.startswith("|")]
+    assert long == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files(page):
+    """Each relative link names a file of the repository."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    targets = [ROOT.joinpath(page).parent.joinpath(one).resolve() for one in LINK.findall(text) if "://" not in one]
+    missing = [str(one.relative_to(ROOT)) for one in targets if not one.exists()]
+    assert [one for one in missing if one not in ELSEWHERE] == []
+
+
+def test_the_index_of_the_decisions_is_complete():
+    """It links each decision once, with the title and date that the file has."""
+    index = (ROOT / "docs/decisions/README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[(\d{4})\]\((\S+)\) \| (.+?) \| (\S+) \|", index, flags=re.MULTILINE)
+    decisions = []
+    for path in sorted((ROOT / "docs/decisions").glob("[0-9]*.md")):
+        text = path.read_text(encoding="utf-8")
+        number, title = re.match(r"# (\d{4})\. (.+)", text).groups()
+        decisions.append((number, path.name, title, re.search(r"^- Date: (\S+)$", text, flags=re.MULTILINE)[1]))
+    assert rows == decisions
