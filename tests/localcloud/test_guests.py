@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+from ipaddress import ip_network
 
 import ordinary
 import pytest
@@ -54,7 +55,7 @@ class Networks(Order):
             stateful = {"ipv6_ra_mode": "dhcpv6-stateful", "ipv6_address_mode": "dhcpv6-stateful"}
             subnet = network.create_subnet(
                 network_id=self.networks[name].id, ip_version=version, cidr=prefix,
-                **({} if routed else {"gateway_ip": None}), **(stateful if version == 6 else {}),
+                gateway_ip=str(ip_network(prefix)[1]) if routed else None, **(stateful if version == 6 else {}),
             )  # fmt: skip
             if routed:
                 network.add_interface_to_router(self.router, subnet_id=subnet.id)
@@ -80,11 +81,10 @@ class Networks(Order):
 
     def through(self, address, to, command):
         """Run a command on a server that is behind another; None while SSH refuses."""
-        options = f"-i {self.key} -o BatchMode=yes -o ConnectTimeout=10 -o UserKnownHostsFile={self.known(to)}"
-        known = f"-o UserKnownHostsFile={self.known(address)}"
-        proxy = f"ssh {options} {known} -W [%h]:%p debian@{address}"
+        options = f"-i {self.key} -o BatchMode=yes -o ConnectTimeout=10 -o StrictHostKeyChecking=accept-new"
+        proxy = f"ssh {options} -o UserKnownHostsFile={self.known(address)} -W [%h]:%p debian@{address}"
         done = subprocess.run(
-            ["ssh", *options.split(), "-o", "StrictHostKeyChecking=accept-new", "-o", f"ProxyCommand={proxy}",
+            ["ssh", *options.split(), "-o", f"UserKnownHostsFile={self.known(to)}", "-o", f"ProxyCommand={proxy}",
              f"debian@{to}", command],
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
