@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from netorder.routing.tables import Tables
 
 __all__ = [
+    "LAST_PORT",
     "PEERS",
     "PORTS",
     "SSH",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 SSH = 22
+LAST_PORT = 65535
 PORTS = {"calculator": 50000, "sum": 50001, "sub": 50002, "mul": 50003, "div": 50004}
 PEERS = {"calculator": ("sum", "sub", "mul", "div")}  # which services a service calls
 
@@ -121,6 +123,11 @@ class Match:
     protocol: str
     first: int = 0
     last: int = 0
+
+    @property
+    def some_ports(self) -> bool:
+        """Whether it matches some ports only; Neutron stores a rule for all of them without any."""
+        return (self.first, self.last) not in {(0, 0), (1, LAST_PORT)}
 
     def tcp(self, port: int) -> bool:
         """Tell whether TCP ``port`` is one of these."""
