@@ -161,10 +161,11 @@ class _Planner:
         return tuple(routes[to] for to in sorted(routes, key=lambda to: (to.version, to)))
 
     def _derived_routes(self, host: HostSpec) -> tuple[Route, ...]:
-        declared = {self._by_prefix[to] for to, _ in host.routes if to in self._by_prefix}
         found: tuple[Route, ...] = ()
         for version, routing in self._topology.routings.items():
             networks = routing.homes[host.name]
+            mine = (to for to, _ in host.routes if to.version == version)  # a route is one IP version's alone
+            declared = {self._by_prefix[to] for to in mine if to in self._by_prefix}
             if declared:
                 found += self._tables.of_host_without(host.name, version, declared)
             elif host.name in routing.several:
