@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 
 from netorder import topology as spec
 from netorder.errors import TopologyError
-from netorder.language import reference, schema
+from netorder.language import reference, resolve, schema
 from netorder.language import yaml_source as source
 from netorder.language.load import load, parse
 from netorder.language.subnet_layout import Layout, draw
@@ -565,3 +565,18 @@ def test_the_reference_is_made_from_the_schema():
 def test_the_example_of_the_reference_is_right():
     text = (ROOT / "docs/topology.md").read_text(encoding="utf-8")
     assert messages(text.partition("```yaml\n")[2].partition("```")[0]) == []
+
+
+# Names
+
+
+def test_the_groups_of_the_playbooks_are_reserved():
+    """Each group by which a playbook or group_vars chooses hosts is a name that no topology can use."""
+    variables = {path.stem for path in ROOT.glob("inventory/group_vars/*.yml")}
+    chosen: set[str] = set()
+    for path in [ROOT / "site.yml", *ROOT.glob("playbooks/*.yml")]:
+        for play in yaml.safe_load(path.read_text(encoding="utf-8")):
+            chosen |= set(re.findall(r"[a-z_]+", str(play.get("hosts", ""))))
+    assert variables == spec.GROUPS.keys()
+    assert variables <= resolve.RESERVED.keys()
+    assert {name for name in chosen if not name.startswith("service_")} <= resolve.RESERVED.keys()
