@@ -507,9 +507,49 @@ def test_the_parts_of_a_subnet(length: int, offset: int, data: st.DataObject):
     layout = Layout(cidr, gateway)
     first, last = map(int, layout.pool)
     assert usable.start == layout.routers.start < layout.routers.stop == layout.hosts.start
-    assert layout.hosts.start < layout.hosts.stop == first < last < usable.stop
+    assert layout.hosts == Layout(cidr, None).hosts
+    assert layout.hosts.start < layout.hosts.stop == int(Layout(cidr, None).pool[0])
+    assert layout.hosts.start <= first < last < usable.stop
     assert last - first + 1 >= 3
     assert not layout.in_pool(gateway)
+    assert list(layout.pool_among_hosts) == [number for number in range(first, last + 1) if number in layout.hosts]
+
+
+@pytest.mark.parametrize("prefix", ["10.0.1.0/24", "10.0.1.0/25", "10.0.1.0/26", "10.0.0.0/20", "10.0.0.0/8"])
+def test_a_gateway_moves_no_host(prefix: str):
+    """Whatever address the gateway gets, hosts keep theirs, but for the one that had it."""
+    hosts = "".join(f"  {name}: {{network: n}}\n" for name in ("web", "db", "mail", "app", "dns"))
+
+    def all_of(gateway: str) -> dict[str, str]:
+        return addresses(
+            f"topology: t\nnetworks: {{n: {{cidr: {prefix}{gateway}}}}}\n"
+            f"routers: {{r: {{external: true, networks: [n]}}}}\nhosts:\n{hosts}"
+        )
+
+    before, cidr = all_of(""), IPv4Network(prefix)
+    for gateway in (cidr[-2], cidr[-3], cidr[-5], cidr[-9], cidr[2], cidr[9], cidr[20], IPv4Address(before["web"])):
+        after = all_of(f", gateway: {gateway}")
+        moved = {name for name in before if after[name] != before[name]}
+        assert moved == {name for name in before if before[name] == str(gateway)}
+
+
+@pytest.mark.parametrize("gateway", ["10.0.1.14", "10.0.1.13", "10.0.1.12"])
+def test_a_gateway_at_the_top_of_a_small_subnet(gateway: str):
+    """On a /28 Neutron's pool gives way downwards: only hosts with those addresses move."""
+
+    def all_of(declared: str) -> dict[str, str]:
+        return addresses(
+            f"topology: t\nnetworks: {{n: {{cidr: 10.0.1.0/28{declared}}}}}\n"
+            "routers: {r: {external: true, networks: [n]}}\n"
+            "hosts: {web: {network: n}, db: {network: n}, mail: {network: n}, app: {network: n}}"
+        )
+
+    before, after = all_of(""), all_of(f", gateway: {gateway}")
+    pool = [f"10.0.1.{number}" for number in range(int(gateway[-2:]) - 3, int(gateway[-2:]))]
+    assert not set(after.values()) & {gateway, *pool}
+    for name in before:
+        if before[name] not in pool and after[name] != before[name]:
+            assert before[name] in after.values()  # another that had to move came first
 
 
 # Rules about what is not wrong, but odd
