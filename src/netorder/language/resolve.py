@@ -247,6 +247,9 @@ def _host_networks(reader: Reader, entry: str) -> Attached:
 def _check_forward(reader: Reader, entry: str, known: int) -> None:
     declared = reader.get("hosts", entry, "networks")
     several = known > 1 or (isinstance(declared, dict | list) and len(declared) > 1)
+    sections = (reader.mapping(section) for section in ("routers", "hosts"))
+    if any(isinstance(one, dict) and "routes" in one for section in sections for one in section.values()):
+        return  # it may be the next hop of one, which is known once addresses are
     if not several and not reader.refused("hosts", entry):
         message = f"host `{entry}` has one interface and nothing to route between; give it `networks:`, two or more"
         reader.error(("hosts", entry, "forward"), message)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netorder.ip import IPV4
+from netorder.ip import IPV4, overlap
 from netorder.topology import PEERS, SSH, HostSpec, RuleSpec
 
 if TYPE_CHECKING:
-    from netorder.ip import Address
+    from netorder.ip import Address, Prefix
     from netorder.language.document import Reader
     from netorder.language.routes import Routes
     from netorder.language.specs import Specs
@@ -25,7 +25,7 @@ def check(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Rou
     _check_announced(reader, specs)
     if not reader.failed:
         _check_services(reader, specs, rules, routes)
-        _check_ssh_paths(reader, specs, routes)
+        _check_ssh_paths(reader, specs, rules, routes)
 
 
 def _check_subnet_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
@@ -93,13 +93,20 @@ def _allowed(caller: HostSpec, callee: HostSpec, rules: tuple[RuleSpec, ...], ro
     )
 
 
-def _check_ssh_paths(reader: Reader, specs: Specs, routes: Routes) -> None:
+def _check_ssh_paths(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Routes) -> None:
     """Warn of hosts that cannot be configured because SSH does not get to them."""
+    sources: dict[str, list[Prefix]] = {}
+    for rule in rules:
+        for target in rule.targets if any(match.tcp(SSH) for match in rule.matches) else ():
+            sources.setdefault(target, []).extend(rule.sources)
     for host in specs.hosts:
         if routes.ssh_paths[host.name] is not None:
             continue
         fix = "let SSH in from outside to a host with a floating address from which this one can be reached"
         if host.floating_ip:
             fix = f"let it in: add to `allow:` `- {{from: anywhere, to: {host.name}, tcp: {SSH}}}`"
+            astray = [to for to, _ in host.routes if any(overlap(to, one) for one in sources.get(host.name, ()))]
+            if astray:
+                fix = f"its route to `{astray[0]}` sends the replies elsewhere: remove it, or allow SSH from elsewhere"
         message = f"host `{host.name}` cannot be configured: SSH does not reach it from outside; {fix}"
         reader.warning(("hosts", specs.entries[host.name]), message, of_key=True)
