@@ -593,6 +593,22 @@ def test_calling_by_a_wider_rule_is_enough():
         assert [one for one in messages(text) if "SSH (tcp 22)" not in one] == []
 
 
+@pytest.mark.parametrize(("networks", "step", "warned"), [(31, 2, True), (29, 2, False), (100, 1, False)])
+def test_more_routes_than_a_router_may_have_is_one_warning(networks: int, step: int, warned: bool):
+    """Neutron's default limit is 30 a router; adjacent prefixes behind one next hop are one route."""
+    names = [f"n{number}" for number in range(networks)]
+    text = "topology: t\nnetworks:\n  hub: {cidr: 10.1.0.0/24, routes: router}\n"
+    text += "".join(f"  {name}: {{cidr: 10.2.{step * index}.0/24}}\n" for index, name in enumerate(names))
+    text += f"routers:\n  out: {{external: true, networks: [hub]}}\n  inner: {{networks: [hub, {', '.join(names)}]}}\n"
+    text += "hosts:\n  door: {network: hub, floating_ip: true}\n"
+    text += "".join(f"  h{name}: {{network: {name}}}\n" for name in names)
+    text += "allow: [{from: 203.0.113.0/24, to: door, tcp: 22}]\n"
+    found = [one for one in messages(text) if "max_routes" in one]
+    assert [one.partition(" Neutron")[0] for one in found] == [
+        f"f:{networks + 5}:3: warning: router `out` needs {networks} routes; "[:50]
+    ] * warned
+
+
 # The reference
 
 
