@@ -60,10 +60,10 @@ def kinds(plan: Plan) -> list[tuple[str, int | None]]:
     found: set[tuple[str, int]] = {("tcp", UNUSED), ("udp", UNUSED)}
     found |= {("tcp", host.service.port) for host in plan.hosts if host.service}
     for rule in (rule for group in plan.security_groups for rule in group.rules):
-        if rule.port_min is not None and rule.port_max is not None:
-            protocols = [rule.protocol] if rule.protocol else ["tcp", "udp"]
-            ends = {rule.port_min - 1, rule.port_min, rule.port_max, rule.port_max + 1}
-            found |= {(protocol, port) for protocol in protocols for port in ends if 0 < port < 1 << 16}
+        if rule.protocol in ("tcp", "udp"):
+            first, last = rule.port_min or 1, rule.port_max or 65535
+            ends = {first - 1, first, last, last + 1}
+            found |= {(rule.protocol, port) for port in ends if 0 < port < 1 << 16}
     return [*sorted(found), ("icmp", None)]
 
 

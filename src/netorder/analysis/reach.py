@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from netorder.analysis.filters import Filters, may_pass
 from netorder.analysis.paths import OUTSIDE_IPV4, Hop, Paths
 from netorder.ip import url_host
+from netorder.topology import LAST_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,7 +29,6 @@ OUTSIDE = "outside"
 OPEN, CLOSED, NO_ROUTE = "open", "closed", "no route"
 UNUSED_PORT = 9  # discard: no service here listens on it and no topology has a reason to open it
 SSH = 22
-LAST_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,9 @@ class Matrix:
         host = self._host(destination)
         found: set[tuple[str, int]] = {("tcp", SSH), ("tcp", UNUSED_PORT), ("udp", UNUSED_PORT)}
         for rule in self._filters.rules(host, "ingress"):
-            if rule.port_min is not None and rule.port_max is not None and rule.protocol:
-                near = (rule.port_min - 1, rule.port_min, rule.port_max, rule.port_max + 1)
+            if rule.protocol in ("tcp", "udp"):
+                first, last = rule.port_min or 1, rule.port_max or LAST_PORT
+                near = (first - 1, first, last, last + 1)
                 found |= {(rule.protocol, port) for port in near if 1 <= port <= LAST_PORT}
         return [*sorted(found), ("icmp", None)]
 
@@ -103,7 +104,9 @@ class Matrix:
         The host is given by its name or one of its addresses.
         """
         found = {
-            ("icmp" if rule.protocol == "ipv6-icmp" else rule.protocol or "tcp", rule.port_min, rule.port_max)
+            ("icmp", None, None)
+            if rule.protocol in ("icmp", "ipv6-icmp")
+            else (rule.protocol or "tcp", rule.port_min or 1, rule.port_max or LAST_PORT)
             for rule in self._filters.rules(self._host(destination), "ingress")
         }
         return sorted(found, key=lambda one: (one[0], one[1] or 0, one[2] or 0))
@@ -296,11 +299,5 @@ class Matrix:
 
 def _words(rule: Rule) -> str:
     """Return what a rule allows: ``rule: tcp 80 from 10.0.1.0/24``."""
-    if rule.port_min is None:
-        ports = ""
-    elif rule.port_min == rule.port_max:
-        ports = f" {rule.port_min}"
-    else:
-        ports = f" {rule.port_min}-{rule.port_max}"
     end = "from" if rule.direction == "ingress" else "to"
-    return f"rule: {rule.protocol or 'anything'}{ports} {end} {rule.remote_cidr or 'anywhere'}"
+    return f"rule: {rule.match} {end} {rule.remote_cidr or 'anywhere'}"

@@ -124,21 +124,11 @@ def _rules(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
         ingress: dict[str, dict[str, None]] = {}
         for rule in group.rules:
             if rule.direction == "ingress":
-                ingress.setdefault(_match(rule), {})[_source(rule, names)] = None
+                ingress.setdefault(rule.match, {})[_source(rule, names)] = None
         for index, (match, sources) in enumerate(ingress.items()):
             yield "" if index else whose, match, "from " + ", ".join(sources)
         if not ingress:
             yield whose, "nothing", ""
-
-
-def _match(rule: Rule) -> str:
-    match rule.port_min:
-        case None:
-            return str(rule.protocol)
-        case rule.port_max:
-            return f"{rule.protocol} {rule.port_min}"
-        case _:
-            return f"{rule.protocol} {rule.port_min}-{rule.port_max}"
 
 
 def _source(rule: Rule, names: dict[str, str]) -> str:
