@@ -53,7 +53,7 @@ PACKAGES = [
 ]  # fmt: skip
 ENABLED = [
     "ssh.service", "systemd-networkd.service", "netorder-guest-init.service", "netorder-guest-late.service",
-    "netorder-guest-dhcp.service", "netorder-guest-resolv.path", "netorder-guest-power.service",
+    "netorder-guest-resolv.path", "netorder-guest-power.service",
 ]  # fmt: skip
 # Units that a guest of this image has no use for: without KVM each costs a boot between 50 ms and 2 s.
 MASKED = """

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
+from typing import TYPE_CHECKING
 
-__all__ = ["ANYWHERE", "IPV4", "IPV6", "VERSIONS", "Address", "Prefix", "covers", "overlap", "url_host"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["ANYWHERE", "IPV4", "IPV6", "VERSIONS", "Address", "Prefix", "covers", "joined", "overlap", "url_host"]
 
 IPV4, IPV6 = 4, 6
 VERSIONS = (IPV4, IPV6)
@@ -31,6 +35,18 @@ def covers(outer: Prefix, inner: Prefix) -> bool:
         and int(outer.network_address) <= int(inner.network_address)
         and int(inner.broadcast_address) <= int(outer.broadcast_address)
     )
+
+
+def joined(prefixes: Iterable[Prefix]) -> list[Prefix]:
+    """Return the fewest prefixes that hold what these hold and nothing else, IPv4 first."""
+    four: list[IPv4Network] = []
+    six: list[IPv6Network] = []
+    for one in prefixes:
+        if isinstance(one, IPv4Network):
+            four.append(one)
+        else:
+            six.append(one)
+    return [*collapse_addresses(four), *collapse_addresses(six)]
 
 
 def url_host(url: str) -> str:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from netorder.routing.tables import Tables
 
 __all__ = [
+    "GROUPS",
+    "LAST_PORT",
     "PEERS",
     "PORTS",
     "SSH",
@@ -30,7 +32,17 @@ __all__ = [
 ]
 
 SSH = 22
+LAST_PORT = 65535
 PORTS = {"calculator": 50000, "sum": 50001, "sub": 50002, "mul": 50003, "div": 50004}
+# Ansible groups in every inventory, and what each is; playbooks choose hosts by them (inventory/group_vars/<group>.yml)
+GROUPS = {
+    "netorder": "the group of all hosts",
+    "services": "the group of all hosts with a service",
+    "bastions": "the group of the hosts that others are reached through",
+    "sealed": "the group of the hosts that SSH does not reach",
+    "absent": "the group of the hosts that the cloud does not have yet",
+    "stray": "the group of the servers that the topology does not have",
+}
 PEERS = {"calculator": ("sum", "sub", "mul", "div")}  # which services a service calls
 
 
@@ -121,6 +133,11 @@ class Match:
     protocol: str
     first: int = 0
     last: int = 0
+
+    @property
+    def some_ports(self) -> bool:
+        """Whether it matches some ports only; Neutron stores a rule for all of them without any."""
+        return (self.first, self.last) not in {(0, 0), (1, LAST_PORT)}
 
     def tcp(self, port: int) -> bool:
         """Tell whether TCP ``port`` is one of these."""

@@ -268,6 +268,15 @@ def test_reach_answers_by_its_exit_status(
     assert capsys.readouterr().out != ""
 
 
+def test_reach_shows_what_leaves_through_a_host(capsys: pytest.CaptureFixture[str]):
+    """What the rules of the next hop allow, where a declared route leads there."""
+    assert main(["reach", "tests/golden/good/vpn-gateway.yml", "--to", "203.0.113.9"]) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "door -> 203.0.113.9    everything",
+        "astray -> 203.0.113.9  icmp, tcp 23-65535, udp 1-65535, through vpn",
+    ]
+
+
 def test_a_closed_pair_ends_where_it_is_dropped(partly: str, capsys: pytest.CaptureFixture[str]):
     """Nothing is received, and nothing comes back."""
     assert main(["reach", partly, "--from", "web-1", "--to", "h", "--port", "9"]) == 0

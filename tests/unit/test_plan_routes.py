@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from netorder.analysis.reach import Matrix
+from netorder.errors import TopologyError
 from netorder.language.load import load, parse
 from netorder.plan.build import build_plan
 
@@ -260,3 +261,77 @@ def test_the_calculator_is_as_the_reports_have_it():
     calculator = the_plan.hosts[0]
     assert Cloud(the_plan).passed(calculator, "30.4.5.215") == ["rt2"]
     assert Cloud(the_plan).passed(replace(calculator, routes=()), "30.4.5.215") is None
+
+
+# Declared routes to the outside
+
+DECLARED = """
+topology: t
+networks: {a: {cidr: [10.0.1.0/24, "fd00:1::/64"]}, b: {cidr: 10.0.2.0/24}}
+routers:
+  r1: {external: true, networks: {a: [10.0.1.1, "fd00:1::1"], b: {}}, routes: [R1]}
+  r2: {networks: {a: [10.0.1.2, "fd00:1::2"], b: {}}, routes: [R2]}
+hosts:
+  door: {network: a, floating_ip: true, routes: [DOOR]}
+  vpn: {network: a, address: [10.0.1.10, "fd00:1::10"], forward: true}
+  user: {network: a, routes: [{to: 10.200.0.0/16, via: 10.0.1.10}]}
+allow:
+  - {from: SOURCE, to: door, tcp: 22}
+  - {from: anywhere, to: vpn, icmp: true}
+"""
+
+
+def declared(**words: str) -> list[str]:
+    """Return what is said of the topology with these routes."""
+    text = DECLARED
+    for word in ("R1", "R2", "DOOR", "SOURCE"):
+        text = text.replace(word, words.get(word, "203.0.113.0/24" if word == "SOURCE" else ""))
+    try:
+        return [one.message for one in parse(text).warnings if "`vpn`, which" not in one.message]
+    except TopologyError as error:
+        return [one.message for one in error.diagnostics if one.severity == "error"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({}, []),
+        (
+            {"R1": "{to: 10.99.0.0/16, via: 10.0.1.2}", "R2": "{to: 10.99.0.0/16, via: 10.0.1.1}"},
+            ["a loop: `r1` sends what is for `10.99.0.0/16` to `r2`, then `r1`"],
+        ),
+        (
+            {"R1": "{to: 10.99.0.0/16, via: 10.0.1.2}", "R2": "{to: 10.96.0.0/11, via: 10.0.1.1}"},
+            ["a loop: `r1` sends what is for `10.99.0.0/16` to `r2`, then `r1`"],
+        ),
+        (
+            {"R1": "{to: 'fd00:99::/48', via: 'fd00:1::2'}", "R2": "{to: 'fd00:99::/48', via: 'fd00:1::1'}"},
+            ["a loop: `r1` sends what is for `fd00:99::/48` to `r2`, then `r1`"],
+        ),
+        ({"R1": "{to: 10.99.0.0/16, via: 10.0.1.2}"}, ["next hop `10.0.1.2`: router `r2` has no route to"]),
+        ({"R2": "{to: 10.99.0.0/16, via: 10.0.1.1}"}, []),  # an external router sends it out
+        ({"R2": "{to: 'fd00:99::/48', via: 'fd00:1::1'}"}, ["next hop `fd00:1::1`: router `r1` has no route to"]),
+        ({"R2": "{to: 10.99.0.0/16, via: 10.0.1.10}"}, []),  # a host may have a tunnel
+        ({"R2": "{to: 10.99.0.0/16, via: 10.0.1.99}"}, ["next hop `10.0.1.99` is no address of this topology"]),
+        ({"R2": "{to: 10.99.0.0/16, via: 10.0.1.250}"}, ["next hop `10.0.1.250` is one of 10.0.1.247 to 10.0.1.254"]),
+        (
+            {"DOOR": "{to: 203.0.113.0/24, via: 10.0.1.10}"},
+            ["host `door` cannot be configured: SSH does not reach it from outside; its route to"],
+        ),
+        ({"DOOR": "{to: 203.0.113.0/25, via: 10.0.1.10}"}, []),  # half of the source is answered
+        ({"DOOR": "{to: 203.0.113.0/24, via: 10.0.1.10}", "SOURCE": "[203.0.113.0/24, 198.51.100.0/24]"}, []),
+    ],
+)
+def test_declared_routes_to_the_outside(words: dict[str, str], said: list[str]):
+    """Those that loop, lead nowhere or lead SSH's replies away are reported, each once, and the others are not."""
+    found = [one for one in declared(**words) if not one.startswith(("host `vpn` cannot", "host `user` cannot"))]
+    assert [one[: len(start)] for one, start in zip(found, said, strict=True)] == said
+
+
+def test_a_gateway_to_the_outside_passes_what_it_forwards():
+    """A host with one interface that is the next hop of a route has forwarding and the route's prefix as its pair."""
+    text = DECLARED.replace("SOURCE", "203.0.113.0/24").replace("DOOR", "{to: 'fd00:99::/48', via: 'fd00:1::10'}")
+    hosts = {host.name: host for host in build_plan(parse(text.replace("R1", "").replace("R2", ""))).hosts}
+    assert hosts["vpn"].forwarding
+    assert hosts["vpn"].ports[0].allowed_address_pairs == ("10.200.0.0/16", "fd00:99::/48")
+    assert hosts["door"].ports[0].allowed_address_pairs == ()

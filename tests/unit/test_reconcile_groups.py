@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from openstack.network.v2.port import Port
 from openstack.network.v2.security_group import SecurityGroup as CloudGroup
 
-from netorder.cloud.groups import Groups, normal_rule
+from netorder.cloud.groups import Groups, normal_rule, rule_text
 from netorder.cloud.observe import Observed
 from netorder.plan import model
 
@@ -211,3 +211,41 @@ def test_a_group_for_each_host_as_earlier_versions_made_is_taken_over() -> None:
     for _ in cloud.make(wish):
         assert cloud.let_in() == wish
     assert (cloud.names, cloud.group_of) == ({"1": "t-a", "3": "t-c"}, {"a": "1", "b": "1", "c": "3"})
+
+
+@pytest.mark.parametrize(
+    ("spelling", "other"),
+    [
+        ({"protocol": "tcp", "port_range_min": 1, "port_range_max": 65535}, {"protocol": "tcp"}),
+        ({"protocol": "6"}, {"protocol": "tcp"}),
+        ({"protocol": "17"}, {"protocol": "udp"}),
+        ({"protocol": "any"}, {"protocol": None}),
+        ({"ethertype": "IPv6", "protocol": "icmp"}, {"ethertype": "IPv6", "protocol": "ipv6-icmp"}),
+        ({"ethertype": "IPv6", "protocol": "icmpv6"}, {"ethertype": "IPv6", "protocol": "58"}),
+        ({"ethertype": "IPv6", "protocol": "1"}, {"ethertype": "IPv6", "protocol": "ipv6-icmp"}),
+        ({"remote_ip_prefix": "10.0.0.1"}, {"remote_ip_prefix": "10.0.0.1/32"}),
+        ({"remote_ip_prefix": "10.0.0.7/24"}, {"remote_ip_prefix": "10.0.0.0/24"}),
+        ({"remote_ip_prefix": "::ffff:10.0.0.1/128"}, {"remote_ip_prefix": "::ffff:a00:1/128"}),
+        ({"remote_ip_prefix": "FD00:0:0:1::/64"}, {"remote_ip_prefix": "fd00:0:0:1::/64"}),
+        ({"remote_ip_prefix": "0.0.0.0/0"}, {}),
+    ],
+)  # fmt: skip
+def test_spellings_of_one_rule(spelling: dict[str, object], other: dict[str, object]):
+    """What Neutron stores in another form than it was given, or once stored, is the same rule."""
+    base = {"direction": "ingress", "ethertype": "IPv4"}
+    assert normal_rule(base | spelling) == normal_rule(base | other)
+
+
+def test_all_ports_of_a_plan_are_what_neutron_stores():
+    """The planned rule for all ports has no range, and equals both forms that a cloud may list."""
+    planned_rule = model.Rule("ingress", "IPv4", "tcp", None, None, "10.0.0.0/24")
+    listed = {"direction": "ingress", "ethertype": "IPv4", "protocol": "tcp", "remote_ip_prefix": "10.0.0.0/24"}
+    for ports in ({"port_range_min": None, "port_range_max": None}, {"port_range_min": 1, "port_range_max": 65535}):
+        assert normal_rule(listed | ports) == normal_rule(planned_rule)
+    assert rule_text(normal_rule(planned_rule)) == "ingress IPv4 tcp 1-65535 from 10.0.0.0/24"
+
+
+def test_nearly_all_ports_are_not_all():
+    """Ports 1 to 65534 are not all ports."""
+    base = {"direction": "ingress", "ethertype": "IPv4", "protocol": "tcp"}
+    assert normal_rule(base | {"port_range_min": 1, "port_range_max": 65534}) != normal_rule(base)

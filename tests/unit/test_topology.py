@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 
 from netorder import topology as spec
 from netorder.errors import TopologyError
-from netorder.language import reference, schema
+from netorder.language import reference, resolve, schema
 from netorder.language import yaml_source as source
 from netorder.language.load import load, parse
 from netorder.language.subnet_layout import Layout, draw
@@ -507,9 +507,49 @@ def test_the_parts_of_a_subnet(length: int, offset: int, data: st.DataObject):
     layout = Layout(cidr, gateway)
     first, last = map(int, layout.pool)
     assert usable.start == layout.routers.start < layout.routers.stop == layout.hosts.start
-    assert layout.hosts.start < layout.hosts.stop == first < last < usable.stop
+    assert layout.hosts == Layout(cidr, None).hosts
+    assert layout.hosts.start < layout.hosts.stop == int(Layout(cidr, None).pool[0])
+    assert layout.hosts.start <= first < last < usable.stop
     assert last - first + 1 >= 3
     assert not layout.in_pool(gateway)
+    assert list(layout.pool_among_hosts) == [number for number in range(first, last + 1) if number in layout.hosts]
+
+
+@pytest.mark.parametrize("prefix", ["10.0.1.0/24", "10.0.1.0/25", "10.0.1.0/26", "10.0.0.0/20", "10.0.0.0/8"])
+def test_a_gateway_moves_no_host(prefix: str):
+    """Whatever address the gateway gets, hosts keep theirs, but for the one that had it."""
+    hosts = "".join(f"  {name}: {{network: n}}\n" for name in ("web", "db", "mail", "app", "dns"))
+
+    def all_of(gateway: str) -> dict[str, str]:
+        return addresses(
+            f"topology: t\nnetworks: {{n: {{cidr: {prefix}{gateway}}}}}\n"
+            f"routers: {{r: {{external: true, networks: [n]}}}}\nhosts:\n{hosts}"
+        )
+
+    before, cidr = all_of(""), IPv4Network(prefix)
+    for gateway in (cidr[-2], cidr[-3], cidr[-5], cidr[-9], cidr[2], cidr[9], cidr[20], IPv4Address(before["web"])):
+        after = all_of(f", gateway: {gateway}")
+        moved = {name for name in before if after[name] != before[name]}
+        assert moved == {name for name in before if before[name] == str(gateway)}
+
+
+@pytest.mark.parametrize("gateway", ["10.0.1.14", "10.0.1.13", "10.0.1.12"])
+def test_a_gateway_at_the_top_of_a_small_subnet(gateway: str):
+    """On a /28 Neutron's pool gives way downwards: only hosts with those addresses move."""
+
+    def all_of(declared: str) -> dict[str, str]:
+        return addresses(
+            f"topology: t\nnetworks: {{n: {{cidr: 10.0.1.0/28{declared}}}}}\n"
+            "routers: {r: {external: true, networks: [n]}}\n"
+            "hosts: {web: {network: n}, db: {network: n}, mail: {network: n}, app: {network: n}}"
+        )
+
+    before, after = all_of(""), all_of(f", gateway: {gateway}")
+    pool = [f"10.0.1.{number}" for number in range(int(gateway[-2:]) - 3, int(gateway[-2:]))]
+    assert not set(after.values()) & {gateway, *pool}
+    for name in before:
+        if before[name] not in pool and after[name] != before[name]:
+            assert before[name] in after.values()  # another that had to move came first
 
 
 # Rules about what is not wrong, but odd
@@ -553,6 +593,22 @@ def test_calling_by_a_wider_rule_is_enough():
         assert [one for one in messages(text) if "SSH (tcp 22)" not in one] == []
 
 
+@pytest.mark.parametrize(("networks", "step", "warned"), [(31, 2, True), (29, 2, False), (100, 1, False)])
+def test_more_routes_than_a_router_may_have_is_one_warning(networks: int, step: int, warned: bool):
+    """Neutron's default limit is 30 a router; adjacent prefixes behind one next hop are one route."""
+    names = [f"n{number}" for number in range(networks)]
+    text = "topology: t\nnetworks:\n  hub: {cidr: 10.1.0.0/24, routes: router}\n"
+    text += "".join(f"  {name}: {{cidr: 10.2.{step * index}.0/24}}\n" for index, name in enumerate(names))
+    text += f"routers:\n  out: {{external: true, networks: [hub]}}\n  inner: {{networks: [hub, {', '.join(names)}]}}\n"
+    text += "hosts:\n  door: {network: hub, floating_ip: true}\n"
+    text += "".join(f"  h{name}: {{network: {name}}}\n" for name in names)
+    text += "allow: [{from: 203.0.113.0/24, to: door, tcp: 22}]\n"
+    found = [one for one in messages(text) if "max_routes" in one]
+    assert [one.partition(" Neutron")[0] for one in found] == [
+        f"f:{networks + 5}:3: warning: router `out` needs {networks} routes; "[:50]
+    ] * warned
+
+
 # The reference
 
 
@@ -565,3 +621,18 @@ def test_the_reference_is_made_from_the_schema():
 def test_the_example_of_the_reference_is_right():
     text = (ROOT / "docs/topology.md").read_text(encoding="utf-8")
     assert messages(text.partition("```yaml\n")[2].partition("```")[0]) == []
+
+
+# Names
+
+
+def test_the_groups_of_the_playbooks_are_reserved():
+    """Each group by which a playbook or group_vars chooses hosts is a name that no topology can use."""
+    variables = {path.stem for path in ROOT.glob("inventory/group_vars/*.yml")}
+    chosen: set[str] = set()
+    for path in [ROOT / "site.yml", *ROOT.glob("playbooks/*.yml")]:
+        for play in yaml.safe_load(path.read_text(encoding="utf-8")):
+            chosen |= set(re.findall(r"[a-z_]+", str(play.get("hosts", ""))))
+    assert variables == spec.GROUPS.keys()
+    assert variables <= resolve.RESERVED.keys()
+    assert {name for name in chosen if not name.startswith("service_")} <= resolve.RESERVED.keys()

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.analysis.flows import Flow, Place, Stop, flows
-from netorder.analysis.verdict import flow_text, remote_text
+from netorder.analysis.verdict import remote_text
 from netorder.plan.lifecycle import Effect, changed_fields, effect, exit_router, stops
 from netorder.plan.render import names
 from netorder.text import few
@@ -159,8 +159,7 @@ def _by_ports(rules: Iterable[Rule], kept: frozenset[Rule], called: Mapping[str,
     """
     found: dict[str, set[str]] = {}
     for rule in rules:
-        protocol = (rule.protocol or "anything").replace("ipv6-icmp", "icmp")
-        ports = f"{flow_text(protocol, rule.port_min, rule.port_max)} {'from' if rule.direction == 'ingress' else 'to'}"
+        ports = f"{rule.match.removeprefix('ipv6-')} {'from' if rule.direction == 'ingress' else 'to'}"
         end = called.get(remote_text(rule), remote_text(rule))
         if rule.remote_cidr is None and not kept.isdisjoint(_of_the_other_version(rule)):
             end += f" by {rule.ethertype}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from netorder.analysis.reach import OUTSIDE, UNUSED_PORT, first_address
 from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, flow_text
 from netorder.text import table
+from netorder.topology import LAST_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,19 +49,24 @@ def _open(matrix: Matrix, source: str, destination: str) -> str:
     found = matrix.explain(source, destination, "tcp", UNUSED_PORT)
     if found.state == NO_ROUTE and not (source == OUTSIDE and found.there):
         return f"no route: {found.reason}"
-    if matrix.is_outside(destination):
+    through = (
+        [hop.node for hop in found.there[1:] if hop.node in matrix.hosts] if matrix.is_outside(destination) else []
+    )
+    if matrix.is_outside(destination) and not through:
+        last = found.there[-2].node if found.state == OPEN else ""
         if found.state != OPEN:
             return f"{found.state}: {found.reason}"
-        last = found.there[-2].node
-        return "everything" + (f", through {last}" if last in matrix.hosts else "")
+        return "everything" + ("" if last in {router.name for router in matrix.plan.routers} else f", through {last}")
+    # out through hosts passes what their rules allow
     names: dict[str, None] = {}
-    for protocol, first, last_port in matrix.ranges(destination):
-        # all ports of a protocol that has ports are probed at one that no other rule names
-        port = UNUSED_PORT if first is None and protocol != "icmp" else first
+    for protocol, first, last_port in matrix.ranges(through[-1] if through else destination):
+        port = UNUSED_PORT if last_port == LAST_PORT and first == 1 else first  # one that no other rule names
         name = flow_text(protocol, first, last_port)
         verdict, partly = _answer(matrix, source, destination, protocol, port)
         if verdict.state == OPEN:
             names[f"{name} {partly}" if partly else name] = None
+    if names and through:
+        return f"{', '.join(names)}, through {through[-1]}"
     return ", ".join(names) or (f"no route: {found.reason}" if found.state == NO_ROUTE else "closed: no rule allows it")
 
 

@@ -7,13 +7,12 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.ip import IPV4, IPV6
+from netorder.topology import LAST_PORT
 
 if TYPE_CHECKING:
     from netorder.plan.model import Plan, Port, Rule
 
-__all__ = ["LAST_PORT", "Filters", "may_pass"]
-
-LAST_PORT = 65535
+__all__ = ["Filters", "may_pass"]
 
 
 class _Match(NamedTuple):

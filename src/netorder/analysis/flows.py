@@ -12,10 +12,11 @@ from ipaddress import ip_address, ip_network
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from netorder.analysis.reach import LAST_PORT, OUTSIDE, UNUSED_PORT, Matrix, first_address
+from netorder.analysis.reach import OUTSIDE, UNUSED_PORT, Matrix, first_address
 from netorder.analysis.verdict import NO_ROUTE, OPEN, flow_text
 from netorder.ip import IPV4, IPV6
 from netorder.text import few
+from netorder.topology import LAST_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -302,7 +303,17 @@ class _Flows:
         for destination in (OUTSIDE, *self._declared(hosts)):
             end = destination if destination == OUTSIDE else first_address(destination)
             verdicts = [side.explain(name, end, "tcp", UNUSED_PORT) for side in self._sides]
-            if found := self._fate(name, OUTSIDE, *verdicts):
+            through = {hop.node for one in verdicts if one for hop in one.there[1:] if hop.node in self._members}
+            if through:  # what their rules allow
+                known = {
+                    ports
+                    for side in self._sides
+                    for host in through & side.matrix.hosts.keys()
+                    for ports in side.matrix.ranges(host)
+                }
+                for ports, result in self._fates(name, end, known, [end, end]):
+                    yield _Part(members, (destination,), ports, result, len(members))
+            elif found := self._fate(name, OUTSIDE, *verdicts):
                 yield _Part(members, (destination,), (ANYTHING, None, None), found, len(members))
 
     def _from_outside(self, name: str) -> dict[str, set[_Ports]]:

@@ -20,7 +20,7 @@ __all__ = ["Outside"]
 
 
 class _Exit(NamedTuple):
-    """Where a packet leaves the topology: at the last of ``hops``, a router or a host; or why it does not.
+    """Where a packet leaves the topology: at the last of ``hops``, a router, a host or an address; or why it does not.
 
     ``first`` is the network that its source sends it to, ``hosts`` are (host, entry, exit) of forwarding hosts.
     """
@@ -103,11 +103,11 @@ class Outside:
             )
             reason = "all egress is allowed"
         else:
-            reply = self._paths.find(out.node, out.first, version, source)
-            if reply.fault:
+            reply = self._paths.find(out.node, out.first, version, source) if out.node in self._paths.hosts else None
+            if reply and reply.fault:
                 fault = f"there is no path back: {reply.fault}"
                 return Verdict(NO_ROUTE, fault, own, remote, out.hops, reply.hops)
-            back = (Hop(OUTSIDE, None, None, f"replies through {out.node}"), *reply.hops)
+            back = (Hop(OUTSIDE, None, None, f"replies through {out.node}"), *(reply.hops if reply else ()))
             reason = f"leaves the topology at {out.node}, by {out.hops[-2].why}; what is behind is not in the plan"
         checks = [(source, "egress", remote)]
         for host, _, _ in out.hosts:
@@ -175,8 +175,8 @@ class Outside:
             if forwards:
                 crossed.append((node, str(entry), step.exit))
             if step.next_hop not in paths.owners:
-                fault = f"no interface has {step.next_hop}, the next hop of {node}"
-                return _Exit(tuple(hops), first, tuple(crossed), fault)
+                hops.append(Hop(str(step.next_hop), step.exit, OUTSIDE, "no host of the plan"))
+                return _Exit(tuple(hops), first, tuple(crossed))
             node, entry = paths.owners[step.next_hop]
             by = step
         return _Exit(tuple(hops), first, tuple(crossed), f"a loop: {node} gets the packet a second time")

@@ -11,11 +11,12 @@ from functools import cached_property
 from ipaddress import collapse_addresses, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
-from netorder.analysis.filters import LAST_PORT, Filters, may_pass
+from netorder.analysis.filters import Filters, may_pass
 from netorder.analysis.outside import Outside
 from netorder.analysis.paths import Hop, Paths
 from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, OUTSIDE, Verdict, flow_text, rule_text
 from netorder.ip import VERSIONS, covers, url_host
+from netorder.topology import LAST_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -97,8 +98,9 @@ class Matrix:
         host = self._host(destination)
         found: set[tuple[str, int]] = {("tcp", SSH), ("tcp", UNUSED_PORT), ("udp", UNUSED_PORT)}
         for rule in self._filters.rules(host, "ingress"):
-            if rule.port_min is not None and rule.port_max is not None and rule.protocol:
-                near = (rule.port_min - 1, rule.port_min, rule.port_max, rule.port_max + 1)
+            if rule.protocol in ("tcp", "udp"):
+                first, last = rule.port_min or 1, rule.port_max or LAST_PORT
+                near = (first - 1, first, last, last + 1)
                 found |= {(rule.protocol, port) for port in near if 1 <= port <= LAST_PORT}
         return [*sorted(found), ("icmp", None)]
 
@@ -108,7 +110,9 @@ class Matrix:
         The host is given by its name or one of its addresses.
         """
         found = {
-            ("icmp" if rule.protocol == "ipv6-icmp" else rule.protocol or "tcp", rule.port_min, rule.port_max)
+            ("icmp", None, None)
+            if rule.protocol in ("icmp", "ipv6-icmp")
+            else (rule.protocol or "tcp", rule.port_min or 1, rule.port_max or LAST_PORT)
             for rule in self._filters.rules(self._host(destination), "ingress")
         }
         return sorted(found, key=lambda one: (one[0], one[1] or 0, one[2] or 0))

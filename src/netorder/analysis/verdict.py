@@ -57,4 +57,4 @@ def remote_text(rule: Rule) -> str:
 def rule_text(rule: Rule) -> str:
     """Return what a rule allows: ``tcp 80 from 10.0.1.0/24``."""
     end = "from" if rule.direction == "ingress" else "to"
-    return f"{flow_text(rule.protocol or 'anything', rule.port_min, rule.port_max)} {end} {remote_text(rule)}"
+    return f"{rule.match} {end} {remote_text(rule)}"

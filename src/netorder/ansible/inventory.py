@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from netorder.analysis.probes import from_inside, from_outside, listens_on, route_probes, ssh_sources
 from netorder.ip import IPV4, IPV6
+from netorder.topology import GROUPS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from netorder.plan.model import Host, Subnet
 
 __all__ = ["GROUPS", "groups", "host_vars"]
-
-# In every inventory, if need be empty; inventory/group_vars/<group>.yml says what each is for.
-GROUPS = ("netorder", "services", "bastions", "sealed", "absent", "stray")
 
 
 def groups(host: Host) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ Pure. Hosts with the same rules share a group, so a change of the topology may s
 
 from __future__ import annotations
 
+from functools import cache
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Groups", "NormalRule", "normal_rule", "rule_text"]
 
 _PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
+_ALL_PORTS = (1, 65535)  # Neutron stores this range as none (securitygroups_db), but did not always
 NormalRule = tuple[str, str, str | None, int | None, int | None, str | None]
 
 
@@ -121,16 +124,30 @@ def normal_rule(rule: Rule | Mapping[str, Any]) -> NormalRule:
         values = (rule.direction, rule.ethertype, rule.protocol, rule.port_min, rule.port_max, rule.remote_cidr)  # type: ignore[union-attr]
     direction, ethertype, protocol, low, high, remote = cast("NormalRule", values)
     protocol = None if protocol in {None, "any"} else _PROTOCOLS.get(str(protocol), str(protocol).lower())
-    if remote in {"0.0.0.0/0", "::/0"}:
-        remote = None
-    return (direction, ethertype, protocol, low, high, remote)
+    if protocol == "icmp" and ethertype == "IPv6":
+        protocol = "ipv6-icmp"
+    if (low, high) == _ALL_PORTS:
+        low = high = None
+    return (direction, ethertype, protocol, low, high, _normal_remote(remote))
+
+
+@cache
+def _normal_remote(remote: str | None) -> str | None:
+    """Return a prefix in one spelling, None for anywhere; the id of a remote group as it is."""
+    if remote is None:
+        return None
+    try:
+        prefix = ip_network(remote, strict=False)
+    except ValueError:
+        return remote
+    return str(prefix) if prefix.prefixlen else None
 
 
 def rule_text(rule: NormalRule) -> str:
     """Write a rule for people: ``ingress IPv4 tcp 50001 from 192.168.1.88/32``."""
     direction, ethertype, protocol, low, high, remote = rule
     if low is None:
-        ports = ""
+        ports = " 1-65535" if protocol in ("tcp", "udp") else ""
     elif low == high:
         ports = f" {low}"
     else:

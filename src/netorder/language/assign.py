@@ -59,13 +59,18 @@ def assign(reader: Reader, names: Names) -> Addresses:
     gateway_routers = _gateway_routers(reader, names, plain, of_routers)
     with_gateways = _with_gateways(plain, gateway_routers, of_routers)
     _check_floating(reader, names, plain, gateway_routers)
-    ledger = _Ledger(reader, with_gateways, {key: {} for key in plain.layouts})
+    ledger = _Ledger(reader, with_gateways, _of_the_cloud(with_gateways))
     routers = ledger.gateways(gateway_routers)
     routers |= ledger.declared_routers(of_routers, gateway_routers)
     hosts = ledger.declared_hosts(names, of_hosts)
     routers |= ledger.drawn_routers(names, routers)
     hosts |= ledger.drawn_hosts(names, hosts)
     return Addresses(with_gateways, gateway_routers, routers, hosts)
+
+
+def _of_the_cloud(its: Subnets) -> dict[tuple[str, int], dict[int, str]]:
+    """Return the owners of what nobody may draw: Neutron's addresses, where a gateway at the top moved its pool."""
+    return {key: dict.fromkeys(layout.pool_among_hosts, "Neutron's pool") for key, layout in its.layouts.items()}
 
 
 # Declared
@@ -227,11 +232,11 @@ class _Ledger:
     def _claim(self, path: Path, network: str, address: Address, what: str) -> bool:
         """Give the declared ``address`` to ``what``; report when somebody has it, or when it is the cloud's to give."""
         layout, owners = self.subnets.layouts[network, address.version], self.owners[network, address.version]
-        if int(address) in owners:
-            message = f"{what}: `{address}` is taken by {owners[int(address)]}; choose another"
-        elif layout.in_pool(address):
+        if layout.in_pool(address):
             first, last = layout.pool
             message = f"{what}: `{address}` is one of {first} to {last}, left to the cloud's own ports; choose another"
+        elif int(address) in owners:
+            message = f"{what}: `{address}` is taken by {owners[int(address)]}; choose another"
         else:
             owners[int(address)] = what
             return True

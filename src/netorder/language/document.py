@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from netorder.errors import Diagnostic, TopologyError
+from netorder.ip import overlap
 from netorder.language import schema
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from netorder.language.yaml_source import Document, Path
 
 __all__ = ["Reader", "read_shaped"]
+
+_IPV4_MAPPED = IPv6Network("::ffff:0:0/96")  # RFC 4291
 
 
 def read_shaped(document: Document) -> Reader:
@@ -119,7 +122,7 @@ class Reader:
             self.error(path, f"`{text}` names an interface; write the address without `%` and what follows")
             return None
         try:
-            return ip_address(text)
+            address = ip_address(text)
         except ValueError:
             if ":" in text:
                 message = "an IPv6 address; it is eight groups of up to four digits 0-9 and a-f, of which `::` stands "
@@ -128,6 +131,10 @@ class Reader:
                 message = "an IPv4 address; its four numbers are 0 to 255, without leading zeros"
             self.error(path, f"`{text}` is not {message}")
             return None
+        if isinstance(address, IPv6Address) and (mapped := address.ipv4_mapped):
+            self.error(path, f"`{text}` is an IPv4 address written as an IPv6 one (RFC 4291); write `{mapped}`")
+            return None
+        return address
 
     def prefix(self, path: Path, text: str) -> Prefix | None:
         """Return the prefix ``text``, at ``path``; report one that is none or has bits set beyond its length."""
@@ -142,4 +149,7 @@ class Reader:
             return None
         if network.network_address != ip_address(text.partition("/")[0]):
             self.error(path, f"`{text}` is an address inside a prefix; the prefix is `{network}`: write that")
+        elif network.prefixlen and overlap(network, _IPV4_MAPPED):
+            self.error(path, f"`{text}` holds IPv4 addresses written as IPv6 ones (RFC 4291); write an IPv4 prefix")
+            return None
         return network

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from netorder.language import schema
 from netorder.text import did_you_mean
-from netorder.topology import PORTS, ServiceSpec
+from netorder.topology import GROUPS, PORTS, ServiceSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,15 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["Attached", "HostEntry", "Names", "NetworkEntry", "RouterEntry", "resolve"]
 
 LONGEST_NAME = 63  # of a DNS label (RFC 1123)
-RESERVED = {
+RESERVED = GROUPS | {
     "all": "Ansible's group of all hosts",
     "anywhere": "the word for everybody in `allow`",
-    "bastions": "the group of the hosts that others are reached through",
     "external": "the word for the cloud's external network",
     "localhost": "every host's name for itself",
-    "netorder": "the group of all hosts",
     "outside": "the word for everybody outside the topology",
-    "services": "the group of all hosts with a service",
     "ungrouped": "Ansible's group of the hosts without one",
 }
 OUTSIDE = frozenset({"external", "ext", "ext-net", "external-network", "internet", "outside", "provider", "public"})
@@ -250,6 +247,9 @@ def _host_networks(reader: Reader, entry: str) -> Attached:
 def _check_forward(reader: Reader, entry: str, known: int) -> None:
     declared = reader.get("hosts", entry, "networks")
     several = known > 1 or (isinstance(declared, dict | list) and len(declared) > 1)
+    sections = (reader.mapping(section) for section in ("routers", "hosts"))
+    if any(isinstance(one, dict) and "routes" in one for section in sections for one in section.values()):
+        return  # it may be the next hop of one, which is known once addresses are
     if not several and not reader.refused("hosts", entry):
         message = f"host `{entry}` has one interface and nothing to route between; give it `networks:`, two or more"
         reader.error(("hosts", entry, "forward"), message)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from netorder.ip import IPV4, VERSIONS, covers, overlap
+from netorder.ip import IPV4, VERSIONS, covers, joined, overlap
+from netorder.language.outside_routes import check_outside_routes
 from netorder.language.prefixes import is_usable
 from netorder.routing.decide import Routing, decide
 from netorder.routing.graph import Graph
 from netorder.routing.ssh_paths import ssh_paths
 from netorder.routing.tables import Tables
-from netorder.topology import SSH
+from netorder.topology import SSH, RouterSpec
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from netorder.language.yaml_source import Path
     from netorder.routing.decide import StaticRoutes
     from netorder.routing.ssh_paths import SshPath
-    from netorder.topology import RuleSpec
+    from netorder.topology import HostSpec, RuleSpec
 
 __all__ = ["DeclaredRoutes", "Routes", "declared_routes", "derive"]
 
@@ -127,7 +128,8 @@ def _wrong_destination(its: Subnets, owner: _Owner, to: Prefix, *, again: bool) 
 
 
 def derive(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...]) -> Routes:
-    """Return what follows from the whole; report declared routes to networks of the topology that do not agree."""
+    """Return what follows from the whole; report declared routes that do not agree with it or lead nowhere."""
+    check_outside_routes(reader, specs, rules)
     gateways = {network.name: network.gateway_router for network in specs.networks if network.gateway_router}
     routings: dict[int, Routing] = {}
     for version in VERSIONS:
@@ -146,9 +148,11 @@ def _graph(specs: Specs, version: int) -> Graph:
     networks = [network.name for network in specs.networks if network.subnet(version)]
     known = set(networks)
     joined = {
-        owner.name: tuple(one.network for one in owner.interfaces if one.network in known) for owner in specs.forwarding
+        owner.name: tuple(one.network for one in owner.interfaces if one.network in known)
+        for owner in specs.forwarding
+        if isinstance(owner, RouterSpec) or len(owner.interfaces) > 1  # a gateway to the outside joins nothing
     }
-    return Graph(networks, joined, frozenset(host.name for host in specs.hosts if host.forward))
+    return Graph(networks, joined, frozenset(host.name for host in specs.hosts if host.name in joined))
 
 
 def _homes(specs: Specs, version: int) -> dict[str, tuple[str, ...]]:
@@ -191,19 +195,30 @@ def _tables(specs: Specs, routings: Mapping[int, Routing], decided: Mapping[int,
 
 
 def _ssh_entries(specs: Specs, rules: tuple[RuleSpec, ...]) -> frozenset[str]:
-    """Return the hosts with a floating address that allow SSH from somewhere outside the topology."""
-    own = [subnet.cidr for network in specs.networks for subnet in network.subnets]
+    """Return the hosts with a floating address that allow SSH from somewhere outside the topology, and answer there."""
+    own = joined([subnet.cidr for network in specs.networks for subnet in network.subnets])
+    sources: dict[str, set[Prefix]] = {}
+    for rule in rules:
+        if any(match.tcp(SSH) for match in rule.matches):
+            outside = {
+                # floating addresses are IPv4
+                one
+                for one in rule.sources
+                if one.version == IPV4 and not any(covers(mine, one) for mine in own)
+            }
+            for target in rule.targets:
+                sources.setdefault(target, set()).update(outside)
 
-    def outside(cidr: Prefix) -> bool:
-        return cidr.version == IPV4 and not any(covers(one, cidr) for one in own)  # floating addresses are IPv4
+    def answers(host: HostSpec, source: Prefix) -> bool:
+        """Tell whether what the host sends to some of the source leaves by its gateway, not by a declared route."""
+        elsewhere = joined([to for to, _ in host.routes if to.version == IPV4])
+        return not any(covers(to, source) for to in elsewhere)
 
-    allowed = {
-        target
-        for rule in rules
-        if any(match.tcp(SSH) for match in rule.matches) and any(outside(cidr) for cidr in rule.sources)
-        for target in rule.targets
-    }
-    return frozenset(host.name for host in specs.hosts if host.floating_ip and host.name in allowed)
+    return frozenset(
+        host.name
+        for host in specs.hosts
+        if host.floating_ip and any(answers(host, source) for source in sources.get(host.name, ()))
+    )
 
 
 # Declared and derived, compared

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from netorder.ip import ANYWHERE, VERSIONS
 from netorder.routing.graph import components
 from netorder.text import did_you_mean
-from netorder.topology import PEERS, SSH, Match, RuleSpec
+from netorder.topology import LAST_PORT, PEERS, SSH, Match, RuleSpec
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from netorder.language.yaml_source import Path
 
 __all__ = ["read_rules"]
-
-LAST_PORT = 65535
 
 
 def read_rules(reader: Reader, names: Names, addresses: Addresses) -> tuple[RuleSpec, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -91,7 +92,7 @@ def _translate(error: ValidationError, expected: str) -> Iterator[Violation]:
     elif error.validator in ("minProperties", "minItems"):
         yield Violation(path, False, f"`{path[-1]}` is empty; it must be {expected}")
     else:
-        yield Violation(path, False, _not_that(path, instance, expected, schema.get("enum", ())))
+        yield Violation(path, False, _not_that(path, instance, expected, schema))
 
 
 def _translate_any_of(error: ValidationError, path: Path, expected: str) -> Iterator[Violation]:
@@ -104,20 +105,53 @@ def _translate_any_of(error: ValidationError, path: Path, expected: str) -> Iter
         for inner in branches.values()
         if not any(one.validator in ("type", "maxProperties") and not one.relative_path for one in inner)
     ]
-    if len(of_its_type) == 1:
+    if len(of_its_type) == 1 and not _of_another_type(error.instance, error.schema):
         for inner in of_its_type[0]:
             yield from _translate(inner, expected)
     else:
-        yield Violation(path, False, _not_that(path, error.instance, expected, ()))
+        yield Violation(path, False, _not_that(path, error.instance, expected, error.schema))
 
 
-def _not_that(path: Path, value: object, expected: str, known: tuple[str, ...]) -> str:
+def _not_that(path: Path, value: object, expected: str, schema: Any) -> str:  # noqa: ANN401 - a JSON Schema
+    known = schema.get("enum", ())
     name = next((part for part in reversed(path) if isinstance(part, str)), None)
     subject = f"`{name}` is" if name else "the file holds"
     fix = did_you_mean(value, known) if isinstance(value, str) else ""
     if value is None:
         return f"{subject} empty; it must be {expected}" if name else f"the file is empty; it must hold {expected}"
-    return f"{subject} {shown(value)}, not {expected}{fix}"
+    hint = fix or _of_another_type(value, schema)
+    text = "the text " if hint.startswith("; quotes") else ""
+    return f"{subject} {text}{shown(value)}, not {expected}{hint}"
+
+
+_BOOLEAN_WORDS = {"true": "true", "yes": "true", "on": "true", "y": "true"}
+_BOOLEAN_WORDS |= {"false": "false", "no": "false", "off": "false", "n": "false"}
+
+
+def _of_another_type(value: object, schema: Any) -> str:  # noqa: ANN401 - a JSON Schema
+    """Return what to write where ``value`` has another type than was meant: ``yes``, a quoted number, an own name."""
+    types = _types(schema)
+    if isinstance(value, str) and "boolean" in types and (meant := _BOOLEAN_WORDS.get(value.lower())):
+        if value.lower() in ("true", "false"):
+            return f"; quotes make it a text: write `{meant}` without"
+        named = ", or name a network that is called so in `external_network`" if "string" in types else ""
+        return f"; YAML 1.2 has no booleans but true and false: write `{meant}`{named}"
+    if isinstance(value, str) and "integer" in types and re.fullmatch(r"[0-9]{1,18}", value):
+        return f"; quotes make it a text: write `{int(value)}` without"
+    if isinstance(value, bool | int | float) and types == {"string"} and "pattern" not in _resolved(schema):
+        return f'; if that is its name, put it in quotes: `"{shown(value)[1:-1]}"`'
+    return ""
+
+
+def _resolved(schema: Any) -> Any:  # noqa: ANN401 - a JSON Schema
+    return _resolved(_schema()["$defs"][schema["$ref"].rpartition("/")[2]]) if "$ref" in schema else schema
+
+
+def _types(schema: Any) -> set[str]:  # noqa: ANN401 - a JSON Schema
+    """Return the types of JSON that a schema accepts."""
+    schema = _resolved(schema)
+    found = {"boolean"} if schema.get("const") is True else {schema["type"]} if "type" in schema else set()
+    return found.union(*map(_types, schema.get("anyOf", ())))
 
 
 def shown(value: object) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import IPv4Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.ip import IPV4, overlap
@@ -25,16 +25,21 @@ __all__ = ["IPV6_LENGTH", "LONGEST_PREFIX", "Drawn", "Layout", "draw", "draw_pre
 
 LONGEST_PREFIX = 28  # 14 usable addresses: 3 low, 8 for hosts, 3 for Neutron
 IPV6_LENGTH = 64  # RFC 7421
+FEWEST = 3  # addresses for Neutron: two DHCP agents and metadata
 
 
 def _share(usable: int, most: int) -> int:
-    """Return the size of a reserved part: an eighth, at least 3 (for Neutron: two DHCP agents and metadata)."""
-    return max(3, min(most, usable // 8))
+    """Return the size of a reserved part: an eighth, and not too few for Neutron."""
+    return max(FEWEST, min(most, usable // 8))
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The parts of one subnet. Depends on the prefix and the gateway alone, so that no host moves when others come."""
+    """The parts of one subnet.
+
+    What hosts draw from depends on the prefix alone, so none moves when others come or a gateway is declared; one whose
+    address the gateway (or, on a /27 or /28, the pool that gives way to it) takes draws another.
+    """
 
     cidr: Prefix
     gateway: Address | None
@@ -51,15 +56,22 @@ class Layout:
 
     @cached_property
     def pool(self) -> tuple[Address, Address]:
-        """First and last address of Neutron's allocation pool: the subnet's top, or just below a gateway there."""
+        """First and last address of Neutron's allocation pool: the subnet's top, beside or below a gateway there."""
         if isinstance(self.cidr, IPv6Network):
             return self.cidr[0x100], self.cidr[0x1FF]
-        usable = self.cidr.num_addresses - 2
+        first, last = self._top
+        gateway = self.gateway
+        if not isinstance(gateway, IPv4Address) or not first <= gateway <= last:
+            return first, last
+        larger = max((first, gateway - 1), (gateway + 1, last), key=lambda part: int(part[1]) - int(part[0]))
+        return larger if int(larger[1]) - int(larger[0]) + 1 >= FEWEST else (gateway - FEWEST, gateway - 1)
+
+    @cached_property
+    def _top(self) -> tuple[IPv4Address, IPv4Address]:
+        """First and last address of an IPv4 subnet's top, which no host draws from."""
+        assert isinstance(self.cidr, IPv4Network)  # noqa: S101 - for the type checker
         last = self.cidr.broadcast_address - 1
-        size = _share(usable, 8)
-        if isinstance(self.gateway, IPv4Address) and last - size < self.gateway <= last:
-            last = self.gateway - 1
-        return last - (size - 1), last
+        return last - (_share(self.cidr.num_addresses - 2, 8) - 1), last
 
     @cached_property
     def routers(self) -> range:
@@ -74,7 +86,12 @@ class Layout:
         """Addresses (as numbers) from which hosts draw theirs."""
         if isinstance(self.cidr, IPv6Network):
             return range(int(self.cidr[0x10000]), int(self.cidr[0x1_0000_0000]))
-        return range(self.routers.stop, int(self.pool[0]))
+        return range(self.routers.stop, int(self._top[0]))
+
+    @property
+    def pool_among_hosts(self) -> range:
+        """Addresses (as numbers) that hosts would draw from if the pool did not have them."""
+        return range(max(int(self.pool[0]), self.hosts.start), min(int(self.pool[1]) + 1, self.hosts.stop))
 
     def in_pool(self, address: Address) -> bool:
         """Tell whether Neutron may hand out ``address`` by itself."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netorder.ip import IPV4
+from netorder.ip import IPV4, VERSIONS, overlap
+from netorder.text import few
 from netorder.topology import PEERS, SSH, HostSpec, RuleSpec
 
 if TYPE_CHECKING:
-    from netorder.ip import Address
+    from netorder.ip import Address, Prefix
     from netorder.language.document import Reader
     from netorder.language.routes import Routes
     from netorder.language.specs import Specs
@@ -16,16 +17,21 @@ if TYPE_CHECKING:
 
 __all__ = ["check"]
 
-MOST_HOST_ROUTES = 20  # of a Neutron subnet, by default (max_subnet_host_routes)
+# Neutron's limits unless its operator raises them
+MOST_HOST_ROUTES = 20  # of a subnet (max_subnet_host_routes)
+MOST_NAME_SERVERS = 5  # of a subnet (max_dns_nameservers)
+MOST_ROUTES = 30  # of a router (max_routes)
 
 
 def check(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Routes) -> None:
-    """Report host routes that DHCP cannot hand out, and services and SSH that no rule allows."""
+    """Report what Neutron's limits refuse and DHCP cannot hand out, and services and SSH that no rule allows."""
     _check_subnet_routes(reader, specs, routes)
+    _check_router_routes(reader, specs, routes)
+    _check_name_servers(reader, specs)
     _check_announced(reader, specs)
     if not reader.failed:
         _check_services(reader, specs, rules, routes)
-        _check_ssh_paths(reader, specs, routes)
+        _check_ssh_paths(reader, specs, rules, routes)
 
 
 def _check_subnet_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
@@ -48,6 +54,37 @@ def _check_subnet_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
         if count > MOST_HOST_ROUTES:
             message = f"network `{network.name}` needs {count} routes, and DHCP hands out {MOST_HOST_ROUTES} at most"
             reader.error(path, f"{message}; use `routes: host` or `routes: router`")
+
+
+def _check_router_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
+    counts = {
+        router.name: len(router.routes) + sum(len(routes.tables.of_router(router.name, one)) for one in VERSIONS)
+        for router in specs.routers
+    }
+    over = [f"`{name}`" for name, count in counts.items() if count > MOST_ROUTES]
+    if over:
+        first = over[0].strip("`")
+        others = f" ({few(over[1:])} too many as well)" if over[1:] else ""
+        message = (
+            f"router `{first}` needs {counts[first]} routes{others}; Neutron refuses more than {MOST_ROUTES} unless "
+        )
+        message += (
+            "its operator raised `max_routes`: give networks behind one next hop adjacent prefixes, whose routes "
+        )
+        reader.warning(("routers", first), f"{message}are merged, or join more of them to one router", of_key=True)
+
+
+def _check_name_servers(reader: Reader, specs: Specs) -> None:
+    reported: set[Path] = set()
+    for network in specs.networks:
+        for subnet in network.subnets:
+            count, version = len(subnet.dns_nameservers), subnet.cidr.version
+            path: Path = ("networks", network.name, "dns_nameservers")
+            path = path if reader.get(*path) is not None else ("defaults", "dns_nameservers")
+            if count > MOST_NAME_SERVERS and path not in reported:
+                reported.add(path)
+                message = f"{count} IPv{version} name servers, and Neutron allows {MOST_NAME_SERVERS} on a subnet"
+                reader.error(path, f"{message} (max_dns_nameservers); remove some")
 
 
 def _check_announced(reader: Reader, specs: Specs) -> None:
@@ -93,13 +130,20 @@ def _allowed(caller: HostSpec, callee: HostSpec, rules: tuple[RuleSpec, ...], ro
     )
 
 
-def _check_ssh_paths(reader: Reader, specs: Specs, routes: Routes) -> None:
+def _check_ssh_paths(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Routes) -> None:
     """Warn of hosts that cannot be configured because SSH does not get to them."""
+    sources: dict[str, list[Prefix]] = {}
+    for rule in rules:
+        for target in rule.targets if any(match.tcp(SSH) for match in rule.matches) else ():
+            sources.setdefault(target, []).extend(rule.sources)
     for host in specs.hosts:
         if routes.ssh_paths[host.name] is not None:
             continue
         fix = "let SSH in from outside to a host with a floating address from which this one can be reached"
         if host.floating_ip:
             fix = f"let it in: add to `allow:` `- {{from: anywhere, to: {host.name}, tcp: {SSH}}}`"
+            astray = [to for to, _ in host.routes if any(overlap(to, one) for one in sources.get(host.name, ()))]
+            if astray:
+                fix = f"its route to `{astray[0]}` sends the replies elsewhere: remove it, or allow SSH from elsewhere"
         message = f"host `{host.name}` cannot be configured: SSH does not reach it from outside; {fix}"
         reader.warning(("hosts", specs.entries[host.name]), message, of_key=True)

@@ -6,7 +6,7 @@ from functools import cached_property
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
-from netorder.ip import IPV4, IPV6
+from netorder.ip import ANYWHERE, IPV4, IPV6, covers, joined
 from netorder.plan.model import (
     Host,
     Network,
@@ -19,7 +19,6 @@ from netorder.plan.model import (
     Subnet,
 )
 from netorder.plan.security_groups import security_groups
-from netorder.routing.tables import merged
 from netorder.topology import PEERS, HostSpec, Interface, NetworkSpec, RouterSpec, Topology
 
 if TYPE_CHECKING:
@@ -161,10 +160,11 @@ class _Planner:
         return tuple(routes[to] for to in sorted(routes, key=lambda to: (to.version, to)))
 
     def _derived_routes(self, host: HostSpec) -> tuple[Route, ...]:
-        declared = {self._by_prefix[to] for to, _ in host.routes if to in self._by_prefix}
         found: tuple[Route, ...] = ()
         for version, routing in self._topology.routings.items():
             networks = routing.homes[host.name]
+            mine = (to for to, _ in host.routes if to.version == version)  # a route is one IP version's alone
+            declared = {self._by_prefix[to] for to in mine if to in self._by_prefix}
             if declared:
                 found += self._tables.of_host_without(host.name, version, declared)
             elif host.name in routing.several:
@@ -227,14 +227,54 @@ class _Planner:
                             entry.setdefault(version, set()).add(destination)
                             outgoing = found.setdefault((crossing.host, crossing.exit), {})
                             outgoing.setdefault(version, set()).add(source)
-        return {key: self._as_pairs(beyond) for key, beyond in found.items()}
+        outside = self._outside_pairs()
+        return {
+            key: self._as_pairs(found.get(key, {}), outside.get(key, set()))
+            for key in dict.fromkeys([*found, *outside])
+        }
 
-    def _as_pairs(self, beyond: dict[int, set[str]]) -> tuple[str, ...]:
-        pairs: list[Prefix] = []
-        for version, networks in sorted(beyond.items()):
-            cidrs = [subnet.cidr for name in networks if (subnet := self._networks[name].subnet(version))]
-            prefixes = merged([(int(one.network_address), one.prefixlen) for one in cidrs], cidrs[0].max_prefixlen)
-            pairs += [type(cidrs[0])((first, length)) for first, length in prefixes]
+    def _outside_pairs(self) -> dict[tuple[str, str], set[Prefix]]:
+        """Return what passes hosts by declared routes to the outside: there on the side of the senders, they beyond."""
+        hosts = {host.name: host for host in self._topology.hosts if host.forward}
+        owners = {
+            address: (host, one.network)
+            for host in hosts.values()
+            for one in host.interfaces
+            for address in one.addresses
+        }
+        found: dict[tuple[str, str], set[Prefix]] = {}
+        senders: tuple[RouterSpec | HostSpec, ...] = (*self._topology.routers, *self._topology.hosts)
+        for owner in senders:
+            for to, via in owner.routes:
+                if to in self._by_prefix or via not in owners:
+                    continue
+                host, entry = owners[via]
+                found.setdefault((host.name, entry), set()).add(to)
+                for there, hop in host.routes:
+                    if covers(there, to):
+                        leaving = next(
+                            one.network
+                            for one in host.interfaces
+                            if (subnet := self._networks[one.network].subnet(to.version)) and hop in subnet.cidr
+                        )
+                        found.setdefault((host.name, leaving), set()).update(self._senders(owner, entry, to.version))
+        return found
+
+    def _senders(self, owner: RouterSpec | HostSpec, network: str, version: int) -> set[Prefix]:
+        """Return the prefixes of those whose packets ``owner`` may send out on a network: its own, or all joined."""
+        routing = self._topology.routings[version]
+        passes_on = isinstance(owner, RouterSpec) or owner.name in routing.graph.hosts
+        senders = [one for one in routing.populated if routing.graph.joined(one, network)] if passes_on else [network]
+        return {subnet.cidr for one in senders if (subnet := self._networks[one].subnet(version))}
+
+    def _as_pairs(self, beyond: dict[int, set[str]], outside: set[Prefix]) -> tuple[str, ...]:
+        inside = {
+            subnet.cidr
+            for version, networks in beyond.items()
+            for name in networks
+            if (subnet := self._networks[name].subnet(version))
+        }
+        pairs = joined(inside | outside)
         if len(pairs) > MOST_PAIRS:
-            pairs = [ip_network("0.0.0.0/0" if version == IPV4 else "::/0") for version in sorted(beyond)]
+            pairs = [everything for everything in ANYWHERE if any(one.version == everything.version for one in pairs)]
         return tuple(map(str, pairs))

@@ -83,8 +83,8 @@ class Router:
 class Rule:
     """One security-group rule, in Neutron's terms.
 
-    ``protocol`` is tcp, udp, icmp, ipv6-icmp or None for any; ``port_min``/``port_max`` None means all ports;
-    ``remote_cidr`` None means anywhere. ICMP rules carry no ports.
+    ``protocol`` is tcp, udp, icmp, ipv6-icmp or None for any; ``port_min``/``port_max`` None means all ports, which
+    Neutron never stores as 1 to 65535; ``remote_cidr`` None means anywhere. ICMP rules carry no ports.
     """
 
     direction: str  # "ingress" or "egress"
@@ -93,6 +93,15 @@ class Rule:
     port_min: int | None
     port_max: int | None
     remote_cidr: str | None
+
+    @property
+    def match(self) -> str:
+        """What it matches, for people: ``tcp 22``, ``tcp 1-65535``, ``icmp``, ``anything``."""
+        if self.port_min is not None:
+            ports = f" {self.port_min}" if self.port_min == self.port_max else f" {self.port_min}-{self.port_max}"
+        else:
+            ports = " 1-65535" if self.protocol in ("tcp", "udp") else ""
+        return f"{self.protocol or 'anything'}{ports}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netorder.ip import covers, url_host
 from netorder.text import count, few, table
-from netorder.topology import SSH
+from netorder.topology import LAST_PORT, SSH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from netorder.plan.model import Host, Plan, Rule
 
 __all__ = ["names", "render"]
-
-LAST_PORT = 65535
 
 
 def render(plan: Plan) -> str:
@@ -147,21 +145,11 @@ def _rules(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
         ingress: dict[str, dict[str, None]] = {}
         for rule in group.rules:
             if rule.direction == "ingress":
-                ingress.setdefault(_match(rule), {})[_source(rule, called)] = None
+                ingress.setdefault(rule.match, {})[_source(rule, called)] = None
         for index, (match, sources) in enumerate(ingress.items()):
             yield "" if index else whose, match, "from " + ", ".join(sources)
         if not ingress:
             yield whose, "nothing", ""
-
-
-def _match(rule: Rule) -> str:
-    match rule.port_min:
-        case None:
-            return str(rule.protocol)
-        case rule.port_max:
-            return f"{rule.protocol} {rule.port_min}"
-        case _:
-            return f"{rule.protocol} {rule.port_min}-{rule.port_max}"
 
 
 def _source(rule: Rule, called: dict[str, str]) -> str:

@@ -62,7 +62,8 @@ class _RuleMaker:
         if key not in self._made:
             remote = str(source) if source.prefixlen else None
             protocol = "ipv6-icmp" if match.protocol == "icmp" and source.version == IPV6 else match.protocol
-            rule = Rule("ingress", f"IPv{source.version}", protocol, match.first or None, match.last or None, remote)
+            first, last = (match.first, match.last) if match.some_ports else (None, None)
+            rule = Rule("ingress", f"IPv{source.version}", protocol, first, last, remote)
             self._made[key] = rule
             base, length = (int(source.network_address), source.prefixlen) if source.prefixlen else (0, 0)
             self._orders[rule] = (rule.ethertype, protocol, match.first, match.last, base, length)

@@ -57,7 +57,7 @@ def compare(draft: Draft) -> None:
         change = partial(GroupChange, KIND, name, group=group)
         if found:
             draft.ids.groups[group.name] = found.id
-            has = sorted(rule_text(normal_rule(rule)) for rule in found.security_group_rules or ())
+            has = sorted({rule_text(normal_rule(rule)) for rule in found.security_group_rules or ()})
             observed: dict[str, object] = {"name": found.name, "rules": has}
             change = partial(change, found=_rules(found))
             draft.differ(change, KIND, observed, planned, id=found.id, also={"hosts": hosts})

@@ -1,0 +1,155 @@
+"""Declared routes to places outside the topology: whether what is sent by them gets anywhere."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, NamedTuple
+
+from netorder.ip import IPV4, covers, overlap
+from netorder.topology import HostSpec, RouterSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netorder.ip import Address, Prefix
+    from netorder.language.document import Reader
+    from netorder.language.specs import Specs
+    from netorder.language.yaml_source import Path
+    from netorder.topology import RuleSpec
+
+__all__ = ["check_outside_routes"]
+
+Node = RouterSpec | HostSpec
+
+
+class _Declared(NamedTuple):
+    """A declared route and its place in the file."""
+
+    path: Path
+    owner: Node
+    to: Prefix
+    via: Address
+
+
+def check_outside_routes(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...]) -> None:
+    """Report routes to the outside that loop or lead to what does not forward.
+
+    Warn of next hops that nobody has, and of hosts that no rule lets receive what they forward.
+    """
+    _Checker(reader, specs, rules).check()
+
+
+class _Checker:
+    def __init__(self, reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...]) -> None:
+        self._reader = reader
+        self._specs = specs
+        self._rules = rules
+        self._subnets = [(subnet, network.name) for network in specs.networks for subnet in network.subnets]
+        self._owners: dict[Address, Node] = {
+            address: owner for owner in specs.nodes for one in owner.interfaces for address in one.addresses
+        }
+        self._loops: set[frozenset[str]] = set()
+
+    def check(self) -> None:
+        used: set[str] = set()
+        nobodys: set[Address] = set()
+        for route in self._routes():
+            following = self._owners.get(route.via)
+            if isinstance(following, HostSpec):
+                used.add(following.name)
+            if following is None:
+                if route.via not in nobodys:
+                    nobodys.add(route.via)
+                    self._check_nobodys(route)
+            elif isinstance(following, HostSpec) and not following.forward:
+                message = f"next hop `{route.via}` is host `{following.name}`, which does not forward"
+                fix = f"add `forward: true` to `{self._specs.entries[following.name]}`, or name another"
+                self._reader.error(route.path, f"{message}; {fix}")
+            else:
+                self._follow(route, following)
+                if isinstance(following, HostSpec):
+                    self._check_accepted(route, following)
+        for host in self._specs.hosts:
+            if host.forward and len(host.interfaces) == 1 and host.name not in used:
+                message = f"host `{host.name}` has one interface and nothing to route between"
+                fix = "give it `networks:`, two or more, or routes to the outside that name it as next hop"
+                self._reader.error(("hosts", self._specs.entries[host.name], "forward"), f"{message}; {fix}")
+
+    def _routes(self) -> Iterator[_Declared]:
+        """Yield the declared routes to the outside, those of hosts that are alike once."""
+        entries: set[str] = set()
+        for owner in self._specs.nodes:
+            section = "routers" if isinstance(owner, RouterSpec) else "hosts"
+            entry = owner.name if isinstance(owner, RouterSpec) else self._specs.entries[owner.name]
+            if section == "hosts" and entry in entries:
+                continue
+            entries.add(entry)
+            for index, (to, via) in enumerate(owner.routes):
+                if not any(overlap(subnet.cidr, to) for subnet, _ in self._subnets):
+                    yield _Declared((section, entry, "routes", index, "via"), owner, to, via)
+
+    def _check_nobodys(self, route: _Declared) -> None:
+        subnet, network = next((one, name) for one, name in self._subnets if route.via in one.cidr)
+        first, last = subnet.allocation_pool
+        if first <= route.via <= last:  # type: ignore[operator]
+            message = f"next hop `{route.via}` is one of {first} to {last}, which Neutron gives to ports of its own"
+            self._reader.error(route.path, f"{message}; name another")
+        else:
+            message = f"next hop `{route.via}` is no address of this topology; unless something of yours on network "
+            message += f"`{network}` has it, name a router, or a host with `forward: true`"
+            self._reader.warning(route.path, message)
+
+    def _check_accepted(self, route: _Declared, gateway: HostSpec) -> None:
+        """Warn where no rule allows the gateway to receive what it is to forward: security groups see no difference."""
+        subnet, network = next((one, name) for one, name in self._subnets if route.via in one.cidr)
+        mine = [one for one in self._own(route.owner) if one.version == route.to.version]
+        if not any(
+            gateway.name in rule.targets and (rule.matches or rule.service)
+            for rule in self._rules
+            if any(overlap(source, one) for source in rule.sources for one in mine or [subnet.cidr])
+        ):
+            entry = self._specs.entries[gateway.name]
+            message = f"host `{gateway.name}` forwards what is for `{route.to}`, and no rule lets it receive that; add "
+            message += f"to `allow:` `- {{from: {network}, to: {entry}, tcp: 1-65535, udp: 1-65535}}`, or less"
+            self._reader.warning(route.path, message)
+
+    def _own(self, owner: Node) -> list[Prefix]:
+        """Return a host's addresses as prefixes; none for a router, which passes on what others send."""
+        addresses = owner.addresses if isinstance(owner, HostSpec) else ()
+        return [ip_network(address) for address in addresses]
+
+    def _follow(self, route: _Declared, following: Node) -> None:
+        """Follow what is sent for the route's destination as long as declared routes lead it on."""
+        passed = [route.owner.name]
+        node: Node | None = following
+        while node is not None:
+            if node.name in passed:
+                self._report_loop(route, [*passed[passed.index(node.name) :], node.name])
+                return
+            passed.append(node.name)
+            onward = self._onward(node, route.to)
+            if onward is None:
+                self._check_end(route, node)
+                return
+            node = self._owners.get(onward)
+
+    def _onward(self, node: Node, to: Prefix) -> Address | None:
+        """Return the next hop of the node's most specific declared route for all of ``to``."""
+        fitting = [(there.prefixlen, str(via), via) for there, via in node.routes if covers(there, to)]
+        return max(fitting)[2] if fitting else None
+
+    def _report_loop(self, route: _Declared, names: list[str]) -> None:
+        if frozenset(names) not in self._loops:
+            self._loops.add(frozenset(names))
+            chain = ", then ".join(f"`{name}`" for name in names[1:])
+            message = f"a loop: `{names[0]}` sends what is for `{route.to}` to {chain}"
+            self._reader.error(route.path, f"{message}; remove one of the routes, or name another next hop")
+
+    def _check_end(self, route: _Declared, node: Node) -> None:
+        """Report a router that has no route onward: it drops what it gets. A host may have a tunnel."""
+        if isinstance(node, HostSpec) or any(overlap(there, route.to) for there, _ in node.routes):
+            return
+        if node.external and route.to.version == IPV4:  # IPv6 stays inside
+            return
+        message = f"next hop `{route.via}`: router `{node.name}` has no route to `{route.to}`"
+        self._reader.error(route.path, f"{message}; add one to its `routes:`, or remove this one")
