@@ -11,6 +11,7 @@ import pytest
 from netorder.analysis.reach import OUTSIDE, Matrix, Verdict
 from netorder.language.load import load, parse
 from netorder.plan.build import build_plan
+from netorder.plan.model import Route
 
 if TYPE_CHECKING:
     from netorder.plan.model import Plan
@@ -189,13 +190,15 @@ NO_REPLY = "h does not reply through r1, which has its floating address"
 def declared(*, pairs: tuple[str, ...] = ("203.0.113.0/24",), forwarding: bool = True) -> Matrix:
     """Return the matrix of a plan in which host ``vpn`` is the next hop to 203.0.113.0/24, and 192.0.2.0/24 has none.
 
-    Whether it forwards, and what its port security passes, is as given.
+    Whether it forwards, and what its port security passes, is as given. Host ``in`` has a route by ``r2``, which has
+    none: the language refuses that.
     """
     plan = build_plan(parse(DECLARED))
     (port,) = plan.hosts[1].ports
     port = dataclasses.replace(port, allowed_address_pairs=pairs)
     vpn = dataclasses.replace(plan.hosts[1], ports=(port,), forwarding=forwarding)
-    return Matrix(dataclasses.replace(plan, hosts=(plan.hosts[0], vpn, *plan.hosts[2:])))
+    within = dataclasses.replace(plan.hosts[2], routes=(*plan.hosts[2].routes, Route("203.0.113.0/24", "10.0.2.1")))
+    return Matrix(dataclasses.replace(plan, hosts=(plan.hosts[0], vpn, within, *plan.hosts[3:])))
 
 
 def test_a_declared_route_is_where_packets_leave():

@@ -159,7 +159,7 @@ def _by_ports(rules: Iterable[Rule], kept: frozenset[Rule], called: Mapping[str,
     """
     found: dict[str, set[str]] = {}
     for rule in rules:
-        ports = f"{rule.match.removeprefix('ipv6-')} {'from' if rule.direction == 'ingress' else 'to'}"
+        ports = f"{rule.match.replace('ipv6-icmp', 'icmp')} {'from' if rule.direction == 'ingress' else 'to'}"
         end = called.get(remote_text(rule), remote_text(rule))
         if rule.remote_cidr is None and not kept.isdisjoint(_of_the_other_version(rule)):
             end += f" by {rule.ethertype}"
