@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["read_rules"]
 
 
+_EVERYBODY = {"all", "any", "anybody", "anyone", "anywhere", "everybody", "everyone", "everything", "ext", "external"}
+_EVERYBODY |= {"internet", "outside", "public", "world", "*"}
+
+
 def read_rules(reader: Reader, names: Names, addresses: Addresses) -> tuple[RuleSpec, ...]:
     """Return the rules of ``allow`` that can be read; report the others, and services that do not find each other."""
     context = _Context(reader, names, addresses)
@@ -115,8 +119,10 @@ def _unknown(context: _Context, place: Path, word: str, *more: str) -> None:
     fix = did_you_mean(word, known) or "; declare it, or name one that is declared"
     if word in context.reader.mapping("routers"):
         fix = "; that is a router, and rules are about hosts: name hosts, or a network"
-    elif word == "anywhere":
-        fix = "; `anywhere` is for `from`: name the destination hosts"
+    elif word.lower() in _EVERYBODY:
+        fix = "; write `anywhere`"
+        if "anywhere" not in more:
+            fix = f"; `{word}` can only be in `from`, egress is not restricted: name the destination hosts"
     context.reader.error(place, f"there is no host, network or group `{word}`{fix}")
 
 
@@ -234,6 +240,6 @@ def _check_peers(context: _Context) -> None:
             for callee in serving.get(peer, ()):
                 its, others = entry.networks, callee.networks
                 if its and others and not any(context.joined(one, other) for one in its for other in others):
-                    for name in callee.names:
-                        message = f"`{key}` calls `{name}`, and no router joins their networks; join them"
-                        context.reader.error(path, message)
+                    called = f"`{callee.names[0]}`" + (f" and {more} more" if (more := len(callee.names) - 1) else "")
+                    message = f"`{key}` calls {called}, and no router joins their networks; join them"
+                    context.reader.error(path, message)

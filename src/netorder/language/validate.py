@@ -36,11 +36,21 @@ def check(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Rou
 
 def _check_subnet_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
     several = [host for host in specs.hosts if sum(one.address(IPV4) is not None for one in host.interfaces) > 1]
+    at_defaults: set[str] = set()  # kinds of errors that are reported where `defaults` cause them
+
+    def report(network: str, kind: str, message: str) -> None:
+        path: Path = ("networks", network, "routes")
+        if reader.get(*path) is None:
+            path = ("defaults", "routes")
+            if kind in at_defaults:
+                return
+            at_defaults.add(kind)
+        reader.error(path, message)
+
     for network in specs.networks:
-        path: Path = ("networks", network.name, "routes")
         if network.routes == "router" and network.gateway_router is None:
             message = f"network `{network.name}` has no router to live on for its hosts' routes; use `host` or `subnet`"
-            reader.error(path, message)
+            report(network.name, "no router", message)
         if network.routes != "subnet" or IPV4 not in routes.routings:
             continue
         for host in several:
@@ -48,12 +58,12 @@ def _check_subnet_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
                 message = (
                     f"host `{host.name}` is on other networks too, where what DHCP gives on `{network.name}` is wrong"
                 )
-                reader.error(path, f"{message}; use `routes: host` for this network")
+                report(network.name, "several", f"{message}; use `routes: host` for this network")
                 break
         count = len(routes.tables.of_network(network.name, IPV4))
         if count > MOST_HOST_ROUTES:
             message = f"network `{network.name}` needs {count} routes, and DHCP hands out {MOST_HOST_ROUTES} at most"
-            reader.error(path, f"{message}; use `routes: host` or `routes: router`")
+            report(network.name, "many", f"{message}; use `routes: host` or `routes: router`")
 
 
 def _check_router_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
@@ -97,13 +107,21 @@ def _check_announced(reader: Reader, specs: Specs) -> None:
             reader.warning(("networks", network.name), f"{message}; join a router, or add an IPv4 prefix", of_key=True)
 
 
+def _first_of_each(specs: Specs) -> list[HostSpec]:
+    """Return the first host of each entry: the others are alike."""
+    first: dict[str, HostSpec] = {}
+    for host in specs.hosts:
+        first.setdefault(specs.entries[host.name], host)
+    return list(first.values())
+
+
 def _check_services(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Routes) -> None:
     """Warn of services that no rule allows to call those that they need."""
     serving: dict[str, HostSpec] = {}
     for host in specs.hosts:
         if host.service:
             serving.setdefault(host.service.name, host)
-    for caller in specs.hosts:
+    for caller in _first_of_each(specs):
         for peer in PEERS.get(caller.service.name, ()) if caller.service else ():
             callee = serving[peer]
             path: Path = ("hosts", specs.entries[caller.name], "service")
@@ -136,7 +154,7 @@ def _check_ssh_paths(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], 
     for rule in rules:
         for target in rule.targets if any(match.tcp(SSH) for match in rule.matches) else ():
             sources.setdefault(target, []).extend(rule.sources)
-    for host in specs.hosts:
+    for host in _first_of_each(specs):
         if routes.ssh_paths[host.name] is not None:
             continue
         fix = "let SSH in from outside to a host with a floating address from which this one can be reached"
