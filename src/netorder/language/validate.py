@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
-from netorder.ip import IPV4, VERSIONS, overlap
+from netorder.ip import IPV4, VERSIONS, covers, joined, overlap
 from netorder.text import few
 from netorder.topology import PEERS, SSH, HostSpec, RuleSpec
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from netorder.language.routes import Routes
     from netorder.language.specs import Specs
     from netorder.language.yaml_source import Path
+    from netorder.topology import NetworkSpec
 
 __all__ = ["check"]
 
@@ -32,6 +35,9 @@ def check(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Rou
     if not reader.failed:
         _check_services(reader, specs, rules, routes)
         _check_ssh_paths(reader, specs, rules, routes)
+        _check_floating_sources(reader, specs)
+        _check_unused(reader, specs)
+        _check_name_servers_reached(reader, specs)
 
 
 def _check_subnet_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
@@ -165,3 +171,69 @@ def _check_ssh_paths(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], 
                 fix = f"its route to `{astray[0]}` sends the replies elsewhere: remove it, or allow SSH from elsewhere"
         message = f"host `{host.name}` cannot be configured: SSH does not reach it from outside; {fix}"
         reader.warning(("hosts", specs.entries[host.name]), message, of_key=True)
+
+
+def _check_floating_sources(reader: Reader, specs: Specs) -> None:
+    """Warn of rules from outside to hosts that have no floating address, so that nothing outside reaches them."""
+    own = joined([subnet.cidr for network in specs.networks for subnet in network.subnets])
+    floating = {name for name, entry in specs.entries.items() if reader.true("hosts", entry, "floating_ip")}
+    members: dict[str, set[str]] = {}
+    for host in specs.hosts:
+        for word in {host.name, specs.entries[host.name], *host.groups, *(one.network for one in host.interfaces)}:
+            members.setdefault(word, set()).add(host.name)
+    for rule, _ in reader.items("allow"):
+        outside = next((word for _, word in reader.items(*rule, "from") if _is_outside(word, own)), None)
+        closed = [word for _, word in reader.items(*rule, "to") if not members.get(str(word), set()) & floating]
+        if outside is not None and closed:
+            message = f"`{outside}` reaches nothing of `{closed[0]}` from outside, for want of a floating address; add "
+            reader.warning((*rule, "to"), f"{message}`floating_ip: true`, or name sources inside")
+
+
+def _is_outside(word: object, own: list[Prefix]) -> bool:
+    """Tell whether a word of `from` means the outside: `anywhere`, or a prefix without any address of ``own``."""
+    if not isinstance(word, str) or word == "anywhere":
+        return word == "anywhere"
+    try:
+        prefix = ip_network(word)
+    except ValueError:
+        return False
+    return prefix.version == IPV4 and not any(overlap(one, prefix) for one in own)  # floating addresses are IPv4
+
+
+def _check_unused(reader: Reader, specs: Specs) -> None:
+    """Warn of networks that no host is on and that join no two routers."""
+    ends = Counter(one.network for owner in specs.nodes for one in owner.interfaces)
+    hosts = {one.network for host in specs.hosts for one in host.interfaces}
+    for network in specs.networks:
+        if network.name not in hosts and ends[network.name] < 2:  # noqa: PLR2004 - what two routers share is used
+            message = f"network `{network.name}` is unused: no host is on it, and it joins no two routers"
+            reader.warning(("networks", network.name), f"{message}; put a host on it, or remove it", of_key=True)
+
+
+def _check_name_servers_reached(reader: Reader, specs: Specs) -> None:
+    """Warn of name servers outside on networks that packets do not leave: no router of the network is external."""
+    own = joined([subnet.cidr for network in specs.networks for subnet in network.subnets])
+    external = {router.name for router in specs.routers if router.external}
+    populated = {one.network for host in specs.hosts for one in host.interfaces}
+    found: dict[Path, list[tuple[str, str]]] = {}  # network and name server, by the place that declares these
+    for network in specs.networks:
+        subnet = network.subnet(IPV4)
+        if subnet is None or network.gateway_router in external or network.name not in populated:
+            continue
+        outside = [one for one in subnet.dns_nameservers if not any(ip_address(one) in mine for mine in own)]
+        if outside and not any(covers(to, ip_network(one)) for one in outside for to in _ways_out(specs, network)):
+            path: Path = ("networks", network.name, "dns_nameservers")
+            path = path if reader.get(*path) is not None else ("defaults", "dns_nameservers")
+            found.setdefault(path, []).append((network.name, outside[0]))
+    for path, these in found.items():
+        more = f" and {len(these) - 1} more" if len(these) > 1 else ""
+        message = f"hosts on network `{these[0][0]}`{more} reach neither name server `{these[0][1]}` nor anything else "
+        message += "outside: no external router joins it; to give them the internet (for packages), join one "
+        reader.warning(path, f"{message}(`external: true`) to their own network")
+
+
+def _ways_out(specs: Specs, network: NetworkSpec) -> list[Prefix]:
+    """Return the destinations of declared routes that hosts of the network may use: their own, and their router's."""
+    routers = [router.routes for router in specs.routers if router.name == network.gateway_router]
+    hosts = [host.routes for host in specs.hosts if any(one.network == network.name for one in host.interfaces)]
+    return [to for routes in (*routers, *hosts) for to, _ in routes]
