@@ -196,8 +196,8 @@ def _matches(reader: Reader, path: Path, *, world: bool) -> Iterator[Match]:
     for protocol in ("tcp", "udp"):
         for place, match in _ports(reader, protocol, (*path, protocol)):
             if match.tcp(SSH) and world:
-                message = f"SSH (tcp {SSH}) is open to the whole world; name where you come from instead: `from: "
-                reader.warning(place, f"{message}203.0.113.0/24`")
+                message = f"SSH (tcp {SSH}) is open to the whole world; name the prefix that you come from in `from`"
+                reader.warning(place, message)
             yield match
     if reader.true(*path, "icmp"):
         yield Match("icmp")
