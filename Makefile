@@ -35,7 +35,7 @@ demo: setup cloud ## the topology on a real OpenStack, up to the calculator's an
 	@scripts/demo
 
 .PHONY: test
-test: setup lint unit packets services-test $(if $(LOCAL),life reconcile faults) molecule repair ## every test, on the real cloud too
+test: setup lint unit packets host-network services-test $(if $(LOCAL),life reconcile faults) molecule repair ## every test, on the real cloud too
 
 .PHONY: test-full
 test-full: test $(if $(LOCAL),faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
@@ -74,6 +74,10 @@ SEED ?= 4
 # more workers than cores: mostly they wait for packets that must not come
 packets: setup ## random plans as network namespaces, probed with real packets: make packets SEED=5
 	$(if $(filter-out 0,$(shell id -u)),unshare --user --map-root-user )pytest -q -n 4 --maxschedchunk 1 --hypothesis-seed=$(SEED) tests/packets
+
+.PHONY: host-network
+host-network: setup ## hosts' networks: systemd-networkd, netplan, NetworkManager of Debian 12 and 13, over restarts and boots
+	$(AS_ROOT) $(BIN)/pytest -q -n 8 tests/hostnet
 
 .PHONY: services-test
 services-test: setup ## the calculator's services over HTTP: answers, load, faults, fuzzing, the page in a browser

@@ -105,7 +105,7 @@ class Case:
         return [sys.executable, str(HERE / "heat.py"), action, self.name, str(self.home / "stack.json")]
 
     def stack(self, phase: str) -> list[str]:
-        """Return the command for a Heat stack as a user types it, with what the client takes unless told otherwise."""
+        """Return the command for a Heat stack as a user types it, with what the client takes by default."""
         verb = {"up": "create", "again": "update", "down": "delete"}[phase]
         options = ["--yes"] if phase == "down" else ["--template", str(self.home / "stack.json")]
         return ["openstack", "stack", verb, "--wait", *options, self.name]
@@ -232,11 +232,11 @@ def measure(case: Case, way: str, phase: str, meter: Meter) -> dict[str, float] 
 
 
 def inside(case: Case, way: str, phase: str) -> dict[str, Any]:
-    """Return what the bare reconciler told of itself, {} for others."""
+    """Return what the bare reconciler reports of itself, {} for others."""
     if way != "bare":
         return {}
-    told: dict[str, Any] = json.loads((case.home / f"report-{phase}.json").read_text())
-    return {name: told[name] for name in ("inside", "phases", "own_cpu")}
+    report: dict[str, Any] = json.loads((case.home / f"report-{phase}.json").read_text())
+    return {name: report[name] for name in ("inside", "phases", "own_cpu")}
 
 
 def one_run(
@@ -252,7 +252,7 @@ def one_run(
                 continue
             goal = dict.fromkeys(wanted(case), 0) if phase == "down" else wanted(case)
             if (there := found(cloud, case.name)) != goal:
-                raise SystemExit(f"{WAYS[way][0]}, {case.hosts} hosts, {phase}: not as planned\n{there}\n{goal}")
+                raise SystemExit(f"{WAYS[way][0]}, {case.hosts} hosts, {phase}: differs from the plan\n{there}\n{goal}")
             results.append({"hosts": case.hosts, "way": way, "phase": phase, **numbers})
             # later on, that of the guests which have ended is in it
             cpu = f"  {numbers['cpu']:7.1f} s of CPU there" if phase == "up" else ""
@@ -342,11 +342,11 @@ def the_cloud(ways: list[str]) -> Cloud:
     base = Path(os.environ.get("LOCALCLOUD_DIR") or ROOT / ".localcloud").resolve()
     local = Cloud(base, os.environ.get("LOCALCLOUD_NAME") or "default")
     if local.pid() is None:
-        raise SystemExit(f"{local.entry} is down; mend: make cloud-up")
+        raise SystemExit(f"{local.entry} is down; fix: make cloud-up")
     if HEAT_WAYS & {*ways} and local.parameters().get("heat") != "true":
-        raise SystemExit("the cloud runs without Heat; mend: LOCALCLOUD_HEAT=yes make cloud-up, or --ways without it")
+        raise SystemExit("the cloud runs without Heat; fix: LOCALCLOUD_HEAT=yes make cloud-up, or --ways without it")
     if CLIENT_WAYS & {*ways} and shutil.which("openstack", path=str(CLIENT / "bin")) is None:
-        raise SystemExit(f"{CLIENT} has no openstack command; mend: make build/bench-provision")
+        raise SystemExit(f"{CLIENT} has no openstack command; fix: make build/bench-provision")
     return local
 
 
@@ -367,7 +367,7 @@ class Series:
         return seconds * hosts / max(sizes)
 
     def one(self, case: Case, way: str, meter: Meter, cloud: Connection) -> None:
-        """Measure a way at a size, unless it would take too long; a failure is told and the next goes on."""
+        """Measure a way at a size, unless it would take too long; a failure is reported and the next goes on."""
         if self._limit and (guess := self.foretold(way, case.hosts)) > self._limit:
             print(f"  {case.hosts:4} hosts  {WAYS[way][0]:{WIDTH}} left out: about {guess:.0f} s", flush=True)
             return

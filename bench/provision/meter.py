@@ -56,7 +56,7 @@ class Meter:
     def __init__(self, cloud: Cloud) -> None:
         pid = cloud.pid()
         if pid is None:
-            raise SystemExit(f"{cloud.entry} is down; mend: make cloud-up")
+            raise SystemExit(f"{cloud.entry} is down; fix: make cloud-up")
         self._pid = pid
 
     def _nft(self, *words: str, text: str | None = None) -> str:

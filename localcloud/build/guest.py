@@ -53,7 +53,7 @@ PACKAGES = [
 ]  # fmt: skip
 ENABLED = [
     "ssh.service", "systemd-networkd.service", "netorder-guest-init.service", "netorder-guest-late.service",
-    "netorder-guest-dhcp.service", "netorder-guest-resolv.path", "netorder-guest-power.service",
+    "netorder-guest-resolv.path", "netorder-guest-power.service",
 ]  # fmt: skip
 # Units that a guest of this image has no use for: without KVM each costs a boot between 50 ms and 2 s.
 MASKED = """
@@ -148,7 +148,7 @@ def make_kernel(cache: Path, log: Log) -> Path:
         for option, value in _wanted(asked).items():
             if have.get(option, "n") != value:
                 raise CloudError(f"{wanted}: {option}={value} did not hold (it is {have.get(option, 'n')}); "
-                                 "mend: add what it depends on, or take it out")  # fmt: skip
+                                 "fix: add what it depends on, or take it out")  # fmt: skip
         shutil.copy(source / "arch/x86/boot/bzImage", result / "vmlinuz")
         shutil.copy(source / ".config", result / "config")
         shutil.copy(source / "include/config/kernel.release", result / "release")

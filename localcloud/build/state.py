@@ -27,10 +27,9 @@ def constants(guests: str) -> dict[str, str]:
     container = guests == "container"
     return {
         "hostname": "localcloud", "user": "netorder", "project": "netorder", "guests": guests,
-        "metadata": "true" if container else "false",
         "libvirt_uri": "lxc:///system" if container else "qemu:///system",
         "images_type": "raw" if container else "qcow2",
-        "config_drive": "false" if container else "true",
+        "cow_images": "false" if container else "true",
     }  # fmt: skip
 
 

@@ -183,13 +183,4 @@ def steps() -> list[Step]:
             Step("heat-api", after=("heat-engine",), argv=uwsgi("heat", 8004, "heat.wsgi.api:application"),
                  ready=tasks.answers(8004)),
         ]  # fmt: skip
-    if values["metadata"] == "true":
-        table += [
-            Step("nova-metadata", after=("catalog", "cells", "rabbitmq"),
-                 argv=uwsgi("nova-metadata", 8775, "localcloud.inside.wsgi.metadata:application", green="nova"),
-                 ready=tasks.answers(8775)),
-            Step("neutron-metadata-agent", after=("neutron", "ovn-controller"),
-                 argv=("neutron-ovn-metadata-agent", "--config-file", "/etc/neutron/neutron.conf",
-                       "--config-file", "/etc/neutron/neutron_ovn_metadata_agent.ini")),
-        ]  # fmt: skip
     return table

@@ -89,7 +89,7 @@ def guests(supervisor: Supervisor) -> None:
 
 def helpers(supervisor: Supervisor) -> None:
     """Restart a service whose privileged helper was killed: oslo.privsep then fails at every use of it."""
-    owners = {"nova-compute": "/etc/nova", "neutron-metadata-agent": "/etc/neutron"}
+    owners = {"nova-compute": "/etc/nova"}
     known: set[tuple[int, str]] = set()  # the ids of a service and of its helper
     while not supervisor.stopping.wait(2):
         now: set[tuple[int, str]] = set()

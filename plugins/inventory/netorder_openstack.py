@@ -93,6 +93,9 @@ class InventoryModule(upstream.InventoryModule):
     def _add_host(self, hostname: str, host_vars: dict[str, Any]) -> None:
         if hostname not in self.inventory.hosts:
             self.inventory.add_host(hostname, "stray")
+        if "ansible_host" not in host_vars:  # `only_ipv4` leaves a server of IPv6 alone without one
+            fixed = [one["addr"] for net in host_vars["openstack"]["addresses"].values() for one in net]
+            host_vars = host_vars | ({"ansible_host": fixed[0]} if fixed else {})
         for variable in ("openstack", "ansible_host"):
             if variable in host_vars:
                 self.inventory.set_variable(hostname, variable, host_vars[variable])

@@ -6,7 +6,7 @@ __all__ = ["HttpError", "shown", "words"]
 
 
 class HttpError(Exception):
-    """A refusal: HTTP ``status``, one ``line`` of ASCII (what, where, mend), and extra response ``headers``."""
+    """A refusal: HTTP ``status``, one ``line`` of ASCII (what, where, fix), and extra response ``headers``."""
 
     def __init__(self, status: int, line: str, headers: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(f"{status} {line}")

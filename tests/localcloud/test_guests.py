@@ -1,14 +1,17 @@
-"""The guests of the cloud that the other tests use: real virtual machines (the local cloud's default). Needs root."""
+"""The guests: real virtual machines, the local cloud's default, and, where the kind matters, containers. Needs root."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import subprocess
+from ipaddress import ip_network
 
 import ordinary
 import pytest
-from conftest import until
+from conftest import Order, until
 from running import Running
 
 GIB = 2**30
@@ -28,6 +31,85 @@ def cloud():
     running = Running(os.environ.get("LOCALCLOUD_NAME") or "default", os.environ.get("LOCALCLOUD_GUESTS") or "vm")
     running.up()
     return running
+
+
+class Networks(Order):
+    """An order with more networks, whose servers have several interfaces and are reached through one of them."""
+
+    def make(self):
+        """Create all but the servers and the other networks."""
+        super().make()
+        self.networks, self.router = {}, next(self.cloud.network.routers(name=self.name))
+        for protocol, port in (("ipv6-icmp", None), ("tcp", 22)):
+            self.cloud.network.create_security_group_rule(
+                security_group_id=self.group.id, direction="ingress", ether_type="IPv6", protocol=protocol,
+                port_range_min=port, port_range_max=port,
+            )  # fmt: skip
+
+    def connect(self, name, *prefixes, routed=False):
+        """Create a network with these prefixes, behind the router or without one."""
+        network = self.cloud.network
+        self.networks[name] = network.create_network(name=f"{self.name}-{name}")
+        for prefix in prefixes:
+            version = 6 if ":" in prefix else 4
+            stateful = {"ipv6_ra_mode": "dhcpv6-stateful", "ipv6_address_mode": "dhcpv6-stateful"}
+            subnet = network.create_subnet(
+                network_id=self.networks[name].id, ip_version=version, cidr=prefix,
+                gateway_ip=str(ip_network(prefix)[1]) if routed else None, **(stateful if version == 6 else {}),
+            )  # fmt: skip
+            if routed:
+                network.add_interface_to_router(self.router, subnet_id=subnet.id)
+
+    def plug(self, server, network):
+        """Create a port of a server without floating IP."""
+        return self.cloud.network.create_port(
+            name=f"{self.name}-{server}", network_id=network.id, security_groups=[self.group.id]
+        )
+
+    def between(self, name, *ports):
+        """Request a server with these ports."""
+        find = self.cloud.compute.find_flavor, self.cloud.image.find_image
+        self.servers[name] = self.cloud.compute.create_server(
+            name=name, flavor_id=self.named(find[0], "small"), image_id=self.named(find[1], "debian-13"),
+            networks=[{"port": port.id} for port in ports], key_name=self.name,
+        )  # fmt: skip
+
+    def addresses(self, name):
+        """Return the addresses that the cloud gave to a server."""
+        interfaces = self.cloud.compute.server_interfaces(self.servers[name])
+        return {fixed["ip_address"] for interface in interfaces for fixed in interface.fixed_ips}
+
+    def through(self, address, to, command):
+        """Run a command on a server that is behind another; None while SSH refuses."""
+        options = f"-i {self.key} -o BatchMode=yes -o ConnectTimeout=10 -o StrictHostKeyChecking=accept-new"
+        proxy = f"ssh {options} -o UserKnownHostsFile={self.known(address)} -W [%h]:%p debian@{address}"
+        done = subprocess.run(
+            ["ssh", *options.split(), "-o", f"UserKnownHostsFile={self.known(to)}", "-o", f"ProxyCommand={proxy}",
+             f"debian@{to}", command],
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        return done.stdout if done.returncode == 0 else None
+
+    def remove(self):
+        """Delete what is on the other networks too."""
+        for server in self.servers.values():
+            self.cloud.compute.delete_server(server, ignore_missing=True)
+        for server in self.servers.values():
+            self.cloud.compute.wait_for_delete(server, wait=120)
+        network = self.cloud.network
+        for one in self.networks.values():
+            for port in network.ports(network_id=one.id):
+                if port.device_owner == "network:router_interface":
+                    network.remove_interface_from_router(self.router, port_id=port.id)
+                elif not port.device_owner:
+                    network.delete_port(port)
+            network.delete_network(one)
+        super().remove()
+
+
+def listed(output):
+    """Return the addresses in the output of `ip -json address`."""
+    return {address["local"] for link in json.loads(output or "[]") for address in link["addr_info"]}
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +155,60 @@ def test_a_guest_is_its_own(guests):
 
     until(rebooted, 180)
     assert guests.ssh(one, "cat /var/lib/ordered") == "once more\none\n"
+
+
+@pytest.mark.parametrize("kind", ["container", "vm"])
+def test_every_kind_has_all_its_interfaces_and_keys(kind, cloud, key):
+    """Three interfaces of which one is routed; IPv6 alone; a host between networks: all at the first start.
+
+    The one with IPv6 alone gains an interface while it runs, with its address.
+    """
+    same = cloud.environment["LOCALCLOUD_GUESTS"] == kind
+    lent = contextlib.nullcontext(cloud) if same else Running(f"guests-{kind}", kind).lent()
+    with lent as running:
+        made = Networks(running, "kinds", key)
+        try:
+            made.make()
+            made.connect("six", "fd73::/64", routed=True)
+            made.connect("storage", "10.78.0.0/24")
+            made.connect("data", "10.79.0.0/24", "fd79::/64")
+            networks = made.networks
+            big, gate = made.port("big"), made.port("gate")
+            made.between(
+                "big", made.ports["big"], made.plug("big", networks["storage"]), made.plug("big", networks["data"])
+            )
+            made.between("gate", made.ports["gate"], made.plug("gate", networks["six"]))
+            made.between("iot", made.plug("iot", networks["six"]))
+            for name in made.servers:
+                made.active(name, 300)
+            [iot] = made.addresses("iot")
+            for name, see in (
+                ("big", lambda: made.ssh(big, "ip -json address")),
+                ("gate", lambda: made.ssh(gate, "ip -json address")),
+                ("iot", lambda: made.through(gate, iot, "ip -json address")),
+            ):
+                wanted = made.addresses(name)
+
+                def complete(see=see, wanted=wanted):
+                    return wanted <= listed(see())
+
+                until(complete, 300, detail=lambda see=see, wanted=wanted: f"{wanted}\n{see()}")
+
+            # as the ordinary user
+            assert made.ssh(big, "ping -c1 -W5 10.77.0.1 >/dev/null && echo answers") == "answers\n"
+            assert made.through(gate, iot, "ping -c1 -W5 fd73::1 >/dev/null && hostname") == "iot\n"
+            made.cloud.compute.create_server_interface(
+                made.servers["iot"], port_id=made.plug("iot", networks["storage"]).id
+            )
+            wanted = made.addresses("iot")
+            assert len(wanted) == 2
+
+            def gained():
+                return wanted <= listed(made.through(gate, iot, "ip -json address"))
+
+            until(gained, 60, detail=lambda: made.through(gate, iot, "ip address; networkctl list"))
+        finally:
+            made.remove()
 
 
 def test_boots_from_its_own_snapshot(guests):

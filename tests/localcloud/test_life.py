@@ -216,7 +216,7 @@ def test_every_killed_process_comes_back(cloud, guest):
     # privileged helpers are started when they are needed
     wanted = Counter(command for command in serving(cloud).values() if "privsep-helper" not in command)
     steps = [name for name, step in cloud.steps().items() if step["kind"] == "process"]
-    assert len(steps) == 23
+    assert len(steps) == 21
     assert wanted.total() > len(steps)
     names = {step["pid"]: name for name, step in cloud.steps().items() if step["kind"] == "process"}
     for pid in sorted(serving(cloud)):

@@ -41,8 +41,8 @@ class Removal:
         # those that it seems to be for come first
         pairs.sort(key=lambda pair: ip_address(pair[1]) not in destination)
         for source, address in pairs:
-            asked = (source, address, "icmp")
-            if before.verdict(*asked) != "no route" and after.verdict(*asked) == "no route":
+            probed = (source, address, "icmp")
+            if before.verdict(*probed) != "no route" and after.verdict(*probed) == "no route":
                 return [(source, address)]
         return []
 

@@ -69,9 +69,9 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def wrong(built: Plan, predicted: Plan = PLAN) -> set[str]:
     """Build one plan, hold it against the prediction of another."""
-    wiring, matrix, asked = wire(built), Matrix(predicted), kinds(predicted)
-    with Lab(wiring, [port for _, port in asked if port]) as lab:
-        findings = compare(lab, matrix, list(questions(predicted, wiring, matrix, asked)))
+    wiring, matrix, probed = wire(built), Matrix(predicted), kinds(predicted)
+    with Lab(wiring, [port for _, port in probed if port]) as lab:
+        findings = compare(lab, matrix, list(questions(predicted, wiring, matrix, probed)))
     return {f"{one.question.probe}: {one.question.state}, {one.answer}" for one in findings.wrong}
 
 
@@ -93,9 +93,9 @@ def rules(host: str) -> tuple[Rule, ...]:
 
 
 def asked_of(the_plan: Plan) -> tuple[list[Probe], list[int]]:
-    wiring, matrix, asked = wire(the_plan), Matrix(the_plan), kinds(the_plan)
-    found = [question.probe for question in questions(the_plan, wiring, matrix, asked)]
-    return found, [port for _, port in asked if port]
+    wiring, matrix, probed = wire(the_plan), Matrix(the_plan), kinds(the_plan)
+    found = [question.probe for question in questions(the_plan, wiring, matrix, probed)]
+    return found, [port for _, port in probed if port]
 
 
 def test_answers_are_those_thought_out_by_hand() -> None:
@@ -235,13 +235,13 @@ def relayed(**changes: Any) -> Plan:
 
 def through(the_plan: Plan) -> set[str]:
     """Return what of ``left`` and ``right`` is answered by the other."""
-    asked = [
+    probed = [
         Probe("left", "10.2.0.10", "tcp", 80),
         Probe("left", "10.2.0.10", "udp", 53),
         Probe("left", "10.2.0.10", "tcp", 81),
     ]
     with Lab(wire(the_plan), [80, 81, 53]) as lab:
-        return {f"{probe.protocol} {probe.port}" for probe in measure(lab, asked, ()).answers}
+        return {f"{probe.protocol} {probe.port}" for probe in measure(lab, probed, ()).answers}
 
 
 def test_a_host_forwards() -> None:

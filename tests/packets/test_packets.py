@@ -76,14 +76,14 @@ def prove(topology: Topology, text: str, pick: int, tally: Counter[str]) -> None
     ``pick`` says which of its routes is taken away with real packets; that the others are needed is only computed.
     """
     the_plan = build_plan(topology)
-    matrix, wiring, asked = Matrix(the_plan), wire(the_plan), kinds(the_plan)
+    matrix, wiring, probed = Matrix(the_plan), wire(the_plan), kinds(the_plan)
     without = list(removals(the_plan))
     needless = [removed for removed in without if not removed.broken(matrix)]
     assert not needless, f"needless: {', '.join(map(str, needless))}\n{text}"
     lost = [pair for pair in joined(the_plan) if not reached(matrix, the_plan, *pair)]
     assert not lost, f"joined, and no way: {', '.join(map(str, lost))}\n{text}"
-    with Lab(wiring, [port for _, port in asked if port]) as lab:
-        report(compare(lab, matrix, list(questions(the_plan, wiring, matrix, asked))), text, tally, "as planned")
+    with Lab(wiring, [port for _, port in probed if port]) as lab:
+        report(compare(lab, matrix, list(questions(the_plan, wiring, matrix, probed))), text, tally, "of the plan")
         lab.open()
         findings = compare(lab, matrix, list(questions(the_plan, wiring, matrix, ANY)), filtered=False)
         report(findings, text, tally, "without security groups")

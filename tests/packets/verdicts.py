@@ -24,13 +24,13 @@ UNUSED = 9  # discard (RFC 863): probed although no rule names it
 class Question:
     """A probe, and what ``netorder.reach`` says of it: ``state`` is open, closed or no route.
 
-    ``target`` is the node that must answer if it is open. ``asked`` are the words it was asked in.
+    ``target`` is the node that must answer if it is open. ``probed`` is what `netorder reach` was given.
     """
 
     probe: Probe
     target: str
     state: str
-    asked: tuple[str, str, str, int | None]
+    probed: tuple[str, str, str, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +68,16 @@ def kinds(plan: Plan) -> list[tuple[str, int | None]]:
 
 
 def questions(
-    plan: Plan, wiring: Wiring, matrix: Matrix, asked: Sequence[tuple[str, int | None]]
+    plan: Plan, wiring: Wiring, matrix: Matrix, probed: Sequence[tuple[str, int | None]]
 ) -> Iterator[Question]:
-    """Yield every pair of hosts and outside, every address of the destination and every kind that is ``asked``.
+    """Yield every pair of hosts and outside, every address of the destination and every kind that is ``probed``.
 
     Hosts choose their source addresses themselves. Outside asks from each of its addresses; hosts without a floating
     address it cannot even name.
     """
     hosts = [host.name for host in plan.hosts]
     addresses = {host.name: host.addresses for host in plan.hosts}
-    for protocol, port in asked:
+    for protocol, port in probed:
         for source in hosts:
             yield _question(matrix, (source, OUTSIDE, protocol, port), Probe(source, wiring.outside[0], protocol, port))
             for target in hosts:
@@ -90,22 +90,24 @@ def questions(
                 yield _question(matrix, (address if index else OUTSIDE, target, protocol, port), probe, target)
 
 
-def _question(matrix: Matrix, asked: tuple[str, str, str, int | None], probe: Probe, target: str = OUTSIDE) -> Question:
-    return Question(probe, target, matrix.verdict(*asked), asked)
+def _question(
+    matrix: Matrix, probed: tuple[str, str, str, int | None], probe: Probe, target: str = OUTSIDE
+) -> Question:
+    return Question(probe, target, matrix.verdict(*probed), probed)
 
 
-def compare(lab: Lab, matrix: Matrix, asked: Sequence[Question], *, filtered: bool = True) -> Findings:
-    """Measure what ``asked`` predicts; with ``filtered`` False, in a lab whose security groups are gone."""
+def compare(lab: Lab, matrix: Matrix, probed: Sequence[Question], *, filtered: bool = True) -> Findings:
+    """Measure what ``probed`` predicts; with ``filtered`` False, in a lab whose security groups are gone."""
     answering = {"open"} if filtered else {"open", "closed"}
-    expected = {question.probe: question.target if question.state in answering else None for question in asked}
+    expected = {question.probe: question.target if question.state in answering else None for question in probed}
     measured = measure(lab, list(expected), [probe for probe, target in expected.items() if target])
     held: dict[str, int] = {}
     wrong = []
-    for question in asked:
+    for question in probed:
         answer = measured.answers.get(question.probe)
         if answer == expected[question.probe]:
             state = question.state if filtered or question.state not in answering else "a way"
             held[state] = held.get(state, 0) + 1
         else:
-            wrong.append(Wrong(question, matrix.explain(*question.asked).reason, answer))
+            wrong.append(Wrong(question, matrix.explain(*question.probed).reason, answer))
     return Findings(held, wrong, measured.repeated)

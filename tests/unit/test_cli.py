@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -126,7 +127,7 @@ def test_reach_explains_a_pair_hop_by_hop(capsys: pytest.CaptureFixture[str]):
     """There by the static route, back by the default gateway."""
     assert main(["reach", CALCULATOR, "--from", "calculator", "--to", "sum", "--port", "50001"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("calculator -> sum tcp 50001: open\n  rule: tcp 50001 from 192.168.1.")
+    assert out.startswith("calculator -> sum tcp 50001: open\n  rule of sum: tcp 50001 from 192.168.1.")
     assert "calculator  sends it out on net1 (route 192.168.2.0/24 via 192.168.1.9)" in out
     assert "rt2         passes it from net2 to net1 (connected)" in out
 
@@ -145,7 +146,11 @@ def test_reach_without_ends_shows_all_pairs(capsys: pytest.CaptureFixture[str]):
         (["--from", "outside"], 5, "outside -> calculator  icmp, tcp 22, tcp 50000"),
         (["--from", "203.0.113.7"], 5, "203.0.113.7 -> calculator  icmp, tcp 22, tcp 50000"),
         (["--to", "outside"], 5, "calculator -> outside  everything"),
-        (["--to", "192.168.1.151"], 6, "calculator -> 192.168.1.151  icmp, tcp 22, tcp 50000"),
+        (["--to", "192.168.1.151"], 5, "sum -> 192.168.1.151      icmp, tcp 22, tcp 50000"),
+        (["--from", "192.168.2.64"], 5, "192.168.2.64 -> calculator  icmp, tcp 22, tcp 50000"),
+        (["--to", "8.8.8.8"], 5, "calculator -> 8.8.8.8  everything"),
+        (["--from", "net2"], 20, "sum -> calculator  icmp, tcp 22, tcp 50000"),
+        (["--from", "services", "--to", "service_div"], 4, "calculator -> div  icmp, tcp 22, tcp 50004"),
     ],
 )
 def test_reach_with_one_end(arguments: list[str], lines: int, first: str, capsys: pytest.CaptureFixture[str]):
@@ -158,14 +163,29 @@ def test_reach_with_one_end(arguments: list[str], lines: int, first: str, capsys
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--from", "calculater"], "--from: there is no host or address `calculater`; did you mean `calculator`?"),
-        (["--to", "192.168.2.1"], "--to: there is no host or address `192.168.2.1`; `netorder plan` lists them"),
+        (
+            ["--from", "calculater"],
+            "--from: there is no host, group, network or address `calculater`; did you mean `calculator`?",
+        ),
+        (
+            ["--to", "192.168.2.1"],
+            "--to: there is no host, group, network or address `192.168.2.1`; `netorder plan` lists them",
+        ),
         (["--port", "80", "--protocol", "icmp"], "icmp has no ports: omit --port"),
         (["--protocol", "udp"], "udp needs a port: add --port N"),
         (
             ["--from", "203.0.113.7", "--to", "outside"],
             "203.0.113.7 and outside are both outside: name a host in --from or --to",
         ),
+        (
+            ["--from", "outside", "--to", "outside"],
+            "outside and outside are both outside: name a host in --from or --to",
+        ),
+        (
+            ["--from", "outside", "--to", "8.8.8.8"],
+            "outside and 8.8.8.8 are both outside: name a host in --from or --to",
+        ),
+        (["--exit-code"], "--exit-code needs one pair, or what to ask of several: add --port N or --protocol icmp"),
     ],
 )
 def test_reach_refuses_what_it_cannot_answer(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]):
@@ -174,9 +194,133 @@ def test_reach_refuses_what_it_cannot_answer(arguments: list[str], said: str, ca
     assert (out, err.splitlines()[-1]) == ("", f"netorder reach: error: {said}")
 
 
+PARTLY = """
+topology: t
+networks: {n: {cidr: 10.0.0.0/24}}
+routers: {r: {external: true, networks: [n]}}
+hosts:
+  h: {network: n, floating_ip: true, address: 10.0.0.9}
+  web: {network: n, count: 2}
+allow:
+  - {from: [198.51.100.0/24, 192.0.2.7], to: h, tcp: 22}
+  - {to: h, tcp: 80}
+  - {from: web, to: h, tcp: 5432}
+"""
+
+
+@pytest.fixture
+def partly(tmp_path: Path) -> str:
+    """Return a topology file with a counted host, and SSH open from some places outside."""
+    file = tmp_path / "partly.yml"
+    file.write_text(PARTLY, encoding="utf-8")
+    return str(file)
+
+
+def test_reach_shows_what_is_open_to_some_of_the_outside(partly: str, capsys: pytest.CaptureFixture[str]):
+    """In the list, and for the pair, with the path of one of them."""
+    assert main(["reach", partly, "--from", "outside", "--to", "h"]) == 0
+    capsys.readouterr()
+    assert main(["reach", partly, "--from", "outside"]) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "outside -> h      tcp 22 from 192.0.2.7, 198.51.100.0/24, tcp 80"
+    assert main(["reach", partly, "--from", "outside", "--to", "h", "--port", "22"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
+        "outside -> h tcp 22: open from 192.0.2.7, 198.51.100.0/24 only",
+        "  rule of h: tcp 22 from 192.0.2.7",
+    ]
+
+
+def test_reach_asks_one_port_of_all_pairs(partly: str, capsys: pytest.CaptureFixture[str]):
+    """A counted name stands for all of its hosts."""
+    assert main(["reach", partly, "--from", "web", "--to", "h", "--port", "5432"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"web-{number} -> h tcp 5432  open  rule of h: tcp 5432 from 10.0.0.{host}"
+        for number, host in ((1, 85), (2, 86))
+    ]
+    assert main(["reach", partly, "--port", "22", "--from", "outside"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "outside -> h tcp 22      open from 192.0.2.7, 198.51.100.0/24  rule of h: tcp 22 from 192.0.2.7",
+        "outside -> web-1 tcp 22  no route                              web-1 has no floating address",
+        "outside -> web-2 tcp 22  no route                              web-2 has no floating address",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--from", "web-1", "--to", "h", "--port", "5432"], 0),
+        (["--from", "web", "--to", "h", "--port", "5432"], 0),
+        (["--from", "web-1", "--to", "h", "--port", "5433"], 2),
+        (["--from", "outside", "--to", "web-1", "--port", "80"], 2),
+        (["--from", "outside", "--to", "h", "--port", "80"], 0),
+        (["--from", "outside", "--to", "h", "--port", "22"], 2),
+        (["--from", "198.51.100.9", "--to", "h", "--port", "22"], 0),
+        (["--from", "web", "--port", "5432"], 2),
+    ],
+)
+def test_reach_answers_by_its_exit_status(
+    partly: str, arguments: list[str], status: int, capsys: pytest.CaptureFixture[str]
+):
+    """Only with --exit-code; unlike a usage error, with something on standard output."""
+    assert main(["reach", partly, *arguments]) == 0
+    assert main(["reach", partly, *arguments, "--exit-code"]) == status
+    assert capsys.readouterr().out != ""
+
+
+def test_a_closed_pair_ends_where_it_is_dropped(partly: str, capsys: pytest.CaptureFixture[str]):
+    """Nothing is received, and nothing comes back."""
+    assert main(["reach", partly, "--from", "web-1", "--to", "h", "--port", "9"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "web-1 -> h tcp 9: closed",
+        "  no rule of h allows tcp 9 from 10.0.0.85",
+        "",
+        "there, from 10.0.0.85 to 10.0.0.9:",
+        "  web-1  sends it out on n (connected)",
+        "  h      drops it as it comes in on n",
+    ]
+
+
 def test_diff_of_a_file_with_itself(capsys: pytest.CaptureFixture[str]):
     assert main(["diff", CALCULATOR, CALCULATOR]) == 0
     assert capsys.readouterr().out == "no difference\n"
+
+
+def test_diff_answers_by_its_exit_status(partly: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Only with --exit-code, as terraform's -detailed-exitcode: 0 no difference, 2 one."""
+    other = tmp_path / "other.yml"
+    other.write_text(PARTLY.replace("5432", "3306"), encoding="utf-8")
+    for arguments, status in (
+        ([partly, partly], 0),
+        ([partly, partly, "--exit-code"], 0),
+        ([partly, str(other)], 0),
+        ([partly, str(other), "--exit-code"], 2),
+        ([partly, str(other), "--exit-code", "--format", "json"], 2),
+        ([partly, "no/such.yml", "--exit-code"], 1),
+    ):
+        assert main(["diff", *arguments]) == status
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        main(["diff", partly, "--exit-code"])
+    out, err = capsys.readouterr()
+    assert (caught.value.code, out, err.splitlines()[-1]) == (
+        2,
+        "",
+        "netorder diff: error: the following arguments are required: NEW",
+    )
+
+
+def test_diff_as_json(partly: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Also without a difference; it says which permission a run needs."""
+    other = tmp_path / "other.yml"
+    other.write_text(PARTLY.replace("count: 2", "count: 1"), encoding="utf-8")
+    assert main(["diff", partly, partly, "--format", "json"]) == 0
+    same = {"different": False, "renamed": None, "needs_allow": [], "differences": [], "flows": []}
+    assert json.loads(capsys.readouterr().out) == same
+    assert main(["diff", partly, str(other), "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["different"], found["needs_allow"]) == (True, ["delete"])
+    assert {one["name"]: one["permission"] for one in found["differences"]} == {"h": None, "web-2": "delete"}
 
 
 def test_check_counts_one_in_the_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

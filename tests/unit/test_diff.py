@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from netorder.analysis.diff import _resources, differences, flows, render
-from netorder.language.load import parse
+from netorder.analysis.diff import _resources, change, differences, render, to_json
+from netorder.analysis.reach import LAST_PORT, Matrix
+from netorder.cloud.compare import compare
+from netorder.language.load import load, parse
 from netorder.plan.build import build_plan
 from netorder.plan.lifecycle import FIELDS
+from tests.unit.test_reconcile_compare import KEY, as_built
 
-TEXT = (Path(__file__).parents[2] / "topologies/calculator.yml").read_text(encoding="utf-8")
+if TYPE_CHECKING:
+    from netorder.plan.model import Plan
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "topologies/calculator.yml").read_text(encoding="utf-8")
 OLD = build_plan(parse(TEXT))
-ALL = {
-    ("calculator", "sum"), ("calculator", "sub"), ("calculator", "mul"), ("calculator", "div"),
-    ("outside", "calculator"),
-}  # fmt: skip
+CALLED = {("calculator", name) for name in ("sum", "sub", "mul", "div")}
+ALL = CALLED | {("outside", "calculator")}
 
 
 def fates(old: str, new: str) -> tuple[list[str], dict[tuple[str, str], set[str]]]:
-    """Return (what is different, in words) and the fates of the flows between each two."""
+    """Return (what is different, in words) and the fates of the flows to services between each two."""
     text = TEXT.replace(old, new)
     assert text != TEXT
     after = build_plan(parse(text))
-    found: dict[tuple[str, str], set[str]] = {}
-    for flow in flows(OLD, after):
-        found.setdefault((flow.source, flow.destination), set()).add(flow.fate)
+    found = {pair: its for pair, its in touched(OLD, after).items() if pair in ALL}
     return [f"{one.action} {one.kind} {one.name}: {one.what}" for one in differences(OLD, after)], found
+
+
+def touched(old: Plan, new: Plan) -> dict[tuple[str, str], set[str]]:
+    """Return the fates of the flows between each two ends."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for flow in change(old, new).flows:
+        for pair in product(flow.sources, flow.destinations):
+            if pair[0] != pair[1]:
+                found.setdefault(pair, set()).add(flow.fate)
+    return found
+
+
+def lines(old: str, new: str) -> list[str]:
+    """Return what `netorder diff` shows of two topologies."""
+    return render(change(build_plan(parse(old)), build_plan(parse(new)))).splitlines()
 
 
 def test_a_new_host_interrupts_nothing():
@@ -55,11 +77,11 @@ def test_one_more_interface_interrupts_nothing_one_less_does():
     two = plain.replace("div: {network: net2,", "div: {networks: [net2, side],")
     old, new = build_plan(parse(plain)), build_plan(parse(two))
     assert [(one.action, one.kind, one.name) for one in differences(old, new)] == [("added", "port", "div.side")]
-    assert {flow.fate for flow in flows(old, new)} == {"kept"}
-    less = [flow for flow in flows(new, old) if flow.fate != "kept"]
-    assert [(flow.destination, flow.fate, flow.why) for flow in less] == [
-        ("div", "interrupted", "port div.side is removed")
-    ]
+    assert {flow.fate for flow in change(old, new).flows} == {"kept"}
+    less = [flow for flow in change(new, old).flows if flow.fate != "kept"]
+    assert {(flow.fate, flow.why) for flow in less} == {("interrupted", "port div.side is removed")}
+    assert all(("div",) in (flow.sources, flow.destinations) or "div at" in flow.destinations[0] for flow in less)
+    assert change(new, old).needs_allow == ["delete"]
 
 
 def test_another_external_network_costs_the_floating_ip():
@@ -91,7 +113,7 @@ def test_another_prefix_interrupts_what_passes_it():
 
 def test_a_closed_port_ends_its_flow():
     said, found = fates("[22, 50000]", "[22]")
-    assert said == ["changed security group calculator: rules: 0 more, 1 fewer"]
+    assert said == ["changed security group calculator: rules: -tcp 50000 from anywhere"]
     assert found == {key: {"kept"} for key in ALL} | {("outside", "calculator"): {"kept", "ended"}}
 
 
@@ -100,30 +122,288 @@ def test_a_shorter_path_moves_flows_without_interruption():
     text = text.replace("networks:\n", "networks:\n  side: {cidr: 192.168.3.0/24}\n", 1)
     text = text.replace("rt3: {networks: [net1, net2]}", "rt3: {networks: [side, net2]}")
     longer = build_plan(parse(text))
-    assert {flow.fate for flow in flows(longer, OLD) if flow.source == "calculator"} == {"interrupted"}
+    called = {pair: its for pair, its in touched(longer, OLD).items() if pair in CALLED}
+    assert called == {pair: {"interrupted"} for pair in CALLED}
     shorter = build_plan(parse(text.replace("rt3: {networks: [side", "rt3: {networks: [net1, side")))
-    moved = [flow for flow in flows(longer, shorter) if flow.source == "calculator"]
-    assert [(flow.fate, flow.why) for flow in moved] == [
-        ("moved", f"takes another path: calculator -> rt3 -> {name}") for name in ("sum", "sub", "mul", "div")
-    ]
+    moved = [flow for flow in change(longer, shorter).flows if flow.sources == ("calculator",) and flow.fate == "moved"]
+    assert {flow.why for flow in moved} == {"takes another path, through rt3"}
+    assert {name for flow in moved for name in flow.destinations} == {"sum", "sub", "mul", "div"}
 
 
 def test_in_words():
     text = TEXT.replace(
         "  sum: {network: net2, service: sum}", "  sum: {network: net2, address: 192.168.2.20, service: sum}"
     )
-    assert render(OLD, build_plan(parse(text))).splitlines() == [
+    assert lines(TEXT, text) == [
         "± port sum replaced: address: 192.168.2.64 -> 192.168.2.20",
         "~ host calculator changed in place: peers: -sum http://192.168.2.64:50001, +sum http://192.168.2.20:50001",
         "",
-        "Application flows: 7, of which 1 are touched:",
+        "Flows: 28 before, 28 after; 6 interrupted:",
+        "  calculator -> sum icmp: interrupted, port sum is replaced",
+        "  calculator -> sum tcp 22: interrupted, port sum is replaced",
         "  calculator -> sum tcp 50001: interrupted, port sum is replaced",
+        "  sum -> calculator icmp: interrupted, port sum is replaced",
+        "  sum -> calculator tcp 22: interrupted, port sum is replaced",
+        "  sum -> calculator tcp 50000: interrupted, port sum is replaced",
+        "",
+        "A run needs permission for this: -e allow=replace",
     ]
 
 
 @pytest.mark.parametrize("text", [TEXT, TEXT.replace("floating_ip: true", "floating_ip: false")])
 def test_no_difference(text: str):
-    assert render(build_plan(parse(text)), build_plan(parse(text))) == "no difference\n"
+    assert lines(text, text) == ["no difference"]
+
+
+SHOP = """
+topology: shop
+networks: {a: {cidr: 10.0.1.0/24}, b: {cidr: 10.0.2.0/24}}
+routers: {r1: {external: true, networks: [a]}, r2: {networks: [a, b]}}
+hosts:
+  front: {network: a, floating_ip: true}
+  app: {network: a, count: 6}
+  db: {network: b, address: 10.0.2.9}
+allow:
+  - {to: front, tcp: 22}
+  - {from: front, to: app, tcp: 80}
+  - {from: app, to: db, tcp: 5432}
+"""
+
+
+def test_another_port_between_hosts_ends_one_flow_and_opens_another():
+    """The rules are shown by name, old and new; hosts that fare alike share a line."""
+    apps = "app-1, app-2, app-3, app-4 and 2 more"
+    assert lines(SHOP, SHOP.replace("5432", "3306")) == [
+        f"~ security group db changed in place: rules: -tcp 5432 from {apps}, +tcp 3306 from {apps}",
+        "",
+        "Flows: 34 before, 34 after; 6 ended, 6 opened:",
+        f"  {apps} -> db tcp 5432: ended, no rule allows it any more",
+        f"  {apps} -> db tcp 3306: opened, a rule allows it now",
+    ]
+
+
+def test_a_rule_deleted_between_hosts_ends_its_flows():
+    less = SHOP.replace("  - {from: app, to: db, tcp: 5432}\n", "")
+    assert lines(SHOP, less)[2:] == [
+        "Flows: 34 before, 28 after; 6 ended:",
+        "  app-1, app-2, app-3, app-4 and 2 more -> db tcp 5432: ended, no rule allows it any more",
+    ]
+
+
+def test_a_source_that_moves_is_shown_by_its_addresses():
+    """By its name the old rule and the new one would read the same; rules of other ports keep the names."""
+    shown = lines(
+        SHOP, SHOP.replace("floating_ip: true}", "floating_ip: true, address: 10.0.1.20}").replace("5432", "3306")
+    )
+    assert shown[1] == (
+        "~ security group db changed in place: rules: -tcp 22 from 10.0.1.147, "
+        "-tcp 5432 from app-1, app-2, app-3, app-4 and 2 more, +tcp 22 from 10.0.1.20, "
+        "+tcp 3306 from app-1, app-2, app-3, app-4 and 2 more"
+    )
+
+
+def test_a_range_that_loses_a_port_ends_that_port_alone():
+    """Flows are ranges of ports, as large as they have one fate."""
+    wide, less = SHOP.replace("5432", "5000-6000"), SHOP.replace("5432", "[5000-5099, 5101-6000]")
+    found = [
+        flow for flow in change(build_plan(parse(wide)), build_plan(parse(less))).flows if "db" in flow.destinations
+    ]
+    assert {(flow.first, flow.last): flow.fate for flow in found} == {
+        (22, 22): "kept",
+        (5000, 5099): "kept",
+        (5100, 5100): "ended",
+        (5101, 6000): "kept",
+    }
+
+
+def test_what_is_closed_to_the_outside_is_not_hidden_behind_hosts():
+    """The world loses SSH; one prefix keeps it."""
+    shown = lines(SHOP, SHOP.replace("{to: front, tcp: 22}", "{from: 198.51.100.0/24, to: front, tcp: 22}"))
+    assert shown[0] == (
+        "~ security group front changed in place: rules: -tcp 22 from anywhere, +tcp 22 from 198.51.100.0/24"
+    )
+    assert "  outside -> front tcp 22: ended, no rule allows it any more" in shown
+
+
+def test_the_old_and_the_new_prefix_outside():
+    one, other = (
+        SHOP.replace("{to: front, tcp: 22}", f"{{from: {cidr}, to: front, tcp: 22}}")
+        for cidr in ("198.51.100.0/24", "192.0.2.0/24")
+    )
+    assert lines(one, other)[3:] == [
+        "  198.51.100.0/24 -> front tcp 22: ended, no rule allows it any more",
+        "  192.0.2.0/24 -> front tcp 22: opened, a rule allows it now",
+    ]
+
+
+def test_another_name_of_the_topology_is_another_topology():
+    """Everything is created anew, and nothing of the old one is touched: no flow, no permission."""
+    shown = lines(SHOP, SHOP.replace("topology: shop", "topology: market"))
+    assert shown[:4] == [
+        "+ topology market added: to the cloud, shop is another one",
+        "+ network a added",
+        "+ network b added",
+        "+ router r1 added",
+    ]
+    assert shown[-2].startswith("A run of `market` creates everything anew, and leaves `shop` as it is")
+    assert not any(line.startswith(("-", "±", "~", "Flows", "A run needs")) for line in shown)
+
+
+def test_a_wider_prefix_replaces_what_is_on_it():
+    """Also ports whose address stays: their subnet is another."""
+    shown = lines(SHOP, SHOP.replace("10.0.2.0/24", "10.0.2.0/23"))
+    assert "± port db replaced: its subnet is replaced" in shown
+    assert shown[-1] == "A run needs permission for this: -e allow=replace"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "allow"),
+    [
+        ("count: 6", "count: 5", ["delete"]),
+        ("count: 6", "count: 7", []),
+        ("db: {network: b,", "db: {network: b, image: other,", ["replace"]),
+        ("db: {network: b,", "db: {network: b, flavor: large,", []),
+        ("db: {network: b,", "db: {network: b, user: me,", []),
+        ("tcp: 5432", "tcp: 3306", []),
+        ("topology: shop", "topology: shop\nexternal_network: campus", ["replace"]),
+        ("count: 6}\n  db: {network: b,", "count: 5}\n  db: {network: b, image: other,", ["delete", "replace"]),
+    ],
+)
+def test_the_permission_that_a_run_needs(old: str, new: str, allow: list[str]):
+    text = SHOP.replace(old, new)
+    assert text != SHOP
+    assert change(build_plan(parse(SHOP)), build_plan(parse(text))).needs_allow == allow
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("count: 6", "count: 5"),
+        ("db: {network: b,", "db: {network: b, image: other,"),
+        ("db: {network: b,", "db: {network: b, flavor: large,"),
+        ("db: {network: b, address: 10.0.2.9}", "db: {networks: [b, a]}"),
+        ("db: {network: b, address: 10.0.2.9}", "db: {network: a}"),
+        ("app: {network: a,", "app: {network: a, floating_ip: true,"),
+        ("front: {network: a, floating_ip: true}\n  app: {", "front: {network: a}\n  app: {floating_ip: true, "),
+        ("tcp: 5432", "tcp: 3306"),
+        ("{cidr: 10.0.1.0/24}", "{cidr: 10.0.7.0/24}"),
+        ("{cidr: 10.0.1.0/24}", '{cidr: [10.0.1.0/24, "fd00:1::/64"]}'),
+        ("{cidr: 10.0.1.0/24}", "{cidr: 10.0.1.0/24, gateway: 10.0.1.200}"),
+        ("networks: {a: ", "networks: {c: {cidr: 10.0.9.0/24}, a: "),
+        ("r2: {networks: [a, b]}", "r2: {networks: [a, b]}, r3: {networks: [a, b]}"),
+        ("r2: {networks: [a, b]}", "r2: {networks: {a: 10.0.1.77, b: {}}}"),
+    ],
+)
+def test_a_run_needs_the_permission_that_diff_says(old: str, new: str):
+    """The comparison with a cloud that has the old plan needs the same, for a change and for taking it back."""
+    text = SHOP.replace(old, new)
+    assert text != SHOP
+    one, other = build_plan(parse(SHOP)), build_plan(parse(text))
+    for before, after in ((one, other), (other, one)):
+        changes = compare(after, as_built(before), key=KEY).changes
+        assert change(before, after).needs_allow == sorted({its.permission for its in changes if its.permission})
+
+
+def test_as_json():
+    """Every name is in it, where text cuts lists short."""
+    found = json.loads(to_json(change(build_plan(parse(SHOP)), build_plan(parse(SHOP.replace("5432", "3306"))))))
+    assert {key: found[key] for key in ("different", "renamed", "needs_allow")} == {
+        "different": True,
+        "renamed": None,
+        "needs_allow": [],
+    }
+    assert [(one["kind"], one["name"], one["action"], one["permission"]) for one in found["differences"]] == [
+        ("security group", "db", "changed", None)
+    ]
+    (ended,) = [flow for flow in found["flows"] if flow["fate"] == "ended"]
+    assert ended == {
+        "sources": [f"app-{number}" for number in range(1, 7)],
+        "destinations": ["db"],
+        "protocol": "tcp",
+        "first": 5432,
+        "last": 5432,
+        "fate": "ended",
+        "why": "no rule allows it any more",
+        "pairs": 6,
+    }
+
+
+def test_of_two_ip_versions_the_one_that_ends_is_named():
+    """A rule for IPv4 alone in place of one for both: the flow by IPv6 ends, that by IPv4 stays."""
+    text = """
+topology: t
+networks: {n: {cidr: [10.0.0.0/24, "fd00::/64"]}}
+hosts: {a: {network: n, address: [10.0.0.9, "fd00::9"]}, b: {network: n, address: [10.0.0.10, "fd00::10"]}}
+allow: [{from: a, to: b, tcp: 80}]
+"""
+    assert lines(text, text.replace("from: a", "from: 10.0.0.9")) == [
+        "~ security group b changed in place: rules: -tcp 80 from a",
+        "",
+        "Flows: 2 before, 1 after; 1 ended:",
+        "  a -> b at fd00::10 tcp 80: ended, no rule allows it any more",
+    ]
+
+
+def without_rule(plan: Plan, number: int) -> Plan:
+    """Return a plan in which each security group lacks its ``number``-th ingress rule, if it has so many."""
+    groups = []
+    for group in plan.security_groups:
+        ingress = [rule for rule in group.rules if rule.direction == "ingress"]
+        lost = ingress[number % len(ingress)] if ingress else None
+        groups.append(dataclasses.replace(group, rules=tuple(rule for rule in group.rules if rule != lost)))
+    return dataclasses.replace(plan, security_groups=tuple(groups))
+
+
+def without_routes(plan: Plan) -> Plan:
+    """Return a plan in which every second host has no routes."""
+    hosts = [dataclasses.replace(one, routes=()) if index % 2 else one for index, one in enumerate(plan.hosts)]
+    return dataclasses.replace(plan, hosts=tuple(hosts))
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("tests/golden/good/*.yml")), ids=lambda path: path.stem)
+def test_every_flow_of_the_matrix_counts(path: Path):
+    """Of each pair, address and port, flows say what the two reachability matrices say."""
+    whole = build_plan(load(path))
+    for other in (without_rule(whole, 0), without_rule(whole, 1), without_routes(whole)):
+        for old, new in ((whole, other), (other, whole)):
+            if differences(old, new):
+                assert said(old, new) == expected(old, new)
+
+
+def said(old: Plan, new: Plan) -> dict[tuple[str, str, str, int | None], tuple[bool, bool]]:
+    """Return what flows say of each source, address and port worth asking: open before, open after."""
+    found: dict[tuple[str, str, str, int | None], tuple[bool, bool]] = {}
+    hosts = {host.name: host.addresses for host in old.hosts}
+    for flow in change(old, new).flows:
+        state = (flow.fate != "opened", flow.fate != "ended")
+        for source, destination in product(flow.sources, flow.destinations):
+            name, _, address = destination.partition(" at ")
+            if source not in hosts or name not in hosts or source == name:
+                continue
+            versions = {":" in one for one in hosts[source]}
+            for one in [address] if address else [one for one in hosts[name] if (":" in one) in versions]:
+                for protocol, port in asked(old, new, name):
+                    if protocol == flow.protocol and (flow.first or 0) <= (port or 0) <= (flow.last or LAST_PORT):
+                        found[source, one, protocol, port] = state
+    return found
+
+
+def expected(old: Plan, new: Plan) -> dict[tuple[str, str, str, int | None], tuple[bool, bool]]:
+    """Return the same as the two matrices have it, one question after another."""
+    before, after = Matrix(old), Matrix(new)
+    found = {}
+    for source, other in product(old.hosts, old.hosts):
+        for address in other.addresses if source is not other else ():
+            for protocol, port in asked(old, new, other.name):
+                key = (source.name, address, protocol, port)
+                state = (before.verdict(*key) == "open", after.verdict(*key) == "open")
+                if any(state):
+                    found[key] = state
+    return found
+
+
+def asked(old: Plan, new: Plan, name: str) -> set[tuple[str, int | None]]:
+    return {*Matrix(old).ports(name), *Matrix(new).ports(name)}
 
 
 def test_every_field_of_the_table_that_comes_from_the_plan_is_compared():

@@ -141,7 +141,7 @@ def test_without_its_floating_ip_a_host_and_all_behind_it_are_out_of_reach() -> 
 
 
 def test_routes_on_the_ssh_path_are_a_reason_for_one_that_does_not_answer() -> None:
-    unrouted = {"__static_routes": {"changed": True}}
+    unrouted = {"__host_network": {"changed": True}}
     assert not out_of_reach(hosts(front=unrouted), "back")
     assert not out_of_reach(hosts(back={"netorder_unanswered": "timed out"}), "back")
     answer = out_of_reach(hosts(front=unrouted, back={"netorder_unanswered": "timed out"}), "back")

@@ -256,7 +256,7 @@ def test_a_service_listens_where_it_is_called() -> None:
         ("six", hosts["six"].addresses[0]),
         ("rest", hosts["rest"].addresses[0]),
         ("mul", hosts["mul"].addresses[0]),
-        ("div", "192.168.2.203"),
+        ("div", "192.168.2.123"),
     }
 
 

@@ -25,7 +25,9 @@ CALCULATOR = ROOT / "topologies/calculator.yml"
 
 def server(name: str, host: str, topology: str = "calculator", **addresses: str) -> dict[str, Any]:
     """Return a server as Nova lists it; ``addresses`` by type, fixed or floating."""
-    listed = [{"addr": addr, "version": 4, "OS-EXT-IPS:type": kind} for kind, addr in addresses.items()]
+    listed = [
+        {"addr": addr, "version": 6 if ":" in addr else 4, "OS-EXT-IPS:type": kind} for kind, addr in addresses.items()
+    ]
     return {
         "id": f"id-{name}",
         "name": name,
@@ -124,24 +126,26 @@ def listed(tmp_path: Path, environment: dict[str, str]) -> tuple[dict[str, Any],
 
 
 def test_the_cloud_says_where_a_planned_host_is(tmp_path: Path, cloud: Callable[..., dict[str, str]]) -> None:
-    """A floating address comes before a fixed one; what the cloud lacks is absent; other topologies are not ours."""
+    """A floating address comes before a fixed one, of IPv6 too; what the cloud lacks is absent; others are not ours."""
     groups, hosts = listed(
         tmp_path,
         cloud(
             [
                 server("calculator-calculator", "calculator", fixed="192.168.1.151", floating="172.24.4.7"),
                 server("calculator-sum", "sum", fixed="192.168.2.64"),
+                server("calculator-mul", "mul", fixed="fd00:2::64"),
                 server("calculator-old", "old", fixed="192.168.2.99"),
                 server("calculator-2-sum", "sum", topology="calculator-2", fixed="10.0.0.1"),
             ]
         ),
     )
-    assert {name: hosts[name].get("ansible_host") for name in ("calculator", "sum", "old")} == {
+    assert {name: hosts[name].get("ansible_host") for name in ("calculator", "sum", "mul", "old")} == {
         "calculator": "172.24.4.7",
         "sum": "192.168.2.64",
+        "mul": "fd00:2::64",
         "old": "192.168.2.99",
     }
-    assert sorted(groups["absent"]["hosts"]) == ["div", "mul", "sub"]
+    assert sorted(groups["absent"]["hosts"]) == ["div", "sub"]
     assert groups["stray"]["hosts"] == ["old"]
     assert "is not in the cloud" in str(hosts["div"]["ansible_host"])
 

@@ -11,6 +11,7 @@ import pytest
 from netorder.analysis.reach import OUTSIDE, Matrix, Verdict
 from netorder.language.load import load, parse
 from netorder.plan.build import build_plan
+from netorder.plan.model import Route
 
 if TYPE_CHECKING:
     from netorder.plan.model import Plan
@@ -51,12 +52,12 @@ def nodes(verdict: Verdict) -> tuple[list[str], list[str]]:
 @pytest.mark.parametrize(
     ("connection", "state", "reason"),
     [
-        (("web", "app", "tcp", 8000), "open", "rule: tcp 8000-8010 from 10.0.1.10/32"),
+        (("web", "app", "tcp", 8000), "open", "rule of app: tcp 8000-8010 from 10.0.1.10"),
         (("web", "app", "tcp", 8011), "closed", "no rule of fw allows tcp 8011 from 10.0.1.10"),
-        (("web", "app", "icmp"), "open", "rule: icmp from 10.0.1.10/32"),
-        (("web", "10.0.2.30", "tcp", 8000), "open", "rule: tcp 8000-8010 from 10.0.1.10/32"),
-        (("mid", "fd00:3::40", "udp", 53), "open", "rule: udp 53 from fd00:2::50/128"),
-        (("mid", "fd00:3::40", "icmp"), "open", "rule: ipv6-icmp from fd00:2::50/128"),
+        (("web", "app", "icmp"), "open", "rule of app: icmp from 10.0.1.10"),
+        (("web", "10.0.2.30", "tcp", 8000), "open", "rule of fw: tcp 8000-8010 from 10.0.1.10"),
+        (("mid", "fd00:3::40", "udp", 53), "open", "rule of app: udp 53 from fd00:2::50"),
+        (("mid", "fd00:3::40", "icmp"), "open", "rule of app: ipv6-icmp from fd00:2::50"),
         (("web", "lone", "tcp", 22), "no route", "r1 sends it to the outside, which has no route to network d"),
         (("lone", "web", "tcp", 80), "no route", "lone has no IPv4 route to network a"),
         (
@@ -64,19 +65,31 @@ def nodes(verdict: Verdict) -> tuple[list[str], list[str]]:
             "no route",
             "both replies from its interface on a, not the one on b",
         ),
-        (("mid", "both", "udp", 53), "open", "rule: udp 53 from 10.0.2.50/32"),
-        (("mid", "web", "tcp", 80), "open", "rule: tcp 80 from anywhere"),
+        (("mid", "both", "udp", 53), "open", "rule of both: udp 53 from 10.0.2.50"),
+        (("mid", "web", "tcp", 80), "open", "rule of web: tcp 80 from anywhere"),
         (("web", "fd00:3::40", "tcp", 8000), "no route", "web has no IPv6 route to network c"),
         (("web", "web", "tcp", 1), "open", "a host always reaches itself"),
-        ((OUTSIDE, "web", "tcp", 80), "open", "rule: tcp 80 from anywhere"),
+        ((OUTSIDE, "web", "tcp", 80), "open", "rule of web: tcp 80 from anywhere"),
         ((OUTSIDE, "web", "tcp", 22), "closed", "no rule of web allows tcp 22 from anywhere"),
-        (("192.0.2.7", "web", "tcp", 22), "open", "rule: tcp 22 from 192.0.2.0/24"),
+        (("192.0.2.7", "web", "tcp", 22), "open", "rule of web: tcp 22 from 192.0.2.0/24"),
         (("198.51.100.7", "web", "tcp", 22), "closed", "no rule of web allows tcp 22 from 198.51.100.7"),
         ((OUTSIDE, "app", "tcp", 8000), "no route", "app has no floating address"),
         (("2001:db8::1", "web", "tcp", 80), "no route", "nothing comes in from outside by IPv6"),
         (("web", OUTSIDE, "tcp", 443), "open", "all egress is allowed"),
         (("mid", OUTSIDE, "tcp", 443), "no route", "r2 does not join the outside"),
         (("app", OUTSIDE, "icmp"), "no route", "app has no default gateway"),
+        (("web", "8.8.8.8", "tcp", 443), "open", "all egress is allowed"),
+        (("web", "2001:db8::1", "tcp", 443), "no route", "web has no IPv6 address"),
+        (("mid", "2001:db8::1", "tcp", 443), "no route", "r2 does not join the outside"),
+        (("10.0.1.10", "app", "tcp", 8000), "open", "rule of app: tcp 8000-8010 from 10.0.1.10"),
+        (("10.0.1.10", OUTSIDE, "tcp", 443), "open", "all egress is allowed"),
+        (("10.0.2.50", "fd00:3::40", "udp", 53), "no route", "10.0.2.50 and fd00:3::40 are not of one IP version"),
+        (("fd00:2::50", "app", "udp", 53), "open", "rule of app: udp 53 from fd00:2::50"),
+        (
+            ("10.0.1.20", "mid", "tcp", 22),
+            "no route",
+            "both sends it out on b, where its address is 10.0.2.20: port security drops it",
+        ),
     ],
 )
 def test_each_verdict_has_its_reason(connection: tuple[str, str, str, int], state: str, reason: str):
@@ -125,6 +138,144 @@ def test_a_loop_ends():
     assert verdict.reason == "a loop: r1 gets the packet a second time"
 
 
+@pytest.mark.parametrize(
+    ("connection", "node"),
+    [
+        (("web", "app", "tcp", 8011), "fw"),
+        (("web", "mid", "tcp", 80), "mid"),
+        ((OUTSIDE, "web", "tcp", 22), "web"),
+        (("web", "app", "tcp", 8000), None),
+    ],
+)
+def test_what_drops_a_packet_is_named(connection: tuple[str, str, str, int], node: str | None):
+    """A closed connection ends where the rule is missing: on the path, or at the destination."""
+    assert MATRIX.explain(*connection).dropped_by == node
+
+
+@pytest.mark.parametrize("ends", [(OUTSIDE, OUTSIDE), ("192.0.2.7", OUTSIDE), (OUTSIDE, "8.8.8.8")])
+def test_nothing_is_known_between_two_ends_outside(ends: tuple[str, str]):
+    with pytest.raises(ValueError, match="are both outside"):
+        MATRIX.explain(*ends, "tcp", 80)
+
+
+def test_a_prefix_of_the_topology_is_not_outside():
+    """Not even one that is made of several networks."""
+    text = TEXT.replace("from: 192.0.2.0/24", "from: [192.0.2.0/24, 10.0.2.0/23, 10.0.0.0/8]")
+    assert Matrix(build_plan(parse(text))).outside_sources("web", "tcp", 22) == ("10.0.0.0/8", "192.0.2.0/24")
+
+
+DECLARED = """
+topology: t
+networks: {a: {cidr: 10.0.1.0/24}, b: {cidr: 10.0.2.0/24}, six: {cidr: "fd00:6::/64"}}
+routers:
+  r1: {external: true, networks: [a, six]}
+  r2: {networks: [a, b]}
+hosts:
+  h:
+    network: a
+    floating_ip: true
+    routes: [{to: 203.0.113.0/24, via: 10.0.1.50}, {to: 192.0.2.0/24, via: 10.0.1.60}]
+  vpn: {network: a, address: 10.0.1.50, forward: true}
+  in: {network: b}
+  iot: {network: six}
+allow:
+  - {to: h, tcp: 80}
+  - {from: h, to: vpn, tcp: 443}
+"""
+
+
+NO_REPLY = "h does not reply through r1, which has its floating address"
+
+
+def declared(*, pairs: tuple[str, ...] = ("203.0.113.0/24",), forwarding: bool = True) -> Matrix:
+    """Return the matrix of a plan in which host ``vpn`` is the next hop to 203.0.113.0/24, and 192.0.2.0/24 has none.
+
+    Whether it forwards, and what its port security passes, is as given. Host ``in`` has a route by ``r2``, which has
+    none: the language refuses that.
+    """
+    plan = build_plan(parse(DECLARED))
+    (port,) = plan.hosts[1].ports
+    port = dataclasses.replace(port, allowed_address_pairs=pairs)
+    vpn = dataclasses.replace(plan.hosts[1], ports=(port,), forwarding=forwarding)
+    within = dataclasses.replace(plan.hosts[2], routes=(*plan.hosts[2].routes, Route("203.0.113.0/24", "10.0.2.1")))
+    return Matrix(dataclasses.replace(plan, hosts=(plan.hosts[0], vpn, within, *plan.hosts[3:])))
+
+
+def test_a_declared_route_is_where_packets_leave():
+    """Through the last host that is a next hop; its rules apply, and replies come back through it."""
+    found = declared().explain("h", "203.0.113.9", "tcp", 443)
+    assert (found.state, found.reason) == (
+        "open",
+        "leaves the topology at vpn, by route 203.0.113.0/24 via 10.0.1.50; what is behind is not in the plan",
+    )
+    assert nodes(found) == (["h", "vpn", OUTSIDE], [OUTSIDE, "vpn", "h"])
+    closed = declared().explain("h", "203.0.113.9", "tcp", 80)
+    assert (closed.state, closed.reason, closed.dropped_by) == (
+        "closed",
+        "no rule of vpn allows tcp 80 from 10.0.1.12",
+        "vpn",
+    )
+
+
+@pytest.mark.parametrize(
+    ("matrix", "connection", "reason"),
+    [
+        (declared(forwarding=False), ("h", "203.0.113.9", "tcp", 443), "vpn does not forward"),
+        (declared(pairs=()), ("h", "203.0.113.9", "tcp", 443), "vpn's port security drops it"),
+        (declared(), ("h", "192.0.2.1", "tcp", 443), "no interface has 10.0.1.60, the next hop of h"),
+        (declared(), ("in", "203.0.113.9", "tcp", 443), "r2 does not join the outside"),
+        (declared(), ("in", OUTSIDE, "tcp", 443), "r2 does not join the outside"),
+        (
+            declared(),
+            ("iot", OUTSIDE, "tcp", 443),
+            "r1 has no IPv6 route to the outside: IPv6 stays inside the topology",
+        ),
+        (
+            declared(),
+            ("203.0.113.9", "h", "tcp", 80),
+            f"{NO_REPLY}: it replies by another path, h -> vpn",
+        ),
+        (
+            declared(),
+            ("192.0.2.1", "h", "tcp", 80),
+            f"{NO_REPLY}: no interface has 10.0.1.60, the next hop of h",
+        ),
+    ],
+)
+def test_a_declared_route_that_leads_nowhere(matrix: Matrix, connection: tuple[str, str, str, int], reason: str):
+    """Neither packets nor replies arrive by a route whose next hop does not forward or does not exist."""
+    found = matrix.explain(*connection)
+    assert (found.state, found.reason) == ("no route", reason)
+
+
+def test_a_loop_of_declared_routes_to_the_outside_ends():
+    """Two routers that send the same prefix to each other; what it does not cover leaves as before."""
+    route = type(PLAN.routers[1].routes[0])
+    plan = build_plan(parse(DECLARED))
+    loop = (
+        dataclasses.replace(plan.routers[0], routes=(route("10.99.0.0/16", "10.0.1.2"),)),
+        dataclasses.replace(plan.routers[1], routes=(route("10.99.0.0/16", "10.0.1.1"),)),
+    )
+    loop_address = plan.routers[1].interfaces[0].addresses[0]
+    loop = (dataclasses.replace(loop[0], routes=(route("10.99.0.0/16", loop_address),)), loop[1])
+    matrix = Matrix(dataclasses.replace(plan, routers=loop))
+    assert matrix.explain("h", "10.99.0.1", "icmp").reason == "a loop: r1 gets the packet a second time"
+    assert matrix.explain("h", "10.98.0.1", "icmp").state == "open"
+
+
+def test_an_external_router_translates_only_what_it_joins():
+    """A declared default route over a forwarding host ends at the router: no reply finds its way back."""
+    route = type(PLAN.routers[1].routes[0])
+    app = dataclasses.replace(PLAN.hosts[3], routes=(route("0.0.0.0/0", "10.0.3.30"),))
+    fw = dataclasses.replace(PLAN.hosts[2], routes=(route("0.0.0.0/0", "10.0.2.1"),))
+    r2 = dataclasses.replace(PLAN.routers[1], routes=(route("0.0.0.0/0", "10.0.1.1"),))
+    hosts = (*PLAN.hosts[:2], fw, app, *PLAN.hosts[4:])
+    matrix = Matrix(dataclasses.replace(PLAN, hosts=hosts, routers=(PLAN.routers[0], r2)))
+    found = matrix.explain("app", OUTSIDE, "tcp", 443)
+    assert (found.state, [hop.node for hop in found.there]) == ("no route", ["app", "fw", "r2", "r1"])
+    assert found.reason == "r1 translates only addresses of networks that it joins, and c is none of them"
+
+
 def test_what_is_worth_probing():
     """The ends of each range and their neighbours, SSH, an unused port, and ICMP."""
     ports = {"tcp": [9, 21, 22, 23, 7999, 8000, 8010, 8011], "udp": [9, 52, 53, 54]}
@@ -163,4 +314,4 @@ def test_every_host_is_reached_before_it_is_configured_and_after(path: Path):
                 if depth.get(host.name) == now:
                     assert host.ssh_path
                     found = matrix.explain(host.ssh_path[-1], host.ssh_address, "tcp", 22)
-                    assert (found.state, found.reason[:12]) == ("open", "rule: tcp 22")
+                    assert (found.state, found.reason.split(" from ")[0]) == ("open", f"rule of {host.name}: tcp 22")

@@ -6,23 +6,27 @@ to the run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
 
-from netorder.analysis.reach import OUTSIDE, Matrix, Verdict
-from netorder.ip import url_host
+from netorder.analysis.flows import Flow, Place, Stop, flows
+from netorder.analysis.verdict import remote_text
 from netorder.plan.lifecycle import Effect, changed_fields, effect, exit_router, stops
+from netorder.plan.render import names
+from netorder.text import few
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from netorder.plan.model import Host, Plan, Port, Route, Router, RouterInterface, Rule, Subnet
 
-__all__ = ["Difference", "Flow", "differences", "flows", "render"]
+__all__ = ["Change", "Difference", "change", "differences", "render", "to_json"]
 
 # In the order of dependence.
 _KINDS = (
-    "network", "subnet", "router", "router interface", "security group", "port", "host", "floating IP",
+    "topology", "network", "subnet", "router", "router interface", "security group", "port", "host", "floating IP",
 )  # fmt: skip
 
 
@@ -39,72 +43,134 @@ class Difference:
     what: str
     stops: bool = False
 
-
-@dataclass(frozen=True, slots=True)
-class Flow:
-    """An application's flow of the old plan. ``fate`` is kept, moved, interrupted or ended; ``why`` says by what."""
-
-    source: str
-    destination: str
-    protocol: str
-    port: int | None
-    fate: str
-    why: str
+    @property
+    def permission(self) -> str | None:
+        """What a run must be allowed for it: "delete", "replace" or nothing."""
+        # a security group whose hosts are removed, or have another, is of use to nobody
+        return None if self.kind == "security group" else {"removed": "delete", "replaced": "replace"}.get(self.action)
 
 
 @dataclass(frozen=True, slots=True)
 class _Resource:
     """A resource of a plan: ``fields`` as the cloud has them, ``inside`` what only its host's system knows.
 
-    One that is a part of another (``owner``: kind, name) is not named beside it where that comes or goes.
+    One that is a part of another (``owner``: kind, name) is not named beside it where that comes or goes. ``subnets``
+    are those (names in the cloud) that it is, or has addresses on.
     """
 
     fields: Mapping[str, object]
     inside: Mapping[str, object] = field(default_factory=dict)
     owner: tuple[str, str] | None = None
+    subnets: frozenset[str] = frozenset()
 
 
 _Key = tuple[str, str]  # kind and name
 
 
 def differences(old: Plan, new: Plan) -> list[Difference]:
-    """Return what the new plan has that the old one has not, and the other way round, in the order of dependence."""
+    """Return what the new plan has that the old one has not, and the other way round, in the order of dependence.
+
+    Under another name of the topology everything is added, and nothing of the old one is touched.
+    """
+    if old.topology != new.topology:
+        name = Difference("added", "topology", new.topology, f"to the cloud, {old.topology} is another one")
+        return [name, *_sorted(Difference("added", *key, "") for key, one in _resources(new) if one.owner is None)]
     before, after = dict(_resources(old)), dict(_resources(new))
+    called = _Called(names(old), names(new))
+    replaced = {
+        cloud_name
+        for key in before.keys() & after.keys()
+        if key[0] == "subnet" and _is_replaced("subnet", changed_fields(before[key].fields, after[key].fields))
+        for cloud_name in before[key].subnets
+    }
     found: list[Difference] = []
     for key in before.keys() | after.keys():
         was, now = before.get(key), after.get(key)
         if was and now:
-            found += _changed(key, was, now)
+            found += _changed(key, was, now, called, replaced)
             continue
         one, others, action = (was, after, "removed") if was else (now, before, "added")
         if one and one.owner in {None} | others.keys():
             found.append(Difference(action, *key, "", stops=action == "removed"))
+    return _sorted(found)
+
+
+def _sorted(found: Iterable[Difference]) -> list[Difference]:
     return sorted(found, key=lambda one: (_KINDS.index(one.kind), one.name))
 
 
-def _changed(key: _Key, was: _Resource, now: _Resource) -> Iterator[Difference]:
+def _is_replaced(kind: str, fields: Collection[str]) -> bool:
+    return bool(fields) and effect("server" if kind == "host" else kind, fields) is Effect.REPLACE
+
+
+class _Called(NamedTuple):
+    """What has each prefix and address: its name in the old plan, and in the new one."""
+
+    old: Mapping[str, str]
+    new: Mapping[str, str]
+
+
+def _changed(
+    key: _Key, was: _Resource, now: _Resource, called: _Called, replaced_subnets: Collection[str]
+) -> Iterator[Difference]:
     kind, name = key
     own, inside = changed_fields(was.fields, now.fields), changed_fields(was.inside, now.inside)
-    if not own and not inside:
+    with_its_subnet = kind != "subnet" and not was.subnets.isdisjoint(replaced_subnets)
+    if not own and not inside and not with_its_subnet:
         return
     kind_there = "server" if kind == "host" else kind
-    replaced = bool(own) and effect(kind_there, own) is Effect.REPLACE
-    words = [_change(word, was.fields[word], now.fields[word]) for word in own]
-    words += [_change(word, was.inside[word], now.inside[word]) for word in inside]
+    replaced = _is_replaced(kind, own) or with_its_subnet
+    words = [_change(word, was.fields[word], now.fields[word], called) for word in own]
+    words += [_change(word, was.inside[word], now.inside[word], called) for word in inside]
     action = "replaced" if replaced else "changed"
-    yield Difference(action, kind, name, "; ".join(words), stops=replaced or stops(kind_there, own))
+    what = "; ".join(words) or "its subnet is replaced"
+    yield Difference(action, kind, name, what, stops=replaced or stops(kind_there, own))
 
 
-def _change(word: str, before: object, after: object) -> str:
+def _change(word: str, before: object, after: object, called: _Called) -> str:
     """Say how a field changes: ``address: 10.0.0.1 -> 10.0.0.2``; of lists, what is added and removed."""
     if isinstance(before, frozenset) and isinstance(after, frozenset):
-        return f"{word}: {len(after - before)} more, {len(before - after)} fewer"
+        return f"{word}: {_rule_changes(before, after, called)}"
     if isinstance(before, tuple) and isinstance(after, tuple):
         signs = [f"-{item}" for item in before if item not in after] + [
             f"+{item}" for item in after if item not in before
         ]
         return f"{word}: {', '.join(signs) or 'their order'}"
     return f"{word}: {_word(before)} -> {_word(after)}"
+
+
+def _rule_changes(before: frozenset[Rule], after: frozenset[Rule], called: _Called) -> str:
+    """Return rules with the names of their sources: ``-tcp 5432 from app, +tcp 3306 from app``."""
+    fewer, more, kept = before - after, after - before, before & after
+    old, new = _by_ports(fewer, kept, called.old), _by_ports(more, kept, called.new)
+    if moved := [ports for ports in old if old[ports] == new.get(ports)]:
+        # the same names by other addresses
+        old |= {ports: its for ports, its in _by_ports(fewer, kept, {}).items() if ports in moved}
+        new |= {ports: its for ports, its in _by_ports(more, kept, {}).items() if ports in moved}
+    return ", ".join(
+        f"{sign}{ports} {few(ends)}" for sign, rules in (("-", old), ("+", new)) for ports, ends in rules.items()
+    )
+
+
+def _by_ports(rules: Iterable[Rule], kept: frozenset[Rule], called: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the other ends of rules by protocol, ports and direction.
+
+    ``anywhere`` is said once for both IP versions, and with its version where that of the other one is ``kept``.
+    """
+    found: dict[str, set[str]] = {}
+    for rule in rules:
+        ports = f"{rule.match.replace('ipv6-icmp', 'icmp')} {'from' if rule.direction == 'ingress' else 'to'}"
+        end = called.get(remote_text(rule), remote_text(rule))
+        if rule.remote_cidr is None and not kept.isdisjoint(_of_the_other_version(rule)):
+            end += f" by {rule.ethertype}"
+        found.setdefault(ports, set()).add(end)
+    return {ports: sorted(ends) for ports, ends in sorted(found.items())}
+
+
+def _of_the_other_version(rule: Rule) -> set[Rule]:
+    other = {"IPv4": "IPv6", "IPv6": "IPv4"}[rule.ethertype]
+    protocol = {"icmp": "ipv6-icmp", "ipv6-icmp": "icmp"}.get(rule.protocol or "", rule.protocol)
+    return {replace(rule, ethertype=other, protocol=protocol)}
 
 
 def _word(value: object) -> str:
@@ -120,17 +186,23 @@ def _word(value: object) -> str:
 def _resources(plan: Plan) -> Iterator[tuple[_Key, _Resource]]:
     """Return all resources of a plan, by the topology's own names."""
     prefix = f"{plan.topology}-"
+    subnets = {(network.name, one.version): one.cloud_name for network in plan.networks for one in network.subnets}
+
+    def its(port: Port | RouterInterface) -> frozenset[str]:
+        return frozenset(subnets[port.network, 6 if ":" in address else 4] for address in port.addresses)
+
     for network in plan.networks:
         whole = ("network", network.name)
         yield whole, _Resource({})
         for subnet in network.subnets:
-            yield ("subnet", subnet.cloud_name.removeprefix(prefix)), _Resource(_subnet_fields(subnet), owner=whole)
+            one = _Resource(_subnet_fields(subnet), owner=whole, subnets=frozenset({subnet.cloud_name}))
+            yield ("subnet", subnet.cloud_name.removeprefix(prefix)), one
     for router in plan.routers:
         whole = ("router", router.name)
         yield whole, _Resource(_router_fields(plan, router))
         for interface in router.interfaces:
             name = interface.port_name.removeprefix(prefix)
-            yield ("router interface", name), _Resource(_place(interface), owner=whole)
+            yield ("router interface", name), _Resource(_place(interface), owner=whole, subnets=its(interface))
     rules = {group.name: frozenset(group.rules) for group in plan.security_groups}
     for host in plan.hosts:
         whole = ("host", host.name)
@@ -139,7 +211,8 @@ def _resources(plan: Plan) -> Iterator[tuple[_Key, _Resource]]:
         yield ("security group", host.name), _Resource(_rules(host, rules), owner=whole)
         for port in host.ports:
             fields = {**_place(port), "allowed_address_pairs": port.allowed_address_pairs}
-            yield ("port", port.cloud_name.removeprefix(prefix)), _Resource(fields, owner=whole)
+            one = _Resource(fields, owner=whole, subnets=its(port))
+            yield ("port", port.cloud_name.removeprefix(prefix)), one
         if host.floating_ip:
             router = exit_router(plan, host)
             outside = {"network": router.external_network or plan.external_network}
@@ -180,6 +253,7 @@ def _inside(host: Host) -> dict[str, object]:
         "forwarding": host.forwarding,
         "gateways": host.gateways,
         "routes": _routes(host.routes),
+        "SSH network": next((port.network for port in host.ports if host.ssh_address in port.addresses), None),
         "SSH path": " ".join(host.ssh_path) if host.ssh_path is not None else None,
         "groups": host.groups,
         "service": f"{host.service.name} {host.service.port}" if host.service else None,
@@ -190,19 +264,8 @@ def _inside(host: Host) -> dict[str, object]:
 # Flows
 
 
-def flows(old: Plan, new: Plan) -> list[Flow]:
-    """Return what becomes of the old plan's application flows: calls between services and from outside."""
-    stopped = _stopped(old, differences(old, new))
-    before, after = Matrix(old), Matrix(new)
-    return [
-        Flow(*flow, *_fate(before.explain(*flow), _now(after, flow), stopped, flow))
-        for flow in _application_flows(old, before)
-        if before.verdict(*flow) == "open"
-    ]
-
-
-def _stopped(old: Plan, found: Iterable[Difference]) -> dict[_Key, str]:
-    """Return what lets nothing pass for a while, and why, by kind and name.
+def _stopped(old: Plan, found: Iterable[Difference]) -> dict[Place, Stop]:
+    """Return what lets nothing pass for a while, and why.
 
     A host stops for a port that is replaced or unplugged. A router's ``interface`` is named ``router.network``.
     """
@@ -215,82 +278,96 @@ def _stopped(old: Plan, found: Iterable[Difference]) -> dict[_Key, str]:
         for i in router.interfaces
     }
     places = {"port": ("host", hosts), "subnet": ("network", networks), "router interface": ("interface", interfaces)}
-    stopped: dict[_Key, str] = {}
+    stops: dict[Place, Stop] = {}
     for one in sorted(found, key=lambda one: one.kind in places):  # the whole before its parts
         if one.stops:
             kind, names = places.get(one.kind, (one.kind, {}))
             verb = "restarts" if one.action == "changed" else f"is {one.action}"
-            stopped.setdefault((kind, names.get(one.name, one.name)), f"{one.kind} {one.name} {verb}")
-    return stopped
+            stops.setdefault((kind, names.get(one.name, one.name)), Stop(one.kind, one.name, verb))
+    return stops
 
 
-_Conversation = tuple[str, str, str, int | None]
+@dataclass(frozen=True, slots=True)
+class Change:
+    """All that a change of the topology does. ``renamed`` is (old name, new name) where that is another topology."""
+
+    differences: tuple[Difference, ...]
+    flows: tuple[Flow, ...]
+    renamed: tuple[str, str] | None
+
+    @property
+    def needs_allow(self) -> list[str]:
+        """The permissions that a run needs for it, as ``-e allow=`` takes them."""
+        return sorted({one.permission for one in self.differences if one.permission})
 
 
-def _now(matrix: Matrix, flow: _Conversation) -> Verdict | None:
-    known = {*matrix.hosts, OUTSIDE}
-    return matrix.explain(*flow) if flow[0] in known and flow[1] in known else None
+def change(old: Plan, new: Plan) -> Change:
+    """Compare two plans: their resources, and the flows of both."""
+    found = differences(old, new)
+    if old.topology != new.topology:
+        return Change(tuple(found), (), (old.topology, new.topology))
+    fates = flows(old, new, _stopped(old, found)) if found else []
+    return Change(tuple(found), tuple(fates), None)
 
 
-def _application_flows(plan: Plan, matrix: Matrix) -> list[_Conversation]:
-    owner = {address: host for host in plan.hosts for address in host.addresses}
-    found: dict[_Conversation, None] = {}
-    for host in plan.hosts:
-        for url in host.service.calls if host.service else ():
-            callee = owner[url_host(url)]
-            if callee.service and callee is not host:
-                found[host.name, callee.name, "tcp", callee.service.port] = None
-        if host.floating_ip:
-            for protocol, port in matrix.ports(host.name):
-                found[OUTSIDE, host.name, protocol, port] = None
-    return list(found)
-
-
-def _fate(before: Verdict, after: Verdict | None, stopped: Mapping[_Key, str], flow: _Conversation) -> tuple[str, str]:
-    if after is None:
-        removed = next(name for name in flow[:2] if ("host", name) in stopped)
-        return "ended", f"host {removed} is removed"
-    if after.state != "open":
-        return "ended", after.reason
-    hops = (*before.there, *before.back)
-    places = [
-        ("floating IP", flow[1] if flow[0] == OUTSIDE else ""),
-        *(
-            place
-            for hop in hops
-            for place in (
-                ("host", hop.node), ("router", hop.node), ("interface", f"{hop.node}.{hop.entry}"),
-                ("interface", f"{hop.node}.{hop.exit}"), ("network", str(hop.exit)),
-            )
-        ),
-    ]  # fmt: skip
-    if why := next((stopped[place] for place in places if place in stopped), None):
-        return "interrupted", why
-    if before.address != after.address:
-        return "interrupted", f"{flow[1]} is {after.address} now, it was {before.address}"
-    paths = [[(hop.node, hop.entry, hop.exit) for hop in (*one.there, *one.back)] for one in (before, after)]
-    if paths[0] != paths[1]:
-        return "moved", "takes another path: " + " -> ".join(hop.node for hop in after.there)
-    return "kept", ""
-
-
+_FATES = ("ended", "interrupted", "moved", "opened")
 _SIGNS = {"added": "+", "changed": "~", "replaced": "±", "removed": "-"}
 
 
-def render(old: Plan, new: Plan) -> str:
-    """Return the differences and the fate of the flows as text, ending with a newline."""
-    found, fates = differences(old, new), flows(old, new)
-    if not found:
+def to_json(done: Change) -> str:
+    """Return a change as JSON, with every name, ending with a newline."""
+    found = {
+        "different": bool(done.differences),
+        "renamed": done.renamed and {"old": done.renamed[0], "new": done.renamed[1]},
+        "needs_allow": done.needs_allow,
+        "differences": [{**asdict(one), "permission": one.permission} for one in done.differences],
+        "flows": [asdict(flow) for flow in done.flows],
+    }
+    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+
+
+def render(done: Change) -> str:
+    """Return a change as text, ending with a newline."""
+    if not done.differences:
         return "no difference\n"
-    words = {"changed": "changed in place"}
+    lines = [*_lines(done.differences), ""]
+    if done.renamed:
+        old, new = done.renamed
+        lines += [
+            f"A run of `{new}` creates everything anew, and leaves `{old}` as it is: that costs until its teardown,",
+            "and its flows go on. To change what is there, keep the old name in the file.",
+        ]
+        return "\n".join(lines) + "\n"
+    lines += _flow_lines(done.flows)
+    if done.needs_allow:
+        lines += ["", f"A run needs permission for this: -e allow={','.join(done.needs_allow)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _lines(found: Iterable[Difference]) -> list[str]:
+    """Return a line for each difference; security groups that change alike share one, as they may in the cloud."""
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for one in found:
+        key = (one.kind, one.action, one.what if one.kind == "security group" else one.name)
+        alike.setdefault(key, []).append(one.name)
     lines = []
     for one in found:
-        more = f": {one.what}" if one.what else ""
-        lines.append(f"{_SIGNS[one.action]} {one.kind} {one.name} {words.get(one.action, one.action)}{more}")
-    hit = [flow for flow in fates if flow.fate != "kept"]
-    lines.append("")
-    lines.append(f"Application flows: {len(fates)}, of which {len(hit)} are touched" + (":" if hit else ""))
-    for flow in hit:
-        port = f" {flow.port}" if flow.port is not None else ""
-        lines.append(f"  {flow.source} -> {flow.destination} {flow.protocol}{port}: {flow.fate}, {flow.why}")
-    return "\n".join(lines) + "\n"
+        key = (one.kind, one.action, one.what if one.kind == "security group" else one.name)
+        if its := alike.pop(key, []):
+            more = f": {one.what}" if one.what else ""
+            action = "changed in place" if one.action == "changed" else one.action
+            lines.append(f"{_SIGNS[one.action]} {one.kind} {few(its)} {action}{more}")
+    return lines
+
+
+def _flow_lines(found: Iterable[Flow]) -> list[str]:
+    counts: Counter[str] = Counter()
+    for flow in found:
+        counts[flow.fate] += flow.pairs
+    before = counts.total() - counts["opened"]
+    head = f"Flows: {before} before, {counts.total() - counts['ended']} after"
+    if not counts.keys() - {"kept"}:
+        return [f"{head}; none is touched"]
+    fates = [f"{counts[fate]} {fate}" for fate in _FATES if counts[fate]]
+    hit = sorted((flow for flow in found if flow.fate != "kept"), key=lambda flow: _FATES.index(flow.fate))
+    return [f"{head}; {', '.join(fates)}:", *(f"  {flow}" for flow in hit)]

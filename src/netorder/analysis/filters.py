@@ -33,7 +33,7 @@ class Filters:
         """Return the first rule that allows it; ``remote`` None is an IPv4 address that no rule names."""
         version = 6 if remote and ":" in remote else 4
         name = "ipv6-icmp" if protocol == "icmp" and version == IPV6 else protocol
-        number = int(ip_address(remote)) if remote else None
+        number = _number(remote) if remote else None
         for rule in self._rules[host, direction]:
             if rule.ethertype != f"IPv{version}" or rule.protocol not in (None, name):
                 continue
@@ -49,13 +49,17 @@ class Filters:
 
 def may_pass(port: Port, address: str) -> bool:
     """Return whether port security passes packets from and to ``address`` at a port."""
-    number = int(ip_address(address))
     return address in port.addresses or any(
-        low <= number <= high
+        low <= _number(address) <= high
         for pair in port.allowed_address_pairs
         if (":" in pair) == (":" in address)
         for low, high in (_range(pair),)
     )
+
+
+@cache
+def _number(address: str) -> int:
+    return int(ip_address(address))
 
 
 @cache

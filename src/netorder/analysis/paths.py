@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
     from netorder.plan.model import Host, Plan, Port, Route, Router
 
-__all__ = ["OUTSIDE_IPV4", "Hop", "Path", "Paths", "Step"]
+__all__ = ["ELSEWHERE", "Hop", "Path", "Paths", "Step"]
 
-OUTSIDE_IPV4 = (1 << 32) - 2  # an IPv4 address, as a number, to which no route but a default one leads
+# An address of each IP version, as a number, to which no route but a default one leads.
+ELSEWHERE = {IPV4: (1 << 32) - 2, IPV6: (1 << 128) - 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,15 @@ class Hop:
 
 
 class Step(NamedTuple):
-    """Where a node sends a packet: out to network ``exit`` (None: to the outside), to ``next_hop`` or to its end."""
+    """Where a node sends a packet: out to network ``exit`` (None: to the outside), to ``next_hop`` or to its end.
+
+    ``length`` is that of the prefix of the route taken; 0 for a default route.
+    """
 
     exit: str | None
     next_hop: str | None
     why: str
+    length: int = 0
 
 
 class Path(NamedTuple):
@@ -93,9 +98,12 @@ class _Table:
         for entries in self._entries.values():
             entries.sort()
 
-    def find(self, version: int, first: int) -> tuple[str, str] | None:
-        """Return next hop and reason for an address."""
-        return next(((hop, why) for _, low, high, hop, why in self._entries[version] if low <= first <= high), None)
+    def find(self, version: int, address: int) -> tuple[str, str, int] | None:
+        """Return next hop, reason and prefix length of the route to an address."""
+        for length, low, high, hop, why in self._entries[version]:
+            if low <= address <= high:
+                return hop, why, -length
+        return None
 
 
 class Paths:
@@ -119,7 +127,7 @@ class Paths:
                 self.owners |= dict.fromkeys(port.addresses, (host.name, port.network))
         self._tables: dict[str, _Table] = {}
         self._shared: dict[tuple[int, tuple[str, ...], tuple[str, ...]], _Table] = {}
-        self._steps: dict[tuple[str, str | None, int], Step | None] = {}
+        self._steps: dict[tuple[str, str, int], Step | None] = {}
         self._paths: dict[tuple[str, str, int], Path] = {}
 
     def address(self, host: str, network: str, version: int) -> str | None:
@@ -166,39 +174,40 @@ class Paths:
             return f"no interface has {step.next_hop}, the next hop of {node}"
         return None
 
-    def step(self, node: str, network: str | None, version: int) -> Step | None:
-        """Return where ``node`` sends what is for ``network`` (None: for the outside)."""
+    def step(self, node: str, network: str, version: int) -> Step | None:
+        """Return where ``node`` sends what is for ``network``."""
         key = (node, network, version)
         if key not in self._steps:
             self._steps[key] = self._decide(node, network, version)
         return self._steps[key]
 
-    def _decide(self, node: str, network: str | None, version: int) -> Step | None:
-        if network is not None:
-            if network in self._joined[node] and (network, version) in self.subnets:
-                return Step(network, None, "connected")
-            if (network, version) not in self.subnets:
-                return None
-            target = self._bases[network, version]
-        else:
-            target = OUTSIDE_IPV4
-        found = self.table(node).find(version, target)
+    def _decide(self, node: str, network: str, version: int) -> Step | None:
+        if (network, version) not in self.subnets:
+            return None
+        if network in self.joined[node]:
+            return Step(network, None, "connected")
+        return self.step_to_address(node, version, self._bases[network, version])
+
+    def step_to_address(self, node: str, version: int, address: int) -> Step | None:
+        """Return where ``node`` sends what is for an address, given as a number, that is on no network of its own."""
+        found = self.table(node).find(version, address)
         if found is None:
             goes_out = version == IPV4 and node in self.routers and self.routers[node].external
             return Step(None, None, "default route to the outside") if goes_out else None
-        next_hop, why = found
+        next_hop, why, length = found
         owner = self.owners.get(next_hop)
-        exits = [owner[1]] if owner and owner[1] in self._joined[node] else self._connected(node, next_hop)
-        return Step(exits[0], next_hop, why) if exits else None
+        exits = [owner[1]] if owner and owner[1] in self.joined[node] else self._connected(node, next_hop)
+        return Step(exits[0], next_hop, why, length) if exits else None
 
     @cached_property
-    def _joined(self) -> dict[str, set[str]]:
+    def joined(self) -> dict[str, set[str]]:
+        """The networks of each router and host."""
         joined = {router.name: {one.network for one in router.interfaces} for router in self.routers.values()}
         return joined | {host.name: {port.network for port in host.ports} for host in self.hosts.values()}
 
     def _connected(self, node: str, address: str) -> list[str]:
         version = 6 if ":" in address else 4
-        subnets = ((network, self.subnets.get((network, version))) for network in sorted(self._joined[node]))
+        subnets = ((network, self.subnets.get((network, version))) for network in sorted(self.joined[node]))
         return [network for network, subnet in subnets if subnet and ip_address(address) in ip_network(subnet.cidr)]
 
     def table(self, node: str) -> _Table:

@@ -52,7 +52,7 @@ def _no_answer(hosts: Mapping[str, Mapping[str, Any]], host: str, changes: Itera
     """Return what may be why ``host`` does not answer, and would be repaired; nothing if that is not known."""
     ssh_path = hosts[host]["netorder_ssh_path"]
     for one in ssh_path:
-        if hosts[one].get("__static_routes", {}).get("changed"):
+        if hosts[one].get("__host_network", {}).get("changed"):
             return f"no answer: it is reached through {one}, whose routes differ from the plan"
     ports = {f"{hosts[one]['netorder_topology']}-{one}" for one in (*ssh_path, host)}
     for change in changes:

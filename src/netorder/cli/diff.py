@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netorder.analysis.diff import render
+from netorder.analysis.diff import change, render, to_json
 from netorder.cli.command import load_all
 from netorder.plan.build import build_plan
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "run"]
 
+DIFFERENT = 2  # exit status with --exit-code, as that of `terraform plan -detailed-exitcode`
+
 
 def add_parser(commands: Commands) -> None:
     """Add the command to the command line."""
@@ -22,15 +24,20 @@ def add_parser(commands: Commands) -> None:
         "diff",
         help="show what a change of the topology does",
         description="Compare the plans of two topology files: what is added (+), changed in place (~), replaced (±) "
-        "and removed (-), and which application flows that interrupts.",
+        "and removed (-), which flows that ends, interrupts or opens, and which permission a run needs for it.",
+        epilog="With --exit-code the status is 0 without a difference, 2 with one; a command line with errors "
+        "ends with 2 too, but then standard output is empty.",
     )
     parser.add_argument("old", metavar="OLD", help="the topology file before the change")
     parser.add_argument("new", metavar="NEW", help="the topology file after it")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="text is for people (the default)")
+    parser.add_argument("--exit-code", action="store_true", help="end with status 2 if there is a difference")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the differences; return the exit status. Raises TopologyError with the errors of both files."""
     old, new = load_all(options.old, options.new)
-    print(render(build_plan(old), build_plan(new)), end="")
-    return 0
+    done = change(build_plan(old), build_plan(new))
+    print(to_json(done) if options.format == "json" else render(done), end="")
+    return DIFFERENT if options.exit_code and done.differences else 0

@@ -25,6 +25,7 @@ examples:
   netorder plan topologies/calculator.yml    addresses, routes, rules: all that follows
   netorder plan FILE --format json           the same, for programs and for diff
   netorder reach FILE                        what reaches what, on which ports
+  netorder reach FILE --port 22              who reaches whom on this port
   netorder reach FILE --from a --to b --port 80      one pair, hop by hop, and why (not)
   netorder diff OLD NEW                      what a change adds, replaces, removes and interrupts
   netorder times FILE --format json          where the time of the last run went
@@ -35,7 +36,8 @@ Errors and warnings go to standard error, one a line: FILE:LINE:COLUMN: error: w
 exit status:
   0  success, with or without warnings
   1  a topology has errors, or there is no run to show the times of
-  2  the command line has errors, or names a host or an address that is not there
+  2  the command line has errors, or names a host or an address that is not there (standard output is empty);
+     with --exit-code also: reach found a pair that is not open, diff a difference (shown on standard output)
   3  the cloud refused, failed, or is not what the plan needs
   4  nothing was changed: a loss that is not allowed, or what was found before the first change
   5  another run is at work on the same topology

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TYPE_CHECKING
 
 from netorder.analysis import explain
@@ -17,21 +18,29 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "run"]
 
+NOT_OPEN = 2  # exit status with --exit-code, as that of `terraform plan -detailed-exitcode`
+
 
 def add_parser(commands: Commands) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "reach",
         help="show what reaches what, and why or why not",
-        description="Show what is open between hosts, and to and from the outside. With --from and --to, explain that "
-        "pair hop by hop.",
-        epilog="A and B are a host, one of its addresses, `outside`, or (--from) an address outside the topology.",
+        description="Show what is open between hosts, and to and from the outside; with --port or --protocol, whether "
+        "that is. With --from and --to, explain that pair hop by hop.",
+        epilog="A and B are a host, the name of a counted host (all of it), a group, a network (the hosts on it), one "
+        "address of a host, an address outside the topology, or `outside` (an address that no rule and no route "
+        "names). With --exit-code the status is 0 if all pairs shown are open, 2 if one is not; a command line with "
+        "errors ends with 2 too, but then standard output is empty.",
     )
     parser.add_argument("file", metavar="FILE", help="a topology file")
     parser.add_argument("--from", dest="source", metavar="A", help="the source of the connection")
     parser.add_argument("--to", dest="destination", metavar="B", help="the destination of the connection")
     parser.add_argument("--port", type=_port, metavar="N", help=f"the port, 1 to {LAST_PORT} (without: ICMP)")
     parser.add_argument("--protocol", choices=("tcp", "udp", "icmp"), help="tcp with --port, else icmp")
+    parser.add_argument(
+        "--exit-code", action="store_true", help="end with status 2 unless all pairs are open (name a pair, or a port)"
+    )
     parser.set_defaults(run=run)
 
 
@@ -50,23 +59,40 @@ def run(options: argparse.Namespace) -> int:
     if protocol != "icmp" and options.port is None:
         raise UsageError(f"{protocol} needs a port: add --port N")
     matrix = Matrix(build_plan(topology))
-    if options.source is not None and not matrix.is_source(options.source):
-        raise _unknown("--from", options.source, matrix)
-    if options.destination is not None and not matrix.is_destination(options.destination):
-        raise _unknown("--to", options.destination, matrix)
-    if options.source and options.source not in matrix.hosts and options.destination == OUTSIDE:
-        raise UsageError(f"{options.source} and {OUTSIDE} are both outside: name a host in --from or --to")
-    if options.source and options.destination:
-        text = explain.pair(matrix, options.source, options.destination, protocol, options.port)
+    sources = _ends("--from", options.source, matrix)
+    destinations = _ends("--to", options.destination, matrix)
+    if options.source and options.destination and all(map(matrix.is_outside, (*sources, *destinations))):
+        what = f"{options.source} and {options.destination} are both outside"
+        raise UsageError(f"{what}: name a host in --from or --to")
+    one_pair = options.source and options.destination and len(sources) == len(destinations) == 1
+    is_open = True
+    if one_pair:
+        text, is_open = explain.pair(matrix, sources[0], destinations[0], protocol, options.port)
+    elif options.port or options.protocol:
+        text, is_open = explain.pairs_on(matrix, sources, destinations, protocol, options.port)
+    elif options.exit_code:
+        raise UsageError("--exit-code needs one pair, or what to ask of several: add --port N or --protocol icmp")
     else:
-        ends = [*matrix.hosts, OUTSIDE]
-        sources = [options.source] if options.source else ends
-        destinations = [options.destination] if options.destination else ends
         text = explain.pairs(matrix, sources, destinations)
     print(text, end="")
-    return 0
+    return NOT_OPEN if options.exit_code and not is_open else 0
 
 
-def _unknown(option: str, end: str, matrix: Matrix) -> UsageError:
-    fix = did_you_mean(end, matrix.hosts) or "; `netorder plan` lists them"
-    return UsageError(f"{option}: there is no host or address `{end}`{fix}")
+def _ends(option: str, word: str | None, matrix: Matrix) -> list[str]:
+    """Return the ends that an option's word names; without a word all of them."""
+    if word is None:
+        return [*matrix.hosts, OUTSIDE]
+    if matrix.is_end(word):
+        return [word]
+    hosts = matrix.plan.hosts
+    for members in (
+        [host.name for host in hosts if re.fullmatch(rf"{re.escape(word)}-[0-9]+", host.name)],
+        [host.name for host in hosts if word in host.groups],
+        [host.name for host in hosts if word in {port.network for port in host.ports}],
+    ):
+        if members:
+            return members
+    known = {*matrix.hosts, OUTSIDE, *(group for host in hosts for group in host.groups)}
+    known |= {network.name for network in matrix.plan.networks}
+    fix = did_you_mean(word, known) or "; `netorder plan` lists them"
+    raise UsageError(f"{option}: there is no host, group, network or address `{word}`{fix}")

@@ -47,7 +47,8 @@ def _jobs(work: Work) -> list[Job]:
     """Return what is to come; the first in the list that are ready go first.
 
     Servers cost the cloud most, nothing waits for them, and one that boots before its router is there may get no
-    metadata: paths first. A security group's rules hold nobody up, since a new group lets nothing in until then.
+    metadata: paths first. A security group's rules hold nobody up, since a new group allows nothing until then.
+    Ports are before servers and floating IPs here also because these ask which bulk request makes their ports.
     """
     return [
         *keypair.jobs(work),

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
-from netorder.ip import url_host
+from netorder.ip import covers, url_host
 from netorder.text import count, few, table
+from netorder.topology import LAST_PORT, SSH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from netorder.ip import Prefix
     from netorder.plan.model import Host, Plan, Rule
 
-__all__ = ["render"]
+__all__ = ["names", "render"]
 
 
 def render(plan: Plan) -> str:
     """Return the plan as text, ending with a newline."""
-    names = _names(plan)
+    its = names(plan)
     sections = (
-        ("Networks", _networks(plan, names)),
+        ("Networks", _networks(plan, its)),
         ("Routers", _routers(plan)),
         ("Hosts", _hosts(plan)),
-        ("Static routes", _routes(plan, names)),
-        ("Services", _services(plan, names)),
-        ("Open to others (nothing else comes in)", _rules(plan, names)),
+        ("Static routes", _routes(plan, its)),
+        ("Services", _services(plan, its)),
+        ("Open to others (nothing else comes in)", _rules(plan, its)),
     )
     parts = [f"{plan.topology}: {_summary(plan)}\n"]
     for title, rows in sections:
@@ -45,24 +48,24 @@ def _summary(plan: Plan) -> str:
     return ", ".join(counts) + (f"; outside is {outside}" if any(router.external for router in plan.routers) else "")
 
 
-def _names(plan: Plan) -> dict[str, str]:
+def names(plan: Plan) -> dict[str, str]:
     """Return the name of the network, router or host that has each prefix or address."""
-    names = {subnet.cidr: network.name for network in plan.networks for subnet in network.subnets}
-    names |= {
+    found = {subnet.cidr: network.name for network in plan.networks for subnet in network.subnets}
+    found |= {
         address: router.name
         for router in plan.routers
         for interface in router.interfaces
         for address in interface.addresses
     }
-    return names | {address: host.name for host in plan.hosts for address in host.addresses}
+    return found | {address: host.name for host in plan.hosts for address in host.addresses}
 
 
-def _networks(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
+def _networks(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
     for network in plan.networks:
         for index, subnet in enumerate(network.subnets):
             gateway = "no router, so no gateway"
             if subnet.gateway_ip:
-                gateway = f"gateway {subnet.gateway_ip} ({names[subnet.gateway_ip]})"
+                gateway = f"gateway {subnet.gateway_ip} ({called[subnet.gateway_ip]})"
             yield "" if index else network.name, subnet.cidr, gateway
 
 
@@ -74,23 +77,41 @@ def _routers(plan: Plan) -> Iterator[Sequence[str]]:
 
 
 def _hosts(plan: Plan) -> Iterator[Sequence[str]]:
+    rules = {group.name: group.rules for group in plan.security_groups}
+    own = [ip_network(subnet.cidr) for network in plan.networks for subnet in network.subnets]
     for host in plan.hosts:
-        about = [f"{host.image}, {host.flavor}", ("routes, " if host.forwarding else "") + _ssh_path(host)]
+        path = _ssh_path(host, rules[host.ports[0].security_groups[0]], own)
+        about = [f"{host.image}, {host.flavor}", ("routes, " if host.forwarding else "") + path]
         for index, port in enumerate(host.ports):
             yield ("" if index else host.name), ", ".join(port.addresses), port.network, *(["", ""] if index else about)
 
 
-def _ssh_path(host: Host) -> str:
+def _ssh_path(host: Host, rules: Sequence[Rule], own: Sequence[Prefix]) -> str:
     if host.ssh_path is None:
         path = "SSH does not reach it"
     elif host.ssh_path:
         path = "SSH through " + ", then ".join(host.ssh_path)
     else:
-        path = "SSH from outside"
+        path = "SSH from " + ", ".join(_ssh_sources(rules, own))
     return f"floating address, {path}" if host.floating_ip else path
 
 
-def _routes(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
+def _ssh_sources(rules: Sequence[Rule], own: Sequence[Prefix]) -> list[str]:
+    """Return the prefixes outside the topology that may use SSH; ``outside`` where that is all of them."""
+    remotes = [
+        rule.remote_cidr
+        for rule in rules
+        if rule.direction == "ingress"
+        and rule.ethertype == "IPv4"
+        and rule.protocol == "tcp"
+        and (rule.port_min or 0) <= SSH <= (rule.port_max or LAST_PORT)
+    ]
+    prefixes = [ip_network(remote) for remote in remotes if remote]
+    some = [str(prefix) for prefix in prefixes if not any(covers(one, prefix) for one in own)]
+    return ["outside"] if None in remotes or not some else [cidr.removesuffix("/32") for cidr in some]
+
+
+def _routes(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
     owners = [(host.name, host.routes) for host in plan.hosts]
     owners += [(router.name, router.routes) for router in plan.routers]
     owners += [
@@ -98,24 +119,24 @@ def _routes(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
     ]
     for owner, routes in owners:
         for index, route in enumerate(routes):
-            to = _named(route.destination, names)
-            yield "" if index else owner, f"to {to}", f"via {_named(route.next_hop, names)}"
+            to = _named(route.destination, called)
+            yield "" if index else owner, f"to {to}", f"via {_named(route.next_hop, called)}"
 
 
-def _named(place: str, names: dict[str, str]) -> str:
-    return f"{place} ({names[place]})" if place in names else place
+def _named(place: str, called: dict[str, str]) -> str:
+    return f"{place} ({called[place]})" if place in called else place
 
 
-def _services(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
+def _services(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
     for host in plan.hosts:
         if host.service:
             address = host.ports[0].addresses[0]
             url = f"http://{f'[{address}]' if ':' in address else address}:{host.service.port}"
-            calls = ", ".join(names[url_host(peer)] for peer in host.service.calls)
+            calls = ", ".join(called[url_host(peer)] for peer in host.service.calls)
             yield host.service.name, url, f"on {host.name}" + (f", calls {calls}" if calls else "")
 
 
-def _rules(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
+def _rules(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
     members: dict[str, list[str]] = {}
     for host in plan.hosts:
         members.setdefault(host.ports[0].security_groups[0], []).append(host.name)
@@ -124,15 +145,15 @@ def _rules(plan: Plan, names: dict[str, str]) -> Iterator[Sequence[str]]:
         ingress: dict[str, dict[str, None]] = {}
         for rule in group.rules:
             if rule.direction == "ingress":
-                ingress.setdefault(rule.match, {})[_source(rule, names)] = None
+                ingress.setdefault(rule.match, {})[_source(rule, called)] = None
         for index, (match, sources) in enumerate(ingress.items()):
             yield "" if index else whose, match, "from " + ", ".join(sources)
         if not ingress:
             yield whose, "nothing", ""
 
 
-def _source(rule: Rule, names: dict[str, str]) -> str:
+def _source(rule: Rule, called: dict[str, str]) -> str:
     if rule.remote_cidr is None:
         return "anywhere"
     place = rule.remote_cidr.removesuffix("/128" if rule.ethertype == "IPv6" else "/32")
-    return names.get(place, place)
+    return called.get(place, place)

@@ -76,11 +76,11 @@ def test_a_manually_deleted_route_and_a_stopped_service_come_back(on: On, the_pl
     behind = ("sum", "sub", "mul", "div")
     close_connections(the_plan)
     assert changes("site.yml", "--check") == {
-        ("static_routes : Keep the static routes", "calculator"),
+        ("host_network : Configure the network of the host", "calculator"),
         *(("Report what this check run skips", host) for host in behind),
     }
     assert changes("site.yml") == {
-        ("static_routes : Keep the static routes", "calculator"),
+        ("host_network : Configure the network of the host", "calculator"),
         ("calculator : Run the service now and at boot", "sum"),
     }
     assert on("sum").service("netorder-sum").is_running

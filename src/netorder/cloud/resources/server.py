@@ -171,7 +171,7 @@ def _fields(host: Host, found: CloudServer, ports: list[str]) -> tuple[dict[str,
 FIRST_BOOT = """\
 #!/bin/sh
 # One default gateway: DHCP names one on every interface, and the interface that is up first would win. The role
-# static_routes writes this down for later boots; until it comes, this keeps the path to this host open.
+# host_network writes this down for later boots; until it comes, this keeps the path to this host open.
 for try in $(seq 60); do
   left=
   for address in {addresses}; do
