@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from netorder.ip import ANYWHERE, VERSIONS
 from netorder.routing.graph import components
-from netorder.text import did_you_mean
+from netorder.text import did_you_mean, few
 from netorder.topology import LAST_PORT, PEERS, SSH, Match, RuleSpec
 
 if TYPE_CHECKING:
@@ -140,9 +140,9 @@ def _check_has_service(context: _Context, place: Path, word: str) -> None:
     lacking: list[str] = []
     for key, entry in context.names.hosts.items():
         if members.intersection(entry.names) and "service" not in context.reader.mapping("hosts", key):
-            lacking += entry.names if word != key else [key]
+            lacking.append(word if word in entry.names else key)
     if lacking:
-        listed = ", ".join(f"`{name}`" for name in lacking)
+        listed = few([f"`{name}`" for name in lacking])
         has = "has" if len(lacking) == 1 else "have"
         message = f"{listed} {has} no service; add one, or name ports in place of `service: true`"
         context.reader.error(place, message)
