@@ -580,6 +580,17 @@ def test_ssh_from_inside_only_is_no_ssh_path():
     assert "host `calculator` cannot be configured" in said[0]
 
 
+def test_a_prefix_that_is_a_union_of_networks_is_inside():
+    """Two halves that the topology has make the whole; what reaches beyond them is outside."""
+    text = (
+        "topology: t\nnetworks: {a: {cidr: 10.1.0.0/24}, b: {cidr: 10.1.1.0/24}}\n"
+        "routers: {r: {external: true, networks: [a, b]}}\nhosts: {door: {network: a, floating_ip: true}}\n"
+        "allow: [{from: PREFIX, to: door, tcp: 22}]\n"
+    )
+    for prefix, entries in (("10.1.0.0/23", set()), ("10.1.0.0/22", {"door"}), ("10.1.1.0/24", set())):
+        assert parse(text.replace("PREFIX", prefix)).ssh_entries == entries
+
+
 def test_a_service_that_no_rule_allows_the_calculator_to_reach_is_a_warning():
     said = messages(CALCULATOR.replace("[sum, sub, mul, div]", "[sum, sub, mul]"))
     assert len(said) == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,7 @@ def assign(reader: Reader, names: Names) -> Addresses:
     hosts = ledger.declared_hosts(names, of_hosts)
     routers |= ledger.drawn_routers(names, routers)
     hosts |= ledger.drawn_hosts(names, hosts)
+    ledger.report_full()
     return Addresses(with_gateways, gateway_routers, routers, hosts)
 
 
@@ -157,6 +158,8 @@ class _Ledger:
     reader: Reader
     subnets: Subnets
     owners: dict[tuple[str, int], dict[int, str]]
+    moved: set[tuple[Path, str, int]] = field(default_factory=set)  # entries of several hosts that were warned of
+    homeless: dict[tuple[str, int], list[tuple[Path, str]]] = field(default_factory=dict)  # who drew nothing
 
     def gateways(self, gateway_routers: Mapping[str, str]) -> dict[Key, Address]:
         """Give each network's gateway to its router."""
@@ -194,8 +197,11 @@ class _Ledger:
                             self.reader, self.subnets, path, address, network=network, what=f"{what}: address"
                         ):
                             break
-                        if self._claim(path, network, address, what) or not index:
+                        claimed = self._claim(path, network, address, what)
+                        if claimed or not index:
                             found[name, network, version] = address
+                        if not claimed:
+                            break  # the others' addresses are wrong for the same reason
         return found
 
     def drawn_routers(self, names: Names, known: Collection[Key]) -> dict[Key, Address]:
@@ -229,6 +235,15 @@ class _Ledger:
                             found[name, network, version] = address
         return found
 
+    def report_full(self) -> None:
+        """Report each network that had too few addresses once, at the first that got none."""
+        for (network, version), these in self.homeless.items():
+            path, first = these[0]
+            others = f" and {len(these) - 1} more" if len(these) > 1 else ""
+            cidr = self.subnets.layouts[network, version].cidr
+            message = f"{first}{others}: network `{network}` ({cidr}) is full; use a shorter prefix"
+            self.reader.error(path, message, of_key=True)
+
     def _claim(self, path: Path, network: str, address: Address, what: str) -> bool:
         """Give the declared ``address`` to ``what``; report when somebody has it, or when it is the cloud's to give."""
         layout, owners = self.subnets.layouts[network, address.version], self.owners[network, address.version]
@@ -250,16 +265,19 @@ class _Ledger:
             address, wish = _address(drawn.number, version), _address(drawn.wish, version)
             message = (
                 f"host `{name}` has `{address}` on `{network}`, since {owners[drawn.wish]} has `{wish}`, which its "
-                f"name would give; if that changes, it may move: to prevent that, write `address: {address}`"
             )
-            self.reader.warning(path, message, of_key=True)
+            message += "name would give; if that changes, it may move: to prevent that, write "
+            if name == path[-1]:
+                self.reader.warning(path, f"{message}`address: {address}`", of_key=True)
+            elif (path, network, version) not in self.moved:
+                self.moved.add((path, network, version))
+                fix = f"an `address:` for `{path[-1]}`, from which all its hosts count"
+                self.reader.warning(path, f"{message}{fix}", of_key=True)
         return self._drawn(path, drawn, network, version, f"host `{name}`")
 
     def _drawn(self, path: Path, drawn: Drawn | None, network: str, version: int, what: str) -> Address | None:
         if drawn is None:
-            cidr = self.subnets.layouts[network, version].cidr
-            message = f"{what}: network `{network}` ({cidr}) is full; use a shorter prefix"
-            self.reader.error(path, message, of_key=True)
+            self.homeless.setdefault((network, version), []).append((path, what))
             return None
         self.owners[network, version][drawn.number] = what
         return _address(drawn.number, version)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netorder.errors import TopologyError
+from netorder.errors import Diagnostic, TopologyError
 from netorder.language.assign import assign
 from netorder.language.document import read_shaped
 from netorder.language.resolve import resolve
@@ -41,6 +41,8 @@ def parse(text: str, path: str = "<text>") -> Topology:
 
 
 def _topology(document: Document) -> Topology:
+    if document.foreign:
+        raise TopologyError([Diagnostic(*document.values[()], "error", document.foreign)])
     reader = read_shaped(document)
     names = resolve(reader)
     addresses = assign(reader, names)

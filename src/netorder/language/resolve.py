@@ -144,8 +144,8 @@ def _is_network(reader: Reader, path: Path, name: str, user: str) -> bool:
         message = f"{user}: there is no network `{name}`{fix}"
     elif path[0] == "hosts":
         message = (
-            f"{user} cannot be put straight on the external network `{name}`: OpenStack refuses that to ordinary "
-            "users; put it on a network that an external router joins, and add `floating_ip: true`"
+            f"{user} cannot be put straight on the external network `{name}`: a topology's hosts are on networks of "
+            "its own; put it on one that an external router joins, and add `floating_ip: true`"
         )
     else:
         message = f"{user} joins the external network by `external: true`, not by `{name}` among its networks"

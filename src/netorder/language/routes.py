@@ -240,6 +240,7 @@ def _declared_inside(reader: Reader, specs: Specs, version: int, routing: Routin
         for address in one.addresses
     }
     forwarding = {owner.name for owner in specs.forwarding}
+    reported: set[Path] = set()  # hosts of one entry have the same routes
     for host in specs.hosts:
         for index, (to, via) in enumerate(host.routes):
             if to.version != version or to not in names:
@@ -251,11 +252,15 @@ def _declared_inside(reader: Reader, specs: Specs, version: int, routing: Routin
                 if (subnet := candidate.subnet(version)) and via in subnet.cidr
                 if host.address(candidate.name, version)
             )
+            if path in reported:
+                continue
             router = owners.get((network, via))
             if router not in forwarding or router is None:
                 whose = f"host `{router}`'s, which does not forward" if router else "nobody's"
+                reported.add(path)
                 reader.error(path, f"next hop `{via}` is {whose}; name a router on network `{network}`")
             elif message := _wrong_path(routing, host.name, router, network, names[to]):
+                reported.add(path)
                 reader.error(path, f"next hop `{via}` (`{router}`): {message}")
             else:
                 found.setdefault(host.name, {})[names[to]] = router

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from netorder.ip import ANYWHERE, VERSIONS
 from netorder.routing.graph import components
-from netorder.text import did_you_mean
+from netorder.text import did_you_mean, few
 from netorder.topology import LAST_PORT, PEERS, SSH, Match, RuleSpec
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from netorder.language.yaml_source import Path
 
 __all__ = ["read_rules"]
+
+
+_EVERYBODY = {"all", "any", "anybody", "anyone", "anywhere", "everybody", "everyone", "everything", "ext", "external"}
+_EVERYBODY |= {"internet", "outside", "public", "world", "*"}
 
 
 def read_rules(reader: Reader, names: Names, addresses: Addresses) -> tuple[RuleSpec, ...]:
@@ -115,8 +119,10 @@ def _unknown(context: _Context, place: Path, word: str, *more: str) -> None:
     fix = did_you_mean(word, known) or "; declare it, or name one that is declared"
     if word in context.reader.mapping("routers"):
         fix = "; that is a router, and rules are about hosts: name hosts, or a network"
-    elif word == "anywhere":
-        fix = "; `anywhere` is for `from`: name the destination hosts"
+    elif word.lower() in _EVERYBODY:
+        fix = "; write `anywhere`"
+        if "anywhere" not in more:
+            fix = f"; `{word}` can only be in `from`, egress is not restricted: name the destination hosts"
     context.reader.error(place, f"there is no host, network or group `{word}`{fix}")
 
 
@@ -134,9 +140,9 @@ def _check_has_service(context: _Context, place: Path, word: str) -> None:
     lacking: list[str] = []
     for key, entry in context.names.hosts.items():
         if members.intersection(entry.names) and "service" not in context.reader.mapping("hosts", key):
-            lacking += entry.names if word != key else [key]
+            lacking.append(word if word in entry.names else key)
     if lacking:
-        listed = ", ".join(f"`{name}`" for name in lacking)
+        listed = few([f"`{name}`" for name in lacking])
         has = "has" if len(lacking) == 1 else "have"
         message = f"{listed} {has} no service; add one, or name ports in place of `service: true`"
         context.reader.error(place, message)
@@ -190,8 +196,8 @@ def _matches(reader: Reader, path: Path, *, world: bool) -> Iterator[Match]:
     for protocol in ("tcp", "udp"):
         for place, match in _ports(reader, protocol, (*path, protocol)):
             if match.tcp(SSH) and world:
-                message = f"SSH (tcp {SSH}) is open to the whole world; name where you come from instead: `from: "
-                reader.warning(place, f"{message}203.0.113.0/24`")
+                message = f"SSH (tcp {SSH}) is open to the whole world; name the prefix that you come from in `from`"
+                reader.warning(place, message)
             yield match
     if reader.true(*path, "icmp"):
         yield Match("icmp")
@@ -234,6 +240,6 @@ def _check_peers(context: _Context) -> None:
             for callee in serving.get(peer, ()):
                 its, others = entry.networks, callee.networks
                 if its and others and not any(context.joined(one, other) for one in its for other in others):
-                    for name in callee.names:
-                        message = f"`{key}` calls `{name}`, and no router joins their networks; join them"
-                        context.reader.error(path, message)
+                    called = f"`{callee.names[0]}`" + (f" and {more} more" if (more := len(callee.names) - 1) else "")
+                    message = f"`{key}` calls {called}, and no router joins their networks; join them"
+                    context.reader.error(path, message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from functools import cache
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +14,7 @@ from jsonschema import Draft202012Validator
 from netorder.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from jsonschema import ValidationError
 
@@ -74,25 +75,39 @@ def _translate(error: ValidationError, expected: str) -> Iterator[Violation]:
     expected = schema.get("title", expected)
     path: Path = tuple(error.absolute_path)
     if "propertyNames" in error.absolute_schema_path:
-        yield Violation((*path, instance), True, f"`{instance}` is not {expected}")
+        yield Violation((*path, instance), True, f"`{instance}` is not {expected}{_nearest_name(instance, schema)}")
     elif error.validator == "anyOf":
         yield from _translate_any_of(error, path, expected)
     elif error.validator == "additionalProperties" and schema.get("additionalProperties") is False:
-        known = schema["properties"]
-        for key in instance:
-            if key not in known:
-                fix = did_you_mean(key, known) or f"; known here: {', '.join(known)}"
-                yield Violation((*path, key), True, f"unknown key `{key}` in {_what(path)}{fix}")
+        yield from _unknown_keys(path, instance, schema["properties"])
     elif error.validator == "required":
         for key in schema["required"]:
-            if key in instance or did_you_mean(key, instance.keys() - schema["properties"].keys()):
+            unknown = instance.keys() - schema["properties"].keys()
+            if key in instance or did_you_mean(key, unknown):
                 continue  # there, or there but misspelt, which is reported as such
+            if any(_synonym(path, one, schema["properties"]) == key for one in unknown):
+                continue
             fix = f"add `{key}:` with {_title(schema['properties'][key])}"
             yield Violation(path, True, f"{_what(path)} has no `{key}`; {fix}")
     elif error.validator in ("minProperties", "minItems"):
         yield Violation(path, False, f"`{path[-1]}` is empty; it must be {expected}")
     else:
         yield Violation(path, False, _not_that(path, instance, expected, schema))
+
+
+def _unknown_keys(path: Path, instance: dict[str, Any], known: dict[str, Any]) -> Iterator[Violation]:
+    """Yield the keys of the mapping at ``path`` that there are not, items of a list without brackets together."""
+    items = _items_as_keys(instance, known)
+    for first, (key, values) in items.items():
+        message = f"`{first}` stands beside `{key}`, not in it; a list needs brackets"
+        yield Violation((*path, first), True, f"{message}: `{key}: [{', '.join(values)}]`")
+    listed = {value for _, values in items.values() for value in values}
+    for key in instance:
+        if key not in known and key not in listed:
+            meant = _synonym(path, key, known)
+            fix = f"; it is called `{meant}`" if meant else did_you_mean(key, known)
+            fix = fix or f"; known here: {', '.join(known)}"
+            yield Violation((*path, key), True, f"unknown key `{key}` in {_what(path)}{fix}")
 
 
 def _translate_any_of(error: ValidationError, path: Path, expected: str) -> Iterator[Violation]:
@@ -119,9 +134,88 @@ def _not_that(path: Path, value: object, expected: str, schema: Any) -> str:  # 
     fix = did_you_mean(value, known) if isinstance(value, str) else ""
     if value is None:
         return f"{subject} empty; it must be {expected}" if name else f"the file is empty; it must hold {expected}"
-    hint = fix or _of_another_type(value, schema)
+    hint = fix or _of_another_type(value, schema) or _nearest_name(value, schema)
     text = "the text " if hint.startswith("; quotes") else ""
     return f"{subject} {text}{shown(value)}, not {expected}{hint}"
+
+
+# What other tools call a key, by the section that it is in
+_SYNONYMS: dict[str, dict[str, str]] = {
+    "": {
+        **dict.fromkeys(("instances", "machines", "nodes", "resources", "servers", "vms"), "hosts"),
+        **dict.fromkeys(("subnets", "nets", "vlans"), "networks"),
+        **dict.fromkeys(("acl", "acls", "firewall", "policies", "rules", "security_groups"), "allow"),
+        "gateways": "routers",
+        "name": "topology",
+    },
+    "networks": {
+        **dict.fromkeys(("prefix", "range", "subnet", "ipv4", "ipv6"), "cidr"),
+        **dict.fromkeys(("dns", "nameservers", "name_servers"), "dns_nameservers"),
+        "gateway_ip": "gateway",
+    },
+    "routers": {
+        **dict.fromkeys(("interfaces", "links", "subnets"), "networks"),
+        **dict.fromkeys(("external_gateway", "external_network", "internet", "public"), "external"),
+    },
+    "hosts": {
+        **dict.fromkeys(("addresses", "fixed_ip", "ip", "ips", "ipv4", "ipv6"), "address"),
+        **dict.fromkeys(("floating", "public", "public_ip"), "floating_ip"),
+        **dict.fromkeys(("interfaces", "links", "nets", "nics"), "networks"),
+        **dict.fromkeys(("forwarding", "ip_forward", "router"), "forward"),
+        **dict.fromkeys(("net", "subnet"), "network"),
+        **dict.fromkeys(("size", "type"), "flavor"),
+        "os": "image",
+        "replicas": "count",
+    },
+    "allow": {
+        **dict.fromkeys(("source", "sources", "src"), "from"),
+        **dict.fromkeys(("dest", "destination", "dst", "target", "targets"), "to"),
+        **dict.fromkeys(("dport", "port", "ports"), "tcp"),
+        "ping": "icmp",
+    },
+}
+
+
+def _synonym(path: Path, key: str, known: Collection[str]) -> str | None:
+    """Return what this language calls ``key`` of the mapping at ``path``."""
+    depth = {0: "", 2: str(path[0]) if path else ""}
+    meant = _SYNONYMS.get(depth.get(len(path), "-"), {}).get(key.lower())
+    return meant if meant in known else None
+
+
+def _items_as_keys(instance: dict[str, Any], known: dict[str, Any]) -> dict[str, tuple[str, list[str]]]:
+    """Return the keys that are items of a list without brackets (``{tcp: 80, 443}``), by the first of each list.
+
+    They are unknown and hold nothing, and the key before them may hold a list: that key and all of the list.
+    """
+    found: dict[str, tuple[str, list[str]]] = {}
+    key, first, values = "", "", list[str]()
+    for name, value in instance.items():
+        if name in known:
+            several = "networks" if name == "network" else name
+            single = isinstance(value, str | int) and not isinstance(value, bool)
+            key = several if single and "array" in _types(known.get(several, {})) else ""
+            first, values = "", [str(value)]
+        elif value is None and key and not did_you_mean(name, known):
+            first = first or name
+            values.append(name)
+            found[first] = (key, values)
+        else:
+            key = ""
+    return found
+
+
+def _nearest_name(value: object, schema: Any) -> str:  # noqa: ANN401 - a JSON Schema
+    """Return ``; write `web-server``` where ``value`` can be made a name that the schema's pattern allows."""
+    pattern = _resolved(schema).get("pattern")
+    if not isinstance(value, str) or pattern is None or "/" in pattern:
+        return ""
+    plain = unicodedata.normalize("NFKD", value).encode("ascii", "ignore").decode().lower()
+    for joint in "-_":
+        name = re.sub(r"[^a-z0-9]+", joint, plain).strip(joint)
+        if re.fullmatch(pattern, name):
+            return f"; write `{name}`"
+    return ""
 
 
 _BOOLEAN_WORDS = {"true": "true", "yes": "true", "on": "true", "y": "true"}

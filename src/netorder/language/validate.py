@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
-from netorder.ip import IPV4, VERSIONS, overlap
+from netorder.ip import IPV4, VERSIONS, covers, joined, overlap
 from netorder.text import few
 from netorder.topology import PEERS, SSH, HostSpec, RuleSpec
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from netorder.language.routes import Routes
     from netorder.language.specs import Specs
     from netorder.language.yaml_source import Path
+    from netorder.topology import NetworkSpec
 
 __all__ = ["check"]
 
@@ -32,15 +35,28 @@ def check(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Rou
     if not reader.failed:
         _check_services(reader, specs, rules, routes)
         _check_ssh_paths(reader, specs, rules, routes)
+        _check_floating_sources(reader, specs)
+        _check_unused(reader, specs)
+        _check_name_servers_reached(reader, specs)
 
 
 def _check_subnet_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
     several = [host for host in specs.hosts if sum(one.address(IPV4) is not None for one in host.interfaces) > 1]
+    at_defaults: set[str] = set()  # kinds of errors that are reported where `defaults` cause them
+
+    def report(network: str, kind: str, message: str) -> None:
+        path: Path = ("networks", network, "routes")
+        if reader.get(*path) is None:
+            path = ("defaults", "routes")
+            if kind in at_defaults:
+                return
+            at_defaults.add(kind)
+        reader.error(path, message)
+
     for network in specs.networks:
-        path: Path = ("networks", network.name, "routes")
         if network.routes == "router" and network.gateway_router is None:
             message = f"network `{network.name}` has no router to live on for its hosts' routes; use `host` or `subnet`"
-            reader.error(path, message)
+            report(network.name, "no router", message)
         if network.routes != "subnet" or IPV4 not in routes.routings:
             continue
         for host in several:
@@ -48,12 +64,12 @@ def _check_subnet_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
                 message = (
                     f"host `{host.name}` is on other networks too, where what DHCP gives on `{network.name}` is wrong"
                 )
-                reader.error(path, f"{message}; use `routes: host` for this network")
+                report(network.name, "several", f"{message}; use `routes: host` for this network")
                 break
         count = len(routes.tables.of_network(network.name, IPV4))
         if count > MOST_HOST_ROUTES:
             message = f"network `{network.name}` needs {count} routes, and DHCP hands out {MOST_HOST_ROUTES} at most"
-            reader.error(path, f"{message}; use `routes: host` or `routes: router`")
+            report(network.name, "many", f"{message}; use `routes: host` or `routes: router`")
 
 
 def _check_router_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
@@ -97,13 +113,21 @@ def _check_announced(reader: Reader, specs: Specs) -> None:
             reader.warning(("networks", network.name), f"{message}; join a router, or add an IPv4 prefix", of_key=True)
 
 
+def _first_of_each(specs: Specs) -> list[HostSpec]:
+    """Return the first host of each entry: the others are alike."""
+    first: dict[str, HostSpec] = {}
+    for host in specs.hosts:
+        first.setdefault(specs.entries[host.name], host)
+    return list(first.values())
+
+
 def _check_services(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Routes) -> None:
     """Warn of services that no rule allows to call those that they need."""
     serving: dict[str, HostSpec] = {}
     for host in specs.hosts:
         if host.service:
             serving.setdefault(host.service.name, host)
-    for caller in specs.hosts:
+    for caller in _first_of_each(specs):
         for peer in PEERS.get(caller.service.name, ()) if caller.service else ():
             callee = serving[peer]
             path: Path = ("hosts", specs.entries[caller.name], "service")
@@ -136,7 +160,7 @@ def _check_ssh_paths(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], 
     for rule in rules:
         for target in rule.targets if any(match.tcp(SSH) for match in rule.matches) else ():
             sources.setdefault(target, []).extend(rule.sources)
-    for host in specs.hosts:
+    for host in _first_of_each(specs):
         if routes.ssh_paths[host.name] is not None:
             continue
         fix = "let SSH in from outside to a host with a floating address from which this one can be reached"
@@ -147,3 +171,69 @@ def _check_ssh_paths(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], 
                 fix = f"its route to `{astray[0]}` sends the replies elsewhere: remove it, or allow SSH from elsewhere"
         message = f"host `{host.name}` cannot be configured: SSH does not reach it from outside; {fix}"
         reader.warning(("hosts", specs.entries[host.name]), message, of_key=True)
+
+
+def _check_floating_sources(reader: Reader, specs: Specs) -> None:
+    """Warn of rules from outside to hosts that have no floating address, so that nothing outside reaches them."""
+    own = joined([subnet.cidr for network in specs.networks for subnet in network.subnets])
+    floating = {name for name, entry in specs.entries.items() if reader.true("hosts", entry, "floating_ip")}
+    members: dict[str, set[str]] = {}
+    for host in specs.hosts:
+        for word in {host.name, specs.entries[host.name], *host.groups, *(one.network for one in host.interfaces)}:
+            members.setdefault(word, set()).add(host.name)
+    for rule, _ in reader.items("allow"):
+        outside = next((word for _, word in reader.items(*rule, "from") if _is_outside(word, own)), None)
+        closed = [word for _, word in reader.items(*rule, "to") if not members.get(str(word), set()) & floating]
+        if outside is not None and closed:
+            message = f"`{outside}` reaches nothing of `{closed[0]}` from outside, for want of a floating address; add "
+            reader.warning((*rule, "to"), f"{message}`floating_ip: true`, or name sources inside")
+
+
+def _is_outside(word: object, own: list[Prefix]) -> bool:
+    """Tell whether a word of `from` means the outside: `anywhere`, or a prefix without any address of ``own``."""
+    if not isinstance(word, str) or word == "anywhere":
+        return word == "anywhere"
+    try:
+        prefix = ip_network(word)
+    except ValueError:
+        return False
+    return prefix.version == IPV4 and not any(overlap(one, prefix) for one in own)  # floating addresses are IPv4
+
+
+def _check_unused(reader: Reader, specs: Specs) -> None:
+    """Warn of networks that no host is on and that join no two routers."""
+    ends = Counter(one.network for owner in specs.nodes for one in owner.interfaces)
+    hosts = {one.network for host in specs.hosts for one in host.interfaces}
+    for network in specs.networks:
+        if network.name not in hosts and ends[network.name] < 2:  # noqa: PLR2004 - what two routers share is used
+            message = f"network `{network.name}` is unused: no host is on it, and it joins no two routers"
+            reader.warning(("networks", network.name), f"{message}; put a host on it, or remove it", of_key=True)
+
+
+def _check_name_servers_reached(reader: Reader, specs: Specs) -> None:
+    """Warn of name servers outside on networks that packets do not leave: no router of the network is external."""
+    own = joined([subnet.cidr for network in specs.networks for subnet in network.subnets])
+    external = {router.name for router in specs.routers if router.external}
+    populated = {one.network for host in specs.hosts for one in host.interfaces}
+    found: dict[Path, list[tuple[str, str]]] = {}  # network and name server, by the place that declares these
+    for network in specs.networks:
+        subnet = network.subnet(IPV4)
+        if subnet is None or network.gateway_router in external or network.name not in populated:
+            continue
+        outside = [one for one in subnet.dns_nameservers if not any(ip_address(one) in mine for mine in own)]
+        if outside and not any(covers(to, ip_network(one)) for one in outside for to in _ways_out(specs, network)):
+            path: Path = ("networks", network.name, "dns_nameservers")
+            path = path if reader.get(*path) is not None else ("defaults", "dns_nameservers")
+            found.setdefault(path, []).append((network.name, outside[0]))
+    for path, these in found.items():
+        more = f" and {len(these) - 1} more" if len(these) > 1 else ""
+        message = f"hosts on network `{these[0][0]}`{more} reach neither name server `{these[0][1]}` nor anything else "
+        message += "outside: no external router joins it; to give them the internet (for packages), join one "
+        reader.warning(path, f"{message}(`external: true`) to their own network")
+
+
+def _ways_out(specs: Specs, network: NetworkSpec) -> list[Prefix]:
+    """Return the destinations of declared routes that hosts of the network may use: their own, and their router's."""
+    routers = [router.routes for router in specs.routers if router.name == network.gateway_router]
+    hosts = [host.routes for host in specs.hosts if any(one.network == network.name for one in host.interfaces)]
+    return [to for routes in (*routers, *hosts) for to, _ in routes]

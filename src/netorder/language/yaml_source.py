@@ -8,6 +8,7 @@ Files named by ``include`` are read too, as if what is in them stood at the top 
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import yaml
 
 from netorder.errors import Diagnostic, TopologyError
+from netorder.language.foreign import foreign_data, foreign_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,6 +49,11 @@ class Document:
     values: dict[Path, Place] = field(default_factory=dict)
     keys: dict[Path, Place] = field(default_factory=dict)
     problems: list[tuple[Place, str]] = field(default_factory=list)
+
+    @property
+    def foreign(self) -> str | None:
+        """What the file is instead, where it is one of another tool."""
+        return foreign_data(self.data) or (foreign_text(self.data) if isinstance(self.data, str) else None)
 
 
 # PyYAML's words, and ours. The first pattern found in "context, problem" counts.
@@ -249,7 +256,14 @@ def _read_one(text: str, name: str) -> Document:
             message = f"character U+{error.character:04X}, which YAML does not allow; remove it"
             raise _error(place, message) from None
         except yaml.MarkedYAMLError as error:
+            if foreign := foreign_text(text):
+                raise _error(Place(name, 1, 1), foreign) from None
             mark = error.problem_mark or error.context_mark
+            if (line := _line_without_colon(text, error)) is not None:
+                words = text.splitlines()[line].split()
+                right = f"{words[0]}: {' '.join(words[1:])}".rstrip()
+                message = f"`{' '.join(words)}` is a key without its `:`; write `{right}`"
+                raise _error(Place(name, line + 1, 1), message) from None
             if "quoted scalar" in (error.context or "") and error.context_mark:
                 mark = error.context_mark
             raise _error(_place(name, mark) if mark else Place(name, 1, 1), _in_plain_words(error)) from None
@@ -261,6 +275,20 @@ def _read_one(text: str, name: str) -> Document:
 def _compose(text: str, loader_type: type[Any]) -> yaml.Node | None:
     node: yaml.Node | None = yaml.compose(text, loader_type)
     return node
+
+
+def _line_without_colon(text: str, error: yaml.MarkedYAMLError) -> int | None:
+    """Return the index of a line that PyYAML joined to the one that it blames, for the want of a `:`."""
+    said = f"{error.context}, {error.problem}"
+    if error.problem_mark is None or not re.search("mapping values are not allowed|could not find expected ':'", said):
+        return None
+    lines = text.splitlines()
+    blamed = error.problem_mark.line
+    above = [index for index, line in enumerate(lines[:blamed]) if line.strip() and line.strip()[0] != "#"]
+    if not above:
+        return None
+    line = lines[above[-1]]
+    return above[-1] if re.fullmatch(r"[a-z_]+([ \t]+[\w./-]+)?[ \t]*", line) else None
 
 
 def _in_plain_words(error: yaml.MarkedYAMLError) -> str:
@@ -319,7 +347,8 @@ class _Walk:
         if node.tag not in _TAGS[type(node)]:
             self.problems.append((place, f"a tag, `{node.tag}`; a topology has none: remove it"))
         if isinstance(node, yaml.ScalarNode):
-            return _plain_scalar(node.value) if node.tag == _PLAIN else node.value
+            text = node.value if path[-1:] == ("description",) else self._visible(node.value, place)
+            return _plain_scalar(text) if node.tag == _PLAIN else text
         if len(path) >= MAX_DEPTH:
             raise _error(place, f"nested more than {MAX_DEPTH} deep; a topology never is")
         self.entered.add(id(node))
@@ -330,6 +359,18 @@ class _Walk:
         finally:
             self.entered.discard(id(node))
 
+    def _visible(self, text: str, place: Place) -> str:
+        """Return a text without characters that nobody sees, which stand in it by mistake; report these."""
+        if text.isprintable():
+            return text
+        hidden = {one for one in text if not one.isprintable() and one not in "\n\t"}
+        if not hidden:
+            return text
+        shown = "".join(f"[U+{ord(one):04X}]" if one in hidden else one for one in text)
+        named = ", ".join(sorted(f"U+{ord(one):04X} ({unicodedata.name(one, 'unnamed').lower()})" for one in hidden))
+        self.problems.append((place, f"`{shown}` holds {named}, which is not seen; write it without"))
+        return "".join(one for one in text if one not in hidden)
+
     def _mapping(self, node: yaml.Node, path: Path) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key, value in node.value:
@@ -337,7 +378,7 @@ class _Walk:
             if not isinstance(key, yaml.ScalarNode):
                 self.problems.append((place, "a key that is a list or a mapping; keys are names"))
                 continue
-            name: str = key.value
+            name: str = self._visible(key.value, place)
             if name in result:
                 first = self.keys[(*path, name)]
                 message = f"`{name}` is already on line {first.line}; remove one of the two, or rename it"
