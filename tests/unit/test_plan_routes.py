@@ -277,7 +277,7 @@ hosts:
   user: {network: a, routes: [{to: 10.200.0.0/16, via: 10.0.1.10}]}
 allow:
   - {from: SOURCE, to: door, tcp: 22}
-  - {from: anywhere, to: vpn, icmp: true}
+  - {from: a, to: vpn, icmp: true}
 """
 
 
