@@ -38,7 +38,7 @@ demo: setup cloud ## the topology on a real OpenStack, up to the calculator's an
 test: setup lint unit packets host-network services-test $(if $(LOCAL),life reconcile faults) molecule repair ## every test, on the real cloud too
 
 .PHONY: test-full
-test-full: test $(if $(LOCAL),faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
+test-full: test $(if $(LOCAL),life-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
 
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
@@ -91,7 +91,11 @@ bench-services: setup ## the services beside the Node.js originals' equivalents
 
 .PHONY: life
 life: setup cloud ## the local cloud itself: its guests, its faults, its hosts, to nothing left
-	$(AS_ROOT) pytest -q tests/localcloud
+	$(AS_ROOT) pytest -q -m "not full" tests/localcloud
+
+.PHONY: life-full
+life-full: setup cloud ## the slow tests of the local cloud, not in `make test`
+	$(AS_ROOT) pytest -q -m full tests/localcloud
 
 .PHONY: reconcile
 reconcile: setup ## previews against what then happens, changes of a running topology, the request budget

@@ -157,7 +157,8 @@ def test_a_guest_is_its_own(guests):
     assert guests.ssh(one, "cat /var/lib/ordered") == "once more\none\n"
 
 
-@pytest.mark.parametrize("kind", ["container", "vm"])
+# in `make test` with containers, which boot in seconds; with virtual machines, two minutes, in `make test-full`
+@pytest.mark.parametrize("kind", ["container", pytest.param("vm", marks=pytest.mark.full)])
 def test_every_kind_has_all_its_interfaces_and_keys(kind, cloud, key):
     """Three interfaces of which one is routed; IPv6 alone; a host between networks: all at the first start.
 

@@ -87,7 +87,7 @@ def test_two_starts_at_once_are_one(cloud):
     """Both succeed; the second reports that it waits and finds it up; beside another cloud's addresses."""
     assert cloud.statuses[:2] == [0, 0], cloud.output
     text = "".join(out + err for out, err in cloud.output[:2])
-    assert text.count("another command holds") == 1
+    assert text.count("another command works") == 1
     assert text.count("up already") == 1
     assert cloud.well()
     assert api_versions(cloud) > 0
