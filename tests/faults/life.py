@@ -18,7 +18,7 @@ from netorder.cloud.session import connect
 from netorder.cloud.teardown import teardown
 from netorder.controller.provision import provision
 from netorder.controller.provision import teardown as teardown_topology
-from netorder.errors import CloudError
+from netorder.errors import NetorderError
 from netorder.language.load import load
 from netorder.plan.build import build_plan
 
@@ -66,7 +66,7 @@ def _work(action, environment, topology, in_flight, pipe):
         else:
             changes = teardown(cloud, NAME, check=False)
         pipe.send(Outcome("ok", tuple(f"{c.action} {c.kind} {c.name}" for c in changes), (), tuple(told)))
-    except CloudError as error:
+    except NetorderError as error:
         pipe.send(Outcome("error", (), error.problems, tuple(told)))
     except BaseException:  # noqa: BLE001 (whatever else it is, is what the test is looking for)
         pipe.send(Outcome("crashed", (), (traceback.format_exc(),), tuple(told)))
