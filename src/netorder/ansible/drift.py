@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
 from netorder.cloud.preview import unchanged_text
-from netorder.text import few
+from netorder.text import count, few, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -207,9 +207,7 @@ def as_table(found: Mapping[str, Any]) -> str:
     if differences:
         rows = [["where", "what", "expected", "actual"]]
         rows += [[one["where"], one["what"], one["expected"], one["actual"]] for one in differences]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines += ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        lines.append("")
+        lines += [*table(rows), ""]
     lines += [f"refused: {problem}" for problem in found["refused"]]
     lines += [f"{name}: not checked: {reason}" for name, reason in found["not_checked"].items()]
     if found["unchanged"]:
@@ -219,18 +217,14 @@ def as_table(found: Mapping[str, Any]) -> str:
         hosts = len(places - {_CLOUD})
         in_cloud = sum(one["where"] == _CLOUD for one in differences)
         lines.append(
-            f"{found['topology']}: {_count(len(differences), 'difference')}, {in_cloud} in the cloud, "
-            f"{len(differences) - in_cloud} inside {_count(hosts, 'host')}"
+            f"{found['topology']}: {count(len(differences), 'difference')}, {in_cloud} in the cloud, "
+            f"{len(differences) - in_cloud} inside {count(hosts, 'host')}"
         )
         fix = "First fix what is refused; then" if found["refused"] else "To fix this"
         lines.append(f"{fix}: ansible-playbook site.yml{_allow(found['needs_allow'])}")
     else:
-        lines.append(f"{found['topology']}: no drift, in the cloud and inside {_count(len(found['checked']), 'host')}")
+        lines.append(f"{found['topology']}: no drift, in the cloud and inside {count(len(found['checked']), 'host')}")
     return "\n".join(lines)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _allow(words: Sequence[str]) -> str:
