@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from machine import ROOT, Interface, Machine, Networks, run
+
+from localcloud.build import mirrors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,11 +45,8 @@ IMAGES = {
 
 
 def mirror() -> str:
-    """Return apt's Debian mirror."""
-    files = [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*")]
-    said = "\n".join(path.read_text() for path in files if path.is_file())
-    found = re.search(r"https?://\S+/debian/?(?=\s|$)", said)
-    return found.group().rstrip("/") if found else "http://deb.debian.org/debian"
+    """Return the Debian mirror that the local cloud takes packages from too."""
+    return mirrors()[0].split()[1]
 
 
 @pytest.fixture(scope="session")
