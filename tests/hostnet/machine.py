@@ -319,7 +319,7 @@ class Machine:
 
         self.wait(there)
 
-    def wait(self, condition: Callable[[], Any], seconds: float = 20) -> None:
+    def wait(self, condition: Callable[[], Any], seconds: float = 60) -> None:
         """Wait for a state of the network; fail with what it is."""
         until(condition, seconds, self.log)
 
