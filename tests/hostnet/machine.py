@@ -64,7 +64,7 @@ def run(*command: str | Path, text: str | None = None, check: bool = True) -> st
     return done.stdout
 
 
-def until(condition: Callable[[], Any], seconds: float = 20, what: object = "") -> None:
+def until(condition: Callable[[], Any], seconds: float = 60, what: object = "") -> None:
     """Wait for a condition; fail with ``what``, called when it can be."""
     deadline = time.monotonic() + seconds
     while not condition():
