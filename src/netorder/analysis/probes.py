@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from netorder.analysis.reach import OUTSIDE, UNUSED_PORT
 from netorder.text import count, table
+from netorder.topology import SSH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +32,6 @@ __all__ = [
     "ssh_sources",
 ]
 
-SSH = 22
 _ANY = {False: "0.0.0.0", True: "::"}  # noqa: S104 - by whether it is IPv6; a security group is before it
 
 

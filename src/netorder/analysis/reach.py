@@ -16,7 +16,7 @@ from netorder.analysis.outside import Outside
 from netorder.analysis.paths import Hop, Paths
 from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, OUTSIDE, Verdict, flow_text, rule_text
 from netorder.ip import VERSIONS, covers, url_host
-from netorder.topology import LAST_PORT
+from netorder.topology import LAST_PORT, SSH
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["LAST_PORT", "OUTSIDE", "UNUSED_PORT", "Hop", "Matrix", "Verdict", "first_address"]
 
 UNUSED_PORT = 9  # discard: no service here listens on it and no topology has a reason to open it
-SSH = 22
 WORLD = "0.0.0.0/0"
 
 

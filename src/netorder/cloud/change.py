@@ -10,8 +10,6 @@ __all__ = ["DESTRUCTIVE", "Change", "ChangeSet", "Ids", "Progress", "Routes", "d
 
 # What `-e allow=…` may name.
 DESTRUCTIVE = ("delete", "replace")
-
-
 Progress = Callable[[str], None]
 C = TypeVar("C", bound="Change")
 

@@ -13,9 +13,9 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netorder.analysis.probes import SSH
 from netorder.controller import timings
 from netorder.errors import AccessError
+from netorder.topology import SSH
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
-from netorder.ip import IPV6
+from netorder.ip import IPV6, overlap
 from netorder.plan.model import Rule, SecurityGroup
 from netorder.topology import SSH, Match
 
@@ -196,9 +196,8 @@ class _Forwarders:
 
     def parts(self, prefix: Prefix) -> list[tuple[str, Prefix]]:
         """Return the networks that share addresses with ``prefix``, each with the addresses that they share."""
-        low, high = int(prefix.network_address), int(prefix.broadcast_address)
         return [
             (name, prefix if prefix.prefixlen > cidr.prefixlen else cidr)
             for name, cidr in self._cidrs.items()
-            if int(cidr.network_address) <= high and low <= int(cidr.broadcast_address)
+            if overlap(prefix, cidr)
         ]
