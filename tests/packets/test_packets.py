@@ -62,13 +62,14 @@ def test_what_is_predicted_is_measured(shape: str, tally: Counter[str]) -> None:
     )
     @given(topologies(shape), st.integers(min_value=0))
     def holds(text: str, pick: int) -> None:
-        seen.add(text)
+        assume(text not in proven)  # one that fails is not there: it is proven again while it is made smaller
         prove(parsed(text), text, pick, tally)
+        proven.add(text)
 
-    seen: set[str] = set()
+    proven: set[str] = set()
     holds()
-    tally["topologies"] += len(seen)
-    assert len(seen) >= EXAMPLES * 5 // 6, "too few different topologies were drawn"
+    tally["topologies"] += len(proven)
+    assert len(proven) == EXAMPLES, "too few different topologies were drawn"
 
 
 def parsed(text: str) -> Topology:
