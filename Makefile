@@ -38,7 +38,7 @@ demo: setup cloud ## the topology on a real OpenStack, up to the calculator's an
 test: setup lint unit packets host-network services-test $(if $(LOCAL),life reconcile faults) molecule repair ## every test, on the real cloud too
 
 .PHONY: test-full
-test-full: test $(if $(LOCAL),life-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
+test-full: test drawn-full $(if $(LOCAL),life-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
 
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
@@ -72,8 +72,13 @@ newest: setup cloud ## lint, unit tests and a molecule scenario with the newest 
 SEED ?= 4
 # without root, in a user namespace, which is enough for network namespaces
 # more workers than cores: mostly they wait for packets that must not come
-packets: setup ## random plans as network namespaces, probed with real packets: make packets SEED=5
-	$(if $(filter-out 0,$(shell id -u)),unshare --user --map-root-user )pytest -q -n 4 --maxschedchunk 1 --hypothesis-seed=$(SEED) tests/packets
+packets: setup ## random plans as network namespaces, probed with real packets: make packets SEED=5 DRAWN=200
+	$(if $(filter-out 0,$(shell id -u)),unshare --user --map-root-user )pytest -q -n 4 --maxschedchunk 1 --hypothesis-seed=$(SEED) --drawn=$(or $(DRAWN),40) tests/packets
+
+.PHONY: drawn-full
+drawn-full: setup ## more drawn topologies than `make test` has, with other seeds
+	$(MAKE) --no-print-directory packets SEED=11 DRAWN=150
+	$(if $(LOCAL),$(AS_ROOT) pytest -q --hypothesis-seed=11 --drawn=10 tests/cloud/test_again.py)
 
 .PHONY: host-network
 host-network: setup ## hosts' networks: systemd-networkd, netplan, NetworkManager of Debian 12 and 13, over restarts and boots
@@ -99,7 +104,7 @@ life-full: setup cloud ## the slow tests of the local cloud, not in `make test`
 
 .PHONY: reconcile
 reconcile: setup ## previews against what then happens, changes of a running topology, the request budget
-	$(AS_ROOT) pytest -q tests/cloud
+	$(AS_ROOT) pytest -q --hypothesis-seed=$(SEED) --drawn=$(or $(DRAWN),2) tests/cloud
 
 .PHONY: faults faults-every
 FAULTS_SEED ?= 1

@@ -21,6 +21,11 @@ FOLLOWS = {"updated_at", "revision_number", "status", "subnet_ids"}  # subnets a
 KINDS = "network subnet router port security_group ip"
 
 
+def pytest_addoption(parser):
+    """Say how many topologies are drawn."""
+    parser.addoption("--drawn", type=int, default=2, help="how many topologies of each shape")
+
+
 @pytest.fixture(scope="session")
 def cloud():
     """Name a cloud with fake guests in OS_CLOUD."""

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Say how many topologies are drawn."""
+    parser.addoption("--drawn", type=int, default=40, help="how many topologies of each shape")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _isolated() -> None:
     namespaces.isolate()

@@ -37,7 +37,6 @@ ROOT = Path(__file__).parents[2]
 FILES = sorted(
     {*ROOT.glob("topologies/*.yml"), *ROOT.glob("tests/golden/good/*.yml")} - {ROOT / "topologies/insa-lab.yml"}
 )
-EXAMPLES = 75  # of each shape
 ANY = [("icmp", None), ("tcp", 9)]  # without security groups a port is as good as another
 
 
@@ -51,9 +50,11 @@ def test_examples_are_as_predicted(path: Path, tally: Counter[str]) -> None:
 
 # the long ones last: each then finds a worker of its own
 @pytest.mark.parametrize("shape", SHAPES)
-def test_what_is_predicted_is_measured(shape: str, tally: Counter[str]) -> None:
+def test_what_is_predicted_is_measured(shape: str, tally: Counter[str], request: pytest.FixtureRequest) -> None:
+    drawn = request.config.getoption("--drawn")
+
     @settings(
-        max_examples=EXAMPLES,
+        max_examples=drawn,
         deadline=None,
         database=None,
         phases=[Phase.explicit, Phase.generate, Phase.shrink],
@@ -69,7 +70,7 @@ def test_what_is_predicted_is_measured(shape: str, tally: Counter[str]) -> None:
     proven: set[str] = set()
     holds()
     tally["topologies"] += len(proven)
-    assert len(proven) == EXAMPLES, "too few different topologies were drawn"
+    assert len(proven) == drawn, "too few different topologies were drawn"
 
 
 def parsed(text: str) -> Topology:

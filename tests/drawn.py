@@ -24,23 +24,23 @@ Joined = list[list[int]]  # the networks (numbers) of each router
 
 
 @st.composite
-def chain(draw: Draw) -> tuple[int, Joined]:
+def chain(draw: Draw, most: int) -> tuple[int, Joined]:
     """Networks in a row, a router between each two."""
-    networks = draw(st.integers(2, NETWORKS))
+    networks = draw(st.integers(2, most))
     return networks, [[index, index + 1] for index in range(networks - 1)]
 
 
 @st.composite
-def ring(draw: Draw) -> tuple[int, Joined]:
+def ring(draw: Draw, most: int) -> tuple[int, Joined]:
     """Networks in a circle: two ways everywhere, some of them equally long."""
-    networks = draw(st.integers(3, NETWORKS))
+    networks = draw(st.integers(3, most))
     return networks, [[index, (index + 1) % networks] for index in range(networks)]
 
 
 @st.composite
-def tree(draw: Draw) -> tuple[int, Joined]:
+def tree(draw: Draw, most: int) -> tuple[int, Joined]:
     """Each network but the first hangs from an earlier one, by a router of its own or its elder sister's."""
-    networks = draw(st.integers(2, NETWORKS))
+    networks = draw(st.integers(2, most))
     routers: dict[Any, list[int]] = {}
     for child in range(1, networks):
         parent = draw(st.integers(0, child - 1))
@@ -50,14 +50,14 @@ def tree(draw: Draw) -> tuple[int, Joined]:
 
 
 @st.composite
-def mesh(draw: Draw) -> tuple[int, Joined]:
+def mesh(draw: Draw, most: int) -> tuple[int, Joined]:
     """Any routers between any networks; parts may be joined many times or not at all."""
-    networks = draw(st.integers(1, NETWORKS))
+    networks = draw(st.integers(1, most))
     some = st.lists(st.integers(0, networks - 1), min_size=1, max_size=4, unique=True)
     return networks, draw(st.lists(some, max_size=ROUTERS))
 
 
-SHAPES: dict[str, Callable[[], st.SearchStrategy[tuple[int, Joined]]]] = {
+SHAPES: dict[str, Callable[[int], st.SearchStrategy[tuple[int, Joined]]]] = {
     "chain": chain,
     "ring": ring,
     "tree": tree,
@@ -66,14 +66,14 @@ SHAPES: dict[str, Callable[[], st.SearchStrategy[tuple[int, Joined]]]] = {
 
 
 @st.composite
-def topologies(draw: Draw, shape: str) -> str:
-    """Draw a topology file of one of SHAPES."""
-    networks, joined = draw(SHAPES[shape]())
-    return _Drawer(draw, networks, joined).text()
+def topologies(draw: Draw, shape: str, networks: int = NETWORKS, hosts: int = HOSTS) -> str:
+    """Draw a topology file of one of SHAPES, with so many networks and hosts at most."""
+    drawn, joined = draw(SHAPES[shape](networks))
+    return _Drawer(draw, drawn, joined, hosts).text()
 
 
 class _Drawer:
-    def __init__(self, draw: Draw, networks: int, joined: Joined) -> None:
+    def __init__(self, draw: Draw, networks: int, joined: Joined, hosts: int) -> None:
         self._draw = draw
         self._joined = joined
         self._names = [f"n{index}" for index in range(networks)]
@@ -84,7 +84,7 @@ class _Drawer:
         self._external = [self._chance(4) for _ in joined]
         self._pool = self._chance(2)
         self._taken = 0
-        self._hosts = self._draw_hosts()
+        self._hosts = self._draw_hosts(hosts)
         self._on = {name: [host for host, its in self._hosts.items() if name in _networks(its)] for name in self._names}
         self._groups = {
             group: [host for host, its in self._hosts.items() if group in its.get("groups", ())] for group in GROUPS
@@ -134,9 +134,8 @@ class _Drawer:
             external and number in networks for external, networks in zip(self._external, self._joined, strict=True)
         )
 
-    def _draw_hosts(self) -> dict[str, Any]:
+    def _draw_hosts(self, left: int) -> dict[str, Any]:
         hosts: dict[str, Any] = {}
-        left = HOSTS
         for index in range(self._draw(st.integers(1, 14))):
             if left:
                 host = hosts[f"h{index}"] = self._host(left)
