@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netorder.controller import timings
+from netorder.controller.ssh_wait import WAITS
 from netorder.errors import AccessError
 from netorder.topology import SSH
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from netorder.cloud.reconcile import HostFacts
     from netorder.plan.model import Host, Plan
 
-__all__ = ["known_hosts", "public_key", "remove", "ssh_blocked_reason", "ssh_config", "write"]
+__all__ = ["known_hosts", "own_address", "public_key", "remove", "ssh_blocked_reason", "ssh_config", "write"]
 
 # ssh binds a socket of this path plus 17 characters; the kernel's limit is 108 (Linux) or 104 (elsewhere) with the NUL.
 # A directory of the user's own that is short whatever this repository's path, and that nobody else can write to.
@@ -66,18 +67,23 @@ def ssh_blocked_reason(sources: Collection[str], address: str) -> str:
     """
     if not sources:
         return ""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # connecting sends nothing, it looks up the route
-        try:
-            probe.connect((address, SSH))
-        except OSError as error:
-            return f"this machine has no route to {address}: {error.strerror}"
-        own = ip_address(probe.getsockname()[0])
+    try:
+        own = ip_address(own_address(address))
+    except OSError as error:
+        return f"this machine has no route to {address}: {error.strerror}"
     if any(own in ip_network(source) for source in sources):
         return ""
     return (
         f"SSH is allowed from {', '.join(sources)}, and this machine connects from {own}: unless that is translated on"
         " the path, add it to the topology's `allow`, or run from where it is allowed"
     )
+
+
+def own_address(address: str) -> str:
+    """Return the IPv4 address that this machine connects from to ``address``; raises OSError without a route."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # connecting sends nothing, it looks up the route
+        probe.connect((address, SSH))
+        return str(probe.getsockname()[0])
 
 
 def known_hosts(plan: Plan, hosts: Mapping[str, HostFacts]) -> str:
@@ -165,10 +171,13 @@ def _write(path: Path, text: str) -> bool:
 
 def remove(directory: Path) -> list[Path]:
     """Remove what provisioning wrote, and the directory if nothing else is in it; return the files removed."""
-    written = (directory / name for name in ("known_hosts", "ssh_config", timings.FILE))
+    waits = directory / WAITS
+    written = (*(directory / name for name in ("known_hosts", "ssh_config", timings.FILE)), *waits.glob("*"))
     removed = [path for path in written if path.exists()]
     for path in removed:
         path.unlink()
+    if waits.is_dir():
+        waits.rmdir()
     if directory.is_dir() and not any(directory.iterdir()):
         directory.rmdir()
     return removed

@@ -153,6 +153,33 @@ def test_a_bad_image_is_reported_in_novas_words_and_the_host_replaced_with_a_goo
     assert names(cloud, the_plan.topology) == before
 
 
+@pytest.mark.parametrize("fault", ["server stopped", "rule deleted"])
+def test_a_host_that_does_not_answer_is_explained(
+    cloud: openstack.connection.Connection, the_plan: Plan, fault: str
+) -> None:
+    """The wait ends before its bound, which is beyond this test's patience, and names what a run then fixes."""
+    server = next(iter(cloud.compute.servers(name=f"^{the_plan.topology}-calculator$")))
+    if fault == "server stopped":
+        cloud.compute.stop_server(server)
+        cloud.compute.wait_for_server(server, status="SHUTOFF", wait=120)
+        cause = "its server is SHUTOFF: provisioning again starts it"
+    else:
+        ports = list(cloud.network.ports(device_id=server.id))
+        for group in {group for port in ports for group in port.security_group_ids}:
+            for rule in cloud.network.security_group_rules(security_group_id=group, direction="ingress"):
+                if rule.protocol == "tcp" and rule.port_range_min <= 22 <= rule.port_range_max:
+                    cloud.network.delete_security_group_rule(rule)
+        cause = "no rule of its security groups lets "
+    close_connections(the_plan)
+    done = run("playbooks/configure.yml", "--limit", "calculator", "-e", "netorder_ssh_timeout=100000")
+    said = " ".join((done.stdout + done.stderr).split())
+    assert changes("playbooks/provision.yml") == {("Make the cloud match the plan", "localhost")}
+    assert done.returncode == 2, said
+    assert "calculator does not answer SSH after" in said, said
+    assert f"likely cause: {cause}" in said, said
+    assert changes("site.yml") == set()
+
+
 def test_where_ssh_is_blocked_the_allowed_sources_are_reported(the_plan: Plan, tmp_path: Path) -> None:
     """The cause is the topology's own rule, which no waiting changes."""
     topology = yaml.safe_load(Path(environment()["NETORDER_TOPOLOGY"]).read_text())

@@ -1,0 +1,76 @@
+"""Action netorder_wait_ssh: waits on the controller until the host answers SSH, and says why it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+from netorder.cloud.session import connect
+from netorder.cloud.signs import Signs, signs
+from netorder.controller import ssh_wait
+from netorder.controller.ssh import own_address
+from netorder.errors import NetorderError
+
+
+class ActionModule(ActionBase):
+    """A wrapper; options and results are documented in plugins/modules/netorder_wait_ssh.py."""
+
+    _supports_check_mode = True
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Wait; in check mode, try once, and leave the judgement to the playbook."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, options = self.validate_argument_spec(
+            {
+                "topology": {"type": "str", "required": True},
+                "directory": {"type": "path", "required": True},
+                "host": {"type": "str", "required": True},
+                "user": {"type": "str", "required": True},
+                "address": {"type": "str", "required": True},
+                "through": {"type": "list", "elements": "str", "default": []},
+                "blocked": {"type": "str", "default": ""},
+                "timeout": {"type": "float", "default": 180.0},
+            }
+        )
+        host, address, behind = options["host"], options["address"], bool(options["through"])
+        seen: list[tuple[Signs, ssh_wait.Cause]] = []
+
+        def look(said: str) -> bool:
+            """Ask the cloud; a cloud that does not answer proves nothing about the host."""
+            try:
+                found = signs(connect(lambda _: None), options["topology"], host)
+            except NetorderError as error:
+                self._display.warning(f"{host}: the cloud could not be asked why it does not answer: {error}")
+                return False
+            cause = ssh_wait.likely_cause(
+                said,
+                found,
+                own="" if behind else own_address(address),
+                blocked=options["blocked"],
+                expected=None if behind else address,
+            )
+            seen[:] = [(found, cause)]
+            return cause.certain
+
+        directory = Path(options["directory"])
+        answer = ssh_wait.wait(
+            ["ssh", "-F", str(directory / "ssh_config"), "-o", "BatchMode=yes", "-o", "ConnectTimeout=10",
+             f"{options['user']}@{address}", "true"],
+            options["timeout"],
+            directory=directory,
+            host=host,
+            progress=lambda line: self._display.display(f"  {line}"),
+            hopeless=look,
+            once=self._task.check_mode,
+        )  # fmt: skip
+        result |= {"rc": answer.rc, "stderr": answer.said, "seconds": round(answer.seconds, 1)}
+        if answer.rc and not self._task.check_mode:
+            look(answer.said)
+            result |= {"failed": True, "msg": f"{host} does not answer SSH: {answer.said}"}
+            if seen:
+                found, cause = seen[0]
+                result |= {"msg": ssh_wait.diagnosis(host, answer, cause, found), "cause": cause.text}
+        return result

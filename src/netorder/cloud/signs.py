@@ -1,0 +1,130 @@
+"""What the cloud says about one host that does not answer: server, ports, floating IP, rules, console."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, Any
+
+from openstack.exceptions import ConflictException, NotFoundException
+
+from netorder.cloud.errors import translate_errors
+from netorder.cloud.jobs import gather
+from netorder.cloud.observe import fault_text, list_servers
+from netorder.cloud.resources.server import METADATA
+from netorder.topology import SSH
+
+if TYPE_CHECKING:
+    from openstack.compute.v2.server import Server
+    from openstack.network.v2.port import Port
+
+    from netorder.cloud.session import Cloud
+
+__all__ = ["Signs", "read_console", "signs"]
+
+CONSOLE_LINES = 200  # asked for: what cloud-init prints of a boot
+TAIL = 6  # shown
+ANY_PROTOCOL = {None, "tcp", "6", "any", "0"}
+
+_PANIC = re.compile(r"Kernel panic|end Kernel panic|Unable to mount root|No bootable device|Entering emergency mode")
+# cloud-init's table of interfaces: | eth0 | True | 10.1.0.5 | 255.255.255.0 | … (cloudinit/netinfo.py)
+_ADDRESS = re.compile(r"ci-info: \|\s*\S+\s*\|\s*True\s*\|\s*([0-9a-fA-F.:]+)(?:/\d+)?\s*\|")
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """What is known of a host's server; None is unknown."""
+
+    status: str | None = None  # Nova's word; None: there is no server
+    name: str = ""
+    fault: str = ""
+    ports_down: tuple[str, ...] = ()  # addresses of ports that are not ACTIVE
+    addresses: tuple[str, ...] = ()  # fixed ones
+    floating_ip: str | None = None
+    let_in: tuple[str, ...] = ()  # prefixes that the rules of its ports let in to SSH
+    members_let_in: bool = False  # and members of security groups
+    console: tuple[str, ...] = ()  # its last lines; empty: nothing was printed
+    panicked: str = ""  # the console's line that says so
+    printed_key: bool = False
+    has: tuple[str, ...] = ()  # the addresses that cloud-init saw on interfaces
+
+    def admits(self, source: str) -> bool | None:
+        """Return whether a rule lets ``source`` in to SSH; None where only a security group's members might be."""
+        address = ip_address(source)
+        if any(address in ip_network(prefix) for prefix in self.let_in):
+            return True
+        return None if self.members_let_in else False
+
+
+def signs(cloud: Cloud, topology: str, host: str) -> Signs:
+    """Ask the cloud about one host; raises CloudError."""
+    with translate_errors():
+        servers = [s for s in list_servers(cloud, topology) if (s.metadata or {}).get(METADATA["host"]) == host]
+        if not servers:
+            return Signs()
+        server = servers[0]
+        ports: tuple[Port, ...] = tuple(cloud.conn.network.ports(device_id=server.id))
+        groups = sorted({group for port in ports for group in port.security_group_ids or ()})
+        console, *answers = gather(
+            cloud, [partial(_console, cloud, server), *(partial(_rules, cloud, group) for group in groups)]
+        )
+        floating = [ip for port in ports for ip in cloud.conn.network.ips(port_id=port.id)]
+    rules = [rule for group in answers for rule in group]
+    if any(not port.is_port_security_enabled for port in ports):
+        rules += ["0.0.0.0/0", "::/0"]
+    return read_console(
+        "\n".join(map(str, console)),
+        Signs(
+            status=str(server.status),
+            name=str(server.name),
+            fault=fault_text(server) if server.fault else "",
+            ports_down=tuple(address for port in ports if port.status != "ACTIVE" for address in _fixed(port)),
+            addresses=tuple(address for port in ports for address in _fixed(port)),
+            floating_ip=next((str(ip.floating_ip_address) for ip in floating), None),
+            let_in=tuple(dict.fromkeys(prefix for prefix in rules if prefix)),
+            members_let_in=None in rules,
+        ),
+    )
+
+
+def read_console(text: str, known: Signs) -> Signs:
+    """Add to ``known`` what a console's output says."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    values = {name: getattr(known, name) for name in Signs.__dataclass_fields__}
+    return Signs(
+        **values
+        | {
+            "console": tuple(lines[-TAIL:]),
+            "panicked": next((line.strip() for line in lines if _PANIC.search(line)), ""),
+            "printed_key": "BEGIN SSH HOST KEY KEYS" in text,
+            "has": tuple(dict.fromkeys(_ADDRESS.findall(text))),
+        }
+    )
+
+
+def _console(cloud: Cloud, server: Server) -> list[str | None]:
+    with suppress(ConflictException, NotFoundException):  # Nova has none for a server that does not run
+        answer: dict[str, Any] = cloud.conn.compute.get_server_console_output(server.id, length=CONSOLE_LINES)
+        return list(str(answer.get("output") or "").splitlines())
+    return []
+
+
+def _rules(cloud: Cloud, group: str) -> list[str | None]:
+    """Return the prefixes that one group lets in to SSH; None stands for the members of a group."""
+    found: list[str | None] = []
+    for rule in cloud.conn.network.security_group_rules(security_group_id=group, direction="ingress"):
+        first, last = rule.port_range_min, rule.port_range_max
+        if str(rule.protocol or "any") not in ANY_PROTOCOL or not (first is None or first <= SSH <= (last or first)):
+            continue
+        if rule.remote_group_id:
+            found.append(None)
+        else:
+            found.append(rule.remote_ip_prefix or ("0.0.0.0/0" if rule.ether_type == "IPv4" else "::/0"))
+    return found
+
+
+def _fixed(port: Port) -> list[str]:
+    return [str(fixed["ip_address"]) for fixed in port.fixed_ips or ()]

@@ -1,0 +1,193 @@
+"""Wait until a host answers SSH, within a bound in seconds; and the likely cause where it does not."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from netorder.text import count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from netorder.cloud.signs import Signs
+
+__all__ = ["WAITS", "Answer", "Cause", "diagnosis", "likely_cause", "wait"]
+
+WAITS = "ssh_waits"  # directory: how long (s) each host let wait the last time
+PAUSE = 3.0
+ATTEMPT = 60.0  # s, for one try: through several slow hosts; the bounds of ssh itself hold for each of them
+SPOKEN = 5.0  # s; shorter waits are nobody's concern
+LOOK = 20.0  # s between looks at what the cloud says
+# what waiting does not make better
+HOPELESS = ("Permission denied", "verification failed", "Bad configuration", "no such identity", "Bad owner")
+UNKNOWN = (
+    "server, port, floating IP and rules are as they should be: something on the way to it drops the packets "
+    "(a VPN, a firewall, a missing route), or the host's own firewall or sshd does"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of the waiting. ``said``: ssh's last words, empty when it answered."""
+
+    rc: int
+    said: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A likely cause and what to do. ``certain``: to wait longer does not help."""
+
+    text: str
+    certain: bool = False
+
+
+def wait(
+    ssh: Sequence[str],
+    seconds: float,
+    *,
+    directory: Path,
+    host: str,
+    progress: Callable[[str], None],
+    hopeless: Callable[[str], bool],
+    once: bool = False,
+) -> Answer:
+    """Run ``ssh`` until it ends with 0, ``seconds`` are over, or waiting cannot help; at least once, or just once.
+
+    ``hopeless`` is asked now and then, with ssh's last words, whether the cloud says that it cannot.
+    """
+    start, clock = time.monotonic(), time.strftime("%H:%M:%S")
+    end, looked, told = start + seconds, start, False
+    note = directory / WAITS / host
+    while True:
+        rc, said = _try(ssh, max(1.0, min(ATTEMPT, end - time.monotonic())))
+        now = time.monotonic()
+        if rc == 0 or once or now + PAUSE >= end or any(word in said for word in HOPELESS):
+            break
+        if now - looked >= LOOK:
+            looked = now
+            if hopeless(said):
+                break
+        if not told and now - start >= SPOKEN:
+            told = True
+            last = f"; the last time it took {float(note.read_text()):.0f} s" if note.exists() else ""
+            progress(f"{host}: waiting for SSH since {clock}, for {seconds:.0f} s at most{last}")
+        time.sleep(PAUSE)
+    took = time.monotonic() - start
+    if rc == 0 and told:
+        note.parent.mkdir(mode=0o700, exist_ok=True)
+        note.write_text(f"{took:.1f}\n")
+        progress(f"{host}: answers SSH after {took:.0f} s")
+    return Answer(rc, said if rc else "", took)
+
+
+def _try(ssh: Sequence[str], seconds: float) -> tuple[int, str]:
+    # a file: a connection that stays open for the next command would hold a pipe open
+    with tempfile.TemporaryFile("w+", errors="replace") as said:
+        try:
+            done = subprocess.run(
+                ssh, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, timeout=seconds, check=False
+            )
+            rc = done.returncode
+        except subprocess.TimeoutExpired:
+            rc = 255
+        except OSError as error:
+            return 127, f"no such identity or program: {error}"
+        said.seek(0)
+        words = " ".join(said.read().split())
+    return rc, words or (f"no answer within {seconds:.0f} s" if rc else "")
+
+
+def likely_cause(said: str, signs: Signs, *, own: str, blocked: str, expected: str | None) -> Cause:
+    """Return the first cause that what ssh said and the cloud's signs agree on.
+
+    ``own``: the address that this machine connects from, empty where it is another host that does; ``blocked``: why it
+    may be blocked; ``expected``: the floating IP that SSH goes to, None for a host behind others.
+    """
+    causes = chain(
+        _of_server(signs),
+        _of_login(said, signs),
+        _of_path(signs, own=own, blocked=blocked, expected=expected),
+        _of_host(said, signs),
+    )
+    return next(causes, Cause(UNKNOWN))
+
+
+def _of_server(signs: Signs) -> Iterator[Cause]:
+    if signs.status is None:
+        yield Cause("the cloud has no server of this host: run ansible-playbook playbooks/provision.yml", certain=True)
+    elif signs.status == "ERROR":
+        yield Cause(f"its server is in ERROR: {signs.fault} Provisioning again replaces it", certain=True)
+    elif signs.status != "ACTIVE":
+        yield Cause(f"its server is {signs.status}: provisioning again starts it", certain=True)
+
+
+def _of_login(said: str, signs: Signs) -> Iterator[Cause]:
+    if "Permission denied" in said:
+        yield Cause(
+            "it refuses the key: the image's user is another than `user` says, the key was removed on the host, or "
+            "cloud-init did not get it (metadata out of reach: see the console)",
+            certain=True,
+        )
+    if "verification failed" in said:
+        yield Cause(
+            "its host key is not the one that its console showed: it was made anew, or something else answers at its "
+            f"address. Compare with `openstack console log show {signs.name}`; if it is right, delete the server's "
+            "property netorder_hostkey and provision again",
+            certain=True,
+        )
+    if signs.panicked:
+        yield Cause(f"it did not boot: `{signs.panicked}`. Use another image, or delete the server", certain=True)
+
+
+def _of_path(signs: Signs, *, own: str, blocked: str, expected: str | None) -> Iterator[Cause]:
+    if expected is not None and signs.floating_ip != expected:
+        has = signs.floating_ip or "none"
+        yield Cause(f"its floating IP {expected} is not bound to it (it has {has}): provision again", certain=True)
+    if blocked:
+        yield Cause(blocked)
+    elif own and signs.admits(own) is False:
+        yield Cause(
+            f"no rule of its security groups lets {own} in to port 22, though the topology does: provision again",
+            certain=True,
+        )
+
+
+def _of_host(said: str, signs: Signs) -> Iterator[Cause]:
+    if "refused" in said:
+        yield Cause("it runs, and nothing listens on port 22: sshd is stopped, or still starting")
+    if "banner exchange" in said or "kex_exchange" in said:
+        yield Cause("port 22 opens and nothing follows: an MTU too large for the path, or a host out of memory")
+    if signs.ports_down:
+        yield Cause(f"Neutron has not connected its port {', '.join(signs.ports_down)} (DOWN): see the compute host")
+    if signs.has and not set(signs.has) & set(signs.addresses):
+        yield Cause(
+            f"it has {', '.join(signs.has)} and not {', '.join(signs.addresses)}: DHCP did not reach it, or the image "
+            "sets addresses of its own"
+        )
+    if not signs.console:
+        yield Cause("its console is empty: it has not begun to boot, or the image does not print on a serial console")
+
+
+def diagnosis(host: str, answer: Answer, cause: Cause, signs: Signs) -> str:
+    """Write the end of a wait for people: the likely cause first, then the signs."""
+    up = "DOWN: " + ", ".join(signs.ports_down) if signs.ports_down else "ACTIVE"
+    shown = [
+        f"server: {signs.status or 'none'}" + (f" ({signs.fault})" if signs.fault else ""),
+        f"ports: {up if signs.addresses else 'none'}",
+        f"floating IP: {signs.floating_ip or 'none'}",
+        f"port 22 is open to: {', '.join([*signs.let_in, *['members of groups'] * signs.members_let_in]) or 'nobody'}",
+        f"host key on its console: {'yes' if signs.printed_key else 'not in its last lines'}",
+        f"addresses it got: {', '.join(signs.has) or 'not in the last lines of its console'}",
+        f"last {count(len(signs.console), 'line')} of its console:" if signs.console else "console: empty",
+        *(f"  {line}" for line in signs.console),
+    ]
+    head = f"{host} does not answer SSH after {answer.seconds:.0f} s: {answer.said}"
+    return "\n".join([head, f"likely cause: {cause.text}.", *(f"  {line}" for line in shown)])

@@ -1,0 +1,148 @@
+"""A host that does not answer SSH: how long it is waited for, and which cause is named."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from netorder.cloud.signs import Signs, read_console
+from netorder.controller import ssh_wait
+
+CONSOLE = """\
+[    1.0] Linux version 6.12
+ci-info: |  eth0  | True |        10.1.0.5        | 255.255.255.0 | global | fa:16:3e:00:00:01 |
+ci-info: |  lo    | True |       127.0.0.1        |   255.0.0.0   |  host  |         .         |
+-----BEGIN SSH HOST KEY KEYS-----
+debian login:
+"""
+UP = read_console(
+    CONSOLE,
+    Signs(
+        status="ACTIVE", name="lab-web", addresses=("10.1.0.5",), floating_ip="172.24.4.9", let_in=("172.24.4.0/24",)
+    ),
+)
+TIMED_OUT = "ssh: connect to host 172.24.4.9 port 22: Connection timed out"
+
+
+def cause(said=TIMED_OUT, *, own="172.24.4.1", blocked="", expected="172.24.4.9", console=None, **other):
+    values = {name: getattr(UP, name) for name in Signs.__dataclass_fields__} | other
+    found = Signs(**values)
+    if console is not None:
+        found = read_console(console, found)
+    return ssh_wait.likely_cause(said, found, own=own, blocked=blocked, expected=expected)
+
+
+@pytest.mark.parametrize(
+    ("found", "text", "certain"),
+    [
+        (cause(status=None), "no server of this host", True),
+        (cause(status="ERROR", fault="No valid host was found."), "No valid host was found. Provisioning", True),
+        (cause(status="SHUTOFF"), "its server is SHUTOFF", True),
+        (cause(status="PAUSED"), "its server is PAUSED", True),
+        (cause("debian@172.24.4.9: Permission denied (publickey)."), "another than `user` says", True),
+        (cause("Host key verification failed."), "console log show lab-web", True),
+        (cause(console="[ 2.0] Kernel panic - not syncing: VFS\n"), "Kernel panic - not syncing: VFS", True),
+        (cause(floating_ip=None), "floating IP 172.24.4.9 is not bound to it (it has none)", True),
+        (cause(floating_ip="172.24.4.7"), "it has 172.24.4.7", True),
+        (cause(let_in=("198.51.100.0/24",)), "lets 172.24.4.1 in to port 22", True),
+        (cause(let_in=()), "lets 172.24.4.1 in to port 22", True),
+        (cause(let_in=("198.51.100.0/24",), blocked="SSH is allowed from 198.51.100.0/24"), "SSH is allowed", False),
+        (cause("connect to host 172.24.4.9 port 22: Connection refused"), "nothing listens on port 22", False),
+        (cause("Connection timed out during banner exchange"), "MTU", False),
+        (cause(ports_down=("10.1.0.5",)), "10.1.0.5 (DOWN)", False),
+        (cause(console=CONSOLE.replace("10.1.0.5", "169.254.3.4")), "DHCP did not reach it", False),
+        (cause(console=""), "console is empty", False),
+        (cause(), "something on the way", False),
+        # through another host: neither its own floating IP nor this machine's address counts
+        (cause(own="", expected=None, floating_ip=None, let_in=(), members_let_in=True), "something on the way", False),
+        (cause(let_in=(), members_let_in=True), "something on the way", False),
+    ],
+)
+def test_the_likely_cause(found, text, certain):
+    assert text in found.text
+    assert found.certain is certain
+
+
+def test_a_console_of_a_container_has_no_table():
+    """Nothing is concluded from what was not printed."""
+    assert "something on the way" in cause(console="login:\n", has=()).text
+
+
+def script(tmp_path, text):
+    return [sys.executable, "-c", f"import pathlib, sys; directory = pathlib.Path({str(tmp_path)!r})\n{text}"]
+
+
+def waited(tmp_path, text, seconds, *, hopeless=lambda _: False, once=False):
+    told = []
+    answer = ssh_wait.wait(
+        script(tmp_path, text),
+        seconds,
+        directory=tmp_path,
+        host="web",
+        progress=told.append,
+        hopeless=hopeless,
+        once=once,
+    )
+    return answer, told
+
+
+def test_an_answer_ends_the_wait_without_a_word(tmp_path):
+    answer, told = waited(tmp_path, "", 60)
+    assert (answer.rc, answer.said, told) == (0, "", [])
+    assert not (tmp_path / ssh_wait.WAITS).exists()
+
+
+def test_what_waiting_does_not_make_better_ends_it(tmp_path):
+    answer, _ = waited(
+        tmp_path, "(directory / 'tries').open('a').write('x'); sys.exit('Permission denied (publickey).')", 60
+    )
+    assert answer.said == "Permission denied (publickey)."
+    assert (tmp_path / "tries").read_text() == "x"
+
+
+def test_the_bound_is_in_seconds(tmp_path, monkeypatch):
+    """A try that hangs ends with it too, and a check run tries once."""
+    monkeypatch.setattr(ssh_wait, "ATTEMPT", 1.0)
+    monkeypatch.setattr(ssh_wait, "PAUSE", 0.1)
+    text = "(directory / 'tries').open('a').write('x'); import time; time.sleep(60)"
+    answer, _ = waited(tmp_path, text, 60, once=True)
+    assert answer.said == "no answer within 1 s"
+    assert (tmp_path / "tries").read_text() == "x"
+    answer, _ = waited(tmp_path, text, 2.5)
+    assert 2 <= len((tmp_path / "tries").read_text()) - 1 <= 3
+
+
+def test_what_is_waited_for_is_said_once_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(ssh_wait, "PAUSE", 0.01)
+    monkeypatch.setattr(ssh_wait, "SPOKEN", 0.0)
+    text = (
+        "tries = directory / 'tries'; tries.open('a').write('x')\n"
+        "sys.exit(0 if len(tries.read_text()) % 3 == 0 else 'Connection refused')"
+    )
+    _, told = waited(tmp_path, text, 60)
+    assert len(told) == 2
+    assert told[0].startswith("web: waiting for SSH since ")
+    assert told[0].endswith("for 60 s at most")
+    assert told[1].startswith("web: answers SSH after ")
+    _, told = waited(tmp_path, text, 60)
+    assert "; the last time it took " in told[0]
+
+
+def test_the_cloud_can_end_the_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr(ssh_wait, "PAUSE", 0.01)
+    monkeypatch.setattr(ssh_wait, "LOOK", 0.0)
+    asked = []
+    answer, _ = waited(tmp_path, "sys.exit('timed out')", 600, hopeless=lambda said: bool(asked.append(said)) or True)
+    assert asked == ["timed out"]
+    assert answer.rc == 1
+
+
+def test_the_report_has_the_cause_first():
+    answer = ssh_wait.Answer(255, TIMED_OUT, 180.4)
+    lines = ssh_wait.diagnosis("web", answer, cause(let_in=()), UP).splitlines()
+    assert lines[0] == f"web does not answer SSH after 180 s: {TIMED_OUT}"
+    assert lines[1].startswith("likely cause: no rule of its security groups lets 172.24.4.1 in")
+    assert "  server: ACTIVE" in lines
+    assert "  port 22 is open to: 172.24.4.0/24" in lines
+    assert "  addresses it got: 10.1.0.5, 127.0.0.1" in lines
