@@ -27,7 +27,7 @@ SIZES = (10, 100, 1000)
 ROOT = Path(__file__).parents[1]
 TARGETS = (
     "targets: `netorder plan --format json` of 1,000 hosts, 200 networks, 200 routers in at most 2 s and 500 MB; "
-    "check in at most 1 s"
+    "check in at most 1 s; reach in 3 s; ansible-inventory --list in 3 s and 300 MB, output linear in hosts"
 )
 
 
@@ -53,6 +53,14 @@ def example(hosts: int) -> str:
     return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=200)
 
 
+# What is timed as a user runs it, on each size.
+COMMANDS = {
+    "netorder check": ["netorder", "check", "FILE"],
+    "netorder plan": ["netorder", "plan", "FILE", "--format", "json"],
+    "netorder reach": ["netorder", "reach", "FILE"],
+    "ansible-inventory --list": ["ansible-inventory", "-i", "inventory/10-plan.yml", "--list"],
+}
+
 # The programs of plan_ways, by what the table calls them.
 WAYS = {"netorder": "netorder_plan.py", "networkx": "shortest_paths.py", "search": "search.py"}
 
@@ -66,19 +74,21 @@ def measured(way: str, path: Path, runs: int) -> dict[str, float]:
     return {key: statistics.median(row[key] for row in rows) for key in rows[0]}
 
 
-def run(arguments: list[str], runs: int) -> dict[str, float]:
-    """Return the medians of the command `netorder` as a user runs it, its start included."""
+def program(command: list[str | Path], runs: int, **environment: str) -> dict[str, float]:
+    """Return the medians of a program as a user runs it, its start included, and the size of its output."""
     rows = []
     for _ in range(runs):
-        start = time.perf_counter()
-        command = subprocess.Popen([sys.executable, "-m", "netorder", *arguments], stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL)  # fmt: skip
-        _, status, usage = os.wait4(command.pid, 0)
-        command.returncode = os.waitstatus_to_exitcode(status)
-        if command.returncode:
-            raise subprocess.CalledProcessError(command.returncode, command.args)
-        wall, cpu = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
-        rows.append({"wall": wall, "cpu": cpu, "memory": usage.ru_maxrss / 1024})
+        with tempfile.TemporaryFile() as output:
+            start = time.perf_counter()
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL, cwd=ROOT,
+                                       env=os.environ | environment)  # fmt: skip
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                raise subprocess.CalledProcessError(process.returncode, process.args)
+            wall, cpu = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
+            size = output.seek(0, os.SEEK_END)
+        rows.append({"wall": wall, "cpu": cpu, "memory": usage.ru_maxrss / 1024, "output": size / 1e3})
     return {key: statistics.median(row[key] for row in rows) for key in rows[0]}
 
 
@@ -95,15 +105,14 @@ def main() -> None:
         results = {(way, size): measured(way, path, options.runs) for size, path in paths.items() for way in WAYS}
         compare(results)
         growth(results)
-        largest = max(ROOT.glob("topologies/*.yml"), key=lambda path: path.stat().st_size)
-        print("\nthe command, start included                wall s   CPU s      MB")
-        for name, arguments in (
-            (f"check topologies/{largest.name}", ["check", str(largest)]),
-            ("check, 1,000 hosts", ["check", str(paths[SIZES[-1]])]),
-            ("plan --format json, 1,000 hosts", ["plan", str(paths[SIZES[-1]]), "--format", "json"]),
-        ):
-            took = run(arguments, options.runs)
-            print(f"{name:40} {took['wall']:8.2f} {took['cpu']:7.2f} {took['memory']:7.0f}")
+        print("\nas a user runs it, start included           wall s   CPU s      MB   output kB   output a host")
+        for name, command in COMMANDS.items():
+            for size, path in paths.items():
+                words = [str(path) if word == "FILE" else word for word in command]
+                program_path = Path(sys.executable).with_name(words[0])
+                took = program([program_path, *words[1:]], options.runs, NETORDER_TOPOLOGY=str(path))
+                print(f"{name:26} {size:5,} hosts {took['wall']:14.2f} {took['cpu']:7.2f} {took['memory']:7.0f}"
+                      f" {took['output']:11,.0f} {took['output'] / size:15.2f}")  # fmt: skip
 
 
 def compare(results: dict[tuple[str, int], dict[str, float]]) -> None:

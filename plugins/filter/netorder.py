@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from netorder.analysis.probes import report
 from netorder.ansible.drift import as_json, as_table, drift, of_text, out_of_reach
+from netorder.ansible.plans import probes, sampled
 from netorder.controller.ssh import ssh_blocked_reason
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ def netorder_report(hostvars: Mapping[str, Mapping[str, Any]], hosts: list[str])
     return report({host: hostvars[host].get("netorder_findings") for host in hosts})
 
 
+def netorder_probes(host: str, kind: str, file: str, wanted: str = "sample") -> list[dict[str, Any]]:
+    """Return what ``host`` of the topology ``file`` probes: see :func:`netorder.ansible.plans.probes`."""
+    return probes(file, host, kind, wanted)
+
+
 def netorder_drift(hostvars: Mapping[str, Mapping[str, Any]], hosts: list[str]) -> dict[str, Any]:
     """Return what differs in the cloud, by ``netorder_provisioned`` of localhost, and inside ``hosts``."""
     local = hostvars["localhost"]
@@ -51,6 +57,8 @@ class FilterModule:
         """Return name to function."""
         return {
             "netorder_report": netorder_report,
+            "netorder_probes": netorder_probes,
+            "netorder_sampled": sampled,
             "netorder_drift": netorder_drift,
             "netorder_drift_text": netorder_drift_text,
             "netorder_of_text": of_text,

@@ -9,11 +9,9 @@ from typing import Any
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
 
-from netorder.analysis.reach import Matrix
 from netorder.ansible import inventory as planned
+from netorder.ansible.plans import read_matrix
 from netorder.errors import TopologyError
-from netorder.language.load import load
-from netorder.plan.build import build_plan
 
 DOCUMENTATION = """
 name: netorder_plan
@@ -46,13 +44,14 @@ class InventoryModule(BaseInventoryPlugin):
         name = str(self._vars.get("topology") or os.environ.get("NETORDER_TOPOLOGY") or self.get_option("topology"))
         file = Path(name).resolve() if Path(name).exists() else root / name
         try:
-            the_plan = build_plan(load(file))
+            matrix = read_matrix(file)
         except TopologyError as error:
             # one line each: Ansible would fold them into a paragraph
             for line in str(error).splitlines():
                 self.display.display(line, color="red", stderr=True)
             raise AnsibleParserError(f"{file} is not a topology that can be built: see the lines above") from None
 
+        the_plan = matrix.plan
         for group in planned.GROUPS:
             inventory.add_group(group)
         for variable, value in {
@@ -63,10 +62,9 @@ class InventoryModule(BaseInventoryPlugin):
             "netorder_dir": str(root / ".netorder" / the_plan.topology),
         }.items():
             inventory.set_variable("all", variable, value)
-        matrix = Matrix(the_plan)
-        for host in the_plan.hosts:
+        ssh_config = root / ".netorder" / the_plan.topology / "ssh_config"
+        for host, variables in planned.host_vars(matrix, ssh_config):
             for group in planned.groups(host):
                 inventory.add_host(host.name, inventory.add_group(group))
-            ssh_config = root / ".netorder" / the_plan.topology / "ssh_config"
-            for variable, value in planned.host_vars(matrix, host, ssh_config).items():
+            for variable, value in variables.items():
                 inventory.set_variable(host.name, variable, value)

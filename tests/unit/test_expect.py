@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from netorder.analysis.probes import (
     Probe,
     RouteProbe,
+    Sample,
     from_inside,
     from_outside,
     listens_on,
@@ -19,7 +21,7 @@ from netorder.analysis.probes import (
 )
 from netorder.analysis.reach import Matrix
 from netorder.ip import url_host
-from netorder.language.load import load
+from netorder.language.load import load, parse
 from netorder.plan.build import build_plan
 from netorder.plan.model import (
     Host,
@@ -266,4 +268,76 @@ def test_the_report_of_one_check_is_in_the_singular() -> None:
     assert report({"a": [check]}).splitlines()[-2:] == [
         "1 check, 1 differs from the plan:",
         "a: unit x: expected active, found failed",
+    ]
+
+
+LARGE = """
+topology: large
+networks: {n: {cidr: 10.0.0.0/16}, m: {cidr: 10.1.0.0/16}}
+routers: {r: {networks: [n, m]}}
+hosts:
+  calc: {network: n, service: calculator}
+  sum: {network: m, service: sum}
+  sub: {network: m, service: sub}
+  mul: {network: m, service: mul}
+  div: {network: m, service: div}
+  web: {network: n, count: 90, groups: [webs]}
+  app: {network: m, count: 20, groups: [apps]}
+  few: {network: m, count: 3, groups: [apps, rare]}
+  plain: {network: n, count: 30}
+"""
+
+
+def large() -> Matrix:
+    return Matrix(build_plan(parse(LARGE)))
+
+
+def test_a_large_plan_is_sampled_by_group() -> None:
+    """Each host tries some of every group and what its service calls; each member is tried about as often."""
+    matrix = large()
+    sample = Sample(matrix, size=20)
+    tried = {host.name: {other.name for other in sample.of(host)} for host in matrix.plan.hosts}
+    assert all(host in others for host, others in tried.items())
+    assert {"sum", "sub", "mul", "div"} <= tried["calc"]
+    for others in tried.values():
+        assert {name.partition("-")[0] for name in others} >= {"web", "app", "few", "plain"}
+        assert len(others) <= 20 + 5
+    for kind in ("web", "app", "few"):
+        counts = Counter(name for others in tried.values() for name in others if name.partition("-")[0] == kind)
+        assert max(counts.values()) <= min(counts.values()) + 3, kind
+    assert "each host tries some of each of 9 groups" in str(sample)
+
+
+def test_more_groups_than_a_host_tries_take_turns() -> None:
+    """Over all hosts no host is left out."""
+    matrix = large()
+    sample = Sample(matrix, size=2)
+    tried = Counter(other.name for host in matrix.plan.hosts for other in sample.of(host) if other is not host)
+    assert tried.keys() == matrix.hosts.keys()
+    assert max(tried.values()) <= 40
+
+
+def test_a_small_plan_is_probed_in_full() -> None:
+    """All pairs, as ever, and nothing is said of a sample."""
+    sample = Sample(Matrix(PLAN))
+    assert all(sample.of(host) == PLAN.hosts for host in PLAN.hosts)
+    assert not sample.is_partial
+    assert not str(sample)
+    assert from_inside(Matrix(PLAN), FRONT, sample.of(FRONT)) == from_inside(Matrix(PLAN), FRONT)
+
+
+def test_the_report_of_many_hosts_counts_and_names_what_is_wrong() -> None:
+    """A table of hundreds of columns is read by nobody."""
+
+    def check(name: str, found: str) -> dict[str, object]:
+        return {"what": f"tcp 22 of {name}", "expected": "open", "found": found, "ok": found == "open", "name": name,
+                "port": 22}  # fmt: skip
+
+    findings = {f"h{index}": [check(f"h{index + 1}", "open")] for index in range(150)}
+    findings["h7"] = [check("h8", "no answer")]
+    assert report(findings).splitlines() == [
+        "TCP ports answer on 149 of 150 pairs that were tried",
+        "",
+        "150 checks, 1 differs from the plan:",
+        "h7: tcp 22 of h8: expected open, found no answer",
     ]

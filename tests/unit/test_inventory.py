@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -106,13 +107,15 @@ def cloud() -> Iterator[Callable[[list[dict[str, Any]]], dict[str, str]]]:
         it.server_close()
 
 
-def run(tmp_path: Path, environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run ansible-inventory with no cloud but the one that ``environment`` names."""
+def run(
+    tmp_path: Path, environment: dict[str, str], *arguments: str, program: str = "ansible-inventory"
+) -> subprocess.CompletedProcess[str]:
+    """Run it with no cloud but the one that ``environment`` names."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "ANSIBLE_", "NETORDER_"))}
     ours |= {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
-    program = Path(sys.executable).with_name("ansible-inventory")
+    path = Path(sys.executable).with_name(program)
     return subprocess.run(
-        [program, *arguments], cwd=ROOT, env=ours | environment, capture_output=True, text=True, timeout=60, check=False
+        [path, *arguments], cwd=ROOT, env=ours | environment, capture_output=True, text=True, timeout=60, check=False
     )
 
 
@@ -185,7 +188,42 @@ def test_the_plan_alone_needs_no_cloud(tmp_path: Path) -> None:
     done = run(tmp_path, {}, "-i", "inventory/10-plan.yml", "--host", "calculator")
     variables = json.loads(done.stdout)
     assert variables["netorder_routes"] == [{"destination": "192.168.2.0/24", "next_hop": "192.168.1.9"}]
-    assert [probe["name"] for probe in variables["netorder_route_probes"]] == ["sum", "sub", "mul", "div"]
+    assert "{{" in variables["netorder_inside"]  # worked out when it is asked for
+
+
+@pytest.mark.parametrize(
+    ("variable", "more", "names"),
+    [
+        ("netorder_route_probes", [], {"sum", "sub", "mul", "div"}),
+        ("netorder_inside", [], {"calculator", "sum", "sub", "mul", "div"}),
+        ("netorder_inside", ["-e", "probes=all"], {"calculator", "sum", "sub", "mul", "div"}),
+        ("netorder_outside", [], {"calculator"}),
+    ],
+)
+def test_what_a_host_probes(tmp_path: Path, variable: str, more: list[str], names: set[str]) -> None:
+    """As a play sees it; a small topology is probed in full."""
+    asked = ["calculator", "-m", "ansible.builtin.debug", "-a", f"var={variable}", *more]
+    done = run(tmp_path, {}, "-i", "inventory/10-plan.yml", *asked, program="ansible")
+    assert set(re.findall(r"name: (\S+)", done.stdout)) == names, done.stderr
+
+
+def test_a_thousand_hosts_are_an_inventory_of_what_each_needs(tmp_path: Path) -> None:
+    """Its size grows with the hosts, and not with their pairs; `verify` says what it samples."""
+    sizes = {}
+    for hosts in (50, 200):
+        file = tmp_path / f"{hosts}.yml"
+        net = f"networks: {{n: {{cidr: 10.0.0.0/16}}}}\nhosts: {{a: {{network: n, count: {hosts}}}}}\n"
+        file.write_text(f"topology: t\n{net}")
+        done = run(tmp_path, {"NETORDER_TOPOLOGY": str(file)}, "-i", "inventory/10-plan.yml", "--list")
+        sizes[hosts] = len(done.stdout)
+    assert sizes[200] < 4.2 * sizes[50]
+
+
+def test_an_unknown_choice_of_probes_is_an_error(tmp_path: Path) -> None:
+    """A slip of the pen does not verify less."""
+    asked = ["calculator", "-m", "ansible.builtin.debug", "-a", "var=netorder_inside", "-e", "probes=al"]
+    done = run(tmp_path, {}, "-i", "inventory/10-plan.yml", *asked, program="ansible")
+    assert "write `probes=all` or `probes=sample`" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("way", ["extra variable", "environment"])

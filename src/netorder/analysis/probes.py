@@ -11,19 +11,22 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from netorder.analysis.reach import OUTSIDE, UNUSED_PORT
+from netorder.ip import url_host
 from netorder.text import count, table
-from netorder.topology import SSH
+from netorder.topology import GROUPS, SSH
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from netorder.analysis.reach import Matrix
     from netorder.plan.model import Host
 
 __all__ = [
+    "ALL_PAIRS",
     "SSH",
     "Probe",
     "RouteProbe",
+    "Sample",
     "from_inside",
     "from_outside",
     "listens_on",
@@ -33,6 +36,9 @@ __all__ = [
 ]
 
 _ANY = {False: "0.0.0.0", True: "::"}  # noqa: S104 - by whether it is IPv6; a security group is before it
+
+ALL_PAIRS = 100  # up to so many hosts all pairs are tried; 100 hosts with a service each have 20,000 probes
+SAMPLE = 40  # of more hosts, each tries about so many others
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +60,60 @@ class RouteProbe:
     port: int | None
 
 
-def from_inside(matrix: Matrix, host: Host) -> tuple[Probe, ...]:
-    """List what ``host`` must and must not reach: SSH and the service of every other host, and its own service.
+class Sample:
+    """Which hosts each host of a plan tries: in a large plan, some of each group in turn, the next host the next ones.
+
+    So each group is tried from each host, and each member from about as many hosts. The next host of the plan is always
+    among them, so that no host is left out, and so is what the host's own service calls. The members of a group are
+    alike in all groups that they are in; hosts of no declared group go by their network.
+    """
+
+    def __init__(self, matrix: Matrix, size: int = SAMPLE, all_up_to: int = ALL_PAIRS) -> None:
+        self.hosts = matrix.plan.hosts
+        self.is_partial = len(self.hosts) > all_up_to
+        self._matrix = matrix
+        self._size = size
+        self._order = {host.name: index for index, host in enumerate(self.hosts)}
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for host in self.hosts:
+            declared = tuple(name for name in host.groups if name not in GROUPS)
+            groups.setdefault(declared or (host.ports[0].network, ""), []).append(host.name)
+        self._groups = list(groups.values())
+
+    def of(self, host: Host) -> tuple[Host, ...]:
+        """List the hosts that ``host`` tries, itself among them."""
+        if not self.is_partial:
+            return self.hosts
+        calls = [url_host(url) for url in host.service.calls] if host.service else []
+        index = self._order[host.name]
+        found = {host.name, self.hosts[(index + 1) % len(self.hosts)].name}
+        found |= {name for one in calls if (name := self._matrix.host_of(one))}
+        width = min(self._size, len(self._groups))
+        each = self._size // width
+        for position in range(index * width, (index + 1) * width):
+            turn, number = divmod(position, len(self._groups))
+            members = self._groups[number]
+            found |= {members[(turn * each + more) % len(members)] for more in range(each)}
+        return tuple(one for one in self.hosts if one.name in found)
+
+    def __str__(self) -> str:
+        """Say what is tried where that is not all."""
+        if not self.is_partial:
+            return ""
+        tried, pairs = sum(len(self.of(host)) - 1 for host in self.hosts), len(self.hosts) * (len(self.hosts) - 1)
+        share = f"{tried:,} of {pairs:,} pairs of hosts"
+        return f"a sample, {share}: each host tries some of each of {count(len(self._groups), 'group')} in turn"
+
+
+def from_inside(matrix: Matrix, host: Host, others: Collection[Host] | None = None) -> tuple[Probe, ...]:
+    """List what ``host`` must and must not reach: SSH and the service of ``others`` (None: all), and its own service.
 
     A host of several interfaces or IP versions is probed at each of its addresses, for its service at those that this
     listens on.
     """
     versions = {":" in address for address in host.addresses}
     found: list[Probe] = []
-    for other in matrix.plan.hosts:
+    for other in matrix.plan.hosts if others is None else others:
         for address in other.addresses:
             ports = [SSH] if other is not host else []
             if other.service is not None and listens_on(matrix, other) in {address, _ANY[":" in address]}:
@@ -110,11 +161,11 @@ def ssh_sources(matrix: Matrix, host: Host) -> tuple[str, ...]:
     return () if host.ssh_path != () or not host.floating_ip else matrix.sources(host.name, "tcp", SSH)
 
 
-def route_probes(matrix: Matrix, host: Host) -> tuple[RouteProbe, ...]:
-    """List probes, one for each destination that ``host`` may reach and reaches by its static routes only."""
+def route_probes(matrix: Matrix, host: Host, others: Collection[Host] | None = None) -> tuple[RouteProbe, ...]:
+    """List probes, one for each of ``others`` (None: all) that ``host`` may reach, by its static routes only."""
     prefixes = [ip_network(route.destination) for route in host.routes]
     found: list[RouteProbe] = []
-    for other in matrix.plan.hosts:
+    for other in matrix.plan.hosts if others is None else others:
         for address in other.addresses:
             if not any(ip_address(address) in prefix for prefix in prefixes):
                 continue
@@ -147,6 +198,16 @@ def report(findings: Mapping[str, Sequence[Mapping[str, Any]] | None]) -> str:
                 cell = ports.setdefault((source, check["name"]), [])
                 if check["found"] == "open" or not check["ok"]:
                     cell.append(f"{check['port']}" + ("" if check["ok"] else "!"))
+    if len(findings) > ALL_PAIRS:
+        answering = sum(any(not one.endswith("!") for one in cell) for cell in ports.values())
+        shown = [f"TCP ports answer on {answering:,} of {len(ports):,} pairs that were tried"]
+    else:
+        shown = ["TCP ports that answer (- none of those probed, ! differs from the plan):", *_table(findings, ports)]
+    differ = f"{len(wrong)} {'differs' if len(wrong) == 1 else 'differ'} from the plan"
+    return "\n".join([*shown, "", f"{count(checked, 'check')}, {differ}" + (":" if wrong else ""), *wrong])
+
+
+def _table(findings: Collection[str], ports: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:
     names = [*findings, *sorted({to for _, to in ports} - set(findings))]
     sources = {source for source, _ in ports}
     rows = [["from", *names]]
@@ -155,13 +216,4 @@ def report(findings: Mapping[str, Sequence[Mapping[str, Any]] | None]) -> str:
         for source in ("outside", *findings)
         if source in sources
     ]
-    differ = f"{len(wrong)} {'differs' if len(wrong) == 1 else 'differ'} from the plan"
-    return "\n".join(
-        [
-            "TCP ports that answer (- none of those probed, ! differs from the plan):",
-            *table(rows),
-            "",
-            f"{count(checked, 'check')}, {differ}" + (":" if wrong else ""),
-            *wrong,
-        ]
-    )
+    return table(rows)

@@ -7,12 +7,12 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from netorder.analysis.probes import from_inside, from_outside, listens_on, route_probes, ssh_sources
+from netorder.analysis.probes import listens_on, ssh_sources
 from netorder.ip import IPV4, IPV6
 from netorder.topology import GROUPS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from netorder.analysis.reach import Matrix
@@ -26,9 +26,25 @@ def groups(host: Host) -> tuple[str, ...]:
     return (*host.groups, *(("sealed",) if host.ssh_path is None else ()))
 
 
-def host_vars(matrix: Matrix, host: Host, ssh_config: Path) -> dict[str, Any]:
-    """Return the variables of ``host``, plain values. ``ansible_host`` is not among them: the cloud reports it."""
+def host_vars(matrix: Matrix, ssh_config: Path) -> Iterator[tuple[Host, dict[str, Any]]]:
+    """Yield each host and its variables, plain values, of what it needs itself: not its row of the matrix.
+
+    ``ansible_host`` is not among them: the cloud reports it.
+    """
     subnets = {(network.name, subnet.version): subnet for network in matrix.plan.networks for subnet in network.subnets}
+    routers = Counter(interface.network for router in matrix.plan.routers for interface in router.interfaces)
+    ssh_args = f"-F {shlex.quote(str(ssh_config))}"
+    for host in matrix.plan.hosts:
+        yield host, _variables(matrix, host, ssh_args, subnets, _interfaces(host, subnets, routers))
+
+
+def _variables(
+    matrix: Matrix,
+    host: Host,
+    ssh_args: str,
+    subnets: Mapping[tuple[str, int], Subnet],
+    interfaces: list[dict[str, Any]],
+) -> dict[str, Any]:
     given = [
         asdict(route)
         for port in host.ports
@@ -40,7 +56,7 @@ def host_vars(matrix: Matrix, host: Host, ssh_config: Path) -> dict[str, Any]:
         "ansible_user": host.user,
         # not ansible_ssh_common_args: Ansible's own ssh_args share connections by address alone, and private addresses
         # repeat from topology to topology; ssh_config has a socket for each incarnation of each host
-        "ansible_ssh_args": f"-F {shlex.quote(str(ssh_config))}",
+        "ansible_ssh_args": ssh_args,
         "netorder_address": host.ports[0].addresses[0],
         "netorder_addresses": list(host.addresses),
         "netorder_network": host.ports[0].network,
@@ -50,7 +66,7 @@ def host_vars(matrix: Matrix, host: Host, ssh_config: Path) -> dict[str, Any]:
         "netorder_depth": None if host.ssh_path is None else len(host.ssh_path),
         "netorder_routes": [asdict(route) for route in host.routes],
         "netorder_given_routes": given,
-        "netorder_interfaces": (interfaces := _interfaces(matrix, host, subnets)),
+        "netorder_interfaces": interfaces,
         "netorder_default_routes": [
             {"destination": "::/0", "next_hop": gateway}
             for gateway in host.gateways
@@ -65,20 +81,19 @@ def host_vars(matrix: Matrix, host: Host, ssh_config: Path) -> dict[str, Any]:
             "peers": {name: list(urls) for name, urls in host.service.peers},
             "listens_on": listens_on(matrix, host),
         },
-        "netorder_inside": [asdict(probe) for probe in from_inside(matrix, host)],
-        "netorder_outside": [asdict(probe) for probe in from_outside(matrix, host)],
-        "netorder_route_probes": [asdict(probe) for probe in route_probes(matrix, host)],
     }
 
 
-def _interfaces(matrix: Matrix, host: Host, subnets: Mapping[tuple[str, int], Subnet]) -> list[dict[str, Any]]:
+def _interfaces(
+    host: Host, subnets: Mapping[tuple[str, int], Subnet], routers: Mapping[str, int]
+) -> list[dict[str, Any]]:
     """Return the settings of the host's interfaces that the cloud's DHCP does not give; none where it gives all.
 
     ``static`` are IPv6 addresses to configure by hand: without a router on the network there are no advertisements, and
     without those no DHCPv6. ``unwanted`` are the IP versions whose default gateway, as offered on that interface, must
     not be used: the gateway is another interface's, or (IPv6) each of several routers advertises itself as the one.
+    ``routers`` gives the number of each network's routers.
     """
-    routers = Counter(interface.network for router in matrix.plan.routers for interface in router.interfaces)
     found: list[dict[str, Any]] = []
     for port in host.ports:
         gateways = {v: s.gateway_ip for v in (IPV4, IPV6) if (s := subnets.get((port.network, v)))}

@@ -1,0 +1,58 @@
+"""The reachability matrix of the inventory's topology, kept for the plugins that ask it later: what each host probes.
+
+Ansible forks its workers after it has read the inventory, so they find here what the inventory plugin put.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from netorder.analysis.probes import Sample, from_inside, from_outside, route_probes
+from netorder.analysis.reach import Matrix
+from netorder.errors import UsageError
+from netorder.language.load import load
+from netorder.plan.build import build_plan
+
+__all__ = ["matrix_of", "probes", "read_matrix", "sampled"]
+
+_MATRICES: dict[Path, Matrix] = {}
+
+
+def read_matrix(file: str | Path) -> Matrix:
+    """Read the topology ``file`` now, and keep its matrix. Raises TopologyError."""
+    found = _MATRICES[Path(file)] = Matrix(build_plan(load(file)))
+    return found
+
+
+def matrix_of(file: str | Path) -> Matrix:
+    """Return the matrix of the topology ``file`` as the inventory read it. Raises TopologyError."""
+    return _MATRICES.get(Path(file)) or read_matrix(file)
+
+
+def probes(file: str, host: str, kind: str, wanted: str) -> list[dict[str, Any]]:
+    """Return what ``host`` probes, plain values: kind ``inside``, ``outside`` (from there) or ``routes``.
+
+    ``wanted`` is ``all`` or ``sample``, which is less than all in large topologies only.
+    """
+    matrix = matrix_of(file)
+    its = matrix.hosts[host]
+    if kind == "outside":
+        return [asdict(probe) for probe in from_outside(matrix, its)]
+    others = None if _is_all(wanted) else Sample(matrix).of(its)
+    if kind == "routes":
+        return [asdict(probe) for probe in route_probes(matrix, its, others)]
+    return [asdict(probe) for probe in from_inside(matrix, its, others)]
+
+
+def sampled(file: str, wanted: str) -> str:
+    """Say what is probed where that is not everything; else return an empty text."""
+    found = "" if _is_all(wanted) else str(Sample(matrix_of(file)))
+    return f"{found}; `-e probes=all` tries all of them" if found else ""
+
+
+def _is_all(wanted: str) -> bool:
+    if wanted not in ("all", "sample"):
+        raise UsageError(f"probes={wanted}: write `probes=all` or `probes=sample`")
+    return wanted == "all"
