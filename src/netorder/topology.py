@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -146,12 +146,16 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class RuleSpec:
-    """Allows ``sources`` to reach ``targets`` (hosts) by ``matches``, and each one's own service if ``service``."""
+    """Allows ``sources`` to reach ``targets`` (hosts) by ``matches``, and each one's own service if ``service``.
+
+    ``place`` is where the file says so (FILE:LINE), which does not make it another rule.
+    """
 
     sources: tuple[Prefix, ...]
     targets: tuple[str, ...]
     matches: tuple[Match, ...]
     service: bool
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

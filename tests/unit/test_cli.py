@@ -132,25 +132,53 @@ def test_reach_explains_a_pair_hop_by_hop(capsys: pytest.CaptureFixture[str]):
     assert "rt2         passes it from net2 to net1 (connected)" in out
 
 
-def test_reach_without_ends_shows_all_pairs(capsys: pytest.CaptureFixture[str]):
+def test_reach_without_ends_shows_what_is_open(capsys: pytest.CaptureFixture[str]):
+    """With the lines of the rules; `--closed` shows the rest, both options both."""
     assert main(["reach", CALCULATOR]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 6 * 5
-    assert "outside -> calculator  icmp, tcp 22, tcp 50000" in lines
-    assert "sum -> outside         no route: rt2 does not join the outside" in lines
+    shown = capsys.readouterr().out.splitlines()
+    assert "outside -> calculator: icmp, tcp 22, tcp 50000 [21]" in shown
+    assert shown[-1] == "nothing is open on 20 of 30 pairs: --closed shows them, and why"
+    assert main(["reach", CALCULATOR, "--closed"]) == 0
+    closed = capsys.readouterr().out.splitlines()
+    assert "net2 (4) -> outside: no route: rt2 does not join the outside" in closed
+    assert not set(shown) & set(closed)
+    assert main(["reach", CALCULATOR, "--open", "--closed"]) == 0
+    assert set(capsys.readouterr().out.splitlines()) == {*shown[:-2], *closed}
+
+
+def test_reach_fits_the_terminal_only_on_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Off a terminal an entry is one line, for grep."""
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["reach", CALCULATOR]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) > 40
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert main(["reach", CALCULATOR]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 40
+
+
+def test_reach_as_json(capsys: pytest.CaptureFixture[str]):
+    """The whole and a pair; a rule is named by its place."""
+    assert main(["reach", CALCULATOR, "--from", "outside", "--format", "json"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)["entries"]
+    assert (entry["destinations"], entry["rules"]) == (["calculator"], [f"{CALCULATOR}:21"])
+    pair = ["--from", "calculator", "--to", "sum", "--port", "50001"]
+    assert main(["reach", CALCULATOR, *pair, "--format", "json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert (data["state"], data["rules"]) == ("open", [f"{CALCULATOR}:22"])
+    assert [hop["node"] for hop in data["there"]] == ["calculator", "rt2", "sum"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "lines", "first"),
     [
-        (["--from", "outside"], 5, "outside -> calculator  icmp, tcp 22, tcp 50000"),
-        (["--from", "203.0.113.7"], 5, "203.0.113.7 -> calculator  icmp, tcp 22, tcp 50000"),
-        (["--to", "outside"], 5, "calculator -> outside  everything"),
-        (["--to", "192.168.1.151"], 5, "sum -> 192.168.1.151      icmp, tcp 22, tcp 50000"),
-        (["--from", "192.168.2.64"], 5, "192.168.2.64 -> calculator  icmp, tcp 22, tcp 50000"),
-        (["--to", "8.8.8.8"], 5, "calculator -> 8.8.8.8  everything"),
-        (["--from", "net2"], 20, "sum -> calculator  icmp, tcp 22, tcp 50000"),
-        (["--from", "services", "--to", "service_div"], 4, "calculator -> div  icmp, tcp 22, tcp 50004"),
+        (["--from", "outside"], 3, "outside -> calculator: icmp, tcp 22, tcp 50000 [21]"),
+        (["--from", "203.0.113.7"], 3, "203.0.113.7 -> calculator: icmp, tcp 22, tcp 50000 [21]"),
+        (["--to", "outside"], 3, "calculator -> outside: everything"),
+        (["--to", "192.168.1.151"], 2, "net2 (4) -> 192.168.1.151: icmp, tcp 22, tcp 50000 [21]"),
+        (["--from", "192.168.2.64"], 3, "192.168.2.64 -> calculator: icmp, tcp 22, tcp 50000 [21]"),
+        (["--to", "8.8.8.8"], 3, "calculator -> 8.8.8.8: everything"),
+        (["--from", "net2"], 3, "net2 (4) -> calculator: icmp, tcp 22, tcp 50000 [21]"),
+        (["--from", "services", "--to", "service_div"], 3, "calculator -> div: icmp, tcp 22, tcp 50004 [22]"),
     ],
 )
 def test_reach_with_one_end(arguments: list[str], lines: int, first: str, capsys: pytest.CaptureFixture[str]):
@@ -222,27 +250,23 @@ def test_reach_shows_what_is_open_to_some_of_the_outside(partly: str, capsys: py
     capsys.readouterr()
     assert main(["reach", partly, "--from", "outside"]) == 0
     first = capsys.readouterr().out.splitlines()[0]
-    assert first == "outside -> h      tcp 22 from 192.0.2.7, 198.51.100.0/24, tcp 80"
+    assert first == "outside -> h: tcp 22 from 192.0.2.7, 198.51.100.0/24, tcp 80 [9, 10]"
     assert main(["reach", partly, "--from", "outside", "--to", "h", "--port", "22"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == [
         "outside -> h tcp 22: open from 192.0.2.7, 198.51.100.0/24 only",
-        "  rule of h: tcp 22 from 192.0.2.7",
+        f"  rule of h: tcp 22 from 192.0.2.7 ({partly}:9)",
     ]
 
 
 def test_reach_shows_one_port_of_all_pairs(partly: str, capsys: pytest.CaptureFixture[str]):
     """A counted name stands for all of its hosts."""
     assert main(["reach", partly, "--from", "web", "--to", "h", "--port", "5432"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["web (2) -> h: tcp 5432 [11]"]
+    assert main(["reach", partly, "--port", "22", "--from", "outside", "--open", "--closed"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"web-{number} -> h tcp 5432  open  rule of h: tcp 5432 from 10.0.0.{host}"
-        for number, host in ((1, 85), (2, 86))
-    ]
-    assert main(["reach", partly, "--port", "22", "--from", "outside"]) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        "outside -> h tcp 22      open from 192.0.2.7, 198.51.100.0/24  rule of h: tcp 22 from 192.0.2.7",
-        "outside -> web-1 tcp 22  no route                              web-1 has no floating address",
-        "outside -> web-2 tcp 22  no route                              web-2 has no floating address",
+        "outside -> h: tcp 22 from 192.0.2.7, 198.51.100.0/24 [9]",
+        "outside -> web (2): no route: each of web (2) has no floating address",
     ]
 
 
@@ -272,8 +296,8 @@ def test_reach_shows_what_leaves_through_a_host(capsys: pytest.CaptureFixture[st
     """What the rules of the next hop allow, where a declared route leads there."""
     assert main(["reach", "tests/golden/good/vpn-gateway.yml", "--to", "203.0.113.9"]) == 0
     assert capsys.readouterr().out.splitlines()[:2] == [
-        "door -> 203.0.113.9    everything",
-        "astray -> 203.0.113.9  icmp, tcp 23-65535, udp 1-65535, through vpn",
+        "all hosts but astray (4) -> 203.0.113.9: everything",
+        "astray -> 203.0.113.9: icmp, tcp 23-65535, udp 1-65535 (through vpn)",
     ]
 
 

@@ -1,76 +1,70 @@
-"""The reachability matrix as text for people: one pair hop by hop, or all pairs with what is open."""
+"""One pair of the reachability matrix in words: what is open, or hop by hop and why."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.analysis.reach import OUTSIDE, UNUSED_PORT, first_address
 from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, flow_text
-from netorder.text import table
+from netorder.text import few, table
 from netorder.topology import LAST_PORT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from netorder.analysis.paths import Hop
     from netorder.analysis.reach import Matrix
     from netorder.analysis.verdict import Verdict
+    from netorder.plan.model import Rule
+    from netorder.plan.security_groups import Declarations
 
-__all__ = ["pair", "pairs", "pairs_on"]
-
-
-def pairs(matrix: Matrix, sources: Sequence[str], destinations: Sequence[str]) -> str:
-    """Return a line for each pair with a host of the topology in it: what is open, or why nothing is."""
-    rows = [(f"{one} -> {other}", _open(matrix, one, other)) for one, other in _ends(matrix, sources, destinations)]
-    return "".join(f"{line}\n" for line in table(rows))
+__all__ = ["Opened", "answer", "opened", "pair", "pair_json"]
 
 
-def pairs_on(
-    matrix: Matrix, sources: Sequence[str], destinations: Sequence[str], protocol: str, port: int | None
-) -> tuple[str, bool]:
-    """Return a line for each pair with a host in it: whether the port is open, and why; and whether all are open."""
-    rows = []
-    for source, destination in _ends(matrix, sources, destinations):
-        verdict, partly = _answer(matrix, source, destination, protocol, port)
-        state = f"open {partly}" if partly else verdict.state
-        rows.append((f"{source} -> {destination} {flow_text(protocol, port)}", state, verdict.reason))
-    return "".join(f"{line}\n" for line in table(rows)), all(state == OPEN for _, state, _ in rows)
+class Opened(NamedTuple):
+    """What is open between two ends: ``what`` in words, by which ``rules``; ``reason`` is why not, or how.
+
+    A rule of None: all egress is allowed.
+    """
+
+    state: str
+    what: tuple[str, ...]
+    rules: tuple[Rule | None, ...]
+    reason: str
 
 
-def _ends(matrix: Matrix, sources: Sequence[str], destinations: Sequence[str]) -> Iterator[tuple[str, str]]:
-    for source in sources:
-        for destination in destinations:
-            one, other = matrix.host_of(source), matrix.host_of(destination)
-            if one != other:
-                yield source, destination
-
-
-def _open(matrix: Matrix, source: str, destination: str) -> str:
+def opened(matrix: Matrix, source: str, destination: str) -> Opened:
+    """Return what is open between two ends, of all ranges of ports that rules of the destination name."""
     found = matrix.explain(source, destination, "tcp", UNUSED_PORT)
     if found.state == NO_ROUTE and not (source == OUTSIDE and found.there):
-        return f"no route: {found.reason}"
+        return Opened(NO_ROUTE, (), (), found.reason)
     through = (
         [hop.node for hop in found.there[1:] if hop.node in matrix.hosts] if matrix.is_outside(destination) else []
     )
     if matrix.is_outside(destination) and not through:
-        last = found.there[-2].node if found.state == OPEN else ""
         if found.state != OPEN:
-            return f"{found.state}: {found.reason}"
-        return "everything" + ("" if last in {router.name for router in matrix.plan.routers} else f", through {last}")
+            return Opened(found.state, (), (), found.reason)
+        last = found.there[-2].node
+        is_router = last in {router.name for router in matrix.plan.routers}
+        return Opened(OPEN, ("everything",), (None,), "" if is_router else f"through {last}")
     # out through hosts passes what their rules allow
-    names: dict[str, None] = {}
+    names: dict[str, Rule | None] = {}
     for protocol, first, last_port in matrix.ranges(through[-1] if through else destination):
         port = UNUSED_PORT if last_port == LAST_PORT and first == 1 else first  # one that no other rule names
         name = flow_text(protocol, first, last_port)
-        verdict, partly = _answer(matrix, source, destination, protocol, port)
+        verdict, partly = answer(matrix, source, destination, protocol, port)
         if verdict.state == OPEN:
-            names[f"{name} {partly}" if partly else name] = None
-    if names and through:
-        return f"{', '.join(names)}, through {through[-1]}"
-    return ", ".join(names) or (f"no route: {found.reason}" if found.state == NO_ROUTE else "closed: no rule allows it")
+            names[f"{name} {partly}" if partly else name] = verdict.rule
+    if names:
+        return Opened(OPEN, tuple(names), tuple(names.values()), f"through {through[-1]}" if through else "")
+    if found.state == NO_ROUTE:
+        return Opened(NO_ROUTE, (), (), found.reason)
+    return Opened(CLOSED, (), (), "no rule allows it")
 
 
-def _answer(matrix: Matrix, source: str, destination: str, protocol: str, port: int | None) -> tuple[Verdict, str]:
+def answer(matrix: Matrix, source: str, destination: str, protocol: str, port: int | None) -> tuple[Verdict, str]:
     """Return the verdict, and in words from where it is open, if only some of the outside has an open path."""
     found = matrix.explain(source, destination, protocol, port)
     if source == OUTSIDE and found.state != OPEN and (some := matrix.outside_sources(destination, protocol, port)):
@@ -84,20 +78,57 @@ def _plain(cidr: str) -> str:
     return cidr.removesuffix("/32")
 
 
-def pair(matrix: Matrix, source: str, destination: str, protocol: str, port: int | None) -> tuple[str, bool]:
+def pair(
+    matrix: Matrix, declarations: Declarations, ends: tuple[str, str], protocol: str, port: int | None
+) -> tuple[str, bool]:
     """Return the verdict on one pair, the paths there and back, hop by hop; and whether it is open."""
-    found, partly = _answer(matrix, source, destination, protocol, port)
+    source, destination = ends
+    found, partly = answer(matrix, source, destination, protocol, port)
     state = f"open {partly} only" if partly else found.state
-    lines = [f"{source} -> {destination} {flow_text(protocol, port)}: {state}", f"  {found.reason}"]
+    places = _places(matrix, declarations, destination, found)
+    reason = f"{found.reason} ({few(places)})" if places else found.reason
+    lines = [f"{source} -> {destination} {flow_text(protocol, port)}: {state}", f"  {reason}"]
     for title, hops, start, end in (
         ("there", _until_dropped(found), found.source_address, found.address),
         ("back", found.back if found.state != CLOSED else (), found.address, found.source_address),
     ):
         if hops:
-            ends = " ".join(word for word in (f"from {start}" if start else "", f"to {end}" if end else "") if word)
-            lines += ["", f"{title}, {ends}:" if ends else f"{title}:"]
+            both = " ".join(word for word in (f"from {start}" if start else "", f"to {end}" if end else "") if word)
+            lines += ["", f"{title}, {both}:" if both else f"{title}:"]
             lines += table(((hop.node, _step(hop, found)) for hop in hops), indent="  ")
     return "\n".join(lines) + "\n", found.state == OPEN and not partly
+
+
+def pair_json(
+    matrix: Matrix, declarations: Declarations, ends: tuple[str, str], protocol: str, port: int | None
+) -> tuple[str, bool]:
+    """Return what :func:`pair` does as JSON; ``only_from`` are the prefixes outside from which it is open, if not all.
+
+    ``there`` and ``back`` are the paths: node, entry and exit network, why.
+    """
+    source, destination = ends
+    found, partly = answer(matrix, source, destination, protocol, port)
+    is_open = found.state == OPEN and not partly
+    data = {
+        "from": source,
+        "to": destination,
+        "protocol": protocol,
+        "port": port,
+        "state": "open in part" if partly else found.state,
+        "only_from": list(matrix.outside_sources(destination, protocol, port)) if partly else None,
+        "reason": found.reason,
+        "rules": _places(matrix, declarations, destination, found),
+        "source_address": found.source_address,
+        "address": found.address,
+        "there": [asdict(hop) for hop in _until_dropped(found)],
+        "back": [asdict(hop) for hop in (found.back if found.state != CLOSED else ())],
+    }
+    return json.dumps(data, indent=1) + "\n", is_open
+
+
+def _places(matrix: Matrix, declarations: Declarations, destination: str, found: Verdict) -> tuple[str, ...]:
+    host = matrix.host_of(destination)
+    return declarations.places(host, found.rule) if host and found.rule else ()
 
 
 def _until_dropped(found: Verdict) -> Sequence[Hop]:

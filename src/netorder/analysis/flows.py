@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import ip_address, ip_network
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from netorder.analysis.verdict import Verdict
     from netorder.plan.model import Host, Plan, Rule
 
-__all__ = ["Flow", "Place", "Stop", "flows"]
+__all__ = ["Flow", "Place", "Side", "Stop", "flows"]
 
 ANYTHING = "anything"  # the protocol of a flow to the outside
 
@@ -112,17 +113,18 @@ def _ports(rule: Rule) -> Iterator[_Ports]:
             yield protocol, rule.port_min or 1, rule.port_max or LAST_PORT
 
 
-class _Side:
-    """One of the two plans."""
+class Side:
+    """A plan with what its rules open, and which hosts are alike: in :func:`flows` one of two."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.matrix = Matrix(plan)
-        self.openings = _Openings(plan)
+    def __init__(self, matrix: Matrix) -> None:
+        self.plan = matrix.plan
+        self.matrix = matrix
+        self.openings = _Openings(matrix.plan)
         # by address, what names it: as a value to compare, and by group
         self._named: dict[str, tuple[frozenset[tuple[str, _Ports]], dict[str, set[_Ports]]]] = {}
 
     def opened_to(self, address: str) -> tuple[frozenset[tuple[str, _Ports]], dict[str, set[_Ports]]]:
+        """Return what rules that name an address allow from it: as a value to compare, and by group."""
         if address not in self._named:
             found = self.openings.of(address)
             by_group: dict[str, set[_Ports]] = {}
@@ -160,21 +162,19 @@ class _Side:
         host = self.matrix.hosts.get(name)
         if host is None:
             return None
-        return (
-            name if host.forwarding else "",
-            host.floating_ip,
-            host.gateways,
-            host.routes,
-            host.ports[0].security_groups,
-            tuple(
-                (
-                    port.network,
-                    port.allowed_address_pairs,
-                    tuple((":" in address, self.opened_to(address)[0]) for address in port.addresses),
-                )
-                for port in host.ports
-            ),
+        named = tuple(self.opened_to(address)[0] for address in host.addresses)
+        return (self.routed_alike(name), host.ports[0].security_groups, named)
+
+    def routed_alike(self, name: str) -> object:
+        """Return what two hosts must share so that packets take the same paths to and from both."""
+        host = self.matrix.hosts.get(name)
+        if host is None:
+            return name
+        ports = tuple(
+            (port.network, port.allowed_address_pairs, tuple(":" in address for address in port.addresses))
+            for port in host.ports
         )
+        return (name if host.forwarding else "", host.floating_ip, host.gateways, host.routes, ports)
 
 
 class _Result(NamedTuple):
@@ -196,9 +196,10 @@ class _Part(NamedTuple):
 
 class _Flows:
     def __init__(self, old: Plan, new: Plan, stopped: Mapping[Place, Stop]) -> None:
-        self._old, self._new = _Side(old), _Side(new)
+        self._old, self._new = Side(Matrix(old)), Side(Matrix(new))
         self._sides = (self._old, self._new)
         self._stopped = stopped
+        self._outside: dict[str, bool] = {}  # by destinations of routes: whether they are declared, to the outside
         self._members: dict[str, _Names] = {}  # the hosts alike, by each one's name
         names = dict.fromkeys([*(host.name for host in old.hosts), *(host.name for host in new.hosts)])
         sets: dict[object, list[str]] = {}
@@ -330,10 +331,19 @@ class _Flows:
 
     def _declared(self, hosts: Sequence[Host]) -> list[str]:
         """Return the destinations outside of routes that are declared on these hosts or on routers."""
-        routes = [route for host in hosts for route in host.routes]
-        routes += [route for side in self._sides for router in side.plan.routers for route in router.routes]
-        found = dict.fromkeys(route.destination for route in routes if ip_network(route.destination).prefixlen)
-        return [one for one in found if all(side.matrix.is_outside(first_address(one)) for side in self._sides)]
+        found = {route.destination: None for host in hosts for route in host.routes}
+        return [one for one in found | self._of_routers if self._is_declared(one)]
+
+    @cached_property
+    def _of_routers(self) -> dict[str, None]:
+        return {route.destination: None for side in self._sides for one in side.plan.routers for route in one.routes}
+
+    def _is_declared(self, destination: str) -> bool:
+        """Return whether a route's destination is outside, in both plans, and not all of it."""
+        if destination not in self._outside:
+            is_outside = all(side.matrix.is_outside(first_address(destination)) for side in self._sides)
+            self._outside[destination] = is_outside and ip_network(destination).prefixlen > 0
+        return self._outside[destination]
 
     def _fates(
         self, source: str, destination: str, known: Iterable[_Ports], ends: Sequence[str | None]

@@ -78,7 +78,7 @@ class Outside:
         if rule is None:
             why = f"no rule of {name} allows {flow_text(protocol, port)} from {remote or 'anywhere'}"
             return Verdict(CLOSED, why, remote, address, there, back, name)
-        return Verdict(OPEN, f"rule of {name}: {rule_text(rule)}", remote, address, there, back)
+        return Verdict(OPEN, f"rule of {name}: {rule_text(rule)}", remote, address, there, back, rule=rule)
 
     # To the outside
 

@@ -224,7 +224,7 @@ class Matrix:
                 why = f"no rule of {node} allows {flow_text(protocol, port)} {end} {remote}"
                 return Verdict(CLOSED, why, own, address, there.hops, back.hops, node)
         reason = f"rule of {host}: {rule_text(rule)}" if rule else ""
-        return Verdict(OPEN, reason, own, address, there.hops, back.hops)
+        return Verdict(OPEN, reason, own, address, there.hops, back.hops, rule=rule)
 
     def _choose(self, source: str, host: str, versions: Collection[bool]) -> str | None:
         """Return the address at which ``source`` reaches ``host``: on a common network, else the first that works.

@@ -28,7 +28,8 @@ OPEN, CLOSED, NO_ROUTE = "open", "closed", "no route"
 class Verdict:
     """The ``state`` (open, closed or no route), the ``reason`` in words, and the paths there and back.
 
-    ``dropped_by`` is the node on the path there at which the packet ends although that has a route on.
+    ``dropped_by`` is the node on the path there at which the packet ends although that has a route on, ``rule`` the
+    destination's rule that lets it in.
     """
 
     state: str
@@ -38,6 +39,7 @@ class Verdict:
     there: tuple[Hop, ...]
     back: tuple[Hop, ...]
     dropped_by: str | None = None
+    rule: Rule | None = None
 
 
 def flow_text(protocol: str, first: int | None, last: int | None = None) -> str:

@@ -24,7 +24,8 @@ examples:
   netorder check topologies/*.yml            is everything right?
   netorder plan topologies/calculator.yml    addresses, routes, rules: all that follows
   netorder plan FILE --format json           the same, for programs and for diff
-  netorder reach FILE                        what reaches what, on which ports
+  netorder reach FILE                        what is open, a line for all that are alike
+  netorder reach FILE --closed               what is not, and why
   netorder reach FILE --port 22              who reaches whom on this port
   netorder reach FILE --from a --to b --port 80      one pair, hop by hop, and why (not)
   netorder diff OLD NEW                      what a change adds, replaces, removes and interrupts

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
+import sys
 from typing import TYPE_CHECKING
 
-from netorder.analysis import explain
+from netorder.analysis.explain import pair, pair_json
+from netorder.analysis.overview import overview, render, to_json
 from netorder.analysis.reach import LAST_PORT, OUTSIDE, Matrix
 from netorder.cli.command import load_all
 from netorder.errors import UsageError
 from netorder.plan.build import build_plan
+from netorder.plan.security_groups import Declarations
 from netorder.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -26,18 +30,22 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "reach",
         help="show what reaches what, and why or why not",
-        description="Show what is open between hosts, and to and from the outside; with --port or --protocol, whether "
-        "that is. With --from and --to, explain that pair hop by hop.",
+        description="Show what is open between hosts, and to and from the outside: a line for all that are alike, with "
+        "the lines of the rules in brackets. With --port or --protocol, where that is open; with --closed, what is not "
+        "and why. With --from and --to of one host each, explain that pair hop by hop.",
         epilog="A and B are a host, the name of a counted host (all of it), a group, a network (the hosts on it), one "
         "address of a host, an address outside the topology, or `outside` (an address that no rule and no route "
-        "names). With --exit-code the status is 0 if all pairs shown are open, 2 if one is not; a command line with "
-        "errors ends with 2 too, but then standard output is empty.",
+        "names). With --exit-code the status is 0 if all pairs asked for are open, 2 if one is not; a command line "
+        "with errors ends with 2 too, but then standard output is empty.",
     )
     parser.add_argument("file", metavar="FILE", help="a topology file")
     parser.add_argument("--from", dest="source", metavar="A", help="the source of the connection")
     parser.add_argument("--to", dest="destination", metavar="B", help="the destination of the connection")
     parser.add_argument("--port", type=_port, metavar="N", help=f"the port, 1 to {LAST_PORT} (without: ICMP)")
     parser.add_argument("--protocol", choices=("tcp", "udp", "icmp"), help="tcp with --port, else icmp")
+    parser.add_argument("--open", action="store_true", help="what is open (the default)")
+    parser.add_argument("--closed", action="store_true", help="what is closed, and why; with --open, both")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="text is for people (the default)")
     parser.add_argument(
         "--exit-code", action="store_true", help="end with status 2 unless all pairs are open (name a pair, or a port)"
     )
@@ -64,16 +72,22 @@ def run(options: argparse.Namespace) -> int:
     if options.source and options.destination and all(map(matrix.is_outside, (*sources, *destinations))):
         what = f"{options.source} and {options.destination} are both outside"
         raise UsageError(f"{what}: name a host in --from or --to")
-    one_pair = options.source and options.destination and len(sources) == len(destinations) == 1
-    is_open = True
-    if one_pair:
-        text, is_open = explain.pair(matrix, sources[0], destinations[0], protocol, options.port)
-    elif options.port or options.protocol:
-        text, is_open = explain.pairs_on(matrix, sources, destinations, protocol, options.port)
-    elif options.exit_code:
-        raise UsageError("--exit-code needs a pair, or a port for all of them: add --port N or --protocol icmp")
+    if options.source and options.destination and len(sources) == len(destinations) == 1:
+        show = pair_json if options.format == "json" else pair
+        text, is_open = show(matrix, Declarations(topology), (sources[0], destinations[0]), protocol, options.port)
     else:
-        text = explain.pairs(matrix, sources, destinations)
+        flow = (protocol, options.port) if options.port or options.protocol else None
+        if options.exit_code and not flow:
+            raise UsageError("--exit-code needs a pair, or a port for all of them: add --port N or --protocol icmp")
+        found = overview(matrix, topology, sources, destinations, flow, closed=options.closed)
+        is_open = found.open == found.pairs
+        if options.closed and not options.open:
+            found = found._replace(entries=tuple(one for one in found.entries if not one.open))
+        if options.format == "json":
+            text = to_json(found, topology.name)
+        else:
+            width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+            text = render(found, matrix, options.file, width, closed=options.closed)
     print(text, end="")
     return NOT_OPEN if options.exit_code and not is_open else 0
 

@@ -108,7 +108,8 @@ def _rule(context: _Context, path: Path) -> RuleSpec:
         if isinstance(word, str):
             sources |= dict.fromkeys(_sources(context, place, word, tuple(targets)))
     matches = tuple(_matches(reader, path, world=any(one.prefixlen == 0 for one in sources)))
-    return RuleSpec(tuple(sources), tuple(targets), matches, service)
+    file, line, _ = reader.document.values[path]
+    return RuleSpec(tuple(sources), tuple(targets), matches, service, f"{file}:{line}")
 
 
 # Source and destination

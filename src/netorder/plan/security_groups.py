@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from netorder.routing.decide import Routing
     from netorder.topology import HostSpec, Topology
 
-__all__ = ["SecurityGroups", "security_groups"]
+__all__ = ["Declarations", "SecurityGroups", "security_groups"]
 
 EGRESS = (
     Rule("egress", "IPv4", None, None, None, None),
@@ -48,6 +48,29 @@ def security_groups(topology: Topology) -> SecurityGroups:
         groups.append(SecurityGroup(name, f"{topology.name}-{name}", (*EGRESS, *rules)))
         group_of |= {host.name: name for host in hosts}
     return SecurityGroups(tuple(groups), group_of)
+
+
+class Declarations:
+    """Which entries of ``allow`` the rules of security groups come from."""
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+        self._maker = _RuleMaker()
+        self._allowed = _allowed_by_target(topology)
+        self._made: dict[tuple[int, frozenset[Match]], frozenset[Rule]] = {}
+
+    def places(self, host: str, rule: Rule) -> tuple[str, ...]:
+        """List where the file allows to ``host`` what ``rule`` does; nowhere, if it is for forwarding or SSH paths."""
+        return tuple(
+            self._topology.rules[allowed[0]].place for allowed in self._allowed[host] if rule in self._rules(*allowed)
+        )
+
+    def _rules(self, index: int, matches: frozenset[Match]) -> frozenset[Rule]:
+        key = (index, matches)
+        if key not in self._made:
+            sources = self._topology.rules[index].sources
+            self._made[key] = frozenset(self._maker.ingress(*one) for one in product(matches, sources))
+        return self._made[key]
 
 
 class _RuleMaker:

@@ -1,0 +1,355 @@
+"""What is open between all hosts and the outside, and what is not: one entry for all pairs that fare alike.
+
+Pure. Hosts alike in their networks, routes and rules, and in the rules that name them, are judged by one of them; pairs
+between which no rule allows anything are not judged one by one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from netorder.analysis.explain import answer, opened
+from netorder.analysis.flows import Side
+from netorder.analysis.reach import UNUSED_PORT
+from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, flow_text
+from netorder.plan.security_groups import Declarations
+from netorder.text import few
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from netorder.analysis.reach import Matrix
+    from netorder.plan.model import Rule
+    from netorder.topology import Topology
+
+__all__ = ["Entry", "Overview", "overview", "render", "to_json"]
+
+PARTLY = "open in part"  # from some prefixes outside
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Each of ``sources`` to each of ``destinations``, ``pairs`` of them: a state, and what is open or why it is not.
+
+    ``rules`` are the places (FILE:LINE) of the rules that allow it; what SSH paths and forwarding need has none.
+    """
+
+    sources: tuple[str, ...]
+    destinations: tuple[str, ...]
+    state: str
+    open: tuple[str, ...]
+    rules: tuple[str, ...]
+    reason: str
+    pairs: int
+
+
+class Overview(NamedTuple):
+    """The entries that were asked for; of how many ``pairs``; how many are ``open``, in how many ``some`` port is."""
+
+    entries: tuple[Entry, ...]
+    pairs: int
+    open: int
+    some: int
+
+
+class _Set(NamedTuple):
+    """Ends that are alike; ``hosts`` are those that they are of, ``group`` their security group."""
+
+    ends: tuple[str, ...]
+    hosts: frozenset[str]
+    group: str | None
+
+
+class _Judged(NamedTuple):
+    """Two sets, and what is open between them, each range of ports with the places of its rule."""
+
+    sources: _Set
+    destinations: _Set
+    pairs: int
+    state: str
+    open: tuple[str, ...]
+    places: tuple[tuple[str, ...], ...]
+    reason: str
+
+
+class _Key(NamedTuple):
+    """What rows must share to be one but for their destinations."""
+
+    sources: frozenset[str]
+    to_outside: bool
+    fate: _Fate
+
+
+class _Fate(NamedTuple):
+    """What sets of pairs must share to be one entry: state, what is open (one range of ports), its rules, reason."""
+
+    state: str
+    open: str | None
+    places: tuple[str, ...]
+    reason: str
+
+
+def overview(
+    matrix: Matrix,
+    topology: Topology,
+    sources: Sequence[str],
+    destinations: Sequence[str],
+    flow: tuple[str, int | None] | None = None,
+    *,
+    closed: bool = False,
+) -> Overview:
+    """Judge all pairs with a host in them: what is open, or whether ``flow`` (protocol, port) is.
+
+    Without ``closed`` the entries are only those with something open.
+    """
+    return _Judge(matrix, topology, flow).all(sources, destinations, closed=closed)
+
+
+class _Judge:
+    def __init__(self, matrix: Matrix, topology: Topology, flow: tuple[str, int | None] | None) -> None:
+        self._matrix = matrix
+        self._side = Side(matrix)
+        self._declarations = Declarations(topology)
+        self._flow = flow
+        self._order = {name: index for index, name in enumerate(matrix.hosts)}
+        self._unnamed: dict[tuple[object, object], tuple[str, str]] = {}  # by kinds: state and reason
+
+    def all(self, sources: Sequence[str], destinations: Sequence[str], *, closed: bool) -> Overview:
+        left, right = self._sets(sources), self._sets(destinations)
+        found: list[_Judged] = []
+        for one in left:
+            allowed = self._allowed(one)
+            for other in right:
+                if other.group not in allowed and not closed:
+                    continue
+                if ends := self._representatives(one, other):
+                    found.append(self._judge(one, other, ends, is_named=other.group in allowed))
+        outside = sum(map(self._matrix.is_outside, sources)) * sum(map(self._matrix.is_outside, destinations))
+        own = sum(len(one.hosts & other.hosts) for one in left for other in right)
+        return Overview(
+            tuple(self._merged([one for one in found if closed or one.open])),
+            pairs=len(sources) * len(destinations) - own - outside,
+            open=sum(one.pairs for one in found if one.state == OPEN),
+            some=sum(one.pairs for one in found if one.open),
+        )
+
+    def _sets(self, ends: Iterable[str]) -> list[_Set]:
+        alike: dict[object, list[str]] = {}
+        for end in dict.fromkeys(ends):
+            alike.setdefault(self._side.alike(end) or end, []).append(end)
+        found: list[_Set] = []
+        for members in alike.values():
+            hosts = frozenset(host for end in members if (host := self._matrix.host_of(end)))
+            group = self._matrix.hosts[min(hosts)].ports[0].security_groups[0] if hosts else None
+            found.append(_Set(tuple(members), hosts, group))
+        return found
+
+    def _allowed(self, one: _Set) -> set[str | None]:
+        """Return the security groups in which some rule lets these ends in; None stands for the outside."""
+        if not one.hosts:
+            return {group.name for group in self._matrix.plan.security_groups}
+        found: set[str | None] = {None, *(group for group, _ in self._side.openings.anywhere)}
+        for address in self._matrix.hosts[min(one.hosts)].addresses:
+            found |= self._side.opened_to(address)[1].keys()
+        return found
+
+    def _representatives(self, one: _Set, other: _Set) -> tuple[str, str] | None:
+        for source in one.ends[:2]:
+            for destination in other.ends[:2]:
+                hosts = self._matrix.host_of(source), self._matrix.host_of(destination)
+                if hosts[0] != hosts[1]:
+                    return source, destination
+        return None
+
+    def _judge(self, one: _Set, other: _Set, ends: tuple[str, str], *, is_named: bool) -> _Judged:
+        pairs = len(one.ends) * len(other.ends) - len(one.hosts & other.hosts)
+        if not is_named:
+            state, reason = self._not_named(*ends)
+            return _Judged(one, other, pairs, state, (), (), reason)
+        if self._flow is None:
+            state, what, rules, reason = opened(self._matrix, *ends)
+        else:
+            verdict, partly = answer(self._matrix, *ends, *self._flow)
+            state, reason, rules, what = verdict.state, verdict.reason, (verdict.rule,), ()
+            if state == OPEN:
+                state, reason = PARTLY if partly else OPEN, ""
+                what = (f"{flow_text(*self._flow)} {partly}".rstrip(),)
+            elif state == CLOSED:  # its reason names an address, and others are alike
+                dropped_by = verdict.dropped_by
+                reason = "no rule allows it" if dropped_by in other.hosts else f"no rule of {dropped_by} allows it"
+        return _Judged(one, other, pairs, state, what, self._places(rules, other), _unnamed(reason, *ends))
+
+    def _places(self, rules: Iterable[Rule | None], others: _Set) -> tuple[tuple[str, ...], ...]:
+        """Return the places of each rule, in any of the hosts that it lets in to."""
+        return tuple(
+            _in_order({place for host in others.hosts for place in self._declarations.places(host, rule)})
+            if rule
+            else ()
+            for rule in rules
+        )
+
+    def _not_named(self, source: str, destination: str) -> tuple[str, str]:
+        """Return state and reason where no rule allows anything: by what routing is like, not pair by pair."""
+        key = (self._side.routed_alike(source), self._side.routed_alike(destination))
+        if key not in self._unnamed:
+            found = self._matrix.explain(source, destination, "tcp", UNUSED_PORT)
+            reason = _unnamed(found.reason, source, destination) if found.state == NO_ROUTE else "no rule allows it"
+            self._unnamed[key] = found.state, reason
+        return self._unnamed[key]
+
+    def _merged(self, judged: Iterable[_Judged]) -> Iterator[Entry]:
+        """Yield an entry for all that differ in the source alone, then in the destination, then in the ports."""
+        by_ends: dict[tuple[tuple[str, ...], tuple[str, ...]], list[tuple[_Fate, int]]] = defaultdict(list)
+        for sources, destinations, fate, pairs in self._by_source(self._by_destination(judged)):
+            by_ends[sources, destinations].append((fate, pairs))
+        for (sources, destinations), fates in by_ends.items():
+            alike: dict[tuple[str, str, int], list[_Fate]] = defaultdict(list)
+            for fate, pairs in fates:
+                alike[fate.state, fate.reason, pairs].append(fate)
+            for (state, reason, pairs), its in alike.items():
+                places = _in_order({place for fate in its for place in fate.places})
+                what = tuple(fate.open for fate in its if fate.open)
+                yield Entry(sources, destinations, state, what, places, reason, pairs)
+
+    def _by_destination(self, judged: Iterable[_Judged]) -> Iterator[tuple[list[_Set], _Set, _Fate, int]]:
+        """Yield the sources of each destination and fate; the outside apart, not to be hidden behind many names."""
+        found: dict[tuple[_Set, _Fate, bool], list[_Judged]] = defaultdict(list)
+        for one in judged:
+            for what, places in zip(one.open, one.places, strict=True) if one.open else [(None, ())]:
+                fate = _Fate(one.state, what, places, one.reason)
+                found[one.destinations, fate, not one.sources.hosts].append(one)
+        for (destinations, fate, _), parts in found.items():
+            yield [part.sources for part in parts], destinations, fate, sum(part.pairs for part in parts)
+
+    def _by_source(
+        self, rows: Iterable[tuple[list[_Set], _Set, _Fate, int]]
+    ) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], _Fate, int]]:
+        """Yield sources and destinations of one fate, where all that differs is the destination."""
+        merged: dict[_Key, list[tuple[list[_Set], _Set, int]]] = defaultdict(list)
+        keyed = [(_key(sources, destinations, fate), (sources, destinations, pairs))
+                 for sources, destinations, fate, pairs in rows]  # fmt: skip
+        counts = Counter(key for key, _ in keyed)
+        # a host alone is no source for itself, and would differ from the others of a mesh by that
+        with_itself = [
+            key._replace(sources=key.sources | row[1].hosts)
+            if counts[key] == 1 and len(row[1].hosts) == 1 and row[0][0].hosts
+            else key
+            for key, row in keyed
+        ]
+        meshes = Counter(with_itself)
+        for (key, row), mesh in zip(keyed, with_itself, strict=True):
+            merged[mesh if meshes[mesh] > 1 else key].append(row)
+        for key, its in merged.items():
+            yield (
+                self._ordered(end for sets, _, _ in its for one in sets for end in one.ends),
+                self._ordered(end for _, one, _ in its for end in one.ends),
+                key.fate,
+                sum(pairs for _, _, pairs in its),
+            )
+
+    def _ordered(self, ends: Iterable[str]) -> tuple[str, ...]:
+        return tuple(sorted(dict.fromkeys(ends), key=lambda end: self._order.get(end, len(self._order))))
+
+
+def _key(sources: Iterable[_Set], destinations: _Set, fate: _Fate) -> _Key:
+    return _Key(frozenset(end for one in sources for end in one.ends), not destinations.hosts, fate)
+
+
+def _unnamed(reason: str, source: str, destination: str) -> str:
+    """Return the reason with marks in place of the two ends: it holds for others that are alike."""
+    for name, mark in ((source, "{source}"), (destination, "{destination}")):
+        reason = re.sub(rf"(?<![\w.:-]){re.escape(name)}(?![\w:-]|\.\w)", mark, reason)
+    return reason
+
+
+def _in_order(places: Iterable[str]) -> tuple[str, ...]:
+    def key(place: str) -> tuple[str, int]:
+        file, _, line = place.rpartition(":")
+        return file, int(line)
+
+    return tuple(sorted(places, key=key))
+
+
+# As text and as JSON
+
+
+class _Names:
+    """Short names of many hosts: the group, the network or the counted name whose hosts they are."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        self._order = {name: index for index, name in enumerate(matrix.hosts)}
+        named: dict[str, list[str]] = defaultdict(list)
+        for host in matrix.plan.hosts:
+            counted = re.fullmatch(r"(.+)-[0-9]+", host.name)
+            if counted and counted[1] not in matrix.hosts:
+                named[counted[1]].append(host.name)
+            for name in dict.fromkeys((*host.groups, *(port.network for port in host.ports))):
+                named[name].append(host.name)
+        self._sets = {frozenset(hosts): f"{name} ({len(hosts)})" for name, hosts in reversed(named.items())}
+        self._sets = {hosts: name for hosts, name in self._sets.items() if len(hosts) > 1}
+        everybody = frozenset(matrix.hosts)
+        self._sets[everybody] = f"all hosts ({len(everybody)})"
+        self._everybody = everybody
+        self._by_size = sorted(self._sets, key=len, reverse=True)
+
+    def text(self, ends: Sequence[str]) -> str:
+        """Return the names of sets for the ends that these are made of, the largest first, and those of the rest."""
+        left = frozenset(ends)
+        missing = self._everybody - left
+        if len(missing) == 1 and len(left) > 1 and left < self._everybody and left not in self._sets:
+            return f"all hosts but {min(missing)} ({len(left)})"
+        words: list[tuple[int, str]] = []
+        for hosts in self._by_size:
+            if hosts <= left:
+                left -= hosts
+                words.append((min(self._order[host] for host in hosts), self._sets[hosts]))
+            if len(left) <= 1:
+                break
+        words += [(self._order.get(end, len(self._order)), end) for end in left]
+        return few([word for _, word in sorted(words)])
+
+
+def render(found: Overview, matrix: Matrix, file: str, width: int | None, *, closed: bool) -> str:
+    """Return a line for each entry, wrapped at ``width``; rules by their line, in ``file`` without its name."""
+    names = _Names(matrix)
+    lines: list[str] = []
+    for one in found.entries:
+        source, destination = names.text(one.sources), names.text(one.destinations)
+        reason = one.reason.format(source=_each(one.sources, source), destination=_each(one.destinations, destination))
+        what = ", ".join(one.open) or f"{one.state}: {reason}"
+        if one.open and reason:
+            what += f" ({reason})"
+        rules = f" [{_places(one.rules, file)}]" if one.rules else ""
+        lines.append(f"{source} -> {destination}: {what}{rules}")
+    closed_pairs = found.pairs - found.some
+    if closed_pairs and not closed:
+        lines += [""] if lines else []
+        lines += [f"nothing is open on {closed_pairs:,} of {found.pairs:,} pairs: --closed shows them, and why"]
+    if width:
+        lines = [
+            "\n".join(textwrap.wrap(line, width, subsequent_indent="    ", break_on_hyphens=False)) for line in lines
+        ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _each(ends: Sequence[str], names: str) -> str:
+    return f"each of {names}" if len(ends) > 1 else names
+
+
+def _places(places: Sequence[str], file: str) -> str:
+    return few([place.removeprefix(f"{file}:") if place.startswith(f"{file}:") else place for place in places])
+
+
+def to_json(found: Overview, topology: str) -> str:
+    """Return the entries as JSON text, with all names."""
+    entries = []
+    for one in found.entries:
+        source, destination = _each(one.sources, few(one.sources)), _each(one.destinations, few(one.destinations))
+        reason = one.reason.format(source=source, destination=destination)
+        entries.append(asdict(replace(one, reason=reason)))
+    return json.dumps({"topology": topology, "pairs": found.pairs, "entries": entries}, indent=1) + "\n"

@@ -1,0 +1,174 @@
+"""The overview of `netorder reach` says of each pair what judging that pair alone says, once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from netorder.analysis.explain import answer, opened
+from netorder.analysis.overview import Overview, overview, render, to_json
+from netorder.analysis.reach import OUTSIDE, Matrix
+from netorder.language.load import Topology, load, parse
+from netorder.plan.build import build_plan
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted([*ROOT.glob("tests/golden/good/*.yml"), *ROOT.glob("topologies/*.yml")])
+MOST_HOSTS = 40  # a thousand hosts judged pair by pair take minutes
+
+
+def read(text: str) -> tuple[Matrix, Topology]:
+    topology = parse(text, "t.yml")
+    return Matrix(build_plan(topology)), topology
+
+
+def lines(text: str, *, closed: bool = False, width: int | None = None) -> list[str]:
+    matrix, topology = read(text)
+    ends = [*matrix.hosts, OUTSIDE]
+    found = overview(matrix, topology, ends, ends, closed=closed)
+    return render(found, matrix, "t.yml", width, closed=closed).splitlines()
+
+
+def by_pair(found: Overview, matrix: Matrix) -> dict[tuple[str, str], tuple[set[str], set[str]]]:
+    """Return what is open between each two ends, and the states."""
+    pairs: dict[tuple[str, str], tuple[set[str], set[str]]] = {}
+    for one in found.entries:
+        for source in one.sources:
+            for destination in one.destinations:
+                if source != destination and not (matrix.is_outside(source) and matrix.is_outside(destination)):
+                    what, states = pairs.setdefault((source, destination), (set(), set()))
+                    assert not what & set(one.open), "once"
+                    what |= set(one.open)
+                    states.add(one.state)
+    return pairs
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_each_pair_is_said_what_it_is_alone(path: Path) -> None:
+    """What is open, in which state; no pair is left out, and counts agree."""
+    topology = load(path)
+    matrix = Matrix(build_plan(topology))
+    if len(matrix.hosts) > MOST_HOSTS:
+        pytest.skip("too many pairs")
+    ends = [*matrix.hosts, OUTSIDE]
+    found = overview(matrix, topology, ends, ends, closed=True)
+    alone = {
+        (source, destination): opened(matrix, source, destination)
+        for source in ends
+        for destination in ends
+        if source != destination
+    }
+    assert by_pair(found, matrix) == {pair: (set(one.what), {one.state}) for pair, one in alone.items()}
+    assert (found.pairs, found.some) == (len(alone), sum(bool(one.what) for one in alone.values()))
+    only_open = overview(matrix, topology, ends, ends)
+    assert only_open == found._replace(entries=tuple(one for one in found.entries if one.open))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_each_pair_on_one_port(path: Path) -> None:
+    """Also the status that `--exit-code` goes by."""
+    topology = load(path)
+    matrix = Matrix(build_plan(topology))
+    if len(matrix.hosts) > MOST_HOSTS:
+        pytest.skip("too many pairs")
+    ends = [*matrix.hosts, OUTSIDE]
+    found = overview(matrix, topology, ends, ends, ("tcp", 22), closed=True)
+    states = {}
+    for source in ends:
+        for destination in ends:
+            if source != destination:
+                verdict, partly = answer(matrix, source, destination, "tcp", 22)
+                states[source, destination] = {"open in part" if partly else verdict.state}
+    assert {pair: its for pair, (_, its) in by_pair(found, matrix).items()} == states
+    assert found.open == sum(its == {"open"} for its in states.values())
+
+
+TIERS = """
+topology: tiers
+networks: {front: {cidr: 10.0.1.0/24}, back: {cidr: 10.0.2.0/24}}
+routers: {r: {networks: [front, back]}, edge: {external: true, networks: [front]}}
+hosts:
+  door: {network: front, floating_ip: true}
+  web: {network: front, count: 3, groups: [webs]}
+  app: {network: back, count: 2}
+  db: {network: back, groups: [data]}
+allow:
+  - {from: 192.0.2.0/24, to: door, tcp: 22}
+  - {from: webs, to: app, tcp: 8080}
+  - {from: [app, web-1], to: db, tcp: 5432}
+  - {from: app, to: app, icmp: true}
+"""
+
+
+def test_what_is_alike_is_one_line_with_the_lines_of_its_rules() -> None:
+    """Hosts by the name of all of them, a mesh as one; SSH of SSH paths is in no line of the file."""
+    assert lines(TIERS) == [
+        "door -> all hosts but door (6): tcp 22",
+        "front (4) -> outside: everything",
+        "web (3) -> app (2): tcp 8080 [12]",
+        "web-1, app (2) -> db: tcp 5432 [13]",
+        "app (2) -> app (2): icmp [14]",
+        "outside -> door: tcp 22 from 192.0.2.0/24 [11]",
+        "",
+        "nothing is open on 34 of 56 pairs: --closed shows them, and why",
+    ]
+
+
+def test_a_line_fits_the_terminal() -> None:
+    """It goes on below, indented."""
+    wrapped = lines(TIERS.replace("tcp: 8080", "tcp: [8080, 8081, 8443, 9000, 9100, 9200]"), width=50)
+    assert max(map(len, wrapped)) <= 50
+    assert "web (3) -> app (2): tcp 8080, tcp 8081, tcp 8443," in wrapped
+    assert "    tcp 9000, tcp 9100, tcp 9200 [12]" in wrapped
+
+
+def test_the_same_rule_twice_has_both_lines() -> None:
+    """Each names one host; the hosts are alike, the lines are not."""
+    text = """
+topology: t
+networks: {n: {cidr: 10.0.0.0/24}}
+hosts: {a: {network: n}, b: {network: n}, c: {network: n}}
+allow:
+  - {from: n, to: a, tcp: 80}
+  - {from: n, to: [b, c], tcp: 80}
+"""
+    assert lines(text)[0] == "all hosts (3) -> all hosts (3): tcp 80 [6, 7]"
+
+
+def test_why_a_pair_is_closed() -> None:
+    """No rule, or no route, for all that this holds for."""
+    shown = lines(TIERS, closed=True)
+    behind = "all hosts but door (6)"
+    assert f"outside -> {behind}: no route: each of {behind} has no floating address" in shown
+    assert "back (3) -> outside: no route: r does not join the outside" in shown
+    assert "web-2, web-3 -> db: closed: no rule allows it" in shown
+
+
+def test_the_place_of_a_rule_is_not_part_of_it() -> None:
+    """The plan of another spelling is the same, and so are its rules."""
+    one, other = read(TIERS), read(TIERS.replace("allow:\n", "allow:\n\n"))
+    assert one[1].rules == other[1].rules
+    assert one[0].plan == other[0].plan
+    assert [rule.place for rule in one[1].rules] == ["t.yml:11", "t.yml:12", "t.yml:13", "t.yml:14"]
+
+
+def test_as_json_with_all_names() -> None:
+    """For programs nothing is cut short."""
+    matrix, topology = read(TIERS)
+    data = json.loads(to_json(overview(matrix, topology, ["web-1", "web-2", "web-3"], ["app-1", "app-2"]), "tiers"))
+    assert data == {
+        "topology": "tiers",
+        "pairs": 6,
+        "entries": [
+            {
+                "sources": ["web-1", "web-2", "web-3"],
+                "destinations": ["app-1", "app-2"],
+                "state": "open",
+                "open": ["tcp 8080"],
+                "rules": ["t.yml:12"],
+                "reason": "",
+                "pairs": 6,
+            }
+        ],
+    }
