@@ -262,7 +262,7 @@ def _key(sources: Iterable[_Set], destinations: _Set, fate: _Fate) -> _Key:
 
 def _unnamed(reason: str, source: str, destination: str) -> str:
     """Return the reason with marks in place of the two ends: it holds for others that are alike."""
-    for name, mark in ((source, "{source}"), (destination, "{destination}")):
+    for name, mark in ((source, "{source}"), (destination, "{destination}")) if reason else ():
         reason = re.sub(rf"(?<![\w.:-]){re.escape(name)}(?![\w:-]|\.\w)", mark, reason)
     return reason
 

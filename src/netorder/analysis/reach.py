@@ -56,8 +56,8 @@ class Matrix:
 
     def is_outside(self, end: str) -> bool:
         """Return whether ``end`` is ``outside`` or an address outside the topology."""
-        if end == OUTSIDE:
-            return True
+        if end in self.hosts or end == OUTSIDE:
+            return end == OUTSIDE
         try:
             address = ip_address(end)
         except ValueError:
@@ -242,7 +242,8 @@ class Matrix:
             near = {a for a in able if self._on_the_same_subnet(source, a)}
             ordered = sorted(able, key=lambda a: (":" in a, a not in near))
             works = (a for a in ordered if self._between(source, a, "tcp", UNUSED_PORT).state != NO_ROUTE)
-            self._chosen[key] = next(works, ordered[0] if ordered else None)
+            # the only one is it, whether it works or not
+            self._chosen[key] = ordered[0] if len(ordered) == 1 else next(works, ordered[0] if ordered else None)
         return self._chosen[key]
 
     def _on_the_same_subnet(self, host: str, address: str) -> bool:
