@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GROUPS",
     "LAST_PORT",
+    "MANAGEABLE",
     "PEERS",
     "PORTS",
     "SSH",
@@ -43,6 +44,7 @@ GROUPS = {
     "absent": "the group of the hosts that the cloud does not have yet",
     "stray": "the group of the servers that the topology does not have",
 }
+MANAGEABLE = ("addresses", "forwarding")  # what a host may leave to nobody else
 PEERS = {"calculator": ("sum", "sub", "mul", "div")}  # which services a service calls
 
 
@@ -103,7 +105,10 @@ class ServiceSpec:
 
 @dataclass(frozen=True, slots=True)
 class HostSpec:
-    """A host. ``routes`` are the declared ones, (destination, next hop) pairs; ``groups`` too."""
+    """A host. ``routes`` are the declared ones, (destination, next hop) pairs; ``groups`` too.
+
+    ``manages`` names what others must not change on it: addresses, forwarding.
+    """
 
     name: str
     interfaces: tuple[Interface, ...]
@@ -115,6 +120,7 @@ class HostSpec:
     service: ServiceSpec | None
     groups: tuple[str, ...]
     routes: tuple[tuple[Prefix, Address], ...]
+    manages: tuple[str, ...]
 
     @property
     def addresses(self) -> tuple[Address, ...]:

@@ -189,6 +189,7 @@ def test_the_plan_alone_needs_no_cloud(tmp_path: Path) -> None:
     variables = json.loads(done.stdout)
     assert variables["netorder_routes"] == [{"destination": "192.168.2.0/24", "next_hop": "192.168.1.9"}]
     assert "{{" in variables["netorder_inside"]  # worked out when it is asked for
+    assert variables["netorder_manage"] == {"addresses": False, "forwarding": False}
 
 
 @pytest.mark.parametrize(

@@ -251,6 +251,7 @@ def _inside(host: Host) -> dict[str, object]:
     return {
         "user": host.user,
         "forwarding": host.forwarding,
+        "manages": host.manages,
         "gateways": host.gateways,
         "routes": _routes(host.routes),
         "SSH network": next((port.network for port in host.ports if host.ssh_address in port.addresses), None),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from netorder.analysis.probes import listens_on, ssh_sources
 from netorder.ip import IPV4, IPV6
-from netorder.topology import GROUPS
+from netorder.topology import GROUPS, MANAGEABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -73,6 +73,7 @@ def _variables(
             if ":" in gateway and any(IPV6 in one["unwanted"] for one in interfaces)
         ],
         "netorder_forwarding": host.forwarding,
+        "netorder_manage": {word: word in host.manages for word in MANAGEABLE},
         "netorder_service": None
         if host.service is None
         else {

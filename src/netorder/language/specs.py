@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from netorder.language import schema
-from netorder.topology import HostSpec, Interface, NetworkSpec, RouterSpec, SubnetSpec
+from netorder.topology import MANAGEABLE, HostSpec, Interface, NetworkSpec, RouterSpec, SubnetSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,4 +96,5 @@ def _host(
         service=entry.service,
         groups=tuple(str(group) for _, group in reader.items("hosts", key, "groups")),
         routes=routes,
+        manages=tuple(word for word in MANAGEABLE if reader.true("hosts", key, "manage", word)),
     )

@@ -123,6 +123,7 @@ class _Planner:
             ssh_address=str(self._ssh_address(host)),
             groups=(*derived, *host.groups),
             service=self._service(host),
+            manages=host.manages,
         )
 
     def _port(self, host: HostSpec, index: int, interface: Interface) -> Port:

@@ -157,7 +157,8 @@ class Host:
     ``ssh_path`` names the hosts that SSH jumps through to reach it, outermost first: () means its own floating IP,
     ("calculator",) means through calculator; None means that it cannot be reached from outside. ``ssh_address`` is its
     address as used by the last of them.
-    ``groups`` are its inventory groups.
+    ``groups`` are its inventory groups. ``manages`` names what of its network others must not change: addresses,
+    forwarding.
     """
 
     name: str
@@ -174,6 +175,7 @@ class Host:
     ssh_address: str
     groups: tuple[str, ...]
     service: Service | None
+    manages: tuple[str, ...] = ()
 
     @property
     def addresses(self) -> tuple[str, ...]:
