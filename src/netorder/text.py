@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-__all__ = ["count", "did_you_mean", "few", "table"]
+__all__ = ["SHOWN", "count", "did_you_mean", "few", "table"]
 
 SHOWN = 4  # of many names
 

@@ -296,7 +296,7 @@ def test_reach_shows_what_leaves_through_a_host(capsys: pytest.CaptureFixture[st
     """What the rules of the next hop allow, where a declared route leads there."""
     assert main(["reach", "tests/golden/good/vpn-gateway.yml", "--to", "203.0.113.9"]) == 0
     assert capsys.readouterr().out.splitlines()[:2] == [
-        "all hosts but astray (4) -> 203.0.113.9: everything",
+        "door, vpn, fw, app -> 203.0.113.9: everything",
         "astray -> 203.0.113.9: icmp, tcp 23-65535, udp 1-65535 (through vpn)",
     ]
 

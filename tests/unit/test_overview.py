@@ -104,7 +104,7 @@ allow:
 def test_what_is_alike_is_one_line_with_the_lines_of_its_rules() -> None:
     """Hosts by the name of all of them, a mesh as one; SSH of SSH paths is in no line of the file."""
     assert lines(TIERS) == [
-        "door -> all hosts but door (6): tcp 22",
+        "door -> web (3), back (3): tcp 22",
         "front (4) -> outside: everything",
         "web (3) -> app (2): tcp 8080 [12]",
         "web-1, app (2) -> db: tcp 5432 [13]",
@@ -139,10 +139,20 @@ allow:
 def test_why_a_pair_is_closed() -> None:
     """No rule, or no route, for all that this holds for."""
     shown = lines(TIERS, closed=True)
-    behind = "all hosts but door (6)"
+    behind = "web (3), back (3)"
     assert f"outside -> {behind}: no route: each of {behind} has no floating address" in shown
     assert "back (3) -> outside: no route: r does not join the outside" in shown
     assert "web-2, web-3 -> db: closed: no rule allows it" in shown
+
+
+def test_all_but_one_where_names_do_not_do() -> None:
+    """A few names are better, and a host alone is called by its own."""
+    hosts = ", ".join(f"{name}: {{network: n}}" for name in "abcdef")
+    text = f"topology: t\nnetworks: {{n: {{cidr: 10.0.0.0/24}}}}\nhosts: {{{hosts}}}\nallow:\n"
+    assert lines(text + "  - {from: [a, b, c, d, e], to: f, tcp: 80}")[0] == "all hosts but f (5) -> f: tcp 80 [5]"
+    assert lines(text + "  - {from: [a, b, c, d], to: f, tcp: 80}")[0] == "a, b, c, d -> f: tcp 80 [5]"
+    alone = "topology: t\nnetworks: {n: {cidr: 10.0.0.0/24}}\nhosts: {a: {network: n}}\n"
+    assert lines(alone, closed=True)[0] == "a -> outside: no route: a has no default gateway"
 
 
 def test_the_place_of_a_rule_is_not_part_of_it() -> None:

@@ -18,7 +18,7 @@ from netorder.analysis.flows import Side
 from netorder.analysis.reach import UNUSED_PORT
 from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, flow_text
 from netorder.plan.security_groups import Declarations
-from netorder.text import few
+from netorder.text import SHOWN, few
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -291,18 +291,14 @@ class _Names:
             for name in dict.fromkeys((*host.groups, *(port.network for port in host.ports))):
                 named[name].append(host.name)
         self._sets = {frozenset(hosts): f"{name} ({len(hosts)})" for name, hosts in reversed(named.items())}
+        self._everybody = frozenset(matrix.hosts)
+        self._sets[self._everybody] = f"all hosts ({len(self._everybody)})"
         self._sets = {hosts: name for hosts, name in self._sets.items() if len(hosts) > 1}
-        everybody = frozenset(matrix.hosts)
-        self._sets[everybody] = f"all hosts ({len(everybody)})"
-        self._everybody = everybody
         self._by_size = sorted(self._sets, key=len, reverse=True)
 
     def text(self, ends: Sequence[str]) -> str:
         """Return the names of sets for the ends that these are made of, the largest first, and those of the rest."""
         left = frozenset(ends)
-        missing = self._everybody - left
-        if len(missing) == 1 and len(left) > 1 and left < self._everybody and left not in self._sets:
-            return f"all hosts but {min(missing)} ({len(left)})"
         words: list[tuple[int, str]] = []
         for hosts in self._by_size:
             if hosts <= left:
@@ -311,6 +307,9 @@ class _Names:
             if len(left) <= 1:
                 break
         words += [(self._order.get(end, len(self._order)), end) for end in left]
+        missing = self._everybody.difference(ends)
+        if len(words) > SHOWN and len(missing) == 1 and self._everybody.issuperset(ends):
+            return f"all hosts but {min(missing)} ({len(ends)})"
         return few([word for _, word in sorted(words)])
 
 
@@ -320,7 +319,7 @@ def render(found: Overview, matrix: Matrix, file: str, width: int | None, *, clo
     lines: list[str] = []
     for one in found.entries:
         source, destination = names.text(one.sources), names.text(one.destinations)
-        reason = one.reason.format(source=_each(one.sources, source), destination=_each(one.destinations, destination))
+        reason = _reason(one, source, destination)
         what = ", ".join(one.open) or f"{one.state}: {reason}"
         if one.open and reason:
             what += f" ({reason})"
@@ -337,8 +336,13 @@ def render(found: Overview, matrix: Matrix, file: str, width: int | None, *, clo
     return "".join(f"{line}\n" for line in lines)
 
 
-def _each(ends: Sequence[str], names: str) -> str:
-    return f"each of {names}" if len(ends) > 1 else names
+def _reason(one: Entry, source: str, destination: str) -> str:
+    """Return the reason with the ends by these names; what is said of one is said of each of several."""
+    each = "" if " have " in one.reason else "each of "
+    return one.reason.format(
+        source=f"{each}{source}" if len(one.sources) > 1 else source,
+        destination=f"{each}{destination}" if len(one.destinations) > 1 else destination,
+    )
 
 
 def _places(places: Sequence[str], file: str) -> str:
@@ -349,7 +353,6 @@ def to_json(found: Overview, topology: str) -> str:
     """Return the entries as JSON text, with all names."""
     entries = []
     for one in found.entries:
-        source, destination = _each(one.sources, few(one.sources)), _each(one.destinations, few(one.destinations))
-        reason = one.reason.format(source=source, destination=destination)
+        reason = _reason(one, few(one.sources), few(one.destinations))
         entries.append(asdict(replace(one, reason=reason)))
     return json.dumps({"topology": topology, "pairs": found.pairs, "entries": entries}, indent=1) + "\n"
