@@ -1,6 +1,7 @@
 """Analysis of a plan.
 
 ``paths``: where packets go. ``filters``: what security groups and port security pass. ``reach``: what reaches what.
-``explain``: the same in words. ``diff``: the differences between two plans. ``probes``: what to measure on the hosts,
-and the results compared with what was expected.
+``explain``: one pair in words. ``overview``: all pairs, by sets of hosts that are alike. ``flows`` and ``diff``: the
+differences between two plans. ``probes``: what to measure on the hosts, and the results
+compared with what was expected.
 """
