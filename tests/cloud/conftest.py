@@ -11,6 +11,7 @@ import yaml
 from running import BASE, Running
 
 from netorder.cloud.change import marker
+from netorder.cloud.observe import is_neutrons_own
 from netorder.cloud.session import connect
 from netorder.controller.provision import provision, teardown
 
@@ -68,8 +69,8 @@ class Site:
         found = {}
         for kind in KINDS.split():
             for one in getattr(network, f"{kind}s")(project_id=self.connection.current_project_id):
-                if str(getattr(one, "device_owner", "")).startswith(("network:dhcp", "network:distributed")):
-                    continue  # Neutron's own
+                if kind == "port" and is_neutrons_own(one):
+                    continue
                 like = {k: v for k, v in one.to_dict().items() if k not in FOLLOWS}
                 if kind == "security_group":  # Neutron lists rules as its database finds them, now so, now so
                     like["security_group_rules"] = sorted(like["security_group_rules"], key=lambda rule: rule["id"])

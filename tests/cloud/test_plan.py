@@ -251,3 +251,38 @@ def test_what_is_not_ours_stays(site, cloud):
         network.delete_router(router)
         network.delete_network(other)
         network.delete_security_group(group)
+
+
+def test_a_key_pair_of_the_users_own_stays(site, cloud):
+    """Of the name that netorder would give: neither a teardown of what never was nor one of a topology deletes it."""
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g me@here"
+    cloud.compute.create_keypair(name="lab-key", public_key=key)
+    try:
+        assert site.gone()["changes"] == []
+        with pytest.raises(RefusedError, match="lab-key in the cloud is not this topology's"):
+            site.run(BASE)
+        (site.directory / "id_ed25519").write_text("its private half is not asked for here")
+        (site.directory / "id_ed25519.pub").write_text(key)
+        assert "key pair" not in {change["kind"] for change in site.run(BASE)["changes"]}
+        site.gone()
+        assert cloud.compute.get_keypair("lab-key").public_key == key
+    finally:
+        cloud.compute.delete_keypair("lab-key")
+
+
+def test_a_subnet_of_somebody_elses_keeps_its_network(site, cloud):
+    """Neutron would delete it with the network: refused before anything is deleted, in preview, run and teardown."""
+    site.run(BASE)
+    back = cloud.network.find_network("lab-back")
+    theirs = cloud.network.create_subnet(network_id=back.id, ip_version=4, cidr="10.77.0.0/24", name="theirs")
+    before = site.listing()
+    for attempt in (
+        lambda: site.run(edited(no_back), check=True),
+        lambda: site.run(edited(no_back), allow=("delete", "replace")),
+        site.gone,
+    ):
+        with pytest.raises(CloudError, match=f"Network lab-back would take .* {theirs.id}"):
+            attempt()
+        assert site.listing() == before
+    cloud.network.delete_subnet(theirs)
+    does_as_previewed(site, edited(no_back))

@@ -6,7 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-__all__ = ["DESTRUCTIVE", "Change", "ChangeSet", "Ids", "Progress", "Routes", "deletion", "keypair_name", "marker"]
+__all__ = [
+    "DESTRUCTIVE",
+    "Change",
+    "ChangeSet",
+    "Ids",
+    "Progress",
+    "Routes",
+    "deletion",
+    "keypair_marker",
+    "keypair_name",
+    "marker",
+]
 
 # What `-e allow=…` may name.
 DESTRUCTIVE = ("delete", "replace")
@@ -112,5 +123,13 @@ def marker(topology: str) -> str:
 
 
 def keypair_name(topology: str) -> str:
-    """Return the name of the topology's key pair (key pairs carry no marker: the name is all there is)."""
+    """Return the name of the topology's key pair; whether one of this name is ours says its marker."""
     return f"{topology}-key"
+
+
+def keypair_marker(topology: str, project: str) -> str:
+    """Return the marker of a key pair, which has neither description nor tags: the comment of its public key.
+
+    Key pairs belong to a user, whatever the project: the marker names that too.
+    """
+    return f"{marker(topology)}@{project}"

@@ -77,6 +77,9 @@ def _remove(draft: Draft) -> None:
     _remove_kind(draft, port.KIND, others, ports, [one for one in chosen.surplus_ports if not is_router_port(one)])
     _remove_kind(draft, router.KIND, chosen.routers, {r.cloud_name for r in plan.routers}, chosen.surplus_routers)
     _remove_kind(draft, network.KIND, chosen.networks, {n.cloud_name for n in plan.networks}, chosen.surplus_networks)
+    for net in draft.observed.networks:
+        if net.id in draft.going and (problem := network.foreign_problem(draft.observed, net)):
+            draft.refuse(network.KIND, "subnets", problem)
     security_group.compare_surplus(draft)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from openstack.exceptions import NotFoundException
 
-from netorder.cloud.change import keypair_name, marker
+from netorder.cloud.change import keypair_marker, keypair_name, marker
 from netorder.cloud.errors import translate_errors
 from netorder.cloud.jobs import gather
 from netorder.cloud.poll import Again, poll
@@ -35,6 +35,7 @@ __all__ = [
     "Observed",
     "external_networks",
     "fault_text",
+    "is_neutrons_own",
     "is_router_port",
     "let_finish",
     "list_servers",
@@ -49,7 +50,7 @@ FAULT_LENGTH = 255
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The resources that carry a topology's marker; its key pair goes by name."""
+    """The resources that carry a topology's marker; ``foreign_keypair`` has the name of its key pair, but not that."""
 
     networks: tuple[Network, ...] = ()
     subnets: tuple[Subnet, ...] = ()
@@ -59,6 +60,7 @@ class Observed:
     floating_ips: tuple[FloatingIP, ...] = ()
     servers: tuple[Server, ...] = ()
     keypair: Keypair | None = None
+    foreign_keypair: Keypair | None = None
 
     def youngest(self) -> datetime | None:
         """Return when the newest resource was made, None when there is none."""
@@ -73,6 +75,10 @@ class Observed:
         )
         times = [one.created_at for kind in everything for one in kind if one.created_at]
         return max((datetime.fromisoformat(time) for time in times), default=None)
+
+    def foreign_subnets(self, network: Network) -> list[str]:
+        """Return the ids of the subnets on a network that are not the topology's, and would go with it."""
+        return sorted({*(network.subnet_ids or ())} - {subnet.id for subnet in self.subnets})
 
     def leftovers(self) -> list[str]:
         """Name every resource, for the end of a teardown."""
@@ -93,7 +99,7 @@ def observe(cloud: Cloud, topology: str) -> Observed:
     """List what carries the topology's marker in the credentials' own project, each type once, all at the same time."""
     conn, mark = cloud.conn, marker(topology)
     # An administrator sees every project: without project_id another project's topology of this name would match.
-    ours = {"description": mark, "project_id": cloud.project}
+    marked = {"description": mark, "project_id": cloud.project}
     net = conn.network
 
     def keypair() -> tuple[Any, ...]:
@@ -103,7 +109,7 @@ def observe(cloud: Cloud, topology: str) -> Observed:
             return ()
 
     def listed(call: Callable[..., Iterable[Any]]) -> Callable[[], tuple[Any, ...]]:
-        return lambda: tuple(call(**ours))
+        return lambda: tuple(call(**marked))
 
     with translate_errors():
         _check_compute(cloud)
@@ -120,8 +126,10 @@ def observe(cloud: Cloud, topology: str) -> Observed:
                 keypair,
             ],
         )
-    keypairs = answers.pop()
-    return Observed(*answers, keypair=keypairs[0] if keypairs else None)  # type: ignore[misc,arg-type]
+    own, foreign = None, next(iter(answers.pop()), None)
+    if foreign and foreign.public_key.split()[2:] == [keypair_marker(topology, cloud.project)]:
+        own, foreign = foreign, None
+    return Observed(*answers, keypair=own, foreign_keypair=foreign)  # type: ignore[misc,arg-type]
 
 
 def let_finish(cloud: Cloud, topology: str, observed: Observed) -> Observed:
@@ -178,6 +186,17 @@ def external_networks(cloud: Cloud) -> tuple[Network, ...]:
 def is_router_port(port: Port) -> bool:
     """Return whether a router holds this port (plain, distributed or highly available interface)."""
     return str(port.device_owner or "").startswith(("network:router_interface", "network:ha_router_replicated"))
+
+
+def is_neutrons_own(port: Port) -> bool:
+    """Return whether Neutron made a port by itself, and deletes it with what it is for.
+
+    Such are those of DHCP, metadata, distributed and highly available routers, and of what drivers add. Interfaces and
+    gateways of routers, floating IPs and local IPs are somebody's, who has to remove them.
+    """
+    owner = str(port.device_owner or "")
+    somebodys = ("router_gateway", "vpn_router_gateway", "floatingip", "local_ip")
+    return owner.startswith("network:") and not is_router_port(port) and owner.removeprefix("network:") not in somebodys
 
 
 class Chosen:

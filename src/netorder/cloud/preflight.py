@@ -11,7 +11,7 @@ from openstack import exceptions as sdk
 
 from netorder.cloud.errors import translate_errors
 from netorder.cloud.jobs import gather
-from netorder.cloud.observe import external_networks
+from netorder.cloud.observe import external_networks, is_neutrons_own
 from netorder.cloud.resources.server import ServerChange
 
 if TYPE_CHECKING:
@@ -147,8 +147,7 @@ class _Questions:
         networks |= {n.id for n in self.observed.networks if n.id in self._going}
         ours = {port.id for port in self.observed.ports}
         for port in self.cloud.conn.network.ports(network_id=sorted(networks)):
-            own = str(port.device_owner or "").startswith(("network:dhcp", "network:distributed"))
-            if port.id not in ours and not own:
+            if port.id not in ours and not is_neutrons_own(port):
                 self._foreign_ports.append(port)
 
     def judge(self) -> list[str]:

@@ -58,10 +58,15 @@ def teardown(cloud: Cloud, topology: str, *, check: bool) -> list[Change]:
     cloud.phase = "list"
     observed = observe(cloud, topology)
     changes = deletions(observed)
+    if foreign := observed.foreign_keypair:
+        cloud.progress(f"key pair {foreign.name} stays: it does not carry this topology's marker")
+    if changes and not check:
+        observed = let_finish(cloud, topology, observed)
+        changes = deletions(observed)
+    if foreign_subnets := [text for one in observed.networks if (text := network.foreign_problem(observed, one))]:
+        raise CloudError(*foreign_subnets)
     if check or not changes:
         return changes
-    observed = let_finish(cloud, topology, observed)
-    changes = deletions(observed)
     cloud.phase = "delete"
     try:
         delete(cloud, topology, changes, router.all_routes(observed.routers))

@@ -1,11 +1,11 @@
-"""The key pair that the hosts accept; it goes by name, and is never changed."""
+"""The key pair that the hosts accept; it is never changed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from netorder.cloud.change import Change, keypair_name
+from netorder.cloud.change import Change, keypair_marker, keypair_name
 from netorder.cloud.jobs import Job, bound
 
 if TYPE_CHECKING:
@@ -27,9 +27,23 @@ class KeypairChange(Change):
 
 
 def compare(draft: Draft) -> None:
-    """Compare by the public key; another one than the controller's is refused."""
+    """Compare by the public key; another one than the controller's is refused.
+
+    The user's own key pair of that name is used if it holds the controller's key.
+    """
     name, key, found = keypair_name(draft.plan.topology), draft.key, draft.observed.keypair
-    if not found:
+    foreign = draft.observed.foreign_keypair
+    if foreign and not (key and same_key(key, foreign.public_key)):
+        draft.refuse(
+            KIND,
+            "public_key",
+            f"Key pair {name} in the cloud is not this topology's, and the hosts need one of that name for "
+            f"{_called(key)}. Delete it if nobody needs it (openstack keypair delete {name}), give the topology "
+            f"another name, or set netorder_ssh_key to its private key.",
+        )
+    elif foreign:
+        return
+    elif not found:
         after: dict[str, object] = {"public_key": key or "(made on the first run)"}
         draft.add(KeypairChange(KIND, name, "create", "missing", after=after))
     elif key and not same_key(key, found.public_key):
@@ -53,14 +67,20 @@ def same_key(one: str, other: str) -> bool:
     return one.split()[:2] == other.split()[:2]
 
 
+def _called(key: str | None) -> str:
+    return f"this controller's public key ({_tail(key)})" if key else "the public key that this controller will make"
+
+
 def _tail(key: str) -> str:
     return "…" + key.split()[1][-12:]
 
 
 def jobs(work: Work) -> Iterable[Job]:
-    """Create it."""
+    """Create it, with the marker where the key had a comment."""
     for change in work.changes.of(KeypairChange, "create"):
-        call = bound(work.conn.compute.create_keypair, name=change.name, public_key=work.key)
+        mark = keypair_marker(work.changes.topology, work.cloud.project)
+        public = " ".join([*work.key.split()[:2], mark])
+        call = bound(work.conn.compute.create_keypair, name=change.name, public_key=public)
         yield Job(KIND, (change.name,), "create", call, gives="key pair")
 
 

@@ -18,9 +18,20 @@ if TYPE_CHECKING:
     from openstack.connection import Connection
 
     from netorder.cloud.draft import Draft
+    from netorder.cloud.observe import Observed
     from netorder.cloud.work import Work
 
-__all__ = ["KIND", "UPDATE", "NetworkChange", "compare", "create_body", "creations", "delete", "updates"]
+__all__ = [
+    "KIND",
+    "UPDATE",
+    "NetworkChange",
+    "compare",
+    "create_body",
+    "creations",
+    "delete",
+    "foreign_problem",
+    "updates",
+]
 
 KIND = "network"
 # Fields of an update request, by the field that differs.
@@ -44,6 +55,15 @@ def compare(draft: Draft) -> None:
         else:
             draft.add(change("create", "missing", after=planned))
         subnet.compare(draft, network, found)
+
+
+def foreign_problem(observed: Observed, found: CloudNetwork) -> str:
+    """Return why a network cannot be deleted: it takes all its subnets with it; nothing if those are the topology's."""
+    foreign = ", ".join(observed.foreign_subnets(found))
+    return foreign and (
+        f"Network {found.name} would take what is not the topology's with it, subnet(s) {foreign}: `openstack subnet "
+        "show` says what that is. Delete it first."
+    )
 
 
 def create_body(work: Work, change: NetworkChange) -> dict[str, Any]:

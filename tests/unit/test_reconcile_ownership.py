@@ -1,0 +1,212 @@
+"""What is a topology's own: everything that is deleted or changed carries its marker, the key pair too."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from openstack.compute.v2.keypair import Keypair
+from openstack.exceptions import NotFoundException
+from openstack.network.v2.network import Network
+from openstack.network.v2.port import Port
+from openstack.network.v2.subnet import Subnet
+from test_reconcile_compare import KEY, PLAN, as_built, brief, compare, only_problem, work
+
+from netorder.cloud.change import keypair_marker
+from netorder.cloud.observe import Observed, is_neutrons_own, is_router_port, observe
+from netorder.cloud.resources import keypair
+from netorder.cloud.teardown import deletions, teardown
+from netorder.errors import CloudError
+
+BARE = " ".join(KEY.split()[:2])
+OTHER = BARE.replace("F1nH", "F1nX")
+OURS = f"{BARE} netorder:lab@p1"
+
+
+class FakeCloud:
+    """A cloud that lists what it is given, and notes what is deleted."""
+
+    project = "p1"
+    in_flight = 0.0
+    phase = ""
+
+    def __init__(self, public_key: str | None = None, **lists: list[Any]) -> None:
+        self.deleted: list[str] = []
+        self.told: list[str] = []
+        self.progress = self.told.append
+        self.pair = Keypair.existing(name="lab-key", public_key=public_key) if public_key else None
+        kinds = ("networks", "subnets", "routers", "ports", "security_groups", "ips")
+        network = {kind: lambda kind=kind, **_: list(lists.get(kind, ())) for kind in kinds}
+        compute = {
+            "get_endpoint_data": lambda: SimpleNamespace(max_microversion=(2, 90)),
+            "servers": lambda **_: [],
+            "get_keypair": self._get_keypair,
+            "delete_keypair": self._delete_keypair,
+        }
+        network["delete_network"] = self.deleted.append
+        self.conn = SimpleNamespace(network=SimpleNamespace(**network), compute=SimpleNamespace(**compute))
+
+    def _get_keypair(self, _name: str) -> Keypair:
+        if not self.pair:
+            raise NotFoundException
+        return self.pair
+
+    def _delete_keypair(self, name: str) -> None:
+        self.deleted.append(name)
+        self.pair = None
+
+    def relay(self) -> None:
+        """Nothing was noted."""
+
+    def note_times(self, *_: object) -> None:
+        """No times are kept."""
+
+
+@pytest.mark.parametrize(
+    "public_key",
+    [
+        BARE,
+        KEY,
+        f"{BARE} netorder",  # made by netorder before there was a marker, or by the user
+        f"{BARE} netorder:lab",
+        f"{BARE} netorder:lab@p2",  # key pairs are a user's, of all projects: another project's topology of this name
+        f"{BARE} netorder:laboratory@p1",
+        f"{BARE} netorder:lab@p1 and more",
+        f"{OTHER} me@here",
+        "ssh-rsa AAAAB3NzaC1yc2E=",
+    ],
+)
+def test_a_key_pair_without_our_marker_stays(public_key: str):
+    cloud: Any = FakeCloud(public_key)
+    observed = observe(cloud, "lab")
+    assert (observed.keypair, observed.foreign_keypair) == (None, cloud.pair)
+    assert teardown(cloud, "lab", check=False) == []
+    assert cloud.deleted == []
+    assert cloud.told == ["key pair lab-key stays: it does not carry this topology's marker"]
+
+
+def test_a_key_pair_with_our_marker_goes_whatever_key_it_holds():
+    for public_key in (OURS, f"{OTHER} netorder:lab@p1"):
+        cloud: Any = FakeCloud(public_key)
+        assert [(c.action, c.kind, c.name) for c in teardown(cloud, "lab", check=False)] == [
+            ("delete", "key pair", "lab-key")
+        ]
+        assert cloud.deleted == ["lab-key"]
+
+
+def test_the_key_pair_is_made_with_the_marker_that_it_is_known_by():
+    made: dict[str, str] = {}
+    one = work(PLAN, replace(as_built(), keypair=None))
+    compute = SimpleNamespace(create_keypair=lambda **fields: made.update(fields))
+    one.cloud = SimpleNamespace(conn=SimpleNamespace(compute=compute), project="p1")  # type: ignore[assignment]
+    for job in keypair.jobs(one):
+        job.call()
+    assert made == {"name": "calculator-key", "public_key": f"{BARE} {keypair_marker('calculator', 'p1')}"}
+    cloud: Any = FakeCloud(made["public_key"])
+    assert observe(cloud, "calculator").keypair
+
+
+def test_the_users_own_key_pair_is_used_if_it_holds_our_key():
+    foreign = replace(as_built(), keypair=None, foreign_keypair=Keypair.existing(name="x", public_key=BARE))
+    assert brief(foreign) == []
+
+
+@pytest.mark.parametrize(("key", "said"), [(KEY, "this controller's public key"), (None, "will make")])
+def test_the_users_own_key_pair_with_another_key_is_named_with_ways_out(key, said):
+    """Not the teardown: that deletes only what is ours."""
+    foreign = replace(as_built(), keypair=None, foreign_keypair=Keypair.existing(name="x", public_key=OTHER))
+    problem = only_problem(foreign, key=key)
+    assert "not this topology's" in problem
+    assert said in problem
+    assert "openstack keypair delete calculator-key" in problem
+    assert "tear down" not in problem
+
+
+def with_foreign_subnet() -> Observed:
+    """Return the cloud with somebody's second subnet on one of the networks."""
+    built = as_built()
+    subnets = {net.id: [s.id for s in built.subnets if s.network_id == net.id] for net in built.networks}
+    for net in built.networks:
+        net._update(subnets=subnets[net.id] + ["theirs"] * (net.name == "calculator-net1"))
+    return built
+
+
+def test_a_network_with_somebodys_subnet_on_it_is_not_deleted():
+    """Neutron would delete the subnet with it."""
+    observed = with_foreign_subnet()
+    assert brief(observed) == []
+    spare = Network.existing(id="n2", name="calculator-net9", subnets=["theirs"], admin_state_up=True)
+    assert "theirs" in only_problem(replace(as_built(), networks=(*as_built().networks, spare)))
+    _, problems = compare(PLAN, replace(as_built(), networks=(*as_built().networks, spare)), key=KEY)
+    assert problems[0].startswith("Network calculator-net9 would take what is not the topology's with it")
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_nor_is_it_torn_down(check):
+    mine = Subnet.existing(id="s1", name="lab-net", network_id="n1")
+    for subnets, ends in ((["s1"], True), (["s1", "theirs"], False)):
+        cloud: Any = FakeCloud(networks=[Network.existing(id="n1", name="lab-net", subnets=subnets)], subnets=[mine])
+        if ends and check:
+            assert [c.kind for c in teardown(cloud, "lab", check=True)] == ["network"]
+        elif not ends:
+            with pytest.raises(CloudError, match=r"subnet\(s\) theirs: .* Delete it first"):
+                teardown(cloud, "lab", check=check)
+            assert cloud.deleted == []
+
+
+def test_deletions_leave_the_foreign_key_pair_out():
+    observed = Observed(foreign_keypair=Keypair.existing(name="lab-key", public_key=BARE))
+    assert deletions(observed) == []
+    assert observed.leftovers() == []
+
+
+@pytest.mark.parametrize(
+    ("owner", "own", "interface"),
+    [
+        ("network:dhcp", True, False),
+        ("network:distributed", True, False),
+        ("network:router_centralized_snat", True, False),
+        ("network:floatingip_agent_gateway", True, False),
+        ("network:router_ha_interface", True, False),
+        ("network:routed", True, False),
+        ("network:some_driver", True, False),
+        ("network:router_interface", False, True),
+        ("network:router_interface_distributed", False, True),
+        ("network:ha_router_replicated_interface", False, True),
+        ("network:router_gateway", False, False),
+        ("network:vpn_router_gateway", False, False),
+        ("network:floatingip", False, False),
+        ("network:local_ip", False, False),
+        ("neutron:LOADBALANCERV2", False, False),
+        ("Octavia", False, False),
+        ("manila:share", False, False),
+        ("trunk:subport", False, False),
+        ("compute:nova", False, False),
+        ("baremetal:none", False, False),
+        ("", False, False),
+        (None, False, False),
+    ],
+)
+def test_whose_a_port_is(owner, own, interface):
+    port = Port.existing(id="p", device_owner=owner)
+    assert (is_neutrons_own(port), is_router_port(port)) == (own, interface)
+
+
+@pytest.mark.parametrize("owner", ["network:router_interface_distributed", "network:ha_router_replicated_interface"])
+def test_interfaces_of_distributed_and_highly_available_routers_are_the_routers(owner):
+    """Nothing to do where all is as planned; detached, not deleted as a port, where it goes."""
+    built = as_built()
+    for port in built.ports:
+        if is_router_port(port):
+            port._update(device_owner=owner)
+    assert brief(built) == []
+    kinds = [change.kind for change in deletions(built)]
+    assert kinds.count("router interface") == 3
+    one_less = replace(
+        PLAN, routers=(PLAN.routers[0], replace(PLAN.routers[1], interfaces=PLAN.routers[1].interfaces[1:]))
+    )
+    changes, _ = compare(one_less, built, key=KEY)
+    gone = next(change for change in changes if change.action == "delete")
+    assert (gone.kind, gone.router_id) == ("router interface", "router:rt2")
