@@ -1,16 +1,18 @@
-"""Facts as text for people: counts, lists cut short, tables, the known word nearest to a misspelt one."""
+"""Facts as text for people: counts, lists cut short, tables, the nearest known word; and which text is an id."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-__all__ = ["SHOWN", "count", "did_you_mean", "few", "table"]
+__all__ = ["SHOWN", "count", "did_you_mean", "few", "is_id", "table"]
 
 SHOWN = 4  # of many names
+_ID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 
 
 def count(number: int, one: str, many: str = "") -> str:
@@ -43,6 +45,11 @@ def table(
         ).rstrip()
         for row in rows
     ]
+
+
+def is_id(word: str) -> bool:
+    """Return whether a word is an id of the cloud's, a UUID (RFC 9562), not a name."""
+    return bool(_ID.fullmatch(word))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

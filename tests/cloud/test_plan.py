@@ -286,3 +286,42 @@ def test_a_subnet_of_somebody_elses_keeps_its_network(site, cloud):
         assert site.listing() == before
     cloud.network.delete_subnet(theirs)
     does_as_previewed(site, edited(no_back))
+
+
+def test_of_two_images_of_a_name_one_is_named_by_its_id(site, cloud):
+    """The name is refused with both ids; with an id there is nothing to guess; the name again replaces nothing."""
+    whole = next(cloud.image.images(name="debian-13"))
+    made = [cloud.image.create_image(name="twice", data=b"x", disk_format="raw", container_format="bare", wait=True,
+                                     allow_duplicates=True) for _ in range(2)]  # fmt: skip
+    try:
+        with pytest.raises(RefusedError, match="2 images have this name") as refused:
+            site.run(edited(lambda t: t.update(defaults={"image": "twice"})))
+        assert all(image.id in str(refused.value) for image in made)
+        by_id = edited(lambda t: t.update(defaults={"image": made[0].id.upper()}))
+        site.run(by_id)
+        assert {server.image.id for server in cloud.compute.servers()} == {made[0].id}
+        by_name = edited(lambda t: t.update(defaults={"image": "twice"}))
+        assert site.run(by_name)["changes"] == [], "what runs has that image: nothing is asked"
+        other = site.run(edited(lambda t: t.update(defaults={"image": whole.id})), check=True)
+        assert other["needs_allow"] == ["replace"]
+        assert {(c["action"], c["kind"]) for c in other["changes"]} == {("replace", "server")}
+    finally:
+        for image in made:
+            cloud.image.delete_image(image)
+
+
+def test_a_config_drive_is_asked_for_where_there_is_no_router(site, cloud):
+    """On the network of its own, and not elsewhere; a host that runs keeps what it has."""
+    alone = edited(
+        lambda t: t["networks"].update(alone={"cidr": "10.4.0.0/24"}),
+        lambda t: t["hosts"].update(inside={"network": "alone"}, edge2={"networks": ["back", "alone"]}),
+    )
+    told = {c["name"] for c in site.run(alone)["changes"] if "config_drive" in (c["after"] or {})}
+    assert told == {"lab-inside", "lab-edge2"}
+    assert {s.name for s in cloud.compute.servers() if s.has_config_drive} == told
+    joined = edited(
+        lambda t: t["networks"].update(alone={"cidr": "10.4.0.0/24"}),
+        lambda t: t["hosts"].update(inside={"network": "alone"}, edge2={"networks": ["back", "alone"]}),
+        lambda t: t["routers"]["inner"]["networks"].append("alone"),
+    )
+    assert "server" not in {change["kind"] for change in does_as_previewed(site, joined)}

@@ -571,7 +571,7 @@ def test_an_interface_that_goes_is_taken_out_of_its_host():
 
 def work(wanted: model.Plan, observed: Observed) -> Work:
     """Return what the requests are made of, without a cloud."""
-    facts = Facts(externals={None: "x"}, images={"debian-13": "i"}, flavors={"small": "f", "large": "g"})
+    facts = Facts(externals={None: "x"}, images={"debian-13": ("i", "debian-13")}, flavors={"small": "f", "large": "g"})
     return Work(SimpleNamespace(conn=None), change_set(wanted, observed, key=KEY), facts, KEY)  # type: ignore[arg-type]
 
 

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 __all__ = [
     "DESTRUCTIVE",
+    "PERMISSIONS",
+    "ZERO_DISK",
     "Change",
     "ChangeSet",
     "Ids",
@@ -21,6 +23,8 @@ __all__ = [
 
 # What `-e allow=…` may name.
 DESTRUCTIVE = ("delete", "replace")
+ZERO_DISK = "zero-disk"
+PERMISSIONS = (*DESTRUCTIVE, ZERO_DISK)
 Progress = Callable[[str], None]
 C = TypeVar("C", bound="Change")
 

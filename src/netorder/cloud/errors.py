@@ -44,7 +44,10 @@ def explain(error: BaseException) -> str:  # noqa: PLR0911 (one line for each ki
         case ksa.ConnectionError() | requests.RequestException() if not isinstance(error, sdk.HttpException):
             return f"Nothing answers: {one_line(error)}. Is the cloud up, and auth_url (OS_AUTH_URL) right?"
         case ksa.EndpointNotFound() | ksa.DiscoveryFailure() | sdk.ServiceDiscoveryException() | sdk.NotSupported():
-            return f"The cloud's catalog has no such service: {one_line(error)}. Check region_name (OS_REGION_NAME)."
+            return (
+                f"The cloud's catalog has no such service: {one_line(error)}. Check region_name in the entry of "
+                "clouds.yaml that OS_CLOUD names; without OS_CLOUD, OS_REGION_NAME."
+            )
         case sdk.HttpException():
             details = " ".join((error.details or error.message or "").split()).rstrip(".")
             return f"{details} (HTTP {error.status_code} to {error.method} {error.url!s}).{_fix(error.status_code)}"

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from openstack import exceptions as sdk
+from openstack.image.v2.image import Image
 
+from netorder.cloud.change import ZERO_DISK
 from netorder.cloud.errors import translate_errors
 from netorder.cloud.jobs import gather
 from netorder.cloud.observe import external_networks, is_neutrons_own
 from netorder.cloud.resources.server import ServerChange
+from netorder.text import is_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from openstack.compute.v2.flavor import Flavor
     from openstack.compute.v2.limits import AbsoluteLimits
-    from openstack.image.v2.image import Image
     from openstack.network.v2.network import Network as CloudNetwork
 
     from netorder.cloud.change import Change
     from netorder.cloud.observe import Observed
     from netorder.cloud.session import Cloud
-    from netorder.plan.model import Host, Plan
+    from netorder.plan.model import Plan
 
 __all__ = ["Facts", "preflight", "quota_problems"]
 
@@ -46,16 +49,21 @@ CLOCK = 300.0
 
 @dataclass(slots=True)
 class Facts:
-    """What the changes need to know of the cloud: ids by name; that of the only external network by None too."""
+    """What the changes need to know of the cloud: ids by name; that of the only external network by None too.
+
+    Of an image (id, name), by what the topology calls it, which is one of them.
+    """
 
     externals: dict[str | None, str] = field(default_factory=dict)
-    images: dict[str, str] = field(default_factory=dict)
+    images: dict[str, tuple[str, str]] = field(default_factory=dict)
     flavors: dict[str, str] = field(default_factory=dict)
 
 
-def preflight(cloud: Cloud, plan: Plan, observed: Observed, changes: Sequence[Change]) -> tuple[Facts, list[str]]:
-    """Request only what ``changes`` need; return the facts and every problem."""
-    questions = _Questions(cloud, plan, observed, changes)
+def preflight(
+    cloud: Cloud, plan: Plan, observed: Observed, changes: Sequence[Change], allow: Collection[str] = ()
+) -> tuple[Facts, list[str]]:
+    """Request only what ``changes`` need; return the facts and every problem. ``allow`` as in the run."""
+    questions = _Questions(cloud, plan, observed, changes, allow)
     with translate_errors():
         gather(cloud, questions.needed())
     return questions.facts, questions.judge()
@@ -64,8 +72,11 @@ def preflight(cloud: Cloud, plan: Plan, observed: Observed, changes: Sequence[Ch
 class _Questions:
     """The questions to the cloud, asked in threads, and what its answers mean."""
 
-    def __init__(self, cloud: Cloud, plan: Plan, observed: Observed, changes: Sequence[Change]) -> None:
+    def __init__(
+        self, cloud: Cloud, plan: Plan, observed: Observed, changes: Sequence[Change], allow: Collection[str]
+    ) -> None:
         self.cloud = cloud
+        self._allow = allow
         self.plan = plan
         self.observed = observed
         self.facts = Facts()
@@ -118,8 +129,14 @@ class _Questions:
         external = any(router.external for router in self.plan.routers)
         return bool(routing & {"router", "floating IP"}) and external
 
-    def _ask_image(self, name: str) -> None:
-        self._images[name] = cast("list[Image]", list(self.cloud.conn.image.images(name=name)))
+    def _ask_image(self, named: str) -> None:
+        glance = self.cloud.conn.image
+        self._images[named] = []
+        if is_id(named):  # a shared one that is not accepted, a hidden or community one is in no list
+            with suppress(sdk.NotFoundException):
+                self._images[named] = cast("list[Image]", [glance.get_image(named)])
+        else:
+            self._images[named] = cast("list[Image]", list(glance.images(name=named)))
 
     def _ask_flavors(self) -> None:
         for flavor in self.cloud.conn.compute.flavors():
@@ -154,8 +171,8 @@ class _Questions:
         """Fill in the facts; return every problem."""
         problems = self._clock_problems() + self._extension_problems() + self._foreign_port_problems()
         problems += self._external_problems() if self._leaves() else []
-        problems += _image_problems(self._hosts, self._images, self.facts)
-        problems += _flavor_problems(self._hosts, self._flavors, self._images, self.facts)
+        problems += self._image_problems()
+        problems += self._flavor_problems()
         problems += self._resize_problems()
         if self._limits and all(c.host.flavor in self._flavors for c in [*self._booted, *self._resized]):
             problems += self._compute_quota(self._limits)
@@ -210,19 +227,90 @@ class _Questions:
             host = change.host
             flavor = self._flavors.get(host.flavor)
             if not flavor:
-                choices = ", ".join(sorted(self._flavors)) or "none"
-                problems.append(
-                    f"Host {host.name}: flavor {host.flavor} does not exist in this cloud. The choices: {choices}."
-                )
+                problems.append(f"Host {host.name}: {self._no_flavor(host.flavor)}")
                 continue
             self.facts.flavors[host.flavor] = flavor.id
             has = disks.get(change.id, 0)
-            if flavor.disk and flavor.disk < has:
+            if flavor.disk < has:
                 problems.append(
                     f"Host {host.name}: flavor {host.flavor} has a disk of {flavor.disk} GiB, the host's has {has}: "
                     "a disk does not shrink. Take a larger flavor."
                 )
         return problems
+
+    def _described(self, one: Image | CloudNetwork) -> str:
+        """Name something of the cloud by all that tells it from another of the same name."""
+        owner = one.owner_id if isinstance(one, Image) else one.project_id
+        whose = "this project's" if owner == self.cloud.project else f"project {owner}'s"
+        return f"{one.name} ({one.id}, made {str(one.created_at)[:10]}, {whose})"
+
+    def _image_problems(self) -> list[str]:
+        problems = []
+        for named, found in sorted(self._images.items()):
+            who = f"Image {named} (hosts: {', '.join(host.name for host in self._hosts if host.image == named)})"
+            active = [image for image in found if image.status == "active"]
+            if len(active) == 1:
+                self.facts.images[named] = (active[0].id, active[0].name or active[0].id)
+            elif not found:
+                problems.append(f"{who} does not exist in this cloud. `openstack image list` shows what does.")
+            elif not active:
+                problems.append(f"{who} is {found[0].status}, not active: upload it again or activate it.")
+            else:
+                choices = "; ".join(self._described(image) for image in _newest_first(active))
+                problems.append(
+                    f"{who}: {len(active)} images have this name, and which is meant is not guessed. Put the id of one "
+                    f"in the place of the name (`image: {_newest_first(active)[0].id}`). The choices: {choices}."
+                )
+        return problems
+
+    def _no_flavor(self, named: str) -> str:
+        called = next((flavor.name for flavor in self._flavors.values() if flavor.id == named), None)
+        if called:
+            return f"flavor {named} is called {called} here: write that, no two flavors have the same name."
+        choices = ", ".join(sorted(self._flavors)) or "none"
+        return f"flavor {named} does not exist in this cloud. The choices: {choices}."
+
+    def _flavor_problems(self) -> list[str]:
+        problems = []
+        for name, image_name in sorted({(host.flavor, host.image) for host in self._hosts}):
+            flavor = self._flavors.get(name)
+            if not flavor:
+                problems.append(_capital(self._no_flavor(name)))
+                continue
+            self.facts.flavors[name] = flavor.id
+            if not flavor.disk:
+                problems += self._zero_disk_problems(name)
+            for image in [one for one in self._images[image_name] if one.status == "active"][:1]:
+                size = max(image.size or 0, image.virtual_size or 0)
+                need = max(image.min_disk or 0, -(-size // GIB))
+                if flavor.disk and flavor.disk < need:
+                    problems.append(
+                        f"Flavor {name} has a disk of {flavor.disk} GiB, image {image_name} needs {need}. "
+                        "Take a larger."
+                    )
+                if flavor.ram < (image.min_ram or 0):
+                    problems.append(
+                        f"Flavor {name} has {flavor.ram} MiB, image {image_name} needs {image.min_ram}. Take a larger."
+                    )
+        return list(dict.fromkeys(problems))
+
+    def _zero_disk_problems(self, name: str) -> list[str]:
+        """Return why a new server cannot have a flavor without a disk, unless it is known that it can.
+
+        Nova's policy (create:zero_disk_flavor) lets administrators do that; others must start from a volume. No API
+        tells what a cloud's policy is, but what the topology already has, it was allowed to make.
+        """
+        made = any(server.flavor and server.flavor.original_name == name for server in self.observed.servers)
+        if made or ZERO_DISK in self._allow or "admin" in self.cloud.roles:
+            return []
+        choices = ", ".join(sorted(flavor.name for flavor in self._flavors.values() if flavor.disk)) or "none"
+        return [
+            (
+                f"Flavor {name} has a disk of 0 GiB: unless its operator decides otherwise, Nova starts such a server "
+                "from a volume only, and netorder makes no volumes. Take a flavor with a disk, or, where you know that "
+                f"this cloud's policy (create:zero_disk_flavor) lets you: -e allow={ZERO_DISK}. With a disk: {choices}."
+            )
+        ]
 
     def _external_problems(self) -> list[str]:
         if not self._externals:
@@ -233,7 +321,7 @@ class _Questions:
             router.external_network or self.plan.external_network for router in self.plan.routers if router.external
         }
         problems = []
-        choices = ", ".join(sorted(network.name for network in self._externals))
+        choices = "; ".join(sorted(self._described(network) for network in self._externals))
         for named in sorted(names, key=str):
             matching = [network for network in self._externals if named in {None, network.name, network.id}]
             if len(matching) == 1:
@@ -242,7 +330,8 @@ class _Questions:
                 problems.append(f"External network {named} does not exist here. The choices: {choices}.")
             else:
                 problems.append(
-                    f"More than one external network fits: name one in the topology, or its id. The choices: {choices}."
+                    "More than one external network fits: name one in the topology (`external_network`), or its id "
+                    f"where names are the same. The choices: {choices}."
                 )
         return problems
 
@@ -263,51 +352,12 @@ class _Questions:
         )
 
 
-def _image_problems(hosts: Iterable[Host], images: dict[str, list[Image]], facts: Facts) -> list[str]:
-    problems = []
-    for name, found in sorted(images.items()):
-        users = ", ".join(host.name for host in hosts if host.image == name)
-        if len(found) == 1 and found[0].status == "active":
-            facts.images[name] = found[0].id
-        elif not found:
-            problems.append(
-                f"Image {name} (hosts: {users}) does not exist in this cloud. `openstack image list` shows what does."
-            )
-        elif len(found) > 1:
-            ids = ", ".join(image.id for image in found)
-            problems.append(
-                f"Image {name} (hosts: {users}): {len(found)} images have this name ({ids}). Rename all but one."
-            )
-        else:
-            problems.append(
-                f"Image {name} (hosts: {users}) is {found[0].status}, not active: upload it again or activate it."
-            )
-    return problems
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
-def _flavor_problems(
-    hosts: Iterable[Host], flavors: dict[str, Flavor], images: dict[str, list[Image]], facts: Facts
-) -> list[str]:
-    problems = []
-    for name, image_name in sorted({(host.flavor, host.image) for host in hosts}):
-        flavor = flavors.get(name)
-        if not flavor:
-            choices = ", ".join(sorted({f.name for f in flavors.values()})) or "none"
-            problems.append(f"Flavor {name} does not exist in this cloud. The choices: {choices}.")
-            continue
-        facts.flavors[name] = flavor.id
-        for image in images[image_name][:1]:
-            # A flavor with disk 0 takes the image's own size.
-            need = max(image.min_disk or 0, -(-(image.size or 0) // GIB))
-            if flavor.disk and flavor.disk < need:
-                problems.append(
-                    f"Flavor {name} has a disk of {flavor.disk} GiB, image {image_name} needs {need}. Take a larger."
-                )
-            if flavor.ram < (image.min_ram or 0):
-                problems.append(
-                    f"Flavor {name} has {flavor.ram} MiB, image {image_name} needs {image.min_ram}. Take a larger."
-                )
-    return list(dict.fromkeys(problems))
+def _newest_first(images: Iterable[Image]) -> list[Image]:
+    return sorted(images, key=lambda image: str(image.created_at), reverse=True)
 
 
 def quota_problems(needs: dict[str, tuple[int, int, int]]) -> list[str]:

@@ -91,7 +91,8 @@ def reconcile(
     Raises RefusedError before the first change, CloudError after it, when it cannot be.
 
     ``key`` is the user's public key (None only in check mode: it is made on the first run). ``allow`` names what may
-    be done to what is in use: "delete", "replace". ``hostkey_timeout`` (s) of 0: host keys are not learned.
+    be done to what is in use, "delete", "replace", and what the cloud's policy is known to allow, "zero-disk".
+    ``hostkey_timeout`` (s) of 0: host keys are not learned.
     """
     start = time.monotonic()
     cloud.phase = "list"
@@ -110,7 +111,7 @@ def reconcile(
     floating: dict[str, str] = {}
     if changes:
         cloud.phase = "preflight"
-        facts, more = preflight(cloud, plan, observed, changes)
+        facts, more = preflight(cloud, plan, observed, changes, allow)
         problems += more
     if not check:
         problems += not_allowed(changes, allow)

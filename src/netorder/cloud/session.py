@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import openstack
 import requests
 from keystoneauth1 import exceptions as ksa
+from keystoneauth1.identity.base import BaseIdentityPlugin
 
 from netorder.cloud.errors import one_line, translate_errors
 from netorder.cloud.transport import Transport
@@ -101,6 +102,13 @@ class Cloud:
         if project is None:
             raise CloudError("The credentials name no project: set project_name in clouds.yaml, or OS_PROJECT_NAME.")
         return project
+
+    @property
+    def roles(self) -> frozenset[str]:
+        """The names of the roles of the login, as far as its kind has any."""
+        auth = self.conn.session.auth
+        names = auth.get_access(self.conn.session).role_names if isinstance(auth, BaseIdentityPlugin) else None
+        return frozenset(names or ())
 
     def note_times(self, kind: str, names: Iterable[str], action: str, start: float, end: float) -> None:
         """Note when a request about these resources began and ended (monotonic clock)."""

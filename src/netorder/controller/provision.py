@@ -6,7 +6,7 @@ import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from netorder.cloud.change import DESTRUCTIVE
+from netorder.cloud.change import PERMISSIONS
 from netorder.cloud.reconcile import HOSTKEY_TIMEOUT, reconcile, result_of
 from netorder.cloud.session import connect
 from netorder.cloud.teardown import teardown as teardown_cloud
@@ -39,13 +39,14 @@ def provision(
 ) -> dict[str, Any]:
     """Make the cloud match the topology file, and write the SSH path under ``files``; return the Ansible result.
 
-    ``allow`` names what may be done to what is in use: "delete", "replace".
+    ``allow`` names what may be done to what is in use, "delete", "replace", and what the cloud's policy is known to
+    allow, "zero-disk".
 
     Raises NetorderError, whose text is for the user: RefusedError where the changes are known and refused.
     """
-    if unknown := [word for word in allow if word not in DESTRUCTIVE]:
+    if unknown := [word for word in allow if word not in PERMISSIONS]:
         raise CloudError(
-            f"allow={','.join(unknown)} is not known: it takes {' and '.join(DESTRUCTIVE)}, with a comma between."
+            f"allow={','.join(unknown)} is not known: it takes {', '.join(PERMISSIONS)}, with a comma between."
         )
     wanted = build_plan(load(topology))
     files = files.expanduser().absolute()

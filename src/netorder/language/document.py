@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from netorder.errors import Diagnostic, TopologyError
 from netorder.ip import overlap
 from netorder.language import schema
+from netorder.text import is_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,6 +100,11 @@ class Reader:
         """Return the text at ``path``."""
         value = self.get(*path)
         return value if isinstance(value, str) else None
+
+    def named(self, *path: str | int) -> str | None:
+        """Return the name of something in the cloud at ``path``; an id in the cloud's own spelling."""
+        value = self.text(*path)
+        return value.lower() if value and is_id(value) else value
 
     def true(self, *path: str | int) -> bool:
         """Tell whether ``path`` holds ``true``."""

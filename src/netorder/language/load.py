@@ -55,7 +55,7 @@ def _topology(document: Document) -> Topology:
     reader.raise_if_failed()
     return Topology(
         name=str(reader.text("topology")),
-        external_network=reader.text("external_network"),
+        external_network=reader.named("external_network"),
         networks=parts.networks,
         routers=parts.routers,
         hosts=parts.hosts,

@@ -48,7 +48,7 @@ def specs(reader: Reader, names: Names, addresses: Addresses, declared: Declared
             RouterSpec(
                 name=name,
                 external=router.external,
-                external_network=reader.text("routers", name, "external"),
+                external_network=reader.named("routers", name, "external"),
                 interfaces=tuple(Interface(one, addresses.router(name, one)) for one in router.networks),
                 routes=declared["routers", name],
             )
@@ -83,7 +83,7 @@ def _host(
     routes: tuple[tuple[Prefix, Address], ...],
 ) -> HostSpec:
     def setting(word: str) -> str:
-        return reader.text("hosts", key, word) or reader.text("defaults", word) or str(schema.default(word))
+        return reader.named("hosts", key, word) or reader.named("defaults", word) or str(schema.default(word))
 
     return HostSpec(
         name=name,

@@ -36,12 +36,13 @@ __all__ = [
 class Effect(IntEnum):
     """What the cloud does when a field changes; of several fields the largest counts."""
 
+    KEPT = 0
     IN_PLACE = 1
     REPLACE = 2
     REFUSE = 3
 
     def __str__(self) -> str:
-        return {1: "in place", 2: "**replaced**", 3: "refused"}[self.value]
+        return {0: "left as it is", 1: "in place", 2: "**replaced**", 3: "refused"}[self.value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,9 @@ class Field:
     stops: bool = False
 
 
-_IN_PLACE, _REPLACE, _REFUSE = Effect
+_KEPT, _IN_PLACE, _REPLACE, _REFUSE = Effect
 _OTHER_PLACE = "on another network or address"
+_IMAGE = "its disk is lost; that it is named by its id, and was by its name, is no change"
 _ROUTE = ("Route.destination", "Route.next_hop")
 _RULE = tuple(f"Rule.{name}" for name in "direction ethertype protocol port_min port_max remote_cidr".split())
 
@@ -100,10 +102,11 @@ FIELDS = (
     Field("port", "allowed_address_pairs", _IN_PLACE, ("Port.allowed_address_pairs",)),
     Field("port", "admin_state_up", _IN_PLACE),
     Field("port", "holder", _REFUSE, note="somebody else's server holds the port"),
-    Field("server", "image", _REPLACE, ("Host.image",), "its disk is lost", "its image differs; its disk is lost"),
+    Field("server", "image", _REPLACE, ("Host.image",), _IMAGE, "its image differs; its disk is lost"),
     Field("server", "flavor", _IN_PLACE, ("Host.flavor",), "resized, which restarts it", stops=True),
     Field("server", "disk", _REFUSE, note="the new flavor has a smaller disk: a disk does not shrink"),
     Field("server", "ports", _IN_PLACE, ("Host.ports",), "one more is plugged in; to unplug one, the host is stopped"),
+    Field("server", "config_drive", _KEPT, note="what runs is not replaced for it; a new one has it where needed"),
     Field("server", "status", _IN_PLACE, note="a stopped, paused or suspended one is started"),
     Field("server", "state", _REFUSE, note="a rescued one, or in another state that only its owner can end"),
     Field("floating IP", "network", _REPLACE, note="another address", reason="of another external network"),

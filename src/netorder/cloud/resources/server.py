@@ -39,6 +39,7 @@ __all__ = [
     "creations",
     "delete",
     "first_boot",
+    "needs_config_drive",
     "unplug",
     "updates",
 ]
@@ -64,13 +65,14 @@ RESIZE_POLL = 1.0
 class ServerChange(Change):
     """A server to create, replace or update.
 
-    ``user_data`` is the script of a new one's first boot. Of one that stays: ``status`` as it was observed; ``unplug``
-    are ports, (id, name), to take out of it before anything is deleted, ``plug`` those to put in, by name; ``resize``
-    to the host's flavor.
+    ``user_data`` is the script of a new one's first boot, ``config_drive`` whether it gets that. Of one that stays:
+    ``status`` as it was observed; ``unplug`` are ports, (id, name), to take out of it before anything is deleted,
+    ``plug`` those to put in, by name; ``resize`` to the host's flavor.
     """
 
     host: Host
     user_data: str | None = None
+    config_drive: bool = False
     status: str = "ACTIVE"
     resize: bool = False
     unplug: tuple[tuple[str, str], ...] = ()
@@ -95,9 +97,12 @@ def compare(draft: Draft) -> None:
     replaced = {change.id for change in draft.changes if change.kind == "port" and change.action == "replace"}
     for host in draft.plan.hosts:
         found = draft.chosen.servers.get(host.cloud_name)
-        change = partial(ServerChange, KIND, host.cloud_name, host=host, user_data=first_boot(draft.plan, host))
+        drive = needs_config_drive(draft.plan, host)
+        boot = first_boot(draft.plan, host)
+        change = partial(ServerChange, KIND, host.cloud_name, host=host, user_data=boot, config_drive=drive)
         names = ", ".join(port.cloud_name for port in host.ports)
         after: dict[str, object] = {"image": host.image, "flavor": host.flavor, "port": names}
+        after |= {"config_drive": True} if drive else {}
         if not found:
             _refuse_held_ports(draft, host)
             draft.add(change("create", "missing", after=after))
@@ -156,7 +161,10 @@ def _compare_fields(
 
 def _fields(host: Host, found: CloudServer, ports: list[str]) -> tuple[dict[str, object], dict[str, object]]:
     """Return what the server has, with these ports, and what is planned."""
+    made_from = str(getattr(found.image, "id", None) or "")
     image = (found.metadata or {}).get(METADATA["image"], host.image)
+    if host.image == made_from:  # named by its id now, and by its name before
+        image = host.image
     flavor = found.flavor.original_name if found.flavor else host.flavor
     has: dict[str, object] = {"image": image, "status": found.status, "flavor": flavor}
     planned: dict[str, object] = {"image": host.image, "status": "ACTIVE", "flavor": host.flavor}
@@ -166,6 +174,15 @@ def _fields(host: Host, found: CloudServer, ports: list[str]) -> tuple[dict[str,
         has["ports"] = sorted(ports)
         planned["ports"] = sorted(port.cloud_name for port in host.ports)
     return has, planned
+
+
+def needs_config_drive(plan: Plan, host: Host) -> bool:
+    """Return whether metadata may be out of reach of a host: on a network where no router gives it by IPv4.
+
+    One such network is enough: which interface an image asks by is its own choice.
+    """
+    routed = {n.name for n in plan.networks for s in n.subnets if s.version == IPV4 and s.gateway_ip}
+    return any(port.network not in routed for port in host.ports)
 
 
 FIRST_BOOT = """\
@@ -208,15 +225,18 @@ def first_boot(plan: Plan, host: Host) -> str | None:
 def create_body(work: Work, change: ServerChange) -> dict[str, Any]:
     """Return the fields of a create request."""
     host, topology = change.host, work.changes.topology
+    image_id, image = work.facts.images[host.image]
     body: dict[str, Any] = {
         "name": host.cloud_name,
-        "image_id": work.facts.images[host.image],
+        "image_id": image_id,
         "flavor_id": work.facts.flavors[host.flavor],
         "key_name": keypair_name(topology),
         "networks": [{"port": work.ids.ports[name]} for name in change.ports],
-        "metadata": {METADATA["topology"]: topology, METADATA["host"]: host.name, METADATA["image"]: host.image},
+        "metadata": {METADATA["topology"]: topology, METADATA["host"]: host.name, METADATA["image"]: image},
         "tags": [work.mark],
     }
+    if change.config_drive:
+        body["config_drive"] = True
     if change.user_data:
         body["user_data"] = base64.b64encode(change.user_data.encode()).decode()
     return body
