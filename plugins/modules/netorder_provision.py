@@ -33,7 +33,7 @@ options:
         stops before its first change.
     type: list
     elements: str
-    choices: [delete, replace]
+    choices: [delete, replace, zero-disk]
     default: []
   format:
     description: How the times of what was changed are shown at the end.

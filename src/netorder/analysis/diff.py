@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.analysis.flows import Flow, Place, Stop, flows
 from netorder.analysis.verdict import remote_text
-from netorder.plan.lifecycle import Effect, changed_fields, effect, exit_router, stops
+from netorder.plan.lifecycle import Effect, address_fields, changed_fields, effect, exit_router, stops
 from netorder.plan.render import names
 from netorder.text import few
 
@@ -114,24 +114,35 @@ def _changed(
     key: _Key, was: _Resource, now: _Resource, called: _Called, replaced_subnets: Collection[str]
 ) -> Iterator[Difference]:
     kind, name = key
-    own, inside = changed_fields(was.fields, now.fields), changed_fields(was.inside, now.inside)
+    before, after = _addressed(was.fields, now.fields)
+    own, inside = changed_fields(before, after), changed_fields(was.inside, now.inside)
     with_its_subnet = kind != "subnet" and not was.subnets.isdisjoint(replaced_subnets)
     if not own and not inside and not with_its_subnet:
         return
     kind_there = "server" if kind == "host" else kind
     replaced = _is_replaced(kind, own) or with_its_subnet
-    words = [_change(word, was.fields[word], now.fields[word], called) for word in own]
+    words = [_change(word, before[word], after[word], called) for word in own]
     words += [_change(word, was.inside[word], now.inside[word], called) for word in inside]
     action = "replaced" if replaced else "changed"
     what = "; ".join(words) or "its subnet is replaced"
     yield Difference(action, kind, name, what, stops=replaced or stops(kind_there, own))
 
 
+def _addressed(was: Mapping[str, object], now: Mapping[str, object]) -> tuple[Mapping[str, object], ...]:
+    """Return the fields of a port as the run compares them: whether it is replaced follows from both addresses."""
+    old, new = was.get("addresses"), now.get("addresses")
+    if not isinstance(old, tuple) or not isinstance(new, tuple):
+        return was, now
+    had, have = address_fields(old, new)
+    other = {"address", "addresses"} - {*had}
+    return tuple({name: one[name] for name in one if name not in other} | its for one, its in ((was, had), (now, have)))
+
+
 def _change(word: str, before: object, after: object, called: _Called) -> str:
     """Say how a field changes: ``address: 10.0.0.1 -> 10.0.0.2``; of lists, what is added and removed."""
     if isinstance(before, frozenset) and isinstance(after, frozenset):
         return f"{word}: {_rule_changes(before, after, called)}"
-    if isinstance(before, tuple) and isinstance(after, tuple):
+    if isinstance(before, (tuple, list)) and isinstance(after, (tuple, list)):
         signs = [f"-{item}" for item in before if item not in after] + [
             f"+{item}" for item in after if item not in before
         ]
@@ -235,7 +246,7 @@ def _router_fields(plan: Plan, router: Router) -> dict[str, object]:
 
 
 def _place(port: Port | RouterInterface) -> dict[str, object]:
-    return {"network": port.network, "address": ", ".join(port.addresses)}
+    return {"network": port.network, "address": ", ".join(port.addresses), "addresses": port.addresses}
 
 
 def _rules(host: Host, rules: Mapping[str, frozenset[Rule]]) -> dict[str, object]:

@@ -36,9 +36,10 @@ def apply(cloud: Cloud, changes: ChangeSet, *, facts: Facts, key: str) -> dict[s
     work = Work(cloud, changes, facts, key)
     server.unplug(work)
     going = [change for change in changes.changes if change.action in DESTRUCTIVE]
-    if going:
+    releases = [*port.releases(work), *router_interface.releases(work)]
+    if going or releases:
         first = [change for change in going if change.kind != security_group.KIND]  # hosts may have to leave those yet
-        delete(cloud, changes.topology, [*first, *floating_ip.loosened(changes)], changes.first)
+        delete(cloud, changes.topology, [*first, *floating_ip.loosened(changes)], changes.first, releases)
     run(cloud, _jobs(work))
     return work.floating
 

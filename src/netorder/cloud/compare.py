@@ -63,12 +63,12 @@ def _remove(draft: Draft) -> None:
     """Delete what is in no plan, and what is there twice."""
     plan, chosen = draft.plan, draft.chosen
     _remove_kind(draft, server.KIND, chosen.servers, {h.cloud_name for h in plan.hosts}, chosen.surplus_servers)
-    ports = {i.port_name for r in plan.routers for i in r.interfaces}
+    ports = {name for r in plan.routers for i in r.interfaces for name in router_interface.parts(i, chosen.ports)}
     ports |= {p.cloud_name for h in plan.hosts for p in h.ports}
     attached = {name: one for name, one in chosen.ports.items() if is_router_port(one)}
     for name, one in attached.items():
         if name not in ports:
-            draft.detached.add((one.device_id, one.network_id))
+            draft.detach(one)
             draft.add(router_interface.removal(one, "not in the topology"))
     for one in chosen.surplus_ports:
         if is_router_port(one):

@@ -28,8 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["delete"]
 
 
-def delete(cloud: Cloud, topology: str, changes: Sequence[Change], routes: Sequence[Routes]) -> None:
-    """Delete what ``changes`` delete or replace, and the ``routes`` that would hold interfaces."""
+def delete(
+    cloud: Cloud, topology: str, changes: Sequence[Change], routes: Sequence[Routes], releases: Sequence[Job] = ()
+) -> None:
+    """Delete what ``changes`` delete or replace, and the ``routes`` that would hold interfaces.
+
+    ``releases`` take off what stays the addresses whose subnets go.
+    """
 
     def jobs(kind: str, call: Callable[..., None]) -> list[Job]:
         return [
@@ -52,7 +57,7 @@ def delete(cloud: Cloud, topology: str, changes: Sequence[Change], routes: Seque
             for one in routes
         ],
     )
-    run(cloud, [*jobs(router_interface.KIND, router_interface.detach), *jobs(port.KIND, port.delete)])
+    run(cloud, [*releases, *jobs(router_interface.KIND, router_interface.detach), *jobs(port.KIND, port.delete)])
     run(cloud, jobs(router.KIND, router.delete))
     run(cloud, jobs(subnet.KIND, subnet.delete))
     run(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from netorder.cloud.observe import Observed
     from netorder.plan.model import Plan
 
-__all__ = ["Draft", "address_text", "fixed_addresses"]
+__all__ = ["Draft", "addresses_of", "fixed_addresses"]
 
 
 class Draft:
@@ -67,6 +67,11 @@ class Draft:
             self.going.add(change.id)
         self.changes.append(change)
 
+    def detach(self, port: CloudPort) -> None:
+        """Take up that a router loses a port; what is translated goes by IPv4."""
+        if any(":" not in address for address in addresses_of(port)):
+            self.detached.add((str(port.device_id), str(port.network_id)))
+
     def differ(
         self,
         change: Callable[..., Change],
@@ -103,11 +108,19 @@ class Draft:
     def why_replaced(
         self, kind: str, found: Mapping[str, object], planned: Mapping[str, object], port: CloudPort
     ) -> str:
-        """Return why a port is replaced: for what differs, or for its subnet, which goes; nothing if it is not."""
+        """Return why a port is replaced: for what differs, or for its subnet, which goes; nothing if it is not.
+
+        A subnet of an address that it loses anyway is no reason.
+        """
         keys = changed_fields(found, planned)
         if keys and effect(kind, keys) is Effect.REPLACE:
             return reason(kind, keys)
-        stands = any(fixed.get("subnet_id") in self.going for fixed in port.fixed_ips or ())
+        kept = planned.get("addresses")
+        stands = any(
+            fixed.get("subnet_id") in self.going
+            for fixed in port.fixed_ips or ()
+            if not isinstance(kept, list) or fixed["ip_address"] in kept
+        )
         return "its subnet is replaced" if stands else ""
 
     def server_goes(self, server_id: str) -> bool:
@@ -134,6 +147,6 @@ def fixed_addresses(plan: Plan, network: str, addresses: Iterable[str]) -> tuple
     return tuple((subnets[6 if ":" in address else 4], address) for address in addresses)
 
 
-def address_text(port: CloudPort) -> str:
-    """Return a port's addresses, IPv4 first as in the plan."""
-    return ", ".join(sorted((fixed["ip_address"] for fixed in port.fixed_ips or ()), key=lambda one: ":" in one))
+def addresses_of(port: CloudPort) -> list[str]:
+    """Return a port's addresses."""
+    return [fixed["ip_address"] for fixed in port.fixed_ips or ()]

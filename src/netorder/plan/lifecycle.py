@@ -23,6 +23,7 @@ __all__ = [
     "PARTS",
     "Effect",
     "Field",
+    "address_fields",
     "changed_fields",
     "effect",
     "exit_router",
@@ -64,6 +65,7 @@ class Field:
 
 
 _KEPT, _IN_PLACE, _REPLACE, _REFUSE = Effect
+_VERSION = "one of another IP version more, or one less"
 _OTHER_PLACE = "on another network or address"
 _IMAGE = "its disk is lost; that it is named by its id, and was by its name, is no change"
 _ROUTE = ("Route.destination", "Route.next_hop")
@@ -92,12 +94,14 @@ FIELDS = (
     Field("router", "routes", _IN_PLACE, ("Router.routes", *_ROUTE)),
     Field("router interface", "network", _REPLACE, ("RouterInterface.network",), reason=_OTHER_PLACE),
     Field("router interface", "address", _REPLACE, ("RouterInterface.addresses",), reason=_OTHER_PLACE),
+    Field("router interface", "addresses", _IN_PLACE, ("RouterInterface.addresses",), _VERSION),
     Field("router interface", "attached", _IN_PLACE),
     Field("router interface", "holder", _REFUSE, note="somebody else's router holds the port"),
     Field("security group", "name", _IN_PLACE, ("SecurityGroup.cloud_name",), "after one of the hosts that use it"),
     Field("security group", "rules", _IN_PLACE, ("SecurityGroup.rules", *_RULE), "rule by rule"),
     Field("port", "network", _REPLACE, ("Port.network",), "its host stops for it, and stays", _OTHER_PLACE),
     Field("port", "address", _REPLACE, ("Port.addresses",), "its host stops for it, and stays", _OTHER_PLACE),
+    Field("port", "addresses", _IN_PLACE, ("Port.addresses",), f"{_VERSION}; its host runs on"),
     Field("port", "security_groups", _IN_PLACE, ("Port.security_groups",), "the host is never without its rules"),
     Field("port", "allowed_address_pairs", _IN_PLACE, ("Port.allowed_address_pairs",)),
     Field("port", "admin_state_up", _IN_PLACE),
@@ -158,6 +162,23 @@ def reason(kind: str, names: Iterable[str]) -> str:
 def stops(kind: str, names: Iterable[str]) -> bool:
     """Return whether what passes a ``kind`` is interrupted when these fields change, though they change in place."""
     return any(_TABLE[kind, name].stops for name in names)
+
+
+def address_fields(had: Iterable[str], planned: Iterable[str]) -> tuple[dict[str, object], dict[str, object]]:
+    """Return how the addresses of a port are compared: as ``addresses`` where only those of one IP version come or go.
+
+    Else as ``address``, which says that it is another place.
+    """
+    old, new = sorted(had, key=_by_version), sorted(planned, key=_by_version)
+    versions = {_by_version(one) for one in old} & {_by_version(one) for one in new}
+    stays = [[one for one in these if _by_version(one) in versions] for these in (old, new)]
+    if old != new and versions and stays[0] == stays[1]:
+        return {"addresses": old}, {"addresses": new}
+    return {"address": ", ".join(old)}, {"address": ", ".join(new)}
+
+
+def _by_version(address: str) -> bool:
+    return ":" in address
 
 
 def exit_router(plan: Plan, host: Host) -> Router:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from openstack.network.v2.port import Port as CloudPort
 
 from netorder.cloud.change import Change
-from netorder.cloud.draft import address_text, fixed_addresses
+from netorder.cloud.draft import addresses_of, fixed_addresses
 from netorder.cloud.jobs import Job, bound
 from netorder.cloud.work import BULK
+from netorder.plan.lifecycle import address_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from openstack.connection import Connection
 
@@ -22,7 +23,17 @@ if TYPE_CHECKING:
     from netorder.cloud.work import Work
     from netorder.plan.model import Host, Port
 
-__all__ = ["KIND", "PortChange", "compare", "create_body", "creations", "delete", "update_body", "updates"]
+__all__ = [
+    "KIND",
+    "PortChange",
+    "compare",
+    "create_body",
+    "creations",
+    "delete",
+    "releases",
+    "update_body",
+    "updates",
+]
 
 KIND = "port"
 # Ports are the dearest bulk, and one API process works on each: two at once, unless they are few.
@@ -39,6 +50,11 @@ class PortChange(Change):
     port: Port
     network: str
     fixed: tuple[tuple[str, str], ...]
+
+    @property
+    def loses_addresses(self) -> bool:
+        """Whether addresses go, whose subnets may be deleted then."""
+        return len(_addresses(self.before)) > len(_addresses(self.after))
 
 
 def compare(draft: Draft) -> None:
@@ -58,9 +74,10 @@ def _compare(draft: Draft, host: Host, port: Port) -> None:
         network=draft.cloud_network(port.network),
         fixed=fixed_addresses(draft.plan, port.network, port.addresses),
     )
+    had, have = address_fields(addresses_of(found) if found else (), port.addresses)
     planned: dict[str, object] = {
         "network": port.network,
-        "address": ", ".join(port.addresses),
+        **have,
         "security_groups": draft.groups.planned_labels(port),
     }
     pairs = sorted(port.allowed_address_pairs)
@@ -70,7 +87,7 @@ def _compare(draft: Draft, host: Host, port: Port) -> None:
     draft.ids.ports[port.cloud_name] = found.id
     has: dict[str, object] = {
         "network": draft.network_name(found.network_id),
-        "address": address_text(found),
+        **had,
         "security_groups": sorted(map(draft.groups.label, found.security_group_ids or ())),
     }
     found_pairs = sorted(pair["ip_address"] for pair in found.allowed_address_pairs or ())
@@ -99,7 +116,7 @@ def create_body(work: Work, change: PortChange) -> dict[str, Any]:
         "name": change.name,
         "description": work.mark,
         "network_id": work.ids.networks[change.network],
-        "fixed_ips": [{"subnet_id": work.ids.subnets[subnet], "ip_address": one} for subnet, one in change.fixed],
+        "fixed_ips": _fixed(work, change),
         "security_groups": _groups(work, change),
     }
     return body | ({"allowed_address_pairs": _pairs(change)} if change.port.allowed_address_pairs else {})
@@ -123,12 +140,13 @@ def _batches(changes: Sequence[PortChange]) -> dict[str, Sequence[PortChange]]:
 
 def update_body(work: Work, change: PortChange) -> dict[str, Any]:
     """Return the fields of an update request: those that differ."""
-    planned = {
-        "security_groups": _groups(work, change),
-        "allowed_address_pairs": _pairs(change),
-        "admin_state_up": True,
+    fields: dict[str, Callable[[], dict[str, Any]]] = {
+        "addresses": lambda: {"fixed_ips": _fixed(work, change)},
+        "security_groups": lambda: {"security_groups": _groups(work, change)},
+        "allowed_address_pairs": lambda: {"allowed_address_pairs": _pairs(change)},
+        "admin_state_up": lambda: {"admin_state_up": True},
     }
-    return {name: planned[name] for name in change.after or {}}
+    return {key: value for name in change.after or {} for key, value in fields[name]().items()}
 
 
 def updates(work: Work) -> Iterable[Job]:
@@ -137,14 +155,34 @@ def updates(work: Work) -> Iterable[Job]:
     def update(change: PortChange) -> None:
         work.conn.network.update_port(change.id, **update_body(work, change))
 
-    needs = frozenset({"security groups", "rules"})
+    needs = frozenset({"security groups", "rules", "subnets"})
     for change in work.changes.of(PortChange, "update"):
-        yield Job(KIND, (change.name,), "update", bound(update, change), needs, "moves")
+        if not change.loses_addresses or len(change.after or {}) > 1:
+            yield Job(KIND, (change.name,), "update", bound(update, change), needs, "moves")
+
+
+def releases(work: Work) -> Iterable[Job]:
+    """Take addresses off ports that stay, before the addresses' subnets go."""
+
+    def release(change: PortChange) -> None:
+        work.conn.network.update_port(change.id, fixed_ips=_fixed(work, change))
+
+    for change in work.changes.of(PortChange, "update"):
+        if change.loses_addresses:
+            yield Job(KIND, (change.name,), "update", bound(release, change))
 
 
 def delete(conn: Connection, change: Change) -> None:
     """Delete a port that no server has."""
     conn.network.delete_port(change.id)
+
+
+def _addresses(values: dict[str, object] | None) -> list[str]:
+    return cast("list[str]", (values or {}).get("addresses", []))
+
+
+def _fixed(work: Work, change: PortChange) -> list[dict[str, str]]:
+    return [{"subnet_id": work.ids.subnets[subnet], "ip_address": one} for subnet, one in change.fixed]
 
 
 def _groups(work: Work, change: PortChange) -> list[str]:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from openstack.network.v2.port import Port as CloudPort
 
 from netorder.cloud.change import Change
-from netorder.cloud.draft import address_text, fixed_addresses
+from netorder.cloud.draft import addresses_of, fixed_addresses
 from netorder.cloud.jobs import Job, bound
+from netorder.plan.lifecycle import address_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from openstack.connection import Connection
 
@@ -30,6 +31,8 @@ __all__ = [
     "create_body",
     "creations",
     "detach",
+    "parts",
+    "releases",
     "removal",
 ]
 
@@ -47,46 +50,69 @@ class InterfaceRemoval(Change):
 class InterfaceChange(InterfaceRemoval):
     """An interface to create, replace or attach.
 
-    ``router`` and ``network`` are names in the cloud; ``fixed`` are its addresses, after their subnets' names.
+    ``router`` and ``network`` are names in the cloud; ``fixed`` are its addresses, after their subnets' names;
+    ``lost`` are the ids of the subnets that it leaves, and stays.
     """
 
     router: str
     network: str
     fixed: tuple[tuple[str, str], ...]
+    lost: tuple[str, ...] = ()
 
 
 def compare(draft: Draft, router: Router) -> None:
     """Compare the interfaces of a router."""
     for interface in router.interfaces:
-        _compare(draft, router, interface)
+        for name, addresses in parts(interface, draft.chosen.ports).items():
+            _compare(draft, router, interface, name, addresses)
 
 
-def _compare(draft: Draft, router: Router, interface: RouterInterface) -> None:
-    name, found = interface.port_name, draft.chosen.ports.get(interface.port_name)
+def parts(interface: RouterInterface, found: Mapping[str, CloudPort]) -> dict[str, tuple[str, ...]]:
+    """Return the ports of an interface, by name, with their addresses: one, unless the IPv6 address came later.
+
+    Neutron lets a router's port lose an address, but makes a port of its own for one more.
+    """
+    one, later = interface.port_name, f"{interface.port_name}.ipv6"
+    by_version = [tuple(a for a in interface.addresses if (":" in a) is six) for six in (False, True)]
+    had = [":" in address for port in [found.get(one)] if port for address in addresses_of(port)]
+    if all(by_version) and (later in found or (had and not any(had))):
+        return dict(zip((one, later), by_version, strict=True))
+    return {one: interface.addresses}
+
+
+def _compare(draft: Draft, router: Router, interface: RouterInterface, name: str, addresses: tuple[str, ...]) -> None:
+    found = draft.chosen.ports.get(name)
     change = partial(
         InterfaceChange,
         KIND,
         name,
         router=router.cloud_name,
         network=draft.cloud_network(interface.network),
-        fixed=fixed_addresses(draft.plan, interface.network, interface.addresses),
+        fixed=fixed_addresses(draft.plan, interface.network, addresses),
     )
-    planned: dict[str, object] = {"network": interface.network, "address": ", ".join(interface.addresses)}
     if not found:
-        draft.add(change("create", "missing", after=planned))
+        place: dict[str, object] = {"network": interface.network, "address": ", ".join(addresses)}
+        draft.add(change("create", "missing", after=place))
         return
     draft.ids.ports[name] = found.id
-    has: dict[str, object] = {"network": draft.network_name(found.network_id), "address": address_text(found)}
+    had, have = address_fields(addresses_of(found), addresses)
+    if len(addresses_of(found)) < len(addresses):  # which a router's port does not get later
+        had, have = {"address": ", ".join(addresses_of(found))}, {"address": ", ".join(addresses)}
+    has: dict[str, object] = {"network": draft.network_name(found.network_id), **had}
+    planned: dict[str, object] = {"network": interface.network, **have}
     held_by = str(found.device_id or "")
     if held_by and held_by != draft.ids.routers.get(router.cloud_name):
         problem = f"Port {name} ({found.id}) is held by {held_by}, not by {router.cloud_name}: free it."
         draft.refuse(KIND, "holder", problem)
     elif why := draft.why_replaced(KIND, has, planned, found):
         if held_by:
-            draft.detached.add((held_by, found.network_id))
+            draft.detach(found)
         draft.add(change("replace", why, has, planned, found.id, not held_by, router_id=held_by))
     elif not held_by:
         draft.add(change("update", "not attached to its router", {"attached": False}, {"attached": True}, found.id))
+    else:
+        lost = tuple(f["subnet_id"] for f in found.fixed_ips or () if f["ip_address"] not in addresses)
+        draft.differ(partial(change, lost=lost, router_id=held_by), KIND, has, planned, id=found.id)
 
 
 def removal(port: CloudPort, reason: str, *, lossless: bool = False) -> InterfaceRemoval:
@@ -128,7 +154,20 @@ def attachments(work: Work) -> Iterable[Job]:
 
     needs = frozenset({"routers", "interface ports"})
     for change in work.changes.of(InterfaceChange, "create", "update", "replace"):
-        yield Job(KIND, (change.name,), "create", bound(attach, change), needs, "interfaces")
+        if not change.lost:
+            yield Job(KIND, (change.name,), "create", bound(attach, change), needs, "interfaces")
+
+
+def releases(work: Work) -> Iterable[Job]:
+    """Take interfaces that stay off the subnets that they leave, before those go."""
+
+    def release(change: InterfaceChange) -> None:
+        for subnet in change.lost:
+            work.conn.network.remove_interface_from_router(change.router_id, subnet=subnet)  # type: ignore[no-untyped-call]
+
+    for change in work.changes.of(InterfaceChange, "update"):
+        if change.lost:
+            yield Job(KIND, (change.name,), "update", bound(release, change))
 
 
 def detach(conn: Connection, change: InterfaceRemoval) -> None:
