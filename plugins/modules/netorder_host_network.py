@@ -80,6 +80,7 @@ options:
   addresses:
     description:
       - All addresses that the host must have. One of DHCP that is missing is reported and not made up.
+      - Where it is one of IPv6, routers are asked to advertise themselves, and it is waited for.
       - Empty means that they are not checked.
     type: list
     elements: str
@@ -176,6 +177,8 @@ LEASED = frozenset({"dhcp", "ra", "kernel", "redirect"})
 BEFORE_SECONDS = 3
 AFTER_SECONDS = 10
 SETTLE_SECONDS = 20
+SOLICIT_SECONDS = 20
+ROUTER_SOLICITATION = bytes([133, 0, 0, 0, 0, 0, 0, 0])  # RFC 4861, 4.1; the kernel fills in the checksum
 STABLE_SECONDS = 1
 REVIVE_SECONDS = 1
 # of systemd: gateway_is_ready() of its networkd-route.c
@@ -302,6 +305,42 @@ def observe() -> Snapshot:
             IPV6: listed("-6", "route", "show", "table", "all", check=False),
         },
     )
+
+
+# An IPv6 address that is given by a router's advertisement
+
+
+def advertised(params: dict[str, Any], host: Snapshot) -> set[str]:
+    """Return the interfaces with planned addresses where one of IPv6 is missing that DHCPv6 gives."""
+    static = {ip_interface(one).ip for its in params["interfaces"] for one in its["static"]}
+    planned = {ip_address(one) for one in params["addresses"]}
+    there = {link.name: {ip_address(one["local"]) for one in link.addresses} for link in host.links.values()}
+    missing = {one for one in planned - static - set().union(*there.values()) if one.version == IPV6}
+    return {name for name, has in there.items() if has & planned} if missing else set()
+
+
+def solicit(params: dict[str, Any]) -> Snapshot:
+    """Ask routers for advertisements where an IPv6 address is missing, and wait for it; return what is then there.
+
+    A network may get IPv6 while the host runs, and what configures it asks only when a link comes up (RFC 4861, 6.3.7):
+    else the host would learn it with the router's next advertisement, minutes later.
+    """
+    host = observe()
+    names = advertised(params, host)
+    for name in names:
+        try:
+            with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as routers:
+                routers.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+                routers.sendto(ROUTER_SOLICITATION, ("ff02::2", 0, 0, host.links[name].index))
+        except OSError:
+            continue  # no IPv6 there: the address stays missing, which is reported
+    end = time.monotonic() + SOLICIT_SECONDS
+    while names:
+        time.sleep(STABLE_SECONDS)
+        host = observe()
+        if time.monotonic() > end or not advertised(params, host):
+            break
+    return host
 
 
 # What it must be like
@@ -1443,7 +1482,7 @@ def converge(params: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
 
     Raise HostNetworkError when the change was not taken; everything is then as it was before.
     """
-    plan = Plan(params, observe())
+    plan = Plan(params, observe() if check_mode else solicit(params))
     result = plan.result()
     if check_mode or not plan.changed:
         return result

@@ -10,7 +10,9 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,6 +53,8 @@ class _Guest:
         self.active = "systemd-networkd"
         self.profile = {"ipv4.routes": "", "ipv6.routes": "", "ipv4.never-default": "no", "ipv6.never-default": "no"}
         self.reloaded = True
+        self.advertised = ""
+        self.asked: list[tuple[int, str, int]] = []
         self.proc = root / "proc/sys"
         for key in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/ipv4/conf/all/rp_filter"):
             (self.proc / key).parent.mkdir(parents=True, exist_ok=True)
@@ -101,6 +105,17 @@ class _Guest:
             kept = [one for one in kept if (one["dst"], one.get("metric")) != (entry["dst"], entry.get("metric"))]
             kept.append(entry)
         self.table[version] = kept
+
+    def raw_socket(self, *_kind: int) -> Any:
+        """Stand for a raw socket that asks the routers; ``advertised`` is the address that comes of it, if any."""
+
+        def sendto(packet: bytes, to: tuple[str, int, int, int]) -> None:
+            self.asked.append((packet[0], to[0], to[3]))
+            if self.advertised:
+                own = {"local": self.advertised, "prefixlen": 128, "scope": "global", "dynamic": True}
+                next(one for one in self.links if one.get("ifindex") == to[3])["addr_info"].append(own)
+
+        return nullcontext(SimpleNamespace(sendto=sendto, setsockopt=lambda *_: None))
 
     def read_files(self) -> None:
         """Do what systemd-networkd does: use the first file, in the order of names, that is an interface's."""
@@ -166,6 +181,8 @@ def guest(tmp_path: Path, host_network: ModuleType, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(host_network, "SETTLE_SECONDS", 0)
     monkeypatch.setattr(host_network, "STABLE_SECONDS", 0)
     monkeypatch.setattr(host_network, "REVIVE_SECONDS", 0)
+    monkeypatch.setattr(host_network, "SOLICIT_SECONDS", 0)
+    monkeypatch.setattr(host_network.socket, "socket", it.raw_socket)
     monkeypatch.setattr(host_network.shutil, "which", lambda _: None)
     bus = tmp_path / "run/dbus/system_bus_socket"
     bus.parent.mkdir(parents=True)
@@ -762,3 +779,40 @@ def test_ansible_sends_the_module_with_its_arguments() -> None:
     """What Ansible takes for a module of the other style would be packed with its library."""
     text = MODULE.read_text()
     assert (text.startswith("#!/usr/bin/python\n"), "ansible.module_utils" in text) == (True, False)
+
+
+DUAL = ["192.168.1.5", "fd00:1::5"]
+
+
+def test_routers_are_asked_for_an_ipv6_address_that_came_while_the_host_ran(host_network: ModuleType, guest: _Guest):
+    """Nothing else makes the host learn it now; the network is not configured anew. What needs it is then possible."""
+    guest.advertised = "fd00:1::5"
+    result = converge(host_network, {TO_NET2, ("fd00:2::/64", "fd00:1::9")}, addresses=DUAL)
+    assert guest.asked == [(133, "ff02::2", 2)]
+    assert result["added"] == ["192.168.2.0/24 via 192.168.1.9", "fd00:2::/64 via fd00:1::9"]
+    guest.asked.clear()
+    assert converge(host_network, {TO_NET2, ("fd00:2::/64", "fd00:1::9")}, addresses=DUAL)["in_line"]
+    assert guest.asked == []
+
+
+def test_an_ipv6_address_that_does_not_come_is_reported_as_before(host_network: ModuleType, guest: _Guest):
+    result = converge(host_network, set(), addresses=DUAL)
+    assert guest.asked == [(133, "ff02::2", 2)]
+    assert (result["changed"], result["in_line"]) == (False, False)
+    assert [one["found"] for one in result["differences"]] == ["missing: ask DHCP"]
+
+
+def test_nobody_is_asked_in_check_mode_nor_for_ipv4_nor_for_what_the_role_sets(host_network: ModuleType, guest: _Guest):
+    converge(host_network, set(), addresses=DUAL, check_mode=True)
+    converge(host_network, set(), addresses=["192.168.1.5", "192.168.1.6"])
+    converge(host_network, set(), addresses=DUAL, interfaces=[{"address": "192.168.1.5", "static": ["fd00:1::5/64"]}])
+    assert guest.asked == []
+
+
+@pytest.mark.usefixtures("guest")
+def test_a_host_without_ipv6_is_not_failed_for_it(host_network: ModuleType, monkeypatch: pytest.MonkeyPatch):
+    def refused(*_: int) -> None:
+        raise OSError(97, "Address family not supported by protocol")
+
+    monkeypatch.setattr(host_network.socket, "socket", refused)
+    assert not converge(host_network, set(), addresses=DUAL)["in_line"]

@@ -91,7 +91,8 @@ def differences(old: Plan, new: Plan) -> list[Difference]:
             continue
         one, others, action = (was, after, "removed") if was else (now, before, "added")
         if one and one.owner in {None} | others.keys():
-            found.append(Difference(action, *key, "", stops=action == "removed"))
+            # of a network that stays, a subnet takes only what its own IP version carried
+            found.append(Difference(action, *key, "", stops=action == "removed" and key[0] != "subnet"))
     return _sorted(found)
 
 
