@@ -31,6 +31,7 @@ options:
     description:
       - Which destructive changes are permitted, C(delete) and C(replace). A run that needs one which is not permitted
         stops before its first change.
+      - C(zero-disk) says that the cloud's policy lets its users start servers of a flavor without a disk from an image.
     type: list
     elements: str
     choices: [delete, replace, zero-disk]
