@@ -310,23 +310,29 @@ def observe() -> Snapshot:
 # An IPv6 address that is given by a router's advertisement
 
 
-def advertised(params: dict[str, Any], host: Snapshot) -> set[str]:
-    """Return the interfaces with planned addresses where one of IPv6 is missing that DHCPv6 gives."""
+def unadvertised(params: dict[str, Any], host: Snapshot) -> set[str]:
+    """Return the interfaces that lack what an advertisement gives: routes, or the word to ask DHCPv6 for an address.
+
+    Which of them a missing address belongs on is not known: all that have planned ones.
+    """
     static = {ip_interface(one).ip for its in params["interfaces"] for one in its["static"]}
     planned = {ip_address(one) for one in params["addresses"]}
+    six = {one for one in planned - static if one.version == IPV6}
     there = {link.name: {ip_address(one["local"]) for one in link.addresses} for link in host.links.values()}
-    missing = {one for one in planned - static - set().union(*there.values()) if one.version == IPV6}
-    return {name for name, has in there.items() if has & planned} if missing else set()
+    if six - set().union(*there.values()):
+        return {name for name, has in there.items() if has & planned}
+    routed = {one.get("dev") for one in host.routes if one["version"] == IPV6 and one.get("protocol") == "ra"}
+    return {name for name, has in there.items() if has & six} - routed
 
 
 def solicit(params: dict[str, Any]) -> Snapshot:
-    """Ask routers for advertisements where an IPv6 address is missing, and wait for it; return what is then there.
+    """Ask routers for advertisements where one is missing, and wait for what it brings; return what is then there.
 
     A network may get IPv6 while the host runs, and what configures it asks only when a link comes up (RFC 4861, 6.3.7):
     else the host would learn it with the router's next advertisement, minutes later.
     """
     host = observe()
-    names = advertised(params, host)
+    names = unadvertised(params, host)
     for name in names:
         try:
             with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as routers:
@@ -338,7 +344,7 @@ def solicit(params: dict[str, Any]) -> Snapshot:
     while names:
         time.sleep(STABLE_SECONDS)
         host = observe()
-        if time.monotonic() > end or not advertised(params, host):
+        if time.monotonic() > end or not unadvertised(params, host):
             break
     return host
 

@@ -113,7 +113,9 @@ class _Guest:
             self.asked.append((packet[0], to[0], to[3]))
             if self.advertised:
                 own = {"local": self.advertised, "prefixlen": 128, "scope": "global", "dynamic": True}
-                next(one for one in self.links if one.get("ifindex") == to[3])["addr_info"].append(own)
+                info = next(one for one in self.links if one.get("ifindex") == to[3])["addr_info"]
+                info += [own] if own not in info else []
+                self.table[6].append({"dst": "default", "gateway": "fe80::1", "dev": "eth0", "protocol": "ra"})
 
         return nullcontext(SimpleNamespace(sendto=sendto, setsockopt=lambda *_: None))
 
@@ -793,6 +795,18 @@ def test_routers_are_asked_for_an_ipv6_address_that_came_while_the_host_ran(host
     guest.asked.clear()
     assert converge(host_network, {TO_NET2, ("fd00:2::/64", "fd00:1::9")}, addresses=DUAL)["in_line"]
     assert guest.asked == []
+
+
+def test_routers_are_asked_for_the_default_route_of_an_address_that_came_without(
+    host_network: ModuleType, guest: _Guest
+):
+    """Some programs ask DHCPv6 before any router says so; that gives no route."""
+    guest.advertised = "fd00:1::5"
+    guest.links[2]["addr_info"].append({"local": "fd00:1::5", "prefixlen": 128, "scope": "global", "dynamic": True})
+    assert converge(host_network, set(), addresses=DUAL)["in_line"]
+    assert guest.asked == [(133, "ff02::2", 2)]
+    assert converge(host_network, set(), addresses=DUAL)["in_line"]
+    assert len(guest.asked) == 1, "the route is there now"
 
 
 def test_an_ipv6_address_that_does_not_come_is_reported_as_before(host_network: ModuleType, guest: _Guest):
