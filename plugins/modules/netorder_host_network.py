@@ -178,6 +178,8 @@ BEFORE_SECONDS = 3
 AFTER_SECONDS = 10
 SETTLE_SECONDS = 20
 SOLICIT_SECONDS = 20
+SOLICIT_INTERVAL = 4
+RENEW_SECONDS = 8
 ROUTER_SOLICITATION = bytes([133, 0, 0, 0, 0, 0, 0, 0])  # RFC 4861, 4.1; the kernel fills in the checksum
 STABLE_SECONDS = 1
 REVIVE_SECONDS = 1
@@ -234,6 +236,11 @@ class Link:
             ip_interface(f"{one['local']}/{64 if version(one['local']) == IPV6 else one['prefixlen']}").network
             for one in self.addresses
         ]
+
+    @property
+    def has(self) -> set[Any]:
+        """Its addresses, without prefix lengths."""
+        return {ip_address(one["local"]) for one in self.addresses}
 
     @property
     def virtual(self) -> bool:
@@ -310,42 +317,64 @@ def observe() -> Snapshot:
 # An IPv6 address that is given by a router's advertisement
 
 
+def given_ipv6(params: dict[str, Any]) -> set[Any]:
+    """Return the planned IPv6 addresses that DHCPv6 gives."""
+    static = {ip_interface(one).ip for its in params["interfaces"] for one in its["static"]}
+    return {one for one in map(ip_address, params["addresses"]) if one.version == IPV6} - static
+
+
+def advertised(host: Snapshot) -> set[str]:
+    """Return the interfaces with routes of an advertisement."""
+    return {str(one.get("dev")) for one in host.routes if one["version"] == IPV6 and one.get("protocol") == "ra"}
+
+
 def unadvertised(params: dict[str, Any], host: Snapshot) -> set[str]:
     """Return the interfaces that lack what an advertisement gives: routes, or the word to ask DHCPv6 for an address.
 
     Which of them a missing address belongs on is not known: all that have planned ones.
     """
-    static = {ip_interface(one).ip for its in params["interfaces"] for one in its["static"]}
-    planned = {ip_address(one) for one in params["addresses"]}
-    six = {one for one in planned - static if one.version == IPV6}
-    there = {link.name: {ip_address(one["local"]) for one in link.addresses} for link in host.links.values()}
+    six, planned = given_ipv6(params), {ip_address(one) for one in params["addresses"]}
+    there = {name: link.has for name, link in host.links.items()}
     if six - set().union(*there.values()):
         return {name for name, has in there.items() if has & planned}
-    routed = {one.get("dev") for one in host.routes if one["version"] == IPV6 and one.get("protocol") == "ra"}
-    return {name for name, has in there.items() if has & six} - routed
+    return {name for name, has in there.items() if has & six} - advertised(host)
+
+
+def ask_routers(link: Link) -> None:
+    """Send a router solicitation, as a link does that comes up (RFC 4861, 6.3.7)."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as routers:
+            routers.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+            routers.sendto(ROUTER_SOLICITATION, ("ff02::2", 0, 0, link.index))
+    except OSError:
+        pass  # no IPv6 there: what is missing stays so, and is reported
 
 
 def solicit(params: dict[str, Any]) -> Snapshot:
     """Ask routers for advertisements where one is missing, and wait for what it brings; return what is then there.
 
-    A network may get IPv6 while the host runs, and what configures it asks only when a link comes up (RFC 4861, 6.3.7):
-    else the host would learn it with the router's next advertisement, minutes later.
+    A network may get IPv6 while the host runs, and what configures it asks only when a link comes up: else the host
+    would learn it with the router's next advertisement, minutes later.
     """
     host = observe()
-    names = unadvertised(params, host)
-    for name in names:
-        try:
-            with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as routers:
-                routers.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
-                routers.sendto(ROUTER_SOLICITATION, ("ff02::2", 0, 0, host.links[name].index))
-        except OSError:
-            continue  # no IPv6 there: the address stays missing, which is reported
-    end = time.monotonic() + SOLICIT_SECONDS
-    while names:
+    asking = unadvertised(params, host)
+    start = asked = time.monotonic() - SOLICIT_INTERVAL
+    renewed = False
+    while asking:
+        if time.monotonic() >= asked + SOLICIT_INTERVAL:
+            asked = time.monotonic()
+            for name in asking:
+                ask_routers(host.links[name])
         time.sleep(STABLE_SECONDS)
         host = observe()
-        if time.monotonic() > end or not unadvertised(params, host):
+        asking = unadvertised(params, host)
+        passed = time.monotonic() - start - SOLICIT_INTERVAL
+        if passed > SOLICIT_SECONDS:
             break
+        if passed > RENEW_SECONDS and not renewed:
+            renewed = True
+            six = given_ipv6(params)
+            backend(host).renew({name for name in asking & advertised(host) if not host.links[name].has & six})
     return host
 
 
@@ -659,6 +688,16 @@ class _Networkd:
             if link_state(link.index).get("ADMIN_STATE") == "failed":
                 run("networkctl", "reconfigure", link.name, check=False)
                 time.sleep(REVIVE_SECONDS)
+
+    def renew(self, names: set[str]) -> None:
+        """Have DHCPv6 ask again where routers say that it gives addresses, unless others would lose what they made.
+
+        One that was told to ask without a router's word asks at pauses that grow to an hour (RFC 8415, 7.6).
+        """
+        files = self.current()
+        for name in names:
+            if not self.others(name, files, files):
+                run("networkctl", "reconfigure", name, check=False)
 
     def reads_ours(self, interface: str) -> bool:
         """Return whether networkd uses a file of ours for an interface."""
@@ -991,6 +1030,9 @@ class _NetworkManager:
 
     def revive(self) -> None:
         """Do nothing: NetworkManager activates anew by itself."""
+
+    def renew(self, names: set[str]) -> None:
+        """Do nothing: NetworkManager asks DHCPv6 on a router's word alone."""
 
     def metric(self, interface: str, of: int) -> int | None:
         """Return the metric that NetworkManager gives the interface's routes, so that its own is the same route."""

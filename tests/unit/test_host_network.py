@@ -830,3 +830,18 @@ def test_a_host_without_ipv6_is_not_failed_for_it(host_network: ModuleType, monk
 
     monkeypatch.setattr(host_network.socket, "socket", refused)
     assert not converge(host_network, set(), addresses=DUAL)["in_line"]
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_dhcpv6_that_pauses_is_made_to_ask_again_unless_others_would_lose(
+    host_network: ModuleType, guest: _Guest, monkeypatch: pytest.MonkeyPatch, *, others: bool
+):
+    """Where a router's word has come and no address: networkd's client asked without that word, and pauses."""
+    monkeypatch.setattr(host_network, "SOLICIT_SECONDS", 0.3)
+    monkeypatch.setattr(host_network, "RENEW_SECONDS", -1)
+    guest.table[6].append({"dst": "default", "gateway": "fe80::1", "dev": "eth0", "protocol": "ra"})
+    if others:
+        guest.links[2]["addr_info"].append({"local": "192.168.1.77", "prefixlen": 32, "scope": "global"})
+    result = converge(host_network, set(), addresses=DUAL)
+    assert guest.commands.count("networkctl reconfigure eth0") == (0 if others else 1)
+    assert not result["in_line"]
