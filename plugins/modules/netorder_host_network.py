@@ -80,7 +80,8 @@ options:
   addresses:
     description:
       - All addresses that the host must have. One of DHCP that is missing is reported and not made up.
-      - Where it is one of IPv6, routers are asked to advertise themselves, and it is waited for.
+      - Where it is one of IPv6, routers are asked to advertise themselves, and it is waited for. If a router did, and
+        it does not come, systemd-networkd is made to ask DHCPv6 again.
       - Empty means that they are not checked.
     type: list
     elements: str
