@@ -91,8 +91,8 @@ EXAMPLES = r"""
 RETURN = r"""
 checks:
   description:
-    - One entry for each unit, route, connection and answer, and two for each service that runs, with what, expected, found
-      and ok.
+    - One entry for each unit, route, connection and answer, and two for each service that runs, with what, expected,
+      found and ok.
     - That of a connection also has name and port.
   type: list
   elements: dict
@@ -153,7 +153,9 @@ def answers(requests: list[dict[str, str]], timeout: float) -> Iterator[Check]:
     """Check of each request that its answer is the expected one."""
     for one in requests:
         outcome, said = fetch(one["url"], timeout, one["body"])
-        yield check(one["what"], one["expected"], said.strip() if outcome == "ok" else f"{outcome} {said.strip()}".strip())
+        yield check(
+            one["what"], one["expected"], said.strip() if outcome == "ok" else f"{outcome} {said.strip()}".strip()
+        )
 
 
 def services(wanted: list[dict[str, Any]], timeout: float) -> Iterator[Check]:
@@ -220,7 +222,9 @@ TIMEOUT = 4.0
 
 def validated(given: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments with their defaults. Raise ValueError that names each that is wrong."""
-    problems = [f"{key} is not supported: use {', '.join(SPEC)}, timeout" for key in given if key not in {*SPEC, "timeout"}]
+    problems = [
+        f"{key} is not supported: use {', '.join(SPEC)}, timeout" for key in given if key not in {*SPEC, "timeout"}
+    ]
     found: dict[str, Any] = {"timeout": float(given.get("timeout") or TIMEOUT)}
     for key, fields in SPEC.items():
         found[key] = given.get(key) or []

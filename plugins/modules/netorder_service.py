@@ -105,7 +105,12 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     try:
         return subprocess.run(
-            command, capture_output=True, text=True, errors="replace", check=False, env={**os.environ, "LC_ALL": "C.UTF-8"}
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
         )
     except OSError as error:
         raise ServiceError(f"{command[0]}: {error.strerror}") from None
@@ -236,7 +241,9 @@ class Service:
                 systemctl("start", self.unit)
             self.settle()
         except ServiceError as error:
-            journal = run("journalctl", "--unit", self.unit, "--lines", str(JOURNAL_LINES), "--no-pager", "--output=short")
+            journal = run(
+                "journalctl", "--unit", self.unit, "--lines", str(JOURNAL_LINES), "--no-pager", "--output=short"
+            )
             raise ServiceError(
                 f"{self.unit} does not start: {error}\nIts journal ends with:\n{journal.stdout.rstrip()}"
             ) from None
@@ -277,10 +284,12 @@ DEFAULTS: dict[str, Any] = {"digest": "", "content": None, "check": []}
 def validated(given: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments with their defaults. Raise ServiceError that names each that is wrong."""
     problems = [f"{key} is not supported" for key in given if key not in {*REQUIRED, *DEFAULTS}]
-    problems += [f"{key} is required, a text" for key in REQUIRED if not isinstance(given.get(key), str) or not given[key]]
-    if not problems and "/" in given["unit"]:
+    problems += [
+        f"{key} is required, a text" for key in REQUIRED if not isinstance(given.get(key), str) or not given[key]
+    ]
+    if "/" in str(given.get("unit")):
         problems.append(f"unit must be a name, not {given['unit']}")
-    if not problems and not os.path.isabs(given["file"]):
+    if isinstance(given.get("file"), str) and not given["file"].startswith("/"):
         problems.append(f"file must be an absolute path, not {given['file']}")
     check = given.get("check") or []
     if not isinstance(check, list) or not all(isinstance(one, str) for one in check):

@@ -59,7 +59,9 @@ def test_the_role_reaches_no_file_outside_itself():
         assert not re.search(r"role_path|\.\./|netorder_root|playbook_dir", path.read_text()), path
 
 
-@pytest.fixture(scope="module", params=[("sum", {}, None), ("calculator", PEERS, None), ("sub", {}, 80)], ids=lambda p: p[0])
+@pytest.fixture(
+    scope="module", params=[("sum", {}, None), ("calculator", PEERS, None), ("sub", {}, 80)], ids=lambda p: p[0]
+)
 def unit(request, tmp_path_factory):
     """Yield the unit's path, rendered by Ansible itself."""
     service, peers, port = request.param
