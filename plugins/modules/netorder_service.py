@@ -165,7 +165,7 @@ class Service:
         self.file = Path(params["file"])
         self.path = UNITS / self.unit
         self.planned: str = params["text"]
-        self.before = self.path.read_text(errors="replace") if self.path.is_file() else ""
+        self.before = self.path.read_text(encoding="utf-8", errors="replace") if self.path.is_file() else ""
         found = hashlib.sha256(self.file.read_bytes()).hexdigest() if self.file.is_file() else ""
         self.lacking = bool(params["digest"]) and found != params["digest"]
         self.file_differs = self.lacking or (bool(params["digest"]) and not owned(self.file))

@@ -196,6 +196,26 @@ def test_a_service_that_does_not_start_fails_with_its_journal(running):
     )
 
 
+def test_a_masked_unit_is_written(running):
+    """`systemctl mask` leaves a symbolic link to /dev/null, which stays what it is."""
+    running.unit.unlink()
+    running.unit.symlink_to("/dev/null")
+    running.is_(active="inactive", enabled="masked")
+    assert running.ask()["changed"]
+    assert (running.unit.is_symlink(), running.unit.read_text()) == (False, TEXT)
+    assert running.log() == ["daemon-reload", "--quiet enable u.service", "restart u.service"]
+
+
+def test_a_host_without_systemd_says_so(host):
+    (host.root / "bin/systemctl").unlink()
+    answer = process(
+        "netorder_service",
+        {"unit": "u.service", "text": TEXT, "file": str(host.file), "digest": "d"},
+        PATH=f"{host.root}/bin",
+    )
+    assert answer["msg"] == "systemctl: No such file or directory"
+
+
 def test_a_crash_loop_is_a_failure(running):
     """To systemd a service between two starts is `activating`."""
     running.is_(active="activating")
