@@ -22,7 +22,6 @@ class ActionModule(ActionBase):
             {
                 "argv": {"type": "list", "elements": "str", "required": True},
                 "environment": {"type": "dict", "default": {}},
-                "accept": {"type": "bool", "default": False},
             }
         )
         argv = options["argv"]
@@ -41,7 +40,7 @@ class ActionModule(ActionBase):
         result |= {"changed": False, "rc": done.returncode}
         result |= {"stdout": done.stdout.rstrip("\r\n"), "stderr": done.stderr.rstrip("\r\n")}
         result |= {"stdout_lines": result["stdout"].splitlines(), "stderr_lines": result["stderr"].splitlines()}
-        if done.returncode and not options["accept"]:
+        if done.returncode:
             said = (done.stderr or done.stdout).strip()
             result |= {"failed": True, "msg": f"{' '.join(argv)} ended with {done.returncode}: {said}"}
         return result

@@ -19,22 +19,16 @@ options:
     description: Variables to add to its environment.
     type: dict
     default: {}
-  accept:
-    description: Whether another exit status than 0 is accepted; then RV(rc) is all there is of it.
-    type: bool
-    default: false
 attributes:
   check_mode: {support: full, description: Runs the command.}
 author: netorder
 """
 
 EXAMPLES = r"""
-- name: Wait for SSH
+- name: Check the topology file
   netorder_local_command:
-    argv: [ssh, -o, BatchMode=yes, debian@192.0.2.7, "true"]
-    accept: true
-  register: tried
-  until: tried.rc == 0
+    argv: [netorder, check, topologies/calculator.yml]
+  register: checked
 """
 
 RETURN = r"""
