@@ -171,6 +171,11 @@ cloud-status: ## which services of the local cloud run, which do not and why
 cloud-clean: ## stop the local cloud and remove all of it, with its cache
 	@$(LOCALCLOUD) clean --all
 
+.PHONY: bench-hosts
+bench-hosts: setup cloud ## time a run with nothing to do, task by task, beside ordinary modules (make bench-hosts ARGS='--runs 5')
+	ansible-playbook site.yml
+	bench/hosts $(ARGS)
+
 .PHONY: bench-plan
 bench-plan: setup build/bench ## time and memory of plans of 10, 100, 1,000 hosts, beside the alternatives
 	PYTHONPATH=build/bench python bench/plan.py

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible.errors import AnsibleFilterError
+
 from netorder.analysis.probes import report
-from netorder.ansible.drift import as_json, as_table, drift, of_text, out_of_reach
+from netorder.ansible.drift import as_json, as_table, drift, findings, out_of_reach
 from netorder.ansible.plans import probes, sampled
 from netorder.controller.ssh import ssh_blocked_reason
 
@@ -50,18 +54,27 @@ def netorder_drift_text(found: Mapping[str, Any], form: str) -> str:
     return {"table": as_table, "json": as_json}[form](found)
 
 
+def netorder_digest(path: str) -> str:
+    """Return the SHA-256 of a file on the controller, in hexadecimal."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise AnsibleFilterError(f"{path}: {error.strerror}") from None
+
+
 class FilterModule:
     """The filters of this file."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return name to function."""
         return {
+            "netorder_digest": netorder_digest,
             "netorder_report": netorder_report,
             "netorder_probes": netorder_probes,
             "netorder_sampled": sampled,
             "netorder_drift": netorder_drift,
             "netorder_drift_text": netorder_drift_text,
-            "netorder_of_text": of_text,
+            "netorder_findings": findings,
             "netorder_out_of_reach": out_of_reach,
             "netorder_ssh_blocked_reason": ssh_blocked_reason,
         }

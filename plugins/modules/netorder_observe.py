@@ -1,20 +1,20 @@
 #!/usr/bin/python
 """Units, services, routes and TCP connections of a host, compared with the plan. Changes nothing."""
 
+# Sent to the host as it is, with its arguments in the last lines, and read by Python from standard input (Ansible's
+# module style "new" of the kind jsonargs): the standard library alone, nothing newer than Python 3.8 but annotations.
+
 from __future__ import annotations
 
 import json
 import re
 import socket
 import subprocess
+import sys
 import threading
-import urllib.error
-import urllib.request
+import traceback
 from ipaddress import ip_network
 
-from ansible.module_utils.basic import AnsibleModule
-
-# Runs on the guests: nothing newer than Python 3.8 outside annotations.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +63,16 @@ options:
       address: {description: Its address., type: str, required: true}
       port: {description: The port., type: int, required: true}
       open: {description: Whether the connection must succeed., type: bool, required: true}
+  answers:
+    description: Requests by POST whose answers must be as given.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      what: {description: What to call it in the answer., type: str, required: true}
+      url: {description: Where to send it., type: str, required: true}
+      body: {description: What to send., type: str, required: true}
+      expected: {description: The answer's body with status 200., type: str, required: true}
   timeout:
     description: Seconds until a connection counts as not answered. A lost SYN is sent again after 1 s and after 3 s.
     type: float
@@ -81,8 +91,8 @@ EXAMPLES = r"""
 RETURN = r"""
 checks:
   description:
-    - One entry for each unit, route and connection, and two for each service that runs, with what, expected, found
-      and ok.
+    - One entry for each unit, route, connection and answer, and two for each service that runs, with what, expected,
+      found and ok.
     - That of a connection also has name and port.
   type: list
   elements: dict
@@ -115,15 +125,37 @@ def units(names: list[str]) -> Iterator[Check]:
         yield check(f"unit {name}", "active, enabled", found + changed)
 
 
-def fetch(url: str, timeout: float) -> tuple[str, str]:
-    """Return the outcome of a GET in a word or two, and the body."""
+def fetch(url: str, timeout: float, body: str | None = None) -> tuple[str, str]:
+    """Return the outcome of a request (with a body, by POST) in a word or two, and the body of the answer."""
+    # urllib, of which nothing is needed here, takes a slow host a second to load
+    place, _, path = url.partition("://")[2].partition("/")
+    name, _, port = place.rpartition(":")
+    data = (body or "").encode()
+    length = "" if body is None else f"Content-Length: {len(data)}\r\n"
+    head = f"{'GET' if body is None else 'POST'} /{path} HTTP/1.0\r\nHost: {place}\r\n{length}\r\n"
+    answer = b""
     try:
-        with urllib.request.urlopen(url, timeout=timeout) as answer:  # noqa: S310 - the plan's URLs
-            return "ok", answer.read().decode(errors="replace")
-    except urllib.error.HTTPError as error:
-        return f"status {error.code}", ""
+        with socket.create_connection((name.strip("[]"), int(port)), timeout) as connection:
+            connection.settimeout(timeout)
+            connection.sendall(head.encode() + data)
+            while part := connection.recv(65536):
+                answer += part
     except OSError as error:
-        return f"no answer ({getattr(error, 'reason', error)})", ""
+        return f"no answer ({error})", ""
+    status, _, said = answer.decode(errors="replace").partition("\r\n\r\n")
+    found = re.match(r"HTTP/1\.[01] (\d{3})", status)
+    if not found:
+        return "no answer (not HTTP)", ""
+    return "ok" if found[1] == "200" else f"status {found[1]}", said
+
+
+def answers(requests: list[dict[str, str]], timeout: float) -> Iterator[Check]:
+    """Check of each request that its answer is the expected one."""
+    for one in requests:
+        outcome, said = fetch(one["url"], timeout, one["body"])
+        yield check(
+            one["what"], one["expected"], said.strip() if outcome == "ok" else f"{outcome} {said.strip()}".strip()
+        )
 
 
 def services(wanted: list[dict[str, Any]], timeout: float) -> Iterator[Check]:
@@ -178,36 +210,63 @@ def connections(probes: list[dict[str, Any]], timeout: float) -> Iterator[Check]
         yield {**check(what, expected, found[index]), "name": probe["name"], "port": probe["port"]}
 
 
-def main() -> None:
-    """Run as an Ansible module."""
-    text = {"type": "str", "required": True}
-    route = {"destination": text, "next_hop": text}
-    service = {"unit": text, "url": text, "version": text}
-    probe = {
-        "name": text,
-        "address": text,
-        "port": {"type": "int", "required": True},
-        "open": {"type": "bool", "required": True},
-    }
-    module = AnsibleModule(
-        argument_spec={
-            "units": {"type": "list", "elements": "str", "default": []},
-            "services": {"type": "list", "elements": "dict", "default": [], "options": service},
-            "routes": {"type": "list", "elements": "dict", "default": [], "options": route},
-            "connections": {"type": "list", "elements": "dict", "default": [], "options": probe},
-            "timeout": {"type": "float", "default": 4},
-        },
-        supports_check_mode=True,
-    )
-    wanted = module.params
-    checks = [
-        *units(wanted["units"]),
-        *services(wanted["services"], wanted["timeout"]),
-        *routes(wanted["routes"]),
-        *connections(wanted["connections"], wanted["timeout"]),
-    ]
-    module.exit_json(changed=False, checks=checks)
+SPEC: dict[str, dict[str, Any] | Any] = {
+    "units": str,
+    "services": {"unit": str, "url": str, "version": str},
+    "routes": {"destination": str, "next_hop": str},
+    "connections": {"name": str, "address": str, "port": int, "open": bool},
+    "answers": {"what": str, "url": str, "body": str, "expected": str},
+}
+TIMEOUT = 4.0
 
+
+def validated(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments with their defaults. Raise ValueError that names each that is wrong."""
+    problems = [
+        f"{key} is not supported: use {', '.join(SPEC)}, timeout" for key in given if key not in {*SPEC, "timeout"}
+    ]
+    found: dict[str, Any] = {"timeout": float(given.get("timeout") or TIMEOUT)}
+    for key, fields in SPEC.items():
+        found[key] = given.get(key) or []
+        if not isinstance(found[key], list):
+            problems.append(f"{key} must be a list, not {json.dumps(found[key])}")
+            continue
+        for at, one in enumerate(found[key]):
+            if isinstance(fields, dict) and isinstance(one, dict):
+                problems += [
+                    f"{key}[{at}].{name} must be {kind.__name__}, not {json.dumps(one.get(name))}"
+                    for name, kind in fields.items()
+                    if not isinstance(one.get(name), kind)
+                ]
+                problems += [f"{key}[{at}].{name} is not supported" for name in one if name not in fields]
+            elif not isinstance(one, dict if isinstance(fields, dict) else fields):
+                problems.append(f"{key}[{at}] is not of the right type: {json.dumps(one)}")
+    if problems:
+        raise ValueError("; ".join(problems))
+    return found
+
+
+def main(arguments: str) -> int:
+    """Run with Ansible's arguments as JSON, print the result as JSON, and return the exit status."""
+    params = {key: value for key, value in json.loads(arguments).items() if not key.startswith("_ansible_")}
+    try:
+        wanted = validated(params)
+        checks = [
+            *units(wanted["units"]),
+            *services(wanted["services"], wanted["timeout"]),
+            *routes(wanted["routes"]),
+            *connections(wanted["connections"], wanted["timeout"]),
+            *answers(wanted["answers"], 5 * wanted["timeout"]),
+        ]
+        result: dict[str, Any] = {"changed": False, "checks": checks}
+    except Exception as error:  # noqa: BLE001 - whatever it is, Ansible gets an answer that it can read
+        result = {"failed": True, "msg": f"{type(error).__name__}: {error}", "exception": traceback.format_exc()}
+    print(json.dumps({**result, "invocation": {"module_args": params}}))
+    return 1 if result.get("failed") else 0
+
+
+# JSON has no three quotes in a row and nothing that ends with a backslash
+ARGUMENTS = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(ARGUMENTS))

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 ROLE = Path(__file__).parents[2] / "roles" / "calculator"
-ARTEFACT = {"stat": {"exists": True, "checksum": "0123456789ab".ljust(64, "f")}}
+DIGEST = "0123456789ab"
 PEERS = {name: f"http://192.168.2.{20 + at}:{50001 + at}" for at, name in enumerate(("sum", "sub", "mul", "div"))}
 PEERS["sum"] += ",http://192.168.2.30:50001"  # a second copy
 
@@ -59,16 +59,19 @@ def test_the_role_reaches_no_file_outside_itself():
         assert not re.search(r"role_path|\.\./|netorder_root|playbook_dir", path.read_text()), path
 
 
-@pytest.fixture(scope="module", params=[("sum", {}), ("calculator", PEERS)], ids=lambda param: param[0])
+@pytest.fixture(
+    scope="module", params=[("sum", {}, None), ("calculator", PEERS, None), ("sub", {}, 80)], ids=lambda p: p[0]
+)
 def unit(request, tmp_path_factory):
     """Yield the unit's path, rendered by Ansible itself."""
-    service, peers = request.param
+    service, peers, port = request.param
     path = tmp_path_factory.mktemp("unit") / f"netorder-{service}.service"
     given = {name: urls.split(",") if "," in urls else urls for name, urls in peers.items()}
     variables = load("defaults/main.yml") | {"calculator_service": service, "calculator_peers": given}
+    variables |= {"calculator_port": port} if port else {}
     arguments = f"src={ROLE}/templates/calculator.service.j2 dest={path}"
     inputs = path.with_suffix(".yml")
-    inputs.write_text(yaml.safe_dump(variables | load("vars/main.yml") | {"__calculator_artefact": ARTEFACT}))
+    inputs.write_text(yaml.safe_dump(variables | load("vars/main.yml") | {"_calculator_digest": DIGEST}))
     command = [Path(sys.executable).with_name("ansible"), "localhost", "-i", "localhost,", "-c", "local"]
     command += ["-m", "ansible.builtin.template"]
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(path.parent), "LC_ALL": "C.UTF-8"}
@@ -84,7 +87,7 @@ def unit(request, tmp_path_factory):
 
 def test_command_line(unit):
     """The service starts isolated, with the plan's port and peers."""
-    port = {"netorder-sum": 50001, "netorder-calculator": 50000}[unit.stem]
+    port = {"netorder-sum": 50001, "netorder-calculator": 50000, "netorder-sub": 80}[unit.stem]
     service = unit.stem.removeprefix("netorder-")
     artefact = "/usr/local/lib/netorder-calculator-0123456789ab.pyz"
     expected = f"ExecStart=/usr/bin/python3 -I {artefact} {service} --host 0.0.0.0 --port {port}"
@@ -110,12 +113,19 @@ def test_exposure(unit):
     assert float(re.search(r"Overall exposure level for \S+: ([0-9.]+) ", done.stdout)[1]) <= 2.0
 
 
-def test_own_user_and_no_capabilities(unit):
+def test_own_user_and_no_capability_but_that_for_its_port(unit):
     """The settings that the score alone would not miss."""
     lines = unit.read_text().splitlines()
+    capability = "CAP_NET_BIND_SERVICE" if " --port 80" in unit.read_text() else ""
     for setting in (
-        *("DynamicUser=yes", "CapabilityBoundingSet=", "AmbientCapabilities=", "NoNewPrivileges=yes"),
+        *("DynamicUser=yes", "NoNewPrivileges=yes"),
         *("ProtectSystem=strict", "PrivateTmp=yes", "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX"),
         *("SystemCallFilter=@system-service", "SystemCallFilter=~@privileged @resources"),
     ):
         assert setting in lines
+    # a user namespace would take the capability's effect away: it counts for the host's own ports
+    assert not any(line.startswith("PrivateUsers=") for line in lines)
+    assert [line for line in lines if "Capabilit" in line and not line.startswith("#")] == [
+        f"AmbientCapabilities={capability}",
+        f"CapabilityBoundingSet={capability}",
+    ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from netorder.ansible.drift import as_json, as_table, drift, of_text, out_of_reach
+from netorder.ansible.drift import as_json, as_table, drift, findings, out_of_reach
 
 OK = {"what": "unit x", "expected": "active", "found": "active", "ok": True}
 STOPPED = {"what": "unit x", "expected": "active, enabled", "found": "inactive, enabled", "ok": False}
@@ -182,15 +182,41 @@ def test_what_differs_in_the_cloud_on_the_ssh_path_is_a_reason_for_one_that_does
     assert not out_of_reach(hosts(), "back", [one])
 
 
-def test_a_file_is_compared_line_by_line() -> None:
-    """Changed, added and removed lines, by the number that they have on the host."""
-    differences = of_text("/f", "a\nB\nc\nx\n", "a\nb\nc\nd\n")
-    assert [(one["what"], one["expected"], one["found"]) for one in differences] == [
-        ("file /f, line 2", "b", "B"),
-        ("file /f, line 4", "d", "x"),
+UNIT = {"unit": "u.service", "file": "/f", "text": "a\nB\nc\nx\n"}
+SERVED = {"file_differs": False, "unit_differs": True, "unit_before": UNIT["text"]}
+PATH = "file /etc/systemd/system/u.service"
+
+
+def inside(*differences: dict[str, Any], service: dict[str, Any] | None = None) -> list[tuple[str, str, str, bool]]:
+    """Return the findings of modules that found one check in order, these differences, and this of the service."""
+    answers = {"netorder_observe": {"checks": [OK]}, "netorder_host_network": {"differences": list(differences)}}
+    if service is not None:
+        answers["netorder_service"] = SERVED | service
+    listed = findings(answers, None if service is None else UNIT)
+    assert listed[0] == OK
+    return [(one["what"], one["expected"], one["found"], one["ok"]) for one in listed[1:]]
+
+
+def test_what_each_module_found_is_a_finding() -> None:
+    """A network without a difference is one check that is in order."""
+    in_line = ("routes, addresses and forwarding", "no difference", "no difference", True)
+    assert inside() == [in_line]
+    assert inside({"what": "route r", "expected": "x", "found": "y"}) == [("route r", "x", "y", False)]
+    assert inside(service={"unit_differs": False}) == [in_line]
+    assert inside(service={"unit_differs": False, "file_differs": True})[1:] == [
+        ("file /f", "as built from the source", "missing or altered", False)
     ]
-    assert [(one["expected"], one["found"]) for one in of_text("/f", "a\n", "a\nb\n")] == [("b", "-")]
-    assert [(one["expected"], one["found"]) for one in of_text("/f", "", "a\n")] == [("there", "missing")]
+    assert inside(service={})[1:] == [(PATH, "root's, mode 0644", "another", False)]
+
+
+def test_a_unit_is_compared_line_by_line() -> None:
+    """Changed, added and removed lines, by the number that they have on the host."""
+    assert inside(service={"unit_before": "a\nb\nc\nd\n"})[1:] == [
+        (f"{PATH}, line 2", "B", "b", False),
+        (f"{PATH}, line 4", "x", "d", False),
+    ]
+    assert inside(service={"unit_before": "a\nc\nx\n"})[1:] == [(f"{PATH}, line 2", "B", "-", False)]
+    assert inside(service={"unit_before": ""})[1:] == [(PATH, "there", "missing", False)]
 
 
 def test_json_holds_all_of_it() -> None:

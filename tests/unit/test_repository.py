@@ -14,6 +14,15 @@ import yaml
 ROOT = Path(__file__).parents[2]
 # What drift.yml reads. Its topology is the default one.
 PARTS = ("ansible.cfg", "inventory", "playbooks", "plugins", "roles", "src", "topologies")
+# Instead of playbooks/tasks/observe.yml.
+SERVICE_ALONE = """
+- netorder_compare: {modules: {netorder_service: "{{ observe_files }}"}}
+  register: __inside
+- ansible.builtin.set_fact:
+    netorder_findings: "{{ others | combine(__inside.answers) | netorder_findings(observe_files) }}"
+  vars:
+    others: {netorder_observe: {checks: []}, netorder_host_network: {differences: []}}
+"""
 
 
 def lock(name: str) -> dict[str, str]:
@@ -72,12 +81,14 @@ def test_names_of_plugins_clash_with_nobody_elses():
 
 
 def test_drift_reports_a_service_of_which_nothing_is_installed(tmp_path):
-    """In check mode Ansible's copy does not say where a file that is missing would go."""
+    """Its artefact and its unit are missing; the module asks a systemd that knows no unit."""
     for part in PARTS:
         (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, tmp_path / part)
     # the rest of a host is compared by modules that need one
-    findings = "- ansible.builtin.set_fact: {netorder_findings: [], __inside: {}}\n"
-    (tmp_path / "playbooks/tasks/observe.yml").write_text(findings)
+    (tmp_path / "playbooks/tasks/observe.yml").write_text(SERVICE_ALONE)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/systemctl").write_text("#!/bin/sh\necho ActiveState=inactive\n")
+    (tmp_path / "bin/systemctl").chmod(0o755)
     host = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
@@ -89,7 +100,12 @@ def test_drift_reports_a_service_of_which_nothing_is_installed(tmp_path):
     done = subprocess.run(
         [program, "playbooks/drift.yml", "-v", "-i", "inventory/10-plan.yml", "--limit", "sum", "-e", "@host.yml"],
         cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8"},
+        env={
+            "PATH": f"{tmp_path}/bin:/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "LC_ALL": "C.UTF-8",
+            "PYTHONPATH": f"{tmp_path}/src",  # the copy's, whichever is installed
+        },
         capture_output=True,
         text=True,
         check=False,

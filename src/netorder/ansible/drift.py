@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Difference = dict[str, str]
 
-__all__ = ["as_json", "as_table", "drift", "of_text", "out_of_reach"]
+__all__ = ["as_json", "as_table", "drift", "findings", "out_of_reach"]
 
 _CLOUD = "cloud"
 _NOTHING = "-"
@@ -70,8 +70,30 @@ def _hosts_of(change: Mapping[str, Any]) -> list[str]:
     return [host for host in str((change["after"] or {}).get("hosts", "")).split(", ") if host]
 
 
-def of_text(path: str, before: str, after: str) -> list[dict[str, Any]]:
-    """Compare a file's text with the planned one, as findings: one for each run of lines that differ."""
+def findings(
+    results: Mapping[str, Mapping[str, Any]], service: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """Return what was found inside a host, from the results of its modules in check mode.
+
+    ``service`` is what the files of its service must be like, if they were compared.
+    """
+    differences = results["netorder_host_network"]["differences"]
+    kept = [one | {"ok": False} for one in differences] or [
+        _finding("routes, addresses and forwarding", "no difference", "no difference") | {"ok": True}
+    ]
+    found = [*results["netorder_observe"]["checks"], *kept]
+    if service:
+        answer = results["netorder_service"]
+        if answer["file_differs"]:
+            found.append(_finding(f"file {service['file']}", "as built from the source", "missing or altered"))
+        found += _of_unit(f"/etc/systemd/system/{service['unit']}", answer["unit_before"], service["text"])
+        if answer["unit_differs"] and answer["unit_before"] == service["text"]:
+            found.append(_finding(f"file /etc/systemd/system/{service['unit']}", "root's, mode 0644", "another"))
+    return found
+
+
+def _of_unit(path: str, before: str, after: str) -> list[dict[str, Any]]:
+    """Compare a unit's text with the planned one: one finding for each run of lines that differ."""
     if not before:
         return [_finding(f"file {path}", "there", "missing")]
     found, planned = before.splitlines(), after.splitlines()

@@ -119,5 +119,7 @@ def test_a_version_that_no_host_has_changes_nothing(versions: Callable[[], dict[
     done = run("playbooks/redeploy.yml", "-e", "version=000000000000")
     said = done.stdout + done.stderr
     assert done.returncode == 2, said
-    assert re.search(r"version 000000000000 is not on sum, which has:\s+.*" + before["sum"], said), said
+    assert re.search(r"000000000000.pyz\s+is\s+not\s+on\s+this\s+host,\s+which\s+has:\s[^:]*" + before["sum"], said), (
+        said
+    )
     assert versions() == before

@@ -1,0 +1,37 @@
+"""Action netorder_compare: sends the texts of several of netorder's modules and their arguments at once."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+_MODULES = Path(__file__).parents[1] / "modules"
+# all that have check mode and run on hosts
+_KNOWN = ("netorder_observe", "netorder_host_network", "netorder_service")
+
+
+class ActionModule(ActionBase):
+    """Options and results are documented in plugins/modules/netorder_compare.py."""
+
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run the modules in one exchange."""
+        super().run(tmp, task_vars)
+        _, options = self.validate_argument_spec({"modules": {"type": "dict", "required": True}})
+        modules = {name: arguments for name, arguments in options["modules"].items() if arguments is not None}
+        if unknown := modules.keys() - set(_KNOWN):
+            raise AnsibleActionFail(f"{', '.join(sorted(unknown))}: not among {', '.join(_KNOWN)}")
+        if service := modules.get("netorder_service"):
+            source = Path(service["source"])
+            kept = {key: value for key, value in service.items() if key != "source"}
+            modules["netorder_service"] = kept | {"digest": hashlib.sha256(source.read_bytes()).hexdigest()}
+        sources = {name: (_MODULES / f"{name}.py").read_text(encoding="utf-8") for name in modules}
+        result: dict[str, Any] = self._execute_module(
+            module_name="netorder_compare", module_args={"modules": modules, "sources": sources}, task_vars=task_vars
+        )
+        return result

@@ -1,0 +1,83 @@
+#!/usr/bin/python
+"""Several of netorder's modules in check mode, one after the other, in one exchange with the host."""
+
+# Sent to the host as it is, with its arguments in the last lines, and read by Python from standard input (Ansible's
+# module style "new" of the kind jsonargs): the standard library alone, nothing newer than Python 3.8 but annotations.
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+DOCUMENTATION = r"""
+module: netorder_compare
+short_description: compare a host with the plan, in one exchange
+description:
+  - Runs netorder's own modules (C(netorder_observe), C(netorder_host_network), C(netorder_service)) on the host in
+    check mode, so it never changes anything. Each exchange costs a slow host a second.
+  - Fails if one of them fails.
+options:
+  modules:
+    description: By module its arguments; one that is null is left out.
+    type: dict
+    required: true
+author: netorder
+"""
+
+EXAMPLES = r"""
+- name: Compare routes and what is observed
+  netorder_compare:
+    modules:
+      netorder_observe: {units: [netorder-sum.service]}
+      netorder_host_network: {routes: []}
+"""
+
+RETURN = r"""
+answers:
+  description: By module its result.
+  type: dict
+  returned: success
+"""
+
+
+def answer(name: str, source: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Run one module's text with its arguments, as its own process would, and return what it prints."""
+    names: dict[str, Any] = {"__name__": name}
+    exec(compile(source, name, "exec", dont_inherit=True), names)  # noqa: S102 - netorder's own modules
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        names["main"](json.dumps(arguments))
+    found: dict[str, Any] = json.loads(said.getvalue())
+    return found
+
+
+def main(arguments: str) -> int:
+    """Run with Ansible's arguments as JSON, print the result as JSON, and return the exit status."""
+    given = json.loads(arguments)
+    mode = {"_ansible_check_mode": True, "_ansible_diff": True}
+    results = {
+        name: answer(name, source, {**given["modules"][name], **mode}) for name, source in given["sources"].items()
+    }
+    failed = {name: one for name, one in results.items() if one.get("failed")}
+    result: dict[str, Any] = {"changed": False, "answers": results}
+    if failed:
+        result = {
+            "failed": True,
+            "msg": "; ".join(f"{name}: {one['msg']}" for name, one in failed.items()),
+            "exception": "\n".join(one.get("exception", "") for one in failed.values()).strip(),
+        }
+    print(json.dumps({**result, "invocation": {"module_args": {"modules": given["modules"]}}}))
+    return 1 if failed else 0
+
+
+# JSON has no three quotes in a row and nothing that ends with a backslash
+ARGUMENTS = r"""<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>"""
+
+if __name__ == "__main__":
+    sys.exit(main(ARGUMENTS))
