@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible.plugins.action import ActionBase
 
-from netorder.cloud.session import connect
-from netorder.cloud.signs import Signs, signs
 from netorder.controller import ssh_wait
 from netorder.controller.ssh import own_address
 from netorder.errors import NetorderError
+
+if TYPE_CHECKING:
+    from netorder.cloud.signs import Signs
 
 
 class ActionModule(ActionBase):
@@ -40,6 +41,10 @@ class ActionModule(ActionBase):
 
         def look(said: str) -> bool:
             """Ask the cloud; a cloud that does not answer proves nothing about the host."""
+            # here: each host has a process of its own, and importing the SDK takes longer than a host's answer
+            from netorder.cloud.session import connect  # noqa: PLC0415
+            from netorder.cloud.signs import signs  # noqa: PLC0415
+
             try:
                 found = signs(connect(lambda _: None), options["topology"], host)
             except NetorderError as error:
