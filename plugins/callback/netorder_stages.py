@@ -8,10 +8,12 @@ from typing import Any
 
 from ansible.plugins.callback import CallbackBase
 
+from netorder.controller.proxy import why_refused
+
 DOCUMENTATION = """
 name: netorder_stages
 type: aggregate
-short_description: wall time and changes of each play
+short_description: wall time and changes of each play, and why a proxy for packages was refused
 description: Prints one line for each play at the end of the run, and one for the whole run.
 requirements:
   - enabled in callbacks_enabled
@@ -60,6 +62,8 @@ class CallbackModule(CallbackBase):
 
     def v2_runner_on_unreachable(self, result: Any) -> None:  # noqa: ANN401, D102
         self.v2_runner_on_failed(result)
+        if why := why_refused(str(result.result.get("msg", ""))):
+            self._display.display(f"{result.host.get_name()}: {why}", color="red")
 
     def v2_playbook_on_stats(self, stats: Any) -> None:  # noqa: ANN401, ARG002, D102
         ran = [stage for stage in self._stages if stage.tasks or stage.failed]

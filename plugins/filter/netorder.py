@@ -10,7 +10,7 @@ from ansible.errors import AnsibleFilterError
 
 from netorder.analysis.probes import report
 from netorder.ansible.drift import as_json, as_table, drift, findings, out_of_reach
-from netorder.ansible.plans import probes, sampled
+from netorder.ansible.plans import names, probes, sampled
 from netorder.controller.ssh import ssh_blocked_reason
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ def netorder_probes(host: str, kind: str, file: str, wanted: str = "sample") -> 
     return probes(file, host, kind, wanted)
 
 
+def netorder_names(host: str, file: str) -> list[dict[str, str]]:
+    """Return what ``host`` of the topology ``file`` calls the others: see :func:`netorder.ansible.plans.names`."""
+    return names(file, host)
+
+
 def netorder_drift(hostvars: Mapping[str, Mapping[str, Any]], hosts: list[str]) -> dict[str, Any]:
     """Return what differs in the cloud, by ``netorder_provisioned`` of localhost, and inside ``hosts``."""
     local = hostvars["localhost"]
@@ -72,6 +77,7 @@ class FilterModule:
             "netorder_report": netorder_report,
             "netorder_probes": netorder_probes,
             "netorder_sampled": sampled,
+            "netorder_names": netorder_names,
             "netorder_drift": netorder_drift,
             "netorder_drift_text": netorder_drift_text,
             "netorder_findings": findings,

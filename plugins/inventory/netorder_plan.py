@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from ansible.plugins.inventory import BaseInventoryPlugin
 
 from netorder.ansible import inventory as planned
 from netorder.ansible.plans import read_matrix
+from netorder.controller import proxy
 from netorder.errors import TopologyError
 
 DOCUMENTATION = """
@@ -30,6 +33,13 @@ options:
     type: str
     default: topologies/calculator.yml
 """
+
+
+@cache
+def _close_at_exit() -> None:
+    """End the connections that carry the proxy when this process ends; those that it forks leave them alone."""
+    process = os.getpid()
+    atexit.register(lambda: proxy.close(proxy.drawn_port()) if os.getpid() == process else None)
 
 
 class InventoryModule(BaseInventoryPlugin):
@@ -59,12 +69,15 @@ class InventoryModule(BaseInventoryPlugin):
             "netorder_topology_file": str(file),  # absolute even where the extra variable is not
             "netorder_topology": the_plan.topology,
             "netorder_root": str(root),
+            "netorder_environment": {},  # of hosts without a proxy for packages
             "netorder_dir": str(root / ".netorder" / the_plan.topology),
         }.items():
             inventory.set_variable("all", variable, value)
-        ssh_config = root / ".netorder" / the_plan.topology / "ssh_config"
-        for host, variables in planned.host_vars(matrix, ssh_config):
+        directory = root / ".netorder" / the_plan.topology
+        for host, variables in planned.host_vars(matrix, directory / "ssh_config"):
             for group in planned.groups(host):
                 inventory.add_host(host.name, inventory.add_group(group))
-            for variable, value in variables.items():
+            for variable, value in (variables | planned.proxy_vars(host, directory, proxy.drawn_port())).items():
                 inventory.set_variable(host.name, variable, value)
+        if any(host.proxy == "controller" for host in the_plan.hosts):
+            _close_at_exit()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -105,6 +106,23 @@ options:
         description: Switch forwarding off where O(forwarding) is false, whoever switched it on.
         type: bool
         default: false
+  names:
+    description:
+      - What other hosts are called, in a block of C(/etc/hosts) between two marks; all other lines are left alone.
+      - Where cloud-init makes that file anew at each boot (C(manage_etc_hosts)), also in the template it makes it from.
+      - Without any, the block is removed.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      address:
+        description: The address to find.
+        type: str
+        required: true
+      name:
+        description: The name to find it by.
+        type: str
+        required: true
   probes:
     description:
       - What to probe before and after the change.
@@ -173,6 +191,8 @@ RUN = Path("/run")
 LIB = (Path("/usr/local/lib"), Path("/usr/lib"))
 HEADER = "# Written by netorder, role host_network: changes made here are overwritten.\n"
 LINK = "symbolic link to "
+NAMES_BEGIN = "# BEGIN netorder, names of the topology's hosts: changes made here are overwritten"
+NAMES_END = "# END netorder"
 # whose routes and addresses come and go without us
 LEASED = frozenset({"dhcp", "ra", "kernel", "redirect"})
 BEFORE_SECONDS = 3
@@ -1301,6 +1321,95 @@ def compare_addresses(host: Snapshot, planned: list[str], kept: set[str]) -> tup
     return foreign if plan else [], [str(one) for one in sorted(plan - {one.ip for _, one, _ in there}, key=str)]
 
 
+# Names
+
+
+class HostsFiles:
+    """The block of names in /etc/hosts, and in the template that cloud-init makes that from, where it says so there."""
+
+    def __init__(self, names: list[dict[str, Any]]) -> None:
+        self.lines = [f"{ip_address(one['address'])} {one['name']}" for one in names]
+        self.before = {path: read_hosts(path) for path in hosts_paths()}
+        self.after = {path: with_block(path, text, self.lines) for path, text in self.before.items()}
+
+    def differences(self) -> list[Difference]:
+        """Return what differs, a name each, but of a block that is missing or surplus the number of its names."""
+        found = []
+        for path, text in self.before.items():
+            if text == self.after[path]:
+                continue
+            there = split_hosts(path, text)[1]
+            missing = [one for one in self.lines if one not in there]
+            surplus = [one for one in there if one not in self.lines]
+            if there and self.lines and (missing or surplus):
+                found += [differs(f"name in {path}", one, "missing") for one in missing]
+                found += [differs(f"name in {path}", "none", one) for one in surplus]
+            else:
+                planned, now = (f"{len(one)} of netorder" if one else "none" for one in (self.lines, there))
+                found.append(differs(f"names in {path}", planned, "altered" if planned == now else now))
+        return found
+
+    def apply(self) -> None:
+        """Write what differs, each file in one step, with the owner, mode and label that it had."""
+        for path, text in self.after.items():
+            if text == self.before[path]:
+                continue
+            path = path.resolve()  # noqa: PLW2901 - of a link, what it leads to
+            new = path.with_name(f".{path.name}.netorder")
+            with new.open("wb") as file:
+                file.write(text.encode("utf-8", "surrogateescape"))
+                file.flush()
+                os.fsync(file.fileno())
+            new.chmod(0o644)
+            if path.exists():
+                was = path.stat()
+                shutil.copystat(path, new)
+                os.chown(new, was.st_uid, was.st_gid)
+                os.utime(new)
+            new.replace(path)
+
+
+def hosts_paths() -> list[Path]:
+    """Return /etc/hosts and, where that says that cloud-init makes it anew at each boot, the template."""
+    path = ETC / "hosts"
+    text = read_hosts(path)
+    named = re.findall(r"/etc/cloud/templates/(hosts\.[\w.-]*tmpl)", text) if "manage_etc_hosts" in text else []
+    templates = [ETC / "cloud/templates" / name for name in dict.fromkeys(named)]
+    return [path, *(one for one in templates if one.is_file())]
+
+
+def read_hosts(path: Path) -> str:
+    """Return the text of a hosts file, whatever its bytes."""
+    return path.read_bytes().decode("utf-8", "surrogateescape") if path.exists() else ""
+
+
+def split_hosts(path: Path, text: str) -> tuple[str, list[str], str]:
+    """Return what is before the block, the block's lines without its marks, and what is after it."""
+    lines = text.splitlines(keepends=True)
+    marks = [number for number, line in enumerate(lines) if line.startswith((NAMES_BEGIN[:16], NAMES_END))]
+    if not marks:
+        return text, [], ""
+    begins = [lines[mark].startswith(NAMES_BEGIN[:16]) for mark in marks]
+    if begins != [True, False]:
+        raise HostNetworkError(
+            f"{path}: the marks `{NAMES_BEGIN[:16]}` and `{NAMES_END}` are not one pair, so what is netorder's is"
+            " unknown: remove these lines and what is between them"
+        )
+    first, last = marks
+    block = [line.rstrip("\n") for line in lines[first + 1 : last]]
+    return "".join(lines[:first]), block, "".join(lines[last + 1 :])
+
+
+def with_block(path: Path, text: str, names: list[str]) -> str:
+    """Return a hosts file's text with the block of these names, without any if there are none."""
+    head, _, tail = split_hosts(path, text)
+    if not names:
+        return head + tail
+    if head and not head.endswith("\n"):
+        head += "\n"
+    return head + "\n".join([NAMES_BEGIN, *names, NAMES_END]) + "\n" + tail
+
+
 class Plan:
     """What is, what must be and what differs; pure but for reading files."""
 
@@ -1336,6 +1445,7 @@ class Plan:
         self.sysctl = Sysctl(
             forwarding=params["forwarding"], several=bool(params["interfaces"]), manage=params["manage"]["forwarding"]
         )
+        self.names = HostsFiles(params["names"])
         self.of_routes = route_differences(self.routes, self.had, self.in_force)
         self.of_others = [
             # a route that is not kept shows in its file, too: it is reported once
@@ -1354,6 +1464,7 @@ class Plan:
                 for one in self.twins
             ),
             *self.sysctl.differences(),
+            *self.names.differences(),
         ]
         self.changed = bool(self.of_routes or self.of_others)
 
@@ -1524,6 +1635,7 @@ def change(plan: Plan, undo: Undo) -> None:
     ]
     if back:
         raise HostNetworkError(f"the kernel keeps {', '.join(words(back))}, although deleted: what puts it back?")
+    plan.names.apply()  # last: nothing after it can fail, so nothing takes it back
 
 
 def converge(params: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
@@ -1573,6 +1685,7 @@ SPEC: dict[str, dict[str, Any]] = {
             "forwarding": {"type": "bool", "default": False},
         },
     },
+    "names": {"type": "list", "default": [], "elements": {"address": TEXT, "name": TEXT}},
     "probes": {
         "type": "list",
         "default": [],
@@ -1644,6 +1757,7 @@ def parsed(params: dict[str, Any]) -> dict[str, Any]:
             f"interfaces[{index}].unwanted: {of} is no IP version (4, 6)" for of in one["unwanted"] if of not in (4, 6)
         ]
     places += [("addresses", ip_address, one) for one in params["addresses"]]
+    places += [(f"names[{index}].address", ip_address, one["address"]) for index, one in enumerate(params["names"])]
     for where, parse, value in places:
         try:
             parse(value)

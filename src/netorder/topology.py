@@ -41,6 +41,7 @@ GROUPS = {
     "services": "the group of all hosts with a service",
     "bastions": "the group of the hosts that others are reached through",
     "sealed": "the group of the hosts that SSH does not reach",
+    "proxied": "the group of the hosts whose packages come through the controller",
     "absent": "the group of the hosts that the cloud does not have yet",
     "stray": "the group of the servers that the topology does not have",
 }
@@ -108,6 +109,7 @@ class HostSpec:
     """A host. ``routes`` are the declared ones, (destination, next hop) pairs; ``groups`` too.
 
     ``manages`` names what others must not change on it: addresses, forwarding.
+    ``proxy`` is how packages reach it: controller or none; ``names`` how it finds others by name: hosts_file or none.
     """
 
     name: str
@@ -117,6 +119,8 @@ class HostSpec:
     image: str
     flavor: str
     user: str
+    proxy: str
+    names: str
     service: ServiceSpec | None
     groups: tuple[str, ...]
     routes: tuple[tuple[Prefix, Address], ...]

@@ -51,6 +51,8 @@ def host(name: str, network: str, address: str, **more: object) -> Host:
         "image": "i",
         "flavor": "f",
         "user": "u",
+        "proxy": "none",
+        "names": "none",
         "ports": (Port(f"t-{name}", network, (address,), (name,), ()),),
         "gateways": (address.rpartition(".")[0] + ".1",),
         "forwarding": False,

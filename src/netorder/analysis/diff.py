@@ -262,6 +262,8 @@ def _inside(host: Host) -> dict[str, object]:
     """Return what changes without the cloud: inside the host, or on the controller."""
     return {
         "user": host.user,
+        "proxy": host.proxy,
+        "names": host.names,
         "forwarding": host.forwarding,
         "manages": host.manages,
         "gateways": host.gateways,

@@ -15,7 +15,7 @@ from netorder.analysis.filters import Filters, may_pass
 from netorder.analysis.outside import Outside
 from netorder.analysis.paths import Hop, Paths
 from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, OUTSIDE, Verdict, flow_text, rule_text
-from netorder.ip import VERSIONS, covers, url_host
+from netorder.ip import IPV6, VERSIONS, covers, url_host
 from netorder.topology import LAST_PORT, SSH
 
 if TYPE_CHECKING:
@@ -245,6 +245,12 @@ class Matrix:
             # the only one is it, whether it works or not
             self._chosen[key] = ordered[0] if len(ordered) == 1 else next(works, ordered[0] if ordered else None)
         return self._chosen[key]
+
+    def routed_address(self, source: str, host: str, version: int) -> str | None:
+        """Return the address of an IP version at which host ``source`` reaches another, whatever rules say; or None."""
+        address = self._choose(source, host, {version == IPV6})
+        found = address and self._between(source, address, "tcp", UNUSED_PORT).state != NO_ROUTE
+        return address if found else None
 
     def _on_the_same_subnet(self, host: str, address: str) -> bool:
         network = self._paths.owners[address][1]

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from netorder.analysis.probes import listens_on, ssh_sources
+from netorder.controller import proxy
 from netorder.ip import IPV4, IPV6
 from netorder.topology import GROUPS, MANAGEABLE
 
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
     from netorder.analysis.reach import Matrix
     from netorder.plan.model import Host, Subnet
 
-__all__ = ["GROUPS", "groups", "host_vars"]
+__all__ = ["GROUPS", "groups", "host_vars", "proxy_vars"]
 
 
 def groups(host: Host) -> tuple[str, ...]:
-    """List the groups of ``host``: those of the plan, and ``sealed`` when nothing outside reaches it."""
-    return (*host.groups, *(("sealed",) if host.ssh_path is None else ()))
+    """List the groups of ``host``: the plan's, ``sealed`` if nothing outside reaches it, ``proxied`` with a proxy."""
+    sealed = ("sealed",) if host.ssh_path is None else ()
+    return (*host.groups, *sealed, *(("proxied",) if host.proxy == "controller" else ()))
 
 
 def host_vars(matrix: Matrix, ssh_config: Path) -> Iterator[tuple[Host, dict[str, Any]]]:
@@ -82,6 +84,16 @@ def _variables(
             "peers": {name: list(urls) for name, urls in host.service.peers},
             "listens_on": listens_on(matrix, host),
         },
+    }
+
+
+def proxy_vars(host: Host, directory: Path, port: int) -> dict[str, Any]:
+    """Return the variables by which a run reaches packages from ``host``; none where it does not ask for a proxy."""
+    if host.proxy != "controller":
+        return {}
+    return {
+        "netorder_proxy_arguments": proxy.ssh_arguments(host.name, directory, port),
+        "netorder_environment": proxy.environment(port, host.addresses),
     }
 
 

@@ -1,4 +1,6 @@
-"""The reachability matrix of the inventory's topology, kept for the plugins that ask it later: what each host probes.
+"""The reachability matrix of the inventory's topology, kept for the plugins that ask it later.
+
+They ask what each host probes, and what it calls the others.
 
 Ansible forks its workers after it has read the inventory, so they find here what the inventory plugin put.
 """
@@ -12,10 +14,11 @@ from typing import Any
 from netorder.analysis.probes import Sample, from_inside, from_outside, route_probes
 from netorder.analysis.reach import Matrix
 from netorder.errors import UsageError
+from netorder.ip import VERSIONS
 from netorder.language.load import load
 from netorder.plan.build import build_plan
 
-__all__ = ["matrix_of", "probes", "read_matrix", "sampled"]
+__all__ = ["matrix_of", "names", "probes", "read_matrix", "sampled"]
 
 _MATRICES: dict[Path, Matrix] = {}
 
@@ -56,3 +59,20 @@ def _is_all(wanted: str) -> bool:
     if wanted not in ("all", "sample"):
         raise UsageError(f"probes={wanted}: write `probes=all` or `probes=sample`")
     return wanted == "all"
+
+
+def names(file: str, host: str) -> list[dict[str, str]]:
+    """Return the addresses that ``host`` finds by the names of others, in the order of the file; none without the key.
+
+    Of each IP version the address at which it reaches the other; none of a host to which no path leads.
+    """
+    matrix = matrix_of(file)
+    if matrix.hosts[host].names == "none":
+        return []
+    return [
+        {"address": address, "name": other}
+        for other in matrix.hosts
+        if other != host
+        for version in VERSIONS
+        if (address := matrix.routed_address(host, other, version))
+    ]

@@ -93,6 +93,8 @@ def _host(
         image=setting("image"),
         flavor=setting("flavor"),
         user=setting("user"),
+        proxy=setting("proxy"),
+        names=setting("names"),
         service=entry.service,
         groups=tuple(str(group) for _, group in reader.items("hosts", key, "groups")),
         routes=routes,

@@ -215,10 +215,12 @@ def _check_name_servers_reached(reader: Reader, specs: Specs) -> None:
     own = joined([subnet.cidr for network in specs.networks for subnet in network.subnets])
     external = {router.name for router in specs.routers if router.external}
     populated = {one.network for host in specs.hosts for one in host.interfaces}
+    # what the name servers were wanted for is there if all hosts have their packages through the controller
+    proxied = populated - {one.network for host in specs.hosts if host.proxy == "none" for one in host.interfaces}
     found: dict[Path, list[tuple[str, str]]] = {}  # network and name server, by the place that declares these
     for network in specs.networks:
         subnet = network.subnet(IPV4)
-        if subnet is None or network.gateway_router in external or network.name not in populated:
+        if subnet is None or network.gateway_router in external or network.name not in populated - proxied:
             continue
         outside = [one for one in subnet.dns_nameservers if not any(ip_address(one) in mine for mine in own)]
         if outside and not any(covers(to, ip_network(one)) for one in outside for to in _ways_out(specs, network)):
@@ -228,8 +230,8 @@ def _check_name_servers_reached(reader: Reader, specs: Specs) -> None:
     for path, these in found.items():
         more = f" and {len(these) - 1} more" if len(these) > 1 else ""
         message = f"hosts on network `{these[0][0]}`{more} reach neither name server `{these[0][1]}` nor anything else "
-        message += "outside: no external router joins it; to give them the internet (for packages), join one "
-        reader.warning(path, f"{message}(`external: true`) to their own network")
+        message += "outside: no external router joins it; to give them the internet, join one (`external: true`) to "
+        reader.warning(path, f"{message}their own network; for packages alone, give them `proxy: controller`")
 
 
 def _ways_out(specs: Specs, network: NetworkSpec) -> list[Prefix]:

@@ -114,6 +114,8 @@ class _Planner:
             image=host.image,
             flavor=host.flavor,
             user=host.user,
+            proxy=host.proxy,
+            names=host.names,
             ports=tuple(self._port(host, index, one) for index, one in enumerate(host.interfaces)),
             gateways=self._gateways(host),
             floating_ip=host.floating_ip,

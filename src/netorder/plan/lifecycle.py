@@ -134,7 +134,7 @@ PARTS = frozenset(
 # These cost nothing in the cloud: what they are about is done inside the hosts, or on the controller.
 NO_COST = frozenset(
     "Host.user Host.gateways Host.forwarding Host.routes Host.ssh_path Host.ssh_address Host.groups Host.service "
-    "Host.manages "
+    "Host.manages Host.proxy Host.names "
     "Service.name Service.port Service.peers".split()
 )
 

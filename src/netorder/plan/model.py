@@ -158,7 +158,8 @@ class Host:
     ("calculator",) means through calculator; None means that it cannot be reached from outside. ``ssh_address`` is its
     address as used by the last of them.
     ``groups`` are its inventory groups. ``manages`` names what of its network others must not change: addresses,
-    forwarding.
+    forwarding. ``proxy`` "controller": while a playbook runs, packages reach it through the controller, over SSH; else
+    "none". ``names`` "hosts_file": its /etc/hosts has the others' names; else "none".
     """
 
     name: str
@@ -166,6 +167,8 @@ class Host:
     image: str
     flavor: str
     user: str
+    proxy: str
+    names: str
     ports: tuple[Port, ...]
     gateways: tuple[str, ...]
     floating_ip: bool

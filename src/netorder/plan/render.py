@@ -81,7 +81,8 @@ def _hosts(plan: Plan) -> Iterator[Sequence[str]]:
     own = [ip_network(subnet.cidr) for network in plan.networks for subnet in network.subnets]
     for host in plan.hosts:
         path = _ssh_path(host, rules[host.ports[0].security_groups[0]], own)
-        about = [f"{host.image}, {host.flavor}", ("routes, " if host.forwarding else "") + path]
+        packages = ", packages through the controller" if host.proxy == "controller" else ""
+        about = [f"{host.image}, {host.flavor}", ("routes, " if host.forwarding else "") + path + packages]
         for index, port in enumerate(host.ports):
             yield ("" if index else host.name), ", ".join(port.addresses), port.network, *(["", ""] if index else about)
 
