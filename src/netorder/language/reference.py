@@ -19,6 +19,7 @@ SECTIONS = (
     ("A host", "host"),
     ("A route", "route"),
     ("A rule of `allow`", "allow"),
+    ("A template of `repeat`", "repeat"),
     ("`defaults`", "defaults"),
 )
 
