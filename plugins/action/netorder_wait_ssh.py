@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible import constants
 from ansible.plugins.action import ActionBase
 
+from netorder.cloud.waits import WAITS, Waits
 from netorder.controller import ssh_wait
 from netorder.controller.ssh import own_address
 from netorder.errors import NetorderError
@@ -31,13 +33,19 @@ class ActionModule(ActionBase):
                 "host": {"type": "str", "required": True},
                 "user": {"type": "str", "required": True},
                 "address": {"type": "str", "required": True},
-                "through": {"type": "list", "elements": "str", "default": []},
+                "before": {"type": "list", "elements": "str", "default": []},
                 "blocked": {"type": "str", "default": ""},
                 "timeout": {"type": "float", "default": 180.0},
             }
         )
-        host, address, behind = options["host"], options["address"], bool(options["through"])
+        host, address, behind = options["host"], options["address"], bool(options["before"])
         seen: list[tuple[Signs, ssh_wait.Cause]] = []
+        sources, blocked = options["before"], options["blocked"]
+        if not behind:
+            try:
+                sources = [own_address(address)]
+            except OSError as error:
+                blocked = f"this machine has no route to {address}: {error.strerror}"
 
         def look(said: str) -> bool:
             """Ask the cloud; a cloud that does not answer proves nothing about the host."""
@@ -53,22 +61,25 @@ class ActionModule(ActionBase):
             cause = ssh_wait.likely_cause(
                 said,
                 found,
-                own="" if behind else own_address(address),
-                blocked=options["blocked"],
+                sources=sources,
+                blocked=blocked,
                 expected=None if behind else address,
             )
             seen[:] = [(found, cause)]
             return cause.certain
 
         directory = Path(options["directory"])
+        # of this task in this run: all its hosts, in however many turns, share one bound
+        marker = Path(constants.DEFAULT_LOCAL_TMP, f"netorder-wait-{self._task._uuid}")  # noqa: SLF001
         answer = ssh_wait.wait(
             ["ssh", "-F", str(directory / "ssh_config"), "-o", "BatchMode=yes", "-o", "ConnectTimeout=10",
              f"{options['user']}@{address}", "true"],
             options["timeout"],
-            directory=directory,
+            waits=Waits(directory.parent / WAITS / directory.name),
             host=host,
             progress=lambda line: self._display.display(f"  {line}"),
             hopeless=look,
+            spent=ssh_wait.spent(marker),
             once=self._task.check_mode,
         )  # fmt: skip
         result |= {"rc": answer.rc, "stderr": answer.said, "seconds": round(answer.seconds, 1)}

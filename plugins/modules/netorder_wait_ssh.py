@@ -34,8 +34,8 @@ options:
     description: The address to connect to.
     type: str
     required: true
-  through:
-    description: The hosts that the connection goes through.
+  before:
+    description: The addresses of the last host that the connection goes through; none where it is direct.
     type: list
     elements: str
     default: []
@@ -44,7 +44,7 @@ options:
     type: str
     default: ""
   timeout:
-    description: Seconds to wait at most.
+    description: Seconds to wait at most, for all hosts of the task together.
     type: float
     default: 180
 attributes:
@@ -60,7 +60,7 @@ EXAMPLES = r"""
     host: sum
     user: debian
     address: 10.1.0.5
-    through: [web]
+    before: [10.1.0.7]
 """
 
 RETURN = r"""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import time
 from graphlib import CycleError
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,8 @@ import requests
 
 from netorder.cloud import poll as module
 from netorder.cloud.jobs import Job, gather, run
-from netorder.cloud.poll import Again, poll
+from netorder.cloud.poll import Again, poll, wait_until_none
+from netorder.cloud.waits import Waits
 from netorder.errors import CloudError
 
 if TYPE_CHECKING:
@@ -24,8 +27,13 @@ class Session:
     def __init__(self) -> None:
         self.reported: list[str] = []
         self.noted: list[str] = []
+        self.waits = Waits()
+        self.patience = 90.0
 
     def progress(self, line: str) -> None:
+        self.reported.append(line)
+
+    def say(self, line: str) -> None:
         self.reported.append(line)
 
     def relay(self) -> None: ...
@@ -111,17 +119,17 @@ def clock(monkeypatch):
 
 def test_polling_pauses_as_the_check_says_and_ends_with_its_answer(clock):
     answers = iter([Again(1.0), Again(2.5), "there"])
-    assert poll(lambda: next(answers), 10) == "there"
+    assert poll(Session(), "it", lambda: next(answers), 10) == "there"
     assert clock == [1.0, 2.5]
 
 
 def test_polling_is_bounded(clock):
     """When the time is over, what the last check said is the error, or the answer to go on with."""
     with pytest.raises(CloudError, match="still not"):
-        poll(lambda: Again(4.0, ("still not",)), 10)
+        poll(Session(), "it", lambda: Again(4.0, ("still not",)), 10)
     assert clock == [4.0, 4.0, 4.0]
     clock.clear()
-    assert poll(lambda: Again(4.0, ("still not",), otherwise="so be it"), 10) == "so be it"
+    assert poll(Session(), "it", lambda: Again(4.0, ("still not",), otherwise="so be it"), 10) == "so be it"
 
 
 def test_what_a_check_raises_is_in_the_users_words(clock):
@@ -129,5 +137,57 @@ def test_what_a_check_raises_is_in_the_users_words(clock):
         raise requests.ConnectionError("no route to host")
 
     with pytest.raises(CloudError, match="Nothing answers: no route to host"):
-        poll(check, 10)
+        poll(Session(), "it", check, 10)
     assert clock == []
+
+
+@pytest.mark.usefixtures("clock")
+def test_what_is_waited_for_is_said_once_with_its_bound_and_the_last_time(tmp_path):
+    """Again only when what is left changes, and not for each change."""
+    session = Session()
+    session.waits = Waits(tmp_path / "new")
+    left = ["a b", "a b", *["b"] * 20, ""]
+    for last in ("", "; the last time it took "):
+        names = iter(left)
+        wait_until_none(session, "servers to stop", lambda names=names: next(names).split())  # type: ignore[arg-type]
+        opening, change = session.reported
+        assert re.fullmatch(
+            rf"waiting for servers to stop since ..:..:.., for 300 s at most({last}\d+ s)?: a, b", opening
+        ), opening
+        assert (last in opening) is True
+        assert re.fullmatch(r"still waiting for servers to stop \(\d+ s\): b", change), change
+        session.reported.clear()
+
+
+@pytest.mark.usefixtures("clock")
+def test_short_waits_are_nobodys_concern(tmp_path):
+    session = Session()
+    session.waits = Waits(tmp_path)
+    answers = iter([Again(0.5), Again(0.5), "there"])
+    assert poll(session, "it", lambda: next(answers), 10) == "there"  # type: ignore[arg-type]
+    assert (session.reported, list(tmp_path.iterdir())) == ([], [])
+
+
+def test_a_call_that_takes_long_is_reported_while_it_does(monkeypatch):
+    """Of those that wait for a thread nothing is said: they have not begun."""
+    monkeypatch.setattr("netorder.cloud.jobs.THREADS", 1)
+    monkeypatch.setattr("netorder.cloud.jobs.SLOW", 0.05)
+    monkeypatch.setattr("netorder.cloud.jobs.REPORT", 0.01)
+    session = Session()
+    run(session, [job("slow", lambda: time.sleep(0.3)), job("next")])  # type: ignore[arg-type]
+    first, *rest = session.reported
+    assert re.fullmatch(r"waiting for the cloud to create thing slow since ..:..:.., for 90 s at most a request", first)
+    assert not any(line.startswith("waiting") for line in rest)
+    session.reported.clear()
+    gather(session, [lambda: time.sleep(0.3), lambda: None])  # type: ignore[arg-type]
+    assert re.fullmatch(
+        r"waiting for answers of the cloud since .*, for 90 s at most each: \d of 2", session.reported[0]
+    )
+
+
+def test_a_note_that_cannot_be_read_is_none(tmp_path):
+    waits = Waits(tmp_path)
+    waits.note("server a/b to run", 3.21)
+    assert (Waits(tmp_path).last("server a/b to run"), waits.last("other"), Waits().last("other")) == (3.2, None, None)
+    next(tmp_path.iterdir()).write_text("")
+    assert waits.last("server a/b to run") is None

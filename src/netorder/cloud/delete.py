@@ -47,7 +47,7 @@ def delete(
     if ids := {change.id for change in changes if change.kind == server.KIND}:
         wait_until_none(
             cloud,
-            "server(s) to be deleted",
+            "servers to be deleted",
             lambda: [one.name for one in list_servers(cloud, topology, details=False) if one.id in ids],
         )
     run(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from openstack.exceptions import NotFoundException
 
 from netorder.cloud.errors import explain
+from netorder.cloud.waits import Wait
 from netorder.errors import CloudError
 from netorder.text import few
 
@@ -27,6 +28,8 @@ T = TypeVar("T")
 THREADS = 8
 # What the threads note is shown at least this often (s).
 REPORT = 1.0
+# A call that takes longer (s) is reported: on a slow one-node cloud, bulk requests take some ten seconds.
+SLOW = 10.0
 
 _DONE = {
     "create": "created", "delete": "deleted", "update": "updated", "replace": "replaced", "stop": "stopping",
@@ -82,9 +85,13 @@ def gather(cloud: Cloud, calls: Sequence[Callable[[], T]]) -> list[T]:
     """Make ``calls`` in threads; return their results in order. The first failure is raised."""
     with ThreadPoolExecutor(THREADS) as pool:
         pending = futures = [pool.submit(call) for call in calls]
+        slow = Wait(cloud.waits, "answers of the cloud", cloud.patience, each=" each")
         while pending:
             pending = [*wait(pending, timeout=REPORT).not_done]
+            if pending and slow.took >= SLOW and not slow.told:
+                cloud.say(slow.opening(f"{len(pending)} of {len(futures)}"))
             cloud.relay()
+        slow.done()
         return [future.result() for future in futures]
 
 
@@ -97,14 +104,24 @@ def run(cloud: Cloud, jobs: Iterable[Job]) -> None:
     order, problems = [*jobs], list[str]()
     graph = _graph(order)
     pending: dict[Future[tuple[float, float]], int] = {}
+    slow: dict[int, Wait] = {}
+
+    def begin(number: int) -> tuple[float, float]:
+        what = f"the cloud to {order[number].action} {order[number].what}"
+        slow[number] = Wait(cloud.waits, what, cloud.patience, each=" a request")
+        return order[number].timed()
+
     with ThreadPoolExecutor(THREADS) as pool:
         try:
             while True:
                 for number in sorted(graph.get_ready()):
-                    pending[pool.submit(order[number].timed)] = number
+                    pending[pool.submit(begin, number)] = number
                 if not pending:
                     break
                 done, _ = wait(pending, timeout=REPORT, return_when=FIRST_COMPLETED)
+                for number in slow.keys() & pending.values():
+                    if slow[number].took >= SLOW and not slow[number].told:
+                        cloud.say(slow[number].opening())
                 cloud.relay()
                 for future in done:
                     number = pending.pop(future)
@@ -114,6 +131,7 @@ def run(cloud: Cloud, jobs: Iterable[Job]) -> None:
                         problems.append(f"{job.what}: {explain(error)}")
                         continue
                     graph.done(number)
+                    slow[number].done()
                     start, end = future.result()
                     cloud.progress(f"{job.what}: {job.done} ({end - start:.1f} s)")
                     cloud.note_times(job.kind, job.names, job.action, start, end)

@@ -147,10 +147,9 @@ def let_finish(cloud: Cloud, topology: str, observed: Observed) -> Observed:
         age = (datetime.now(UTC) - newest.replace(tzinfo=newest.tzinfo or UTC)).total_seconds()
         if not 0 <= age < cloud.in_flight:  # below zero the clocks differ: nothing can be concluded
             return found
-        cloud.progress(f"something was made {age:.0f} s ago: waiting for what a stopped run may still have under way")
-        return Again(cloud.in_flight - age, otherwise=found)
+        return Again(cloud.in_flight - age, otherwise=found, left=f"something was made {age:.0f} s ago")
 
-    return poll(check, 4 * cloud.in_flight)
+    return poll(cloud, "what a stopped run may still have under way", check, 4 * cloud.in_flight)
 
 
 def list_servers(cloud: Cloud, topology: str, *, details: bool = True, status: str | None = None) -> tuple[Server, ...]:

@@ -18,6 +18,7 @@ from keystoneauth1.identity.base import BaseIdentityPlugin
 
 from netorder.cloud.errors import one_line, translate_errors
 from netorder.cloud.transport import Transport
+from netorder.cloud.waits import Waits
 from netorder.errors import CloudError
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Cloud:
     began: float = field(default_factory=time.monotonic)
     timings: list[Timing] = field(default_factory=list)
     in_flight: float = IN_FLIGHT
+    waits: Waits = field(default_factory=Waits)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _notes: deque[str] = field(default_factory=deque)
     _main: threading.Thread = field(default_factory=threading.current_thread)
@@ -72,7 +74,7 @@ class Cloud:
     def __post_init__(self) -> None:
         http = self.conn.session.session  # the requests.Session inside keystoneauth's
         for scheme, adapter in [*http.adapters.items()]:
-            http.mount(scheme, Transport(adapter, count=self._count, note=self._note))
+            http.mount(scheme, Transport(adapter, count=self._count, note=self.say))
         http.hooks["response"].append(self._compare_clocks)
         _keep_logged_in(self.conn.session.auth)
 
@@ -85,7 +87,8 @@ class Cloud:
             self.calls[self.phase] += 1
             self.api_seconds += seconds
 
-    def _note(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Report ``text``, from whatever thread."""
         self._notes.append(text)
         if threading.current_thread() is self._main:
             self.relay()
@@ -94,6 +97,11 @@ class Cloud:
         """Report what the threads have noted; only from the thread that made this."""
         while self._notes:
             self.progress(self._notes.popleft())
+
+    @property
+    def patience(self) -> float:
+        """How long (s) an answer may take."""
+        return float(self.conn.session.timeout or REQUEST_TIMEOUT)
 
     @property
     def project(self) -> str:

@@ -39,8 +39,6 @@ STATUS_POLL_LEAST = 1.0
 STATUS_POLL_MOST = 5.0
 # Consoles cost the hypervisor more than a list costs the API.
 CONSOLE_POLL = 5.0
-# Report the waiting at least this often (s), so that silence means trouble.
-REPORT = 15.0
 
 _BLOCK = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
 _KEY = re.compile(r"ssh-ed25519 (AAAA[0-9A-Za-z+/]+={0,2})")
@@ -88,14 +86,11 @@ class _Waiting:
         self.plan = plan
         self.servers: tuple[Server, ...] = ()
         self._names = {host.cloud_name: host.name for host in plan.hosts}
-        self._start = self._reported = time.monotonic()
+        self._start = time.monotonic()
         self._console: dict[str, str] = {}
 
-    def _report(self, text: str, *, always: bool = False) -> None:
-        now = time.monotonic()
-        if always or now - self._reported >= REPORT:
-            self._reported = now
-            self.cloud.progress(f"{text} ({now - self._start:.0f} s)")
+    def _report(self, text: str) -> None:
+        self.cloud.progress(f"{text} ({time.monotonic() - self._start:.0f} s)")
 
     def _mine(self) -> list[Server]:
         return [server for server in self.servers if server.name in self._names]
@@ -126,13 +121,13 @@ class _Waiting:
                 if not waiting:
                     return True
             names = ", ".join(sorted(self._names[name] for name in waiting))
-            self._report(f"servers: waiting for {len(waiting)} of {len(self._names)}: {names}")
             # not longer than the rest will take if it goes on like that
             rest = max(STATUS_POLL_LEAST, len(waiting) * since / len(done)) if done else pause
             wait, pause = min(pause, rest), min(pause * 1.4, STATUS_POLL_MOST)
-            return Again(wait, (f"Not running after {ACTIVE_TIMEOUT} s: {names}. See `openstack server show`.",))
+            late = f"Not running after {ACTIVE_TIMEOUT} s: {names}. See `openstack server show`."
+            return Again(wait, (late,), left=f"{len(waiting)} of {len(self._names)}: {names}")
 
-        poll(check, ACTIVE_TIMEOUT)
+        poll(self.cloud, "servers to run", check, ACTIVE_TIMEOUT)
         mine = self._mine()
         for server in mine:
             if server.status == "ACTIVE":
@@ -146,7 +141,7 @@ class _Waiting:
         problems += [f"Server {name} was deleted while it was waited for. Run again." for name in missing]
         if problems:
             raise CloudError(*problems)
-        self._report(f"servers: all {len(self._names)} active", always=True)
+        self._report(f"servers: all {len(self._names)} active")
 
     def _note(self, server: Server, stage: str, end: float | None = None) -> None:
         self.cloud.note_times("server", (str(server.name),), stage, self._start, end or time.monotonic())
@@ -175,11 +170,11 @@ class _Waiting:
             left = [self._names[s.name] for s, key in zip(unknown, found, strict=True) if not key]
             if not left:
                 return True
-            self._report(f"host keys: {total - len(left)} of {total} known, {', '.join(left)} still booting")
-            return Again(CONSOLE_POLL, tuple(self._silent(left, timeout)))
+            late = tuple(self._silent(left, timeout))
+            return Again(CONSOLE_POLL, late, left=f"{len(left)} of {total}, still booting: {', '.join(left)}")
 
-        poll(check, timeout)
-        self._report(f"host keys: all {total} known", always=True)
+        poll(self.cloud, "host keys on the consoles", check, timeout)
+        self._report(f"host keys: all {total} known")
 
     def _learn(self, server: Server) -> str | None:
         compute = self.cloud.conn.compute

@@ -10,6 +10,7 @@ from netorder.cloud.change import PERMISSIONS
 from netorder.cloud.reconcile import HOSTKEY_TIMEOUT, reconcile, result_of
 from netorder.cloud.session import connect
 from netorder.cloud.teardown import teardown as teardown_cloud
+from netorder.cloud.waits import WAITS, Waits
 from netorder.controller import lock
 from netorder.controller import ssh as access
 from netorder.controller import timings as times
@@ -55,6 +56,7 @@ def provision(
         raise AccessError(f"SSH key {key} does not exist: set netorder_ssh_key to a private key, or leave it out.")
     with nullcontext() if check else lock.held(files, wanted.topology):
         session = connect(progress, cloud)
+        session.waits = Waits(files / WAITS / wanted.topology)
         public = access.public_key(key, make=not check)
         result = reconcile(session, wanted, key=public, check=check, allow=allow, hostkey_timeout=hostkey_timeout)
         answer = result.as_dict()
@@ -76,6 +78,7 @@ def teardown(
     files = files.expanduser().absolute()
     with nullcontext() if check else lock.held(files, topology):
         session = connect(progress, cloud)
+        session.waits = Waits(files / WAITS / topology)
         changes = teardown_cloud(session, topology, check=check)
         answer = result_of(session, changes, {}, start).as_dict()
         answer["removed"] = [] if check else [str(p) for p in access.remove(files / topology)]

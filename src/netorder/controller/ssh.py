@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netorder.controller import timings
-from netorder.controller.ssh_wait import WAITS
 from netorder.errors import AccessError
 from netorder.topology import SSH
 
@@ -171,13 +170,10 @@ def _write(path: Path, text: str) -> bool:
 
 def remove(directory: Path) -> list[Path]:
     """Remove what provisioning wrote, and the directory if nothing else is in it; return the files removed."""
-    waits = directory / WAITS
-    written = (*(directory / name for name in ("known_hosts", "ssh_config", timings.FILE)), *waits.glob("*"))
+    written = (directory / name for name in ("known_hosts", "ssh_config", timings.FILE))
     removed = [path for path in written if path.exists()]
     for path in removed:
         path.unlink()
-    if waits.is_dir():
-        waits.rmdir()
     if directory.is_dir() and not any(directory.iterdir()):
         directory.rmdir()
     return removed

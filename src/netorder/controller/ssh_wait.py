@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from netorder.cloud.waits import SPOKEN, Wait
 from netorder.text import count
 
 if TYPE_CHECKING:
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from netorder.cloud.signs import Signs
+    from netorder.cloud.waits import Waits
 
-__all__ = ["WAITS", "Answer", "Cause", "diagnosis", "likely_cause", "wait"]
+__all__ = ["Answer", "Cause", "diagnosis", "likely_cause", "spent", "wait"]
 
-WAITS = "ssh_waits"  # directory: how long (s) each host let wait the last time
 PAUSE = 3.0
 ATTEMPT = 60.0  # s, for one try: through several slow hosts; the bounds of ssh itself hold for each of them
-SPOKEN = 5.0  # s; shorter waits are nobody's concern
+LEAST = 10.0  # s, for each host, however late its turn comes
 LOOK = 20.0  # s between looks at what the cloud says
 # what waiting does not make better
 HOPELESS = ("Permission denied", "verification failed", "Bad configuration", "no such identity", "Bad owner")
@@ -53,21 +54,24 @@ def wait(
     ssh: Sequence[str],
     seconds: float,
     *,
-    directory: Path,
+    waits: Waits,
     host: str,
     progress: Callable[[str], None],
     hopeless: Callable[[str], bool],
+    spent: float = 0.0,
     once: bool = False,
 ) -> Answer:
     """Run ``ssh`` until it ends with 0, ``seconds`` are over, or waiting cannot help; at least once, or just once.
 
-    ``hopeless`` is asked now and then, with ssh's last words, whether the cloud says that it cannot.
+    ``spent`` is what of the seconds was over before this host's turn came. ``hopeless`` is asked now and then, with
+    ssh's last words, whether the cloud says that waiting cannot help.
     """
-    start, clock = time.monotonic(), time.strftime("%H:%M:%S")
-    end, looked, told = start + seconds, start, False
-    note = directory / WAITS / host
+    start = time.monotonic()
+    bound = max(seconds - spent, min(seconds, LEAST))
+    line = Wait(waits, f"SSH on {host}", bound)
+    end, looked = start + bound, start
     while True:
-        rc, said = _try(ssh, max(1.0, min(ATTEMPT, end - time.monotonic())))
+        rc, said = _try(ssh, ATTEMPT if once else max(1.0, min(ATTEMPT, end - time.monotonic())))
         now = time.monotonic()
         if rc == 0 or once or now + PAUSE >= end or any(word in said for word in HOPELESS):
             break
@@ -75,17 +79,27 @@ def wait(
             looked = now
             if hopeless(said):
                 break
-        if not told and now - start >= SPOKEN:
-            told = True
-            last = f"; the last time it took {float(note.read_text()):.0f} s" if note.exists() else ""
-            progress(f"{host}: waiting for SSH since {clock}, for {seconds:.0f} s at most{last}")
+        if not line.told and now + PAUSE - start >= SPOKEN:
+            progress(line.opening(said))
         time.sleep(PAUSE)
-    took = time.monotonic() - start
-    if rc == 0 and told:
-        note.parent.mkdir(mode=0o700, exist_ok=True)
-        note.write_text(f"{took:.1f}\n")
-        progress(f"{host}: answers SSH after {took:.0f} s")
-    return Answer(rc, said if rc else "", took)
+    if rc == 0 and line.told:
+        line.done()
+        progress(f"{host} answers SSH after {line.took:.0f} s")
+    return Answer(rc, said if rc else "", line.took)
+
+
+def spent(marker: Path) -> float:
+    """Return for how long (s) others have been waiting already, who share the bound: since the first made the marker.
+
+    Ansible starts as many at a time as it has forks, the rest when these have ended.
+    """
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return max(0.0, time.time() - marker.stat().st_mtime)
+    except OSError:
+        pass
+    return 0.0
 
 
 def _try(ssh: Sequence[str], seconds: float) -> tuple[int, str]:
@@ -105,17 +119,18 @@ def _try(ssh: Sequence[str], seconds: float) -> tuple[int, str]:
     return rc, words or (f"no answer within {seconds:.0f} s" if rc else "")
 
 
-def likely_cause(said: str, signs: Signs, *, own: str, blocked: str, expected: str | None) -> Cause:
+def likely_cause(said: str, signs: Signs, *, sources: Sequence[str], blocked: str, expected: str | None) -> Cause:
     """Return the first cause that what ssh said and the cloud's signs agree on.
 
-    ``own``: the address that this machine connects from, empty where it is another host that does; ``blocked``: why it
-    may be blocked; ``expected``: the floating IP that SSH goes to, None for a host behind others.
+    ``sources``: the addresses of the machine that connects to it, this one or the last host before it, one of which it
+    connects from; ``blocked``: why it may be blocked; ``expected``: the floating IP that SSH goes to, None for a host
+    behind others.
     """
     causes = chain(
         _of_server(signs),
         _of_login(said, signs),
-        _of_path(signs, own=own, blocked=blocked, expected=expected),
-        _of_host(said, signs),
+        _of_path(signs, sources=sources, blocked=blocked, expected=expected),
+        _of_host(said, signs, behind=expected is None),
     )
     return next(causes, Cause(UNKNOWN))
 
@@ -147,23 +162,25 @@ def _of_login(said: str, signs: Signs) -> Iterator[Cause]:
         yield Cause(f"it did not boot: `{signs.panicked}`. Use another image, or delete the server", certain=True)
 
 
-def _of_path(signs: Signs, *, own: str, blocked: str, expected: str | None) -> Iterator[Cause]:
+def _of_path(signs: Signs, *, sources: Sequence[str], blocked: str, expected: str | None) -> Iterator[Cause]:
     if expected is not None and signs.floating_ip != expected:
         has = signs.floating_ip or "none"
         yield Cause(f"its floating IP {expected} is not bound to it (it has {has}): provision again", certain=True)
     if blocked:
         yield Cause(blocked)
-    elif own and signs.admits(own) is False:
+    elif sources and all(signs.admits(source) is False for source in sources):
         yield Cause(
-            f"no rule of its security groups lets {own} in to port 22, though the topology does: provision again",
+            f"no rule of its security groups lets {' or '.join(sources)} in to port 22, though the topology does: "
+            "provision again",
             certain=True,
         )
 
 
-def _of_host(said: str, signs: Signs) -> Iterator[Cause]:
+def _of_host(said: str, signs: Signs, *, behind: bool) -> Iterator[Cause]:
     if "refused" in said:
         yield Cause("it runs, and nothing listens on port 22: sshd is stopped, or still starting")
-    if "banner exchange" in said or "kex_exchange" in said:
+    # through another host that is what silence looks like: the connection to that one is open
+    if not behind and ("banner exchange" in said or "kex_exchange" in said):
         yield Cause("port 22 opens and nothing follows: an MTU too large for the path, or a host out of memory")
     if signs.ports_down:
         yield Cause(f"Neutron has not connected its port {', '.join(signs.ports_down)} (DOWN): see the compute host")
@@ -172,6 +189,8 @@ def _of_host(said: str, signs: Signs) -> Iterator[Cause]:
             f"it has {', '.join(signs.has)} and not {', '.join(signs.addresses)}: DHCP did not reach it, or the image "
             "sets addresses of its own"
         )
+    if "No route to host" in said:
+        yield Cause("nothing answers for its address: it did not boot so far, or DHCP did not reach it")
     if not signs.console:
         yield Cause("its console is empty: it has not begun to boot, or the image does not print on a serial console")
 

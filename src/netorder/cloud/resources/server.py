@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from openstack.connection import Connection
 
     from netorder.cloud.draft import Draft
+    from netorder.cloud.session import Cloud
     from netorder.cloud.work import Work
     from netorder.plan.model import Host, Plan
 
@@ -271,14 +272,15 @@ def _update(work: Work, change: ServerChange) -> None:
     if change.resize:
         compute.resize_server(change.id, work.facts.flavors[change.host.flavor])
     if change.resize or status == "VERIFY_RESIZE":
-        status = _resized(compute, change)
+        status = _resized(work.cloud, change)
     if change.stop or status in REVIVE:
         getattr(compute, REVIVE.get(status, "start_server"))(change.id)
 
 
-def _resized(compute: Any, change: ServerChange) -> str:  # noqa: ANN401 - the SDK's proxy
+def _resized(cloud: Cloud, change: ServerChange) -> str:
     """Confirm a resize when Nova is ready for it; return the server's status when that is done."""
     late = f"it is still being resized after {RESIZE_TIMEOUT} s: see `openstack server show`."
+    compute: Any = cloud.conn.compute
     confirmed = False
 
     def check() -> str | Again[str]:
@@ -298,7 +300,7 @@ def _resized(compute: Any, change: ServerChange) -> str:  # noqa: ANN401 - the S
                 compute.confirm_server_resize(change.id)
         return Again(RESIZE_POLL, (late,))
 
-    return poll(check, RESIZE_TIMEOUT)
+    return poll(cloud, f"server {change.name} to be resized", check, RESIZE_TIMEOUT)
 
 
 def unplug(work: Work) -> None:
@@ -311,7 +313,7 @@ def unplug(work: Work) -> None:
     run(cloud, [Job(KIND, (name,), "stop", bound(compute.stop_server, server)) for server, name in running.items()])
     wait_until_none(
         cloud,
-        "server(s) to stop",
+        "servers to stop",
         lambda: [s.name for s in list_servers(cloud, topology) if s.id in running and s.status != "SHUTOFF"],
     )
 
@@ -328,7 +330,7 @@ def unplug(work: Work) -> None:
     )
     wait_until_none(
         cloud,
-        "port(s) to be unplugged",
+        "ports to be unplugged",
         lambda: [
             port.name
             for port in work.conn.network.ports(description=work.mark, project_id=cloud.project)
