@@ -117,3 +117,15 @@ def test_drift_reports_a_service_of_which_nothing_is_installed(tmp_path):
         "/usr/local/lib/netorder-calculator-DIGEST.pyz",
         "/etc/systemd/system/netorder-sum.service",
     ]
+
+
+def test_waits_are_bounded_in_seconds():
+    """Ansible's own loops count tries, whose time nobody knows, and print a line for each."""
+    tasks = [*(ROOT / "playbooks").rglob("*.yml"), *(ROOT / "roles").rglob("*.yml")]
+    loops = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in tasks
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if re.match(r"\s*(until|retries|async|poll):", line)
+    ]
+    assert (len(tasks) > 10, loops) == (True, [])
