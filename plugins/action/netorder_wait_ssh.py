@@ -85,8 +85,9 @@ class ActionModule(ActionBase):
         result |= {"rc": answer.rc, "stderr": answer.said, "seconds": round(answer.seconds, 1)}
         if answer.rc and not self._task.check_mode:
             look(answer.said)
-            result |= {"failed": True, "msg": f"{host} does not answer SSH: {answer.said}"}
+            # once: Ansible shows each value of a failed result
+            result = {"failed": True, "msg": f"{host} does not answer SSH: {answer.said}"}
             if seen:
                 found, cause = seen[0]
-                result |= {"msg": ssh_wait.diagnosis(host, answer, cause, found), "cause": cause.text}
+                result["msg"] = ssh_wait.diagnosis(host, answer, cause, found)
         return result

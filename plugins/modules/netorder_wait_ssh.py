@@ -64,8 +64,8 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-rc: {description: What ssh ended with, returned: always, type: int}
-stderr: {description: What ssh said last, returned: always, type: str}
-seconds: {description: How long it took, returned: always, type: float}
-cause: {description: The likely cause, returned: when the host does not answer and the cloud does, type: str}
+rc: {description: What ssh ended with, returned: unless it failed, type: int}
+stderr: {description: What ssh said last, returned: unless it failed, type: str}
+seconds: {description: How long it took, returned: unless it failed, type: float}
+msg: {description: The likely cause and the signs, returned: when it failed, type: str}
 """

@@ -30,6 +30,7 @@ TAIL = 6  # shown
 ANY_PROTOCOL = {None, "tcp", "6", "any", "0"}
 
 _PANIC = re.compile(r"Kernel panic|end Kernel panic|Unable to mount root|No bootable device|Entering emergency mode")
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x20-\x7e\n\u00a1-\uffef]")  # ECMA-48, control characters
 # cloud-init's table of interfaces: | eth0 | True | 10.1.0.5 | 255.255.255.0 | … (cloudinit/netinfo.py)
 _ADDRESS = re.compile(r"ci-info: \|\s*\S+\s*\|\s*True\s*\|\s*([0-9a-fA-F.:]+)(?:/\d+)?\s*\|")
 
@@ -92,6 +93,7 @@ def signs(cloud: Cloud, topology: str, host: str) -> Signs:
 
 def read_console(text: str, known: Signs) -> Signs:
     """Add to ``known`` what a console's output says."""
+    text = "\n".join(_COLOURS.sub("", line) for line in text.splitlines())
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
     values = {name: getattr(known, name) for name in Signs.__dataclass_fields__}
     return Signs(

@@ -29,7 +29,7 @@ LOOK = 20.0  # s between looks at what the cloud says
 HOPELESS = ("Permission denied", "verification failed", "Bad configuration", "no such identity", "Bad owner")
 UNKNOWN = (
     "server, port, floating IP and rules are as they should be: something on the way to it drops the packets "
-    "(a VPN, a firewall, a missing route), or the host's own firewall or sshd does"
+    "(a VPN, a firewall, a missing route), or the host does (its own firewall, its network is down, it hangs)"
 )
 
 
@@ -69,10 +69,11 @@ def wait(
     start = time.monotonic()
     bound = max(seconds - spent, min(seconds, LEAST))
     line = Wait(waits, f"SSH on {host}", bound)
-    end, looked = start + bound, start
+    end, looked, said = start + bound, start, ""
     while True:
-        rc, said = _try(ssh, ATTEMPT if once else max(1.0, min(ATTEMPT, end - time.monotonic())))
+        rc, words = _try(ssh, ATTEMPT if once else max(1.0, min(ATTEMPT, end - time.monotonic())))
         now = time.monotonic()
+        said = words or said  # the bound may end the last try before it has said anything
         if rc == 0 or once or now + PAUSE >= end or any(word in said for word in HOPELESS):
             break
         if now - looked >= LOOK:
@@ -85,7 +86,7 @@ def wait(
     if rc == 0 and line.told:
         line.done()
         progress(f"{host} answers SSH after {line.took:.0f} s")
-    return Answer(rc, said if rc else "", line.took)
+    return Answer(rc, (said or f"no answer within {bound:.0f} s") if rc else "", line.took)
 
 
 def spent(marker: Path) -> float:
@@ -115,8 +116,7 @@ def _try(ssh: Sequence[str], seconds: float) -> tuple[int, str]:
         except OSError as error:
             return 127, f"no such identity or program: {error}"
         said.seek(0)
-        words = " ".join(said.read().split())
-    return rc, words or (f"no answer within {seconds:.0f} s" if rc else "")
+        return rc, " ".join(said.read().split())
 
 
 def likely_cause(said: str, signs: Signs, *, sources: Sequence[str], blocked: str, expected: str | None) -> Cause:
@@ -164,8 +164,8 @@ def _of_login(said: str, signs: Signs) -> Iterator[Cause]:
 
 def _of_path(signs: Signs, *, sources: Sequence[str], blocked: str, expected: str | None) -> Iterator[Cause]:
     if expected is not None and signs.floating_ip != expected:
-        has = signs.floating_ip or "none"
-        yield Cause(f"its floating IP {expected} is not bound to it (it has {has}): provision again", certain=True)
+        has = f"SSH goes to {expected}, and its floating IP is {signs.floating_ip}"
+        yield Cause(f"{has if signs.floating_ip else 'no floating IP is bound to it'}: provision again", certain=True)
     if blocked:
         yield Cause(blocked)
     elif sources and all(signs.admits(source) is False for source in sources):
@@ -179,7 +179,6 @@ def _of_path(signs: Signs, *, sources: Sequence[str], blocked: str, expected: st
 def _of_host(said: str, signs: Signs, *, behind: bool) -> Iterator[Cause]:
     if "refused" in said:
         yield Cause("it runs, and nothing listens on port 22: sshd is stopped, or still starting")
-    # through another host that is what silence looks like: the connection to that one is open
     if not behind and ("banner exchange" in said or "kex_exchange" in said):
         yield Cause("port 22 opens and nothing follows: an MTU too large for the path, or a host out of memory")
     if signs.ports_down:
@@ -191,6 +190,12 @@ def _of_host(said: str, signs: Signs, *, behind: bool) -> Iterator[Cause]:
         )
     if "No route to host" in said:
         yield Cause("nothing answers for its address: it did not boot so far, or DHCP did not reach it")
+    # through another host, whose connection is open: it says no more than that
+    if behind and "Connection closed by" in said:
+        yield Cause(
+            "the host before it cannot connect to it: nothing listens on port 22 (sshd is stopped, or still starting), "
+            "or nothing answers for its address"
+        )
     if not signs.console:
         yield Cause("its console is empty: it has not begun to boot, or the image does not print on a serial console")
 
