@@ -18,6 +18,7 @@ from netorder.cloud.change import keypair_marker
 from netorder.cloud.observe import Observed, is_neutrons_own, is_router_port, observe
 from netorder.cloud.resources import keypair
 from netorder.cloud.teardown import deletions, teardown
+from netorder.cloud.waits import Waits
 from netorder.errors import CloudError
 
 BARE = " ".join(KEY.split()[:2])
@@ -29,6 +30,8 @@ class FakeCloud:
     """A cloud that lists what it is given, and notes what is deleted."""
 
     project = "p1"
+    patience = 90.0
+    waits = Waits()
     in_flight = 0.0
     phase = ""
 

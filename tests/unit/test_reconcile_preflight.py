@@ -17,6 +17,7 @@ from test_reconcile_compare import change_set as compared
 
 from netorder.cloud.preflight import Facts, preflight
 from netorder.cloud.resources import server
+from netorder.cloud.waits import Waits
 from netorder.language.load import load
 from netorder.plan.build import build_plan
 
@@ -40,6 +41,8 @@ class FakeCloud:
     """A cloud that answers what a preflight asks."""
 
     project = "p1"
+    patience = 90.0
+    waits = Waits()
     clock_ahead = 0.0
 
     def __init__(
