@@ -82,7 +82,8 @@ class ActionModule(ActionBase):
             spent=ssh_wait.spent(marker),
             once=self._task.check_mode,
         )  # fmt: skip
-        result |= {"rc": answer.rc, "stderr": answer.said, "seconds": round(answer.seconds, 1)}
+        # not as rc: with one that is not 0 Ansible takes a task for failed, in check mode too
+        result |= {"answered": answer.rc == 0, "stderr": answer.said, "seconds": round(answer.seconds, 1)}
         if answer.rc and not self._task.check_mode:
             look(answer.said)
             # once: Ansible shows each value of a failed result

@@ -12,7 +12,7 @@ description:
     that is missing.
   - A host that does not answer fails with the likely cause, and with what the cloud says of its server, ports,
     floating IP, rules and console.
-  - Check mode tries once and does not fail; I(rc) tells.
+  - Check mode tries once and does not fail; I(answered) tells.
 options:
   topology:
     description: Name of the topology.
@@ -64,7 +64,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-rc: {description: What ssh ended with, returned: unless it failed, type: int}
+answered: {description: Whether it answered, returned: unless it failed, type: bool}
 stderr: {description: What ssh said last, returned: unless it failed, type: str}
 seconds: {description: How long it took, returned: unless it failed, type: float}
 msg: {description: The likely cause and the signs, returned: when it failed, type: str}
