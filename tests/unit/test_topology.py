@@ -156,7 +156,7 @@ def test_any_edit_gives_a_plan_or_errors(data: st.DataObject):
     assert (its_plan is None) == any(one.severity == "error" for one in diagnostics)
 
 
-SECTIONS = ["topology", "networks", "routers", "hosts", "allow", "defaults", "pool", "include", "repeat"]
+SECTIONS = ["topology", "networks", "routers", "hosts", "allow", "defaults", "pool", "include"]
 VALUES = st.recursive(
     st.none()
     | st.booleans()
@@ -210,9 +210,6 @@ VALUES = st.recursive(
                     "floating_ip",
                     "dns_nameservers",
                     "count",
-                    "for_each",
-                    "hosts",
-                    "allow",
                     "forward",
                     "prefix_length",
                 ]
@@ -255,13 +252,6 @@ allow:
   - {from: 203.0.113.0/24, to: web, tcp: [22, 80-90], udp: 53}
   - {from: [front, b, "fd00:4::/64"], to: [app, c], icmp: true}
   - {from: two, to: app, service: true}
-repeat:
-  each:
-    for_each: [x, y]
-    networks: {lab: {}}
-    routers: {gate: {networks: [lab, a]}}
-    hosts: {pc: {network: lab, count: 2, groups: [pcs]}}
-    allow: [{from: web, to: [pc, lab], tcp: 22}]
 """
 
 
@@ -450,28 +440,6 @@ def test_a_change_of_the_count_moves_nobody():
 
     assert list(all_of(3)) == ["web-1", "web-2", "web-3", "other"]
     assert all_of(3).items() <= all_of(40).items()
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.lists(st.sampled_from([*"abcdefghij", "7", "anna", "x-1"]), unique=True, min_size=2, max_size=8), st.data())
-def test_an_item_that_goes_moves_no_other(items: list[str], data: st.DataObject):
-    """Without one item the plan is the rest of what it was, unless a warning said that somebody may move."""
-
-    def parts(these: list[str]) -> tuple[set[object], bool]:
-        topology = parse(
-            "topology: t\npool: 10.0.0.0/8\nnetworks: {core: {}}\nrouters: {edge: {external: true, networks: [core]}}\n"
-            f"repeat:\n  s:\n    for_each: {json.dumps(these)}\n    networks: {{lab: {{}}}}\n"
-            "    routers: {gate: {networks: [lab, core]}}\n    hosts:\n"
-            "      pc: {network: lab, count: 2}\n      one: {network: core}\n"
-        )
-        moves = any("may move" in str(one) for one in topology.warnings)
-        named = [*topology.networks, *topology.routers, *topology.hosts]
-        return set(named), moves
-
-    gone = data.draw(st.sampled_from(items))
-    before, moves = parts(items)
-    after, _ = parts([one for one in items if one != gone])
-    assert moves or (after < before and len(before - after) == 5)  # a network, a router, three hosts
 
 
 def test_a_new_network_moves_no_other_prefix():

@@ -213,25 +213,11 @@ class _Ledger:
                     if (name, network, version) in known:
                         continue
                     layout, owners = self.subnets.layouts[network, version], self.owners[network, version]
-                    if ("routers", name) in self.reader.copies:
-                        # the few addresses of routers are too few for many: others would move them
-                        drawn = draw(name, layout.hosts, owners, numbered=True)
-                        self._warn_of_copy(name, network, version, drawn)
-                    else:
-                        drawn = draw(name, layout.routers, owners) or draw(name, layout.hosts, owners)
+                    drawn = draw(name, layout.routers, owners) or draw(name, layout.hosts, owners)
                     address = self._drawn(("routers", name), drawn, network, version, f"router `{name}`")
                     if address:
                         found[name, network, version] = address
         return found
-
-    def _warn_of_copy(self, name: str, network: str, version: int, drawn: Drawn | None) -> None:
-        if drawn and drawn.number != drawn.wish:
-            address, wish = _address(drawn.number, version), _address(drawn.wish, version)
-            message = (
-                f"router `{name}` has `{address}` on `{network}`, since `{wish}`, which its name would give, is taken; "
-                f"if that changes, it may move: to prevent that, give `{network}` a shorter prefix"
-            )
-            self.reader.warning(("routers", name), message, of_key=True)
 
     def drawn_hosts(self, names: Names, known: Collection[Key]) -> dict[Key, Address]:
         """Let hosts draw their other addresses; warn where it is not the one that the name gives."""
@@ -281,10 +267,7 @@ class _Ledger:
                 f"host `{name}` has `{address}` on `{network}`, since {owners[drawn.wish]} has `{wish}`, which its "
             )
             message += "name would give; if that changes, it may move: to prevent that, write "
-            if path in self.reader.copies:
-                message = message.removesuffix("write ") + f"give `{network}` a shorter prefix"
-                self.reader.warning(path, message, of_key=True)
-            elif name == path[-1]:
+            if name == path[-1]:
                 self.reader.warning(path, f"{message}`address: {address}`", of_key=True)
             elif (path, network, version) not in self.moved:
                 self.moved.add((path, network, version))

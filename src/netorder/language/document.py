@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,10 @@ from netorder.language import schema
 from netorder.text import is_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from netorder.ip import Address, Prefix
-    from netorder.language.yaml_source import Document, Path, Place
+    from netorder.language.yaml_source import Document, Path
 
 __all__ = ["Reader", "read_shaped"]
 
@@ -36,15 +36,12 @@ def read_shaped(document: Document) -> Reader:
 class Reader:
     """Gives values by their path, and collects diagnostics with the place of a path.
 
-    ``refused_paths`` is where the schema refused something. ``copies`` gives the item that an entry was copied for: of
-    what is wrong at one place of a template, the first item speaks for all.
+    ``refused_paths`` is where the schema refused something.
     """
 
     document: Document
     refused_paths: frozenset[Path]
     diagnostics: list[Diagnostic]
-    copies: Mapping[Path, str] = field(default_factory=dict)
-    speakers: dict[tuple[Place, str], str] = field(default_factory=dict)
 
     def error(self, path: Path, message: str, *, of_key: bool = False, severity: str = "error") -> None:
         """Report ``message`` at the value (or the key) at ``path``, or at the nearest thing around it."""
@@ -52,8 +49,6 @@ class Reader:
         first, second = (keys, values) if of_key else (values, keys)
         around = (path[:length] for length in range(len(path), -1, -1))
         place = next(place for one in around if (place := first.get(one) or second.get(one)))
-        if (item := self.copies.get(path[:2])) and self.speakers.setdefault((place, severity), item) != item:
-            return
         self.diagnostics.append(Diagnostic(*place, severity, message))
 
     def warning(self, path: Path, message: str, *, of_key: bool = False) -> None:

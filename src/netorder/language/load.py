@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from netorder.errors import Diagnostic, TopologyError
 from netorder.language.assign import assign
 from netorder.language.document import read_shaped
-from netorder.language.expand import expand
 from netorder.language.resolve import resolve
 from netorder.language.routes import declared_routes, derive
 from netorder.language.rules import read_rules
@@ -44,7 +43,7 @@ def parse(text: str, path: str = "<text>") -> Topology:
 def _topology(document: Document) -> Topology:
     if document.foreign:
         raise TopologyError([Diagnostic(*document.values[()], "error", document.foreign)])
-    reader = expand(read_shaped(document))
+    reader = read_shaped(document)
     names = resolve(reader)
     addresses = assign(reader, names)
     declared = declared_routes(reader, names, addresses)

@@ -187,8 +187,6 @@ def _drawn(reader: Reader, declared: _Cidrs) -> _Cidrs:
                 its_length = length if isinstance(length, int) else POOL_LENGTH
                 if cidr := _draw(reader, path, pool, name=name, length=its_length, taken=taken):
                     found[name, cidr.version] = cidr
-                elif ("networks", name) in reader.copies:
-                    pools = [one for one in pools if one[0] != path]  # the other copies lack it for the same reason
     return found
 
 
@@ -228,10 +226,9 @@ def _draw(
         return None
     cidr, wish = drawn
     if cidr != wish:
-        fix = "choose a larger `pool`" if ("networks", name) in reader.copies else f"write `cidr: {cidr}`"
         message = (
             f"network `{name}` has `{cidr}` of the pool, since `{wish}`, which its name would give, is taken; if "
-            f"the networks before it change, it may move: to prevent that, {fix}"
+            f"the networks before it change, it may move: to prevent that, write `cidr: {cidr}`"
         )
         reader.warning(("networks", name), message, of_key=True)
     return cidr

@@ -19,7 +19,6 @@ SECTIONS = (
     ("A host", "host"),
     ("A route", "route"),
     ("A rule of `allow`", "allow"),
-    ("A template of `repeat`", "repeat"),
     ("`defaults`", "defaults"),
 )
 

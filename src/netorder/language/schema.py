@@ -96,14 +96,13 @@ def _translate(error: ValidationError, expected: str) -> Iterator[Violation]:
     elif error.validator == "additionalProperties" and schema.get("additionalProperties") is False:
         yield from _unknown_keys(path, instance, schema["properties"])
     elif error.validator == "required":
-        properties = schema.get("properties") or _schema()["properties"]
         for key in schema["required"]:
-            unknown = instance.keys() - properties.keys()
+            unknown = instance.keys() - schema["properties"].keys()
             if key in instance or did_you_mean(key, unknown):
                 continue  # there, or there but misspelt, which is reported as such
-            if any(_synonym(path, one, properties) == key for one in unknown):
+            if any(_synonym(path, one, schema["properties"]) == key for one in unknown):
                 continue
-            fix = f"add `{key}:` with {_title(properties[key])}"
+            fix = f"add `{key}:` with {_title(schema['properties'][key])}"
             yield Violation(path, True, f"{_what(path)} has no `{key}`; {fix}")
     elif error.validator in ("minProperties", "minItems"):
         yield Violation(path, False, f"`{path[-1]}` is empty; it must be {expected}")
@@ -194,7 +193,6 @@ _SYNONYMS: dict[str, dict[str, str]] = {
 
 def _synonym(path: Path, key: str, known: Collection[str]) -> str | None:
     """Return what this language calls ``key`` of the mapping at ``path``."""
-    path = _in_template(path)
     depth = {0: "", 2: str(path[0]) if path else ""}
     meant = _SYNONYMS.get(depth.get(len(path), "-"), {}).get(key.lower())
     return meant if meant in known else None
@@ -278,14 +276,9 @@ def _title(schema: dict[str, Any]) -> str:
     return str(schema.get("$comment") or schema["title"])
 
 
-def _in_template(path: Path) -> Path:
-    """Return the path within a template of ``repeat``, which is as that within the file."""
-    return path[2:] if path[:1] == ("repeat",) and len(path) > 2 else path  # noqa: PLR2004 - repeat, name, section
-
-
 def _what(path: Path) -> str:
     """Return the thing at ``path`` as people call it: ``host `sum```, ``a rule``, ``the topology``."""
-    match _in_template(path):
+    match path:
         case ():
             return "the topology"
         case ("networks" | "routers" | "hosts" as section, name):

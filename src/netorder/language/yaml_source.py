@@ -1,9 +1,8 @@
 """YAML text to plain data, with the place of every key and value.
 
 YAML is read as YAML 1.2 does: only ``true`` and ``false`` are booleans and only decimal digits are numbers, so a host
-may be called ``no`` and a port is never octal. Keys are text. Anchors, aliases and merge keys work, within bounds;
-tags do not. Files named by ``include`` are read too, as if what is in them stood at the top of the file that names
-them.
+may be called ``no`` and a port is never octal. Keys are text. Anchors and aliases work, within bounds; tags do not.
+Files named by ``include`` are read too, as if what is in them stood at the top of the file that names them.
 """
 
 from __future__ import annotations
@@ -372,38 +371,14 @@ class _Walk:
         self.problems.append((place, f"`{shown}` holds {named}, which is not seen; write it without"))
         return "".join(one for one in text if one not in hidden)
 
-    def _pairs(self, node: yaml.Node) -> list[tuple[yaml.Node, yaml.Node, bool]]:
-        """Return the keys and values of a mapping, its own first, and whether a merge key (``<<``) takes them in."""
-        own, taken_in = [], []
-        for key, value in node.value:
-            if not (isinstance(key, yaml.ScalarNode) and key.value == "<<" and key.tag == _PLAIN):
-                own.append((key, value, False))
-                continue
-            for one in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                place = _place(self.name, one.start_mark)
-                if not isinstance(one, yaml.MappingNode):
-                    self.problems.append((place, "`<<` takes in mappings only; write `<<: *name` of one, or a list"))
-                    continue
-                if id(one) in self.entered:
-                    raise _error(place, "an anchor whose value holds an alias of itself; write it out")
-                self.entered.add(id(one))
-                taken_in += [(its_key, its, True) for its_key, its, _ in self._pairs(one)]
-                self.entered.discard(id(one))
-                self.walked += len(one.value)
-                if self.walked > MAX_NODES:
-                    raise _error(place, f"more than {MAX_NODES} values once aliases are followed; write it out")
-        return own + taken_in
-
     def _mapping(self, node: yaml.Node, path: Path) -> dict[str, Any]:
         result: dict[str, Any] = {}
-        for key, value, taken_in in self._pairs(node):
+        for key, value in node.value:
             place = _place(self.name, key.start_mark)
             if not isinstance(key, yaml.ScalarNode):
                 self.problems.append((place, "a key that is a list or a mapping; keys are names"))
                 continue
             name: str = self._visible(key.value, place)
-            if name in result and taken_in:
-                continue  # what stands in the mapping itself, or is taken in first, counts
             if name in result:
                 first = self.keys[(*path, name)]
                 message = f"`{name}` is already on line {first.line}; remove one of the two, or rename it"
