@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from netorder.ip import IPV4
+from netorder.ip import IPV4, IPV6
 from netorder.language.prefixes import Subnets, is_usable, subnets
 from netorder.language.subnet_layout import Layout, draw
 from netorder.routing.graph import nearest_to_outside
@@ -213,7 +213,12 @@ class _Ledger:
                     if (name, network, version) in known:
                         continue
                     layout, owners = self.subnets.layouts[network, version], self.owners[network, version]
-                    drawn = draw(name, layout.routers, owners) or draw(name, layout.hosts, owners)
+                    by = self.reader.draw_name("routers", name, name)
+                    many = self.reader.label(("routers", name)) is not None  # the few low addresses are too few
+                    first = None if many else draw(by, layout.routers, owners)
+                    drawn = first or draw(by, layout.hosts, owners, numbered=many)
+                    if many and drawn and drawn.number != drawn.wish:
+                        self._warn_of_move(("routers", name), f"router `{name}`", network, drawn)
                     address = self._drawn(("routers", name), drawn, network, version, f"router `{name}`")
                     if address:
                         found[name, network, version] = address
@@ -260,20 +265,28 @@ class _Ledger:
 
     def _draw_host(self, path: Path, name: str, network: str, version: int) -> Address | None:
         layout, owners = self.subnets.layouts[network, version], self.owners[network, version]
-        drawn = draw(name, layout.hosts, owners, numbered=True)
+        by = self.reader.draw_name("hosts", str(path[-1]), name)
+        drawn = draw(by, layout.hosts, owners, numbered=True)
         if drawn and drawn.number != drawn.wish:
-            address, wish = _address(drawn.number, version), _address(drawn.wish, version)
-            message = (
-                f"host `{name}` has `{address}` on `{network}`, since {owners[drawn.wish]} has `{wish}`, which its "
-            )
-            message += "name would give; if that changes, it may move: to prevent that, write "
             if name == path[-1]:
-                self.reader.warning(path, f"{message}`address: {address}`", of_key=True)
+                self._warn_of_move(path, f"host `{name}`", network, drawn)
             elif (path, network, version) not in self.moved:
                 self.moved.add((path, network, version))
-                fix = f"an `address:` for `{path[-1]}`, from which all its hosts count"
-                self.reader.warning(path, f"{message}{fix}", of_key=True)
+                self._warn_of_move(path, f"host `{name}`", network, drawn, family=True)
         return self._drawn(path, drawn, network, version, f"host `{name}`")
+
+    def _warn_of_move(self, path: Path, what: str, network: str, drawn: Drawn, *, family: bool = False) -> None:
+        version = IPV4 if drawn.wish < 1 << 32 else IPV6
+        address, wish = _address(drawn.number, version), _address(drawn.wish, version)
+        declaration = f"`address: {address}`"
+        if family:
+            declaration = f"an `address:` for `{path[1]}`, from which all its hosts count"
+        fix = self.reader.anchor(str(path[0]), str(path[1]), declaration)
+        message = (
+            f"{what} has `{address}` on `{network}`, since {self.owners[network, version][drawn.wish]} has `{wish}`, "
+            f"which its name would give; if that changes, it may move: to prevent that, {fix}"
+        )
+        self.reader.warning(path, message, of_key=True)
 
     def _drawn(self, path: Path, drawn: Drawn | None, network: str, version: int, what: str) -> Address | None:
         if drawn is None:
