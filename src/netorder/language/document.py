@@ -15,7 +15,7 @@ from netorder.text import is_id
 from netorder.language.expand import expand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from netorder.ip import Address, Prefix
     from netorder.language.yaml_source import Document, Path
@@ -30,7 +30,7 @@ _IPV4_MAPPED = IPv6Network("::ffff:0:0/96")  # RFC 4291
 def read_shaped(document: Document) -> Reader:
     """Return a reader of what is shaped as the schema says, with diagnostics for the rest."""
     expanded = expand(document)
-    refused = expanded.refused
+    refused = frozenset(expanded.refused)
     violations = [one for one in schema.violations(document.data) if one.path not in refused]
     if violations and isinstance(document.data, dict):  # jsonschema has no order
         sections = [(section, its) for section, its in document.data.items() if isinstance(its, dict)]
@@ -38,7 +38,8 @@ def read_shaped(document: Document) -> Reader:
         violations.sort(key=lambda one: order.get(one.path[:2], -1))
     for one in expanded.absent:
         _remove(document.data, one)
-    reader = Reader(document, frozenset({one.path for one in violations} | refused), expanded.labels, expanded.draws)
+    refused = refused.union(one.path for one in violations)
+    reader = Reader(document, refused, expanded.labels, expanded.draws, expanded.several)
     reader.findings.extend((Diagnostic(*place, "error", message), (), None) for place, message in document.problems)
     for finding in expanded.findings:
         reader.error(finding.path, finding.message, of_key=finding.of_key, severity=finding.severity)
@@ -82,13 +83,15 @@ class Reader:
     """Gives values by their path, and collects diagnostics with the place of a path.
 
     ``refused_paths`` is where the schema refused something. ``labels`` says which of many alike the paths below a path
-    are about, ``draws`` what entries draw their addresses by; ``findings`` are diagnostics with path and label.
+    are about, ``draws`` what entries draw their addresses by, ``several`` what names any number of entries.
+    ``findings`` are diagnostics with path and label.
     """
 
     document: Document
     refused_paths: frozenset[Path]
     labels: Mapping[Path, str]
     draws: Mapping[tuple[str, str], tuple[str, str]]
+    several: Collection[str]
     findings: list[_Found] = dataclasses.field(default_factory=list)
 
     @property

@@ -54,7 +54,7 @@ class Expanded:
     ``refused`` cannot be read. ``absent`` is what there is none of: its shape is checked, and then it is left out.
     ``labels`` says which of many the paths below a path are about. ``draws`` gives stem and end of the name that an
     entry, by section and name, draws by: ``pc-2-7`` for the host ``pc-7-2``, so that what is alike has neighbouring
-    addresses and never wants the same.
+    addresses. ``several`` are the names that stand for any number of entries.
     """
 
     document: Document
@@ -63,6 +63,7 @@ class Expanded:
     absent: list[Path] = field(default_factory=list)
     labels: dict[Path, str] = field(default_factory=dict)
     draws: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    several: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,7 @@ class _Expansion:
         if self.families or blocks:
             for path, each in self.entries:
                 self._refer(path, each)
+        self.result.several.update(self.families)
         if "for_each" in self.data:
             if isinstance(self.data["for_each"], dict):
                 del self.data["for_each"]
