@@ -292,3 +292,22 @@ def test_more_than_anybody_has_is_refused():
 def test_a_for_each_in_a_host_is_told_where_it_belongs():
     text = CLASS.replace("{network: campus, floating_ip", "{for_each: [a], network: campus, floating_ip")
     assert any("it is a section: `for_each: {one: {count: 20, hosts: {teacher: ...}}}`" in one for one in said(text))
+
+
+@pytest.mark.parametrize(
+    "section", ["routers: {rt: {networks: [campus, lan]}}", "hosts: {desk: {network: campus, count: 2}}"]
+)
+def test_what_is_not_of_many_never_gives_way(section: str):
+    """One more router or host of a block takes no address that the others have."""
+    lone = "hosts: {" + ", ".join(f"h{index}: {{network: campus}}" for index in range(60)) + ", door:"
+    text = (
+        block(["1-NUMBER"]).replace("routers: {rt: {networks: [campus, lan]}}", section).replace("hosts: {door:", lone)
+    )
+    text = (
+        text.replace("hosts: {pc: {network: lan, count: 2}, desk: {network: campus}}", "")
+        if "desk" in section
+        else text
+    )
+    before = places(text.replace("NUMBER", "1"))
+    for number in ("20", "60"):
+        assert before.items() <= places(text.replace("NUMBER", number)).items()

@@ -12,7 +12,7 @@ from netorder.language.subnet_layout import Layout, draw
 from netorder.routing.graph import nearest_to_outside
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from netorder.ip import Address
     from netorder.language.document import Reader
@@ -63,8 +63,11 @@ def assign(reader: Reader, names: Names) -> Addresses:
     routers = ledger.gateways(gateway_routers)
     routers |= ledger.declared_routers(of_routers, gateway_routers)
     hosts = ledger.declared_hosts(names, of_hosts)
-    routers |= ledger.drawn_routers(names, routers)
-    hosts |= ledger.drawn_hosts(names, hosts)
+    routers_by_turn = reader.by_turn("routers", names.routers)
+    hosts_by_turn = reader.by_turn("hosts", names.hosts)
+    for turn in sorted({*routers_by_turn, *hosts_by_turn}):
+        routers |= ledger.drawn_routers(names, routers, routers_by_turn.get(turn, ()))
+        hosts |= ledger.drawn_hosts(names, hosts, hosts_by_turn.get(turn, ()))
     ledger.report_full()
     return Addresses(with_gateways, gateway_routers, routers, hosts)
 
@@ -204,19 +207,19 @@ class _Ledger:
                             break  # the others' addresses are wrong for the same reason
         return found
 
-    def drawn_routers(self, names: Names, known: Collection[Key]) -> dict[Key, Address]:
+    def drawn_routers(self, names: Names, known: Collection[Key], these: Iterable[str]) -> dict[Key, Address]:
         """Let routers draw their other addresses, of the few that hosts do not draw if possible."""
         found: dict[Key, Address] = {}
-        for name, router in names.routers.items():
-            for network in router.networks:
+        for name in these:
+            for network in names.routers[name].networks:
                 for version in self.subnets.versions(network):
                     if (name, network, version) in known:
                         continue
                     layout, owners = self.subnets.layouts[network, version], self.owners[network, version]
                     by = self.reader.draw_name("routers", name, name)
-                    many = self.reader.label(("routers", name)) is not None  # the few low addresses are too few
+                    many = ("routers", name) in self.reader.turns  # the few low addresses are too few
                     first = None if many else draw(by, layout.routers, owners)
-                    drawn = first or draw(by, layout.hosts, owners, numbered=many)
+                    drawn = first or draw(by, layout.hosts, owners, numbered=many, apart=many)
                     if many and drawn and drawn.number != drawn.wish:
                         self._warn_of_move(("routers", name), f"router `{name}`", network, drawn)
                     address = self._drawn(("routers", name), drawn, network, version, f"router `{name}`")
@@ -224,10 +227,10 @@ class _Ledger:
                         found[name, network, version] = address
         return found
 
-    def drawn_hosts(self, names: Names, known: Collection[Key]) -> dict[Key, Address]:
+    def drawn_hosts(self, names: Names, known: Collection[Key], these: Iterable[str]) -> dict[Key, Address]:
         """Let hosts draw their other addresses; warn where it is not the one that the name gives."""
         found: dict[Key, Address] = {}
-        for key, entry in names.hosts.items():
+        for key, entry in ((key, names.hosts[key]) for key in these):
             if self.reader.refused("hosts", key, "address"):
                 continue
             for name in entry.names:
@@ -266,7 +269,8 @@ class _Ledger:
     def _draw_host(self, path: Path, name: str, network: str, version: int) -> Address | None:
         layout, owners = self.subnets.layouts[network, version], self.owners[network, version]
         by = self.reader.draw_name("hosts", str(path[-1]), name)
-        drawn = draw(by, layout.hosts, owners, numbered=True)
+        many = ("hosts", path[-1]) in self.reader.turns
+        drawn = draw(by, layout.hosts, owners, numbered=True, apart=many)
         if drawn and drawn.number != drawn.wish:
             if name == path[-1]:
                 self._warn_of_move(path, f"host `{name}`", network, drawn)

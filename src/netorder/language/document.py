@@ -39,7 +39,7 @@ def read_shaped(document: Document) -> Reader:
     for one in expanded.absent:
         _remove(document.data, one)
     refused = refused.union(one.path for one in violations)
-    reader = Reader(document, refused, expanded.labels, expanded.draws, expanded.several)
+    reader = Reader(document, refused, expanded.labels, expanded.draws, expanded.turns, expanded.several)
     reader.findings.extend((Diagnostic(*place, "error", message), (), None) for place, message in document.problems)
     for finding in expanded.findings:
         reader.error(finding.path, finding.message, of_key=finding.of_key, severity=finding.severity)
@@ -82,15 +82,16 @@ def _merged(findings: Iterable[_Found]) -> Iterator[Diagnostic]:
 class Reader:
     """Gives values by their path, and collects diagnostics with the place of a path.
 
-    ``refused_paths`` is where the schema refused something. ``labels`` says which of many alike the paths below a path
-    are about, ``draws`` what entries draw their addresses by, ``several`` what names any number of entries.
-    ``findings`` are diagnostics with path and label.
+    ``refused_paths`` is where the schema refused something. Of what there are many alike, ``labels`` says which one the
+    paths below a path are about, ``draws`` and ``turns`` by what name and when an entry draws its addresses, and
+    ``several`` holds the names that stand for any number of them. ``findings`` are diagnostics with path and label.
     """
 
     document: Document
     refused_paths: frozenset[Path]
     labels: Mapping[Path, str]
     draws: Mapping[tuple[str, str], tuple[str, str]]
+    turns: Mapping[tuple[str, str], int]
     several: Collection[str]
     findings: list[_Found] = dataclasses.field(default_factory=list)
 
@@ -107,6 +108,13 @@ class Reader:
         """Return what ``name``, of an entry, draws its addresses by."""
         stem, end = self.draws.get((section, entry), (entry, ""))
         return stem + name[len(entry) :] + end
+
+    def by_turn(self, section: str, entries: Iterable[str]) -> dict[int, list[str]]:
+        """Return the entries by their turn to draw: 0 for those that are not of many, which come first."""
+        found: dict[int, list[str]] = {}
+        for entry in entries:
+            found.setdefault(self.turns.get((section, entry), 0), []).append(entry)
+        return dict(sorted(found.items()))
 
     def anchor(self, section: str, entry: str, declaration: str) -> str:
         """Return how to make an entry's draw independent of others: ``declaration``, unless it is one of many."""

@@ -54,7 +54,8 @@ class Expanded:
     ``refused`` cannot be read. ``absent`` is what there is none of: its shape is checked, and then it is left out.
     ``labels`` says which of many the paths below a path are about. ``draws`` gives stem and end of the name that an
     entry, by section and name, draws by: ``pc-2-7`` for the host ``pc-7-2``, so that what is alike has neighbouring
-    addresses. ``several`` are the names that stand for any number of entries.
+    addresses. ``turns`` says which of many it is, from 1: the first ones draw first. ``several`` are the names that
+    stand for any number of entries.
     """
 
     document: Document
@@ -63,6 +64,7 @@ class Expanded:
     absent: list[Path] = field(default_factory=list)
     labels: dict[Path, str] = field(default_factory=dict)
     draws: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    turns: dict[tuple[str, str], int] = field(default_factory=dict)
     several: set[str] = field(default_factory=set)
 
 
@@ -72,6 +74,7 @@ class _Each:
 
     block: str
     key: str
+    turn: int
     number: int | None
     variables: dict[str, Any]
     names: frozenset[str]
@@ -209,10 +212,10 @@ class _Expansion:
         elif _is_count(body.get("count")):
             found = {str(number): (number, {}) for number in range(1, body["count"] + 1)}
         absent = not found
-        for key, (number, variables) in (found or {"1": (1, {})}).items():
+        for turn, (key, (number, variables)) in enumerate((found or {"1": (1, {})}).items(), 1):
             its = {block: int(key) if key.isdecimal() else key, **variables}
             its |= {} if number is None else {"number": number}
-            yield _Each(block, key, number, its, names, absent)
+            yield _Each(block, key, turn, number, its, names, absent)
 
     def _by_name(self, path: Path, names: object) -> dict[str, tuple[int | None, dict[str, Any]]]:
         """Return number and variables of each of the block's names."""
@@ -322,6 +325,7 @@ class _Expansion:
         labels += [f"`{given.local}` {number}"] if number else []
         if labels:
             self.result.labels[path] = ", ".join(labels)
+            self.result.turns[section, name] = each.turn if each else number or 0
         if each and each.number is not None:
             self.result.draws[section, name] = given.local + end, f"-{each.number}"
         elif each is None and number is not None:

@@ -173,7 +173,8 @@ def _drawn(reader: Reader, declared: _Cidrs) -> _Cidrs:
     found: _Cidrs = {}
     lacking: dict[tuple[Path, Prefix, int], list[str]] = {}  # who got nothing, by pool and prefix length
     pools = _pools(reader)
-    for name in _without_prefix(reader, pools=bool(pools)):
+    drawing = reader.by_turn("networks", _without_prefix(reader, pools=bool(pools)))
+    for name in (name for names in drawing.values() for name in names):
         length = reader.get("networks", name, "prefix_length")
         for path, pool in pools:
             taken = [*declared.values(), *found.values()]
@@ -233,7 +234,8 @@ def _pools(reader: Reader) -> list[tuple[Path, Prefix]]:
 def _draw(reader: Reader, pool: Prefix, *, name: str, length: int, taken: Collection[Prefix]) -> Prefix | None:
     if length < pool.prefixlen:
         return None
-    drawn = draw_prefix(reader.draw_name("networks", name, name), pool, length, taken)
+    many = ("networks", name) in reader.turns
+    drawn = draw_prefix(reader.draw_name("networks", name, name), pool, length, taken, apart=many)
     if drawn is None:
         return None
     cidr, wish = drawn
