@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from netorder.errors import Diagnostic, TopologyError
 from netorder.ip import overlap
 from netorder.language import schema
-from netorder.text import is_id
 from netorder.language.expand import expand
+from netorder.text import is_id
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
