@@ -35,6 +35,7 @@ REFERENCES: dict[str, tuple[str, ...]] = {
 }
 SINGLE = frozenset({"network"})  # of these, those that hold one name alone
 MOST = 1000  # of one entry or block
+_FOREIGN = re.compile(r"\{\{.*?\}\}|%index%|\$\{(?:each|count)\.[a-z]+\}")  # Ansible's, Heat's, Terraform's
 _VARIABLE = re.compile(r"\$(?:\$|([a-z_][a-z0-9_]*)|\{([a-z_][a-z0-9_]*)\})?")
 
 
@@ -379,6 +380,11 @@ class _Expansion:
 
     def _replaced(self, path: Path, text: str, each: _Each) -> Any:  # noqa: ANN401 - what a variable holds
         """Return ``text`` with values in place of variables; a number where nothing but digits is left."""
+        if foreign := _FOREIGN.search(text):
+            message = f"`{foreign[0]}` is another tool's word; the number or name is `${each.block}`"
+            self.result.findings.append(Finding(path, f"{message} here, the number alone `$number`"))
+            self.result.refused.add(path)
+            return text
         if "$" not in text:
             return text
         whole = _VARIABLE.fullmatch(text)

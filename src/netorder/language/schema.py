@@ -155,6 +155,7 @@ def _unknown_keys(path: Path, instance: dict[str, Any], known: dict[str, Any]) -
             fix = f"; it is called `{meant}`" if meant else did_you_mean(key, known)
             if len(path) == _ENTRY and _SYNONYMS[""].get(key.lower(), key) == "for_each":
                 fix = f"; it is a section: `for_each: {{one: {{count: 20, {path[0]}: {{{path[1]}: ...}}}}}}`"
+                fix = "; a block holds no other: write that beside it" if path[0] == "for_each" else fix
             fix = fix or f"; known here: {', '.join(known)}"
             yield Violation((*path, key), True, f"unknown key `{key}` in {_what(path)}{fix}")
 
