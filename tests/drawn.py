@@ -69,11 +69,11 @@ SHAPES: dict[str, Callable[[int], st.SearchStrategy[tuple[int, Joined]]]] = {
 def topologies(draw: Draw, shape: str, networks: int = NETWORKS, hosts: int = HOSTS) -> str:
     """Draw a topology file of one of SHAPES, with so many networks and hosts at most."""
     drawn, joined = draw(SHAPES[shape](networks))
-    return _Drawer(draw, drawn, joined, hosts).text()
+    return _Drawer(draw, drawn, joined, hosts, networks - drawn).text()
 
 
 class _Drawer:
-    def __init__(self, draw: Draw, networks: int, joined: Joined, hosts: int) -> None:
+    def __init__(self, draw: Draw, networks: int, joined: Joined, hosts: int, more: int) -> None:
         self._draw = draw
         self._joined = joined
         self._names = [f"n{index}" for index in range(networks)]
@@ -84,7 +84,9 @@ class _Drawer:
         self._external = [self._chance(4) for _ in joined]
         self._pool = self._chance(2)
         self._taken = 0
+        self._left = hosts
         self._hosts = self._draw_hosts(hosts)
+        self._alike = min(more, self._left, draw(st.integers(0, 3)))
         self._on = {name: [host for host, its in self._hosts.items() if name in _networks(its)] for name in self._names}
         self._groups = {
             group: [host for host, its in self._hosts.items() if group in its.get("groups", ())] for group in GROUPS
@@ -100,8 +102,23 @@ class _Drawer:
         if self._joined:
             document["routers"] = {f"r{index}": self._router(index) for index in range(len(self._joined))}
         document["hosts"] = self._hosts
+        if self._alike:
+            document["for_each"] = {"leaf": self._block()}
         document["allow"] = [self._rule() for _ in range(self._draw(st.integers(0, 9)))]
         return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=120)
+
+    def _block(self) -> dict[str, Any]:
+        """Return what there is for each of some: a network with a host, behind a router to one of the others."""
+        numbers = self._draw(st.lists(st.integers(1, 99), min_size=self._alike, max_size=self._alike, unique=True))
+        where = self._draw(st.sampled_from(self._names))
+        v4, v6 = "10.30.$number.0/24", "fd00:30:0:$number::/64"
+        return {
+            "names": self._draw(st.sampled_from([numbers, {f"x{number}": number for number in numbers}])),
+            "networks": {"lan": {"cidr": {"4": v4, "6": v6, "46": [v4, v6]}[self._versions[where]]}},
+            "routers": {"rt": {"networks": [where, "lan"]}},
+            "hosts": {"pc": {"network": "lan"}},
+            "allow": [{"from": where, "to": "pc", "tcp": 80, "icmp": True}],
+        }
 
     def _chance(self, one_in: int) -> bool:
         return bool(self._draw(st.integers(0, one_in - 1)) == one_in - 1)
@@ -140,6 +157,7 @@ class _Drawer:
             if left:
                 host = hosts[f"h{index}"] = self._host(left)
                 left -= host.get("count", 1)
+        self._left = left
         return hosts
 
     def _host(self, left: int) -> dict[str, Any]:

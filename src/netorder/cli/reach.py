@@ -100,7 +100,7 @@ def _ends(option: str, word: str | None, matrix: Matrix) -> list[str]:
         return [word]
     hosts = matrix.plan.hosts
     for members in (
-        [host.name for host in hosts if re.fullmatch(rf"{re.escape(word)}-[0-9]+", host.name)],
+        [host.name for host in hosts if re.fullmatch(rf"{re.escape(word)}(-[0-9]+)+", host.name)],
         [host.name for host in hosts if word in host.groups],
         [host.name for host in hosts if word in {port.network for port in host.ports}],
     ):

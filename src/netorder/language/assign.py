@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from netorder.ip import IPV4
+from netorder.ip import IPV4, IPV6
 from netorder.language.prefixes import Subnets, is_usable, subnets
 from netorder.language.subnet_layout import Layout, draw
 from netorder.routing.graph import nearest_to_outside
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from netorder.ip import Address
     from netorder.language.document import Reader
@@ -63,8 +63,11 @@ def assign(reader: Reader, names: Names) -> Addresses:
     routers = ledger.gateways(gateway_routers)
     routers |= ledger.declared_routers(of_routers, gateway_routers)
     hosts = ledger.declared_hosts(names, of_hosts)
-    routers |= ledger.drawn_routers(names, routers)
-    hosts |= ledger.drawn_hosts(names, hosts)
+    routers_by_turn = reader.by_turn("routers", names.routers)
+    hosts_by_turn = reader.by_turn("hosts", names.hosts)
+    for turn in sorted({*routers_by_turn, *hosts_by_turn}):
+        routers |= ledger.drawn_routers(names, routers, routers_by_turn.get(turn, ()))
+        hosts |= ledger.drawn_hosts(names, hosts, hosts_by_turn.get(turn, ()))
     ledger.report_full()
     return Addresses(with_gateways, gateway_routers, routers, hosts)
 
@@ -204,25 +207,30 @@ class _Ledger:
                             break  # the others' addresses are wrong for the same reason
         return found
 
-    def drawn_routers(self, names: Names, known: Collection[Key]) -> dict[Key, Address]:
+    def drawn_routers(self, names: Names, known: Collection[Key], these: Iterable[str]) -> dict[Key, Address]:
         """Let routers draw their other addresses, of the few that hosts do not draw if possible."""
         found: dict[Key, Address] = {}
-        for name, router in names.routers.items():
-            for network in router.networks:
+        for name in these:
+            for network in names.routers[name].networks:
                 for version in self.subnets.versions(network):
                     if (name, network, version) in known:
                         continue
                     layout, owners = self.subnets.layouts[network, version], self.owners[network, version]
-                    drawn = draw(name, layout.routers, owners) or draw(name, layout.hosts, owners)
+                    by = self.reader.draw_name("routers", name, name)
+                    many = ("routers", name) in self.reader.turns  # the few low addresses are too few
+                    first = None if many else draw(by, layout.routers, owners)
+                    drawn = first or draw(by, layout.hosts, owners, numbered=many, apart=many)
+                    if many and drawn and drawn.number != drawn.wish:
+                        self._warn_of_move(("routers", name), f"router `{name}`", network, drawn)
                     address = self._drawn(("routers", name), drawn, network, version, f"router `{name}`")
                     if address:
                         found[name, network, version] = address
         return found
 
-    def drawn_hosts(self, names: Names, known: Collection[Key]) -> dict[Key, Address]:
+    def drawn_hosts(self, names: Names, known: Collection[Key], these: Iterable[str]) -> dict[Key, Address]:
         """Let hosts draw their other addresses; warn where it is not the one that the name gives."""
         found: dict[Key, Address] = {}
-        for key, entry in names.hosts.items():
+        for key, entry in ((key, names.hosts[key]) for key in these):
             if self.reader.refused("hosts", key, "address"):
                 continue
             for name in entry.names:
@@ -260,20 +268,29 @@ class _Ledger:
 
     def _draw_host(self, path: Path, name: str, network: str, version: int) -> Address | None:
         layout, owners = self.subnets.layouts[network, version], self.owners[network, version]
-        drawn = draw(name, layout.hosts, owners, numbered=True)
+        by = self.reader.draw_name("hosts", str(path[-1]), name)
+        many = ("hosts", path[-1]) in self.reader.turns
+        drawn = draw(by, layout.hosts, owners, numbered=True, apart=many)
         if drawn and drawn.number != drawn.wish:
-            address, wish = _address(drawn.number, version), _address(drawn.wish, version)
-            message = (
-                f"host `{name}` has `{address}` on `{network}`, since {owners[drawn.wish]} has `{wish}`, which its "
-            )
-            message += "name would give; if that changes, it may move: to prevent that, write "
             if name == path[-1]:
-                self.reader.warning(path, f"{message}`address: {address}`", of_key=True)
+                self._warn_of_move(path, f"host `{name}`", network, drawn)
             elif (path, network, version) not in self.moved:
                 self.moved.add((path, network, version))
-                fix = f"an `address:` for `{path[-1]}`, from which all its hosts count"
-                self.reader.warning(path, f"{message}{fix}", of_key=True)
+                self._warn_of_move(path, f"host `{name}`", network, drawn, family=True)
         return self._drawn(path, drawn, network, version, f"host `{name}`")
+
+    def _warn_of_move(self, path: Path, what: str, network: str, drawn: Drawn, *, family: bool = False) -> None:
+        version = IPV4 if drawn.wish < 1 << 32 else IPV6
+        address, wish = _address(drawn.number, version), _address(drawn.wish, version)
+        declaration = f"`address: {address}`"
+        if family:
+            declaration = f"an `address:` for `{path[1]}`, from which all its hosts count"
+        fix = self.reader.anchor(str(path[0]), str(path[1]), declaration)
+        message = (
+            f"{what} has `{address}` on `{network}`, since {self.owners[network, version][drawn.wish]} has `{wish}`, "
+            f"which its name would give; if that changes, it may move: to prevent that, {fix}"
+        )
+        self.reader.warning(path, message, of_key=True)
 
     def _drawn(self, path: Path, drawn: Drawn | None, network: str, version: int, what: str) -> Address | None:
         if drawn is None:

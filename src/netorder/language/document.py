@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
@@ -9,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 from netorder.errors import Diagnostic, TopologyError
 from netorder.ip import overlap
 from netorder.language import schema
+from netorder.language.expand import expand
 from netorder.text import is_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from netorder.ip import Address, Prefix
     from netorder.language.yaml_source import Document, Path
+
+    _Found = tuple[Diagnostic, Path, "str | None"]
 
 __all__ = ["Reader", "read_shaped"]
 
@@ -24,32 +29,110 @@ _IPV4_MAPPED = IPv6Network("::ffff:0:0/96")  # RFC 4291
 
 def read_shaped(document: Document) -> Reader:
     """Return a reader of what is shaped as the schema says, with diagnostics for the rest."""
-    violations = tuple(schema.violations(document.data))
-    problems = [Diagnostic(*place, "error", message) for place, message in document.problems]
-    reader = Reader(document, frozenset(violation.path for violation in violations), problems)
+    expanded = expand(document)
+    refused = frozenset(expanded.refused)
+    violations = [one for one in schema.violations(document.data) if one.path not in refused]
+    if violations and isinstance(document.data, dict):  # jsonschema has no order
+        sections = [(section, its) for section, its in document.data.items() if isinstance(its, dict)]
+        order: dict[Path, int] = {(section, name): index for section, its in sections for index, name in enumerate(its)}
+        violations.sort(key=lambda one: order.get(one.path[:2], -1))
+    for one in expanded.absent:
+        _remove(document.data, one)
+    refused = refused.union(one.path for one in violations)
+    reader = Reader(document, refused, expanded.labels, expanded.draws, expanded.turns, expanded.several)
+    reader.findings.extend((Diagnostic(*place, "error", message), (), None) for place, message in document.problems)
+    for finding in expanded.findings:
+        reader.error(finding.path, finding.message, of_key=finding.of_key, severity=finding.severity)
     for violation in violations:
         reader.error(violation.path, violation.message, of_key=violation.of_key)
     return reader
+
+
+def _remove(data: Any, path: Path) -> None:  # noqa: ANN401 - the document's data is any
+    """Remove an entry; a rule leaves a hole, so that those after it keep their numbers."""
+    section, name = path
+    if isinstance(data[section], dict):
+        data[section].pop(name, None)
+    else:
+        data[section][name] = None
+
+
+_VARYING = re.compile(r"`[^`]*`|\S*[0-9]\S*")  # what differs in messages about things that are alike
+
+
+def _merged(findings: Iterable[_Found]) -> Iterator[Diagnostic]:
+    """Yield the diagnostics: those about many that come from one place in the file, of which each says the same, once.
+
+    So a mistake in what is written once, by `for_each`, a count or an anchor, is one error.
+    """
+    alike: dict[tuple[object, ...], dict[Path, tuple[list[Diagnostic], str | None]]] = {}
+    for diagnostic, path, label in findings:
+        key = (*dataclasses.astuple(diagnostic)[:4], _VARYING.sub("`", diagnostic.message))
+        alike.setdefault(key, {}).setdefault(path, ([], label))[0].append(diagnostic)
+    for paths in alike.values():
+        these, label = next(iter(paths.values()))
+        more = f"{len(paths) - 1} more" if len(paths) > 1 else ""
+        about = " and ".join(filter(None, (label, more if label or not more else f"{more} alike")))
+        for one in these:
+            message = f"{one.message} ({about if label else f'and {about}'})" if about else one.message
+            yield dataclasses.replace(one, message=message)
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
     """Gives values by their path, and collects diagnostics with the place of a path.
 
-    ``refused_paths`` is where the schema refused something.
+    ``refused_paths`` is where the schema refused something. Of what there are many alike, ``labels`` says which one the
+    paths below a path are about, ``draws`` and ``turns`` by what name and when an entry draws its addresses, and
+    ``several`` holds the names that stand for any number of them. ``findings`` are diagnostics with path and label.
     """
 
     document: Document
     refused_paths: frozenset[Path]
-    diagnostics: list[Diagnostic]
+    labels: Mapping[Path, str]
+    draws: Mapping[tuple[str, str], tuple[str, str]]
+    turns: Mapping[tuple[str, str], int]
+    several: Collection[str]
+    findings: list[_Found] = dataclasses.field(default_factory=list)
+
+    @property
+    def diagnostics(self) -> list[Diagnostic]:
+        """What was reported, once for each cause."""
+        return list(_merged(self.findings))
+
+    def label(self, path: Path) -> str | None:
+        """Return which of many alike ``path`` is about, if of any."""
+        return next((self.labels[path[:end]] for end in range(len(path), 0, -1) if path[:end] in self.labels), None)
+
+    def draw_name(self, section: str, entry: str, name: str) -> str:
+        """Return what ``name``, of an entry, draws its addresses by."""
+        stem, end = self.draws.get((section, entry), (entry, ""))
+        return stem + name[len(entry) :] + end
+
+    def by_turn(self, section: str, entries: Iterable[str]) -> dict[int, list[str]]:
+        """Return the entries by their turn to draw: 0 for those that are not of many, which come first."""
+        found: dict[int, list[str]] = {}
+        for entry in entries:
+            found.setdefault(self.turns.get((section, entry), 0), []).append(entry)
+        return dict(sorted(found.items()))
+
+    def anchor(self, section: str, entry: str, declaration: str) -> str:
+        """Return how to make an entry's draw independent of others: ``declaration``, unless it is one of many."""
+        if self.label((section, entry)) is None:
+            return f"write {declaration}"
+        key = "a `cidr:`" if section == "networks" else "an `address:`"
+        _, end = self.draws.get((section, entry), ("", None))
+        if end is None:
+            return "give each a number, as in `names: {anna: 1, ben: 2}`"
+        return f"write {key} with `$number` in it" if end else f"write {key}, which the others count from"
 
     def error(self, path: Path, message: str, *, of_key: bool = False, severity: str = "error") -> None:
         """Report ``message`` at the value (or the key) at ``path``, or at the nearest thing around it."""
         keys, values = self.document.keys, self.document.values
         first, second = (keys, values) if of_key else (values, keys)
         around = (path[:length] for length in range(len(path), -1, -1))
-        place = next(place for one in around if (place := first.get(one) or second.get(one)))
-        self.diagnostics.append(Diagnostic(*place, severity, message))
+        there, place = next((one, place) for one in around if (place := first.get(one) or second.get(one)))
+        self.findings.append((Diagnostic(*place, severity, message), there, self.label(path)))
 
     def warning(self, path: Path, message: str, *, of_key: bool = False) -> None:
         """Report what works, but probably not as meant."""
@@ -58,7 +141,7 @@ class Reader:
     @property
     def failed(self) -> bool:
         """Whether there is any error yet."""
-        return any(diagnostic.severity == "error" for diagnostic in self.diagnostics)
+        return any(diagnostic.severity == "error" for diagnostic, _, _ in self.findings)
 
     def raise_if_failed(self) -> None:
         """Raise TopologyError with all diagnostics if there is any error."""

@@ -11,7 +11,7 @@ from netorder.ip import IPV4, IPV6, VERSIONS, covers, overlap
 from netorder.language.subnet_layout import IPV6_LENGTH, LONGEST_PREFIX, Layout, draw_prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from netorder.ip import Address, Prefix
     from netorder.language.document import Reader
@@ -126,7 +126,10 @@ def _declared(reader: Reader) -> _Cidrs:
                 apart[version].insert(index, new)
             else:
                 overlapping[version].append(new)
-                message = f"`{cidr}` of network `{name}` overlaps `{other[3]}` of network `{other[2]}`; choose another"
+                fix = "choose another"
+                if reader.label(path):
+                    fix += ", or let it differ by `$number` (`10.0.$number.0/24`)"
+                message = f"`{cidr}` of network `{name}` overlaps `{other[3]}` of network `{other[2]}`; {fix}"
                 reader.error(path, message)
     return found
 
@@ -168,26 +171,44 @@ def _warn_of_public(reader: Reader, path: Path, cidr: Prefix) -> None:
 def _drawn(reader: Reader, declared: _Cidrs) -> _Cidrs:
     """Return what networks without a prefix draw from the pool."""
     found: _Cidrs = {}
+    lacking: dict[tuple[Path, Prefix, int], list[str]] = {}  # who got nothing, by pool and prefix length
     pools = _pools(reader)
+    drawing = reader.by_turn("networks", _without_prefix(reader, pools=bool(pools)))
+    for name in (name for names in drawing.values() for name in names):
+        length = reader.get("networks", name, "prefix_length")
+        for path, pool in pools:
+            taken = [*declared.values(), *found.values()]
+            its_length = IPV6_LENGTH if pool.version == IPV6 else length if isinstance(length, int) else POOL_LENGTH
+            if cidr := _draw(reader, pool, name=name, length=its_length, taken=taken):
+                found[name, cidr.version] = cidr
+            else:
+                lacking.setdefault((path, pool, its_length), []).append(name)
+    for (path, pool, length), names in lacking.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        message = f"the pool `{pool}` has no /{length} left for network `{names[0]}`{more}; make it larger"
+        if length < pool.prefixlen:
+            message = (
+                f"network `{names[0]}`{more} asks for a /{length}, and the pool `{pool}` is smaller; make the pool "
+            )
+            message += "larger"
+        reader.error(path, message)
+    return found
+
+
+def _without_prefix(reader: Reader, *, pools: bool) -> Iterator[str]:
+    """Yield the networks that draw from the pool; report those that have none to draw from, or say both."""
     for name, network in reader.mapping("networks").items():
         if not isinstance(network, dict) or reader.refused("networks", name):
             continue
-        length = reader.get("networks", name, "prefix_length")
         if "cidr" in network:
-            if length is not None:
+            if reader.get("networks", name, "prefix_length") is not None:
                 message = f"network `{name}` has a `cidr`, so it takes nothing from the pool; remove one of the two"
                 reader.error(("networks", name, "prefix_length"), message)
-        elif not pools:
-            if "pool" not in reader.mapping() and not reader.refused("pool"):
-                fix = "add `cidr:` with a prefix such as 192.168.1.0/24, or a `pool:` for all networks"
-                reader.error(("networks", name), f"network `{name}` has no `cidr`; {fix}", of_key=True)
-        else:
-            for path, pool in pools:
-                taken = [*declared.values(), *found.values()]
-                its_length = length if isinstance(length, int) else POOL_LENGTH
-                if cidr := _draw(reader, path, pool, name=name, length=its_length, taken=taken):
-                    found[name, cidr.version] = cidr
-    return found
+        elif pools:
+            yield name
+        elif "pool" not in reader.mapping() and not reader.refused("pool"):
+            fix = "add `cidr:` with a prefix such as 192.168.1.0/24, or a `pool:` for all networks"
+            reader.error(("networks", name), f"network `{name}` has no `cidr`; {fix}", of_key=True)
 
 
 def _pools(reader: Reader) -> list[tuple[Path, Prefix]]:
@@ -210,25 +231,19 @@ def _pools(reader: Reader) -> list[tuple[Path, Prefix]]:
     return pools
 
 
-def _draw(
-    reader: Reader, path: Path, pool: Prefix, *, name: str, length: int, taken: Collection[Prefix]
-) -> Prefix | None:
-    if pool.version == IPV6:
-        length = IPV6_LENGTH
+def _draw(reader: Reader, pool: Prefix, *, name: str, length: int, taken: Collection[Prefix]) -> Prefix | None:
     if length < pool.prefixlen:
-        message = f"network `{name}` asks for a /{length}, and the pool `{pool}` is smaller; make the pool larger"
-        reader.error(path, message)
         return None
-    drawn = draw_prefix(name, pool, length, taken)
+    many = ("networks", name) in reader.turns
+    drawn = draw_prefix(reader.draw_name("networks", name, name), pool, length, taken, apart=many)
     if drawn is None:
-        message = f"the pool `{pool}` has no /{length} left for network `{name}`; make it larger"
-        reader.error(path, message)
         return None
     cidr, wish = drawn
     if cidr != wish:
+        fix = reader.anchor("networks", name, f"`cidr: {cidr}`")
         message = (
             f"network `{name}` has `{cidr}` of the pool, since `{wish}`, which its name would give, is taken; if "
-            f"the networks before it change, it may move: to prevent that, write `cidr: {cidr}`"
+            f"the networks before it change, it may move: to prevent that, {fix}"
         )
         reader.warning(("networks", name), message, of_key=True)
     return cidr

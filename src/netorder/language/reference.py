@@ -19,6 +19,7 @@ SECTIONS = (
     ("A host", "host"),
     ("A route", "route"),
     ("A rule of `allow`", "allow"),
+    ("A block of `for_each`", "each"),
     ("`defaults`", "defaults"),
 )
 
@@ -39,7 +40,11 @@ def _table(part: dict[str, Any], whole: dict[str, Any]) -> Iterator[str]:
     for key, value in part["properties"].items():
         definition = whole["$defs"][value["$ref"].rpartition("/")[2]] if "$ref" in value else {}
         full = definition | value
-        holds = full["title"] + ("; required" if key in part.get("required", ()) else "")
+        required = "; required" if key in part.get("required", ()) else ""
+        required = required or (
+            "; required without `for_each`" if key in part.get("then", {}).get("required", ()) else ""
+        )
+        holds = full["title"] + required
         if "default" in full:
             default = json.dumps(full["default"]).strip('"')
             holds += f"; default `{default}`"

@@ -140,7 +140,7 @@ def _is_network(reader: Reader, path: Path, name: str, user: str) -> bool:
     if not isinstance(reader.get("networks"), dict):
         return False  # none are known, which is reported as such
     if name not in OUTSIDE and name != reader.text("external_network"):
-        fix = did_you_mean(name, networks) or "; declare it under `networks:`"
+        fix = did_you_mean(name, [*networks, *reader.several]) or "; declare it under `networks:`"
         message = f"{user}: there is no network `{name}`{fix}"
     elif path[0] == "hosts":
         message = (
@@ -261,6 +261,7 @@ def _check_forward(reader: Reader, entry: str, known: int) -> None:
 def _groups(reader: Reader, hosts: Mapping[str, HostEntry]) -> dict[str, tuple[str, ...]]:
     groups = {"services": [name for entry in hosts.values() if entry.service for name in entry.names]}
     others = {name for section in ("networks", "routers", "hosts") for name in reader.mapping(section)}
+    others |= {*reader.several}
     others |= {name for entry in hosts.values() for name in entry.names}
     for key, entry in hosts.items():
         for path, group in reader.items("hosts", key, "groups"):

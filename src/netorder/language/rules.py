@@ -116,7 +116,7 @@ def _rule(context: _Context, path: Path) -> RuleSpec:
 
 
 def _unknown(context: _Context, place: Path, word: str, *more: str) -> None:
-    known = [*context.hosts, *context.on, *context.names.groups, *more]
+    known = [*context.hosts, *context.on, *context.names.groups, *context.reader.several, *more]
     fix = did_you_mean(word, known) or "; declare it, or name one that is declared"
     if word in context.reader.mapping("routers"):
         fix = "; that is a router, and rules are about hosts: name hosts, or a network"

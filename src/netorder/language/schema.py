@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from netorder.language.yaml_source import Path
 
-__all__ = ["Violation", "default", "host_keys", "text", "violations"]
+__all__ = ["Violation", "default", "host_keys", "is_suffix", "text", "violations", "wrong_name"]
 
 
 class Violation(NamedTuple):
@@ -38,8 +38,23 @@ def text() -> str:
 
 @cache
 def _schema() -> dict[str, Any]:
-    schema: dict[str, Any] = json.loads(text())
+    schema: dict[str, Any] = _without_variables(json.loads(text()))
     return schema
+
+
+_OR_VARIABLE = "|[$]"  # ends patterns of what may hold a variable of `for_each`, so that editors know it
+
+
+def _without_variables(schema: Any) -> Any:  # noqa: ANN401 - a part of a JSON Schema
+    """Return ``schema`` for what is written out, where no variables are left."""
+    if isinstance(schema, list):
+        return [_without_variables(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _without_variables(part) for key, part in schema.items()}
+    if isinstance(pattern := found.get("pattern"), str):
+        found["pattern"] = pattern.removesuffix(_OR_VARIABLE)
+    return found
 
 
 @cache
@@ -72,6 +87,20 @@ def host_keys() -> frozenset[str]:
     return frozenset(_schema()["$defs"]["host"]["properties"])
 
 
+def is_suffix(name: str) -> bool:
+    """Tell whether ``name`` can end a name: each one's of a block of `for_each`."""
+    return re.fullmatch(_schema()["$defs"]["each_name"]["pattern"], name) is not None
+
+
+def wrong_name(name: str) -> tuple[str, str | None] | None:
+    """Return what is wrong with ``name``, and the name to write if there is one near; None where nothing is."""
+    its = _schema()["$defs"]["name"]
+    if re.fullmatch(its["pattern"], name):
+        return None
+    fix = _nearest_name(name, its)
+    return f"`{name}` is not {its['title']}{fix}", fix.partition("`")[2].removesuffix("`") or None
+
+
 def violations(data: Any) -> Iterator[Violation]:  # noqa: ANN401 - whatever the file holds
     """Yield each place where ``data`` is not shaped as a topology."""
     seen: set[tuple[Path, str]] = set()
@@ -96,13 +125,14 @@ def _translate(error: ValidationError, expected: str) -> Iterator[Violation]:
     elif error.validator == "additionalProperties" and schema.get("additionalProperties") is False:
         yield from _unknown_keys(path, instance, schema["properties"])
     elif error.validator == "required":
+        known = schema.get("properties") or _schema()["properties"]  # those that only some topologies need
         for key in schema["required"]:
-            unknown = instance.keys() - schema["properties"].keys()
+            unknown = instance.keys() - known.keys()
             if key in instance or did_you_mean(key, unknown):
                 continue  # there, or there but misspelt, which is reported as such
-            if any(_synonym(path, one, schema["properties"]) == key for one in unknown):
+            if any(_synonym(path, one, known) == key for one in unknown):
                 continue
-            fix = f"add `{key}:` with {_title(schema['properties'][key])}"
+            fix = f"add `{key}:` with {_title(known[key])}"
             yield Violation(path, True, f"{_what(path)} has no `{key}`; {fix}")
     elif error.validator in ("minProperties", "minItems"):
         yield Violation(path, False, f"`{path[-1]}` is empty; it must be {expected}")
@@ -118,9 +148,14 @@ def _unknown_keys(path: Path, instance: dict[str, Any], known: dict[str, Any]) -
         yield Violation((*path, first), True, f"{message}: `{key}: [{', '.join(values)}]`")
     listed = {value for _, values in items.values() for value in values}
     for key in instance:
+        if not path and key.startswith("x-"):
+            continue
         if key not in known and key not in listed:
             meant = _synonym(path, key, known)
             fix = f"; it is called `{meant}`" if meant else did_you_mean(key, known)
+            if len(path) == _ENTRY and _SYNONYMS[""].get(key.lower(), key) == "for_each":
+                fix = f"; it is a section: `for_each: {{one: {{count: 20, {path[0]}: {{{path[1]}: ...}}}}}}`"
+                fix = "; a block holds no other: write that beside it" if path[0] == "for_each" else fix
             fix = fix or f"; known here: {', '.join(known)}"
             yield Violation((*path, key), True, f"unknown key `{key}` in {_what(path)}{fix}")
 
@@ -154,21 +189,30 @@ def _not_that(path: Path, value: object, expected: str, schema: Any) -> str:  # 
     return f"{subject} {text}{shown(value)}, not {expected}{hint}"
 
 
+_ENTRY = 2  # length of the path of a network, a router, a host
+
 # What other tools call a key, by the section that it is in
 _SYNONYMS: dict[str, dict[str, str]] = {
     "": {
         **dict.fromkeys(("instances", "machines", "nodes", "resources", "servers", "vms"), "hosts"),
         **dict.fromkeys(("subnets", "nets", "vlans"), "networks"),
+        **dict.fromkeys(("foreach", "loop", "repeat", "with_items", "with_sequence"), "for_each"),
         **dict.fromkeys(("acl", "acls", "firewall", "policies", "rules", "security_groups"), "allow"),
         "gateways": "routers",
         "name": "topology",
     },
+    "for_each": {
+        **dict.fromkeys(("each", "in", "items", "keys", "list", "loop", "values"), "names"),
+        **dict.fromkeys(("number", "range", "replicas", "times"), "count"),
+    },
     "networks": {
+        **dict.fromkeys(("copies", "replicas"), "count"),
         **dict.fromkeys(("prefix", "range", "subnet", "ipv4", "ipv6"), "cidr"),
         **dict.fromkeys(("dns", "nameservers", "name_servers"), "dns_nameservers"),
         "gateway_ip": "gateway",
     },
     "routers": {
+        **dict.fromkeys(("copies", "replicas"), "count"),
         **dict.fromkeys(("interfaces", "links", "subnets"), "networks"),
         **dict.fromkeys(("external_gateway", "external_network", "internet", "public"), "external"),
     },
@@ -276,7 +320,7 @@ def _title(schema: dict[str, Any]) -> str:
     return str(schema.get("$comment") or schema["title"])
 
 
-def _what(path: Path) -> str:
+def _what(path: Path) -> str:  # noqa: PLR0911 - one for each kind of thing
     """Return the thing at ``path`` as people call it: ``host `sum```, ``a rule``, ``the topology``."""
     match path:
         case ():
@@ -289,5 +333,7 @@ def _what(path: Path) -> str:
             return f"a route of {section[:-1]} `{name}`"
         case ("allow", _):
             return "this rule"
+        case ("for_each", block):
+            return f"`{block}` of `for_each`"
         case _:
             return f"`{path[-1]}`"

@@ -109,17 +109,20 @@ def _hash(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def draw(name: str, part: range, taken: Container[int], *, numbered: bool = False) -> Drawn | None:
+def draw(name: str, part: range, taken: Container[int], *, numbered: bool = False, apart: bool = False) -> Drawn | None:
     """Return what ``name`` draws from ``part``: its hash's, or the next free one; None when all are taken.
 
     The hash makes it a matter of the name alone: no file of what was assigned is needed. ``numbered`` names
-    (web-1, web-2, ...) draw neighbours, so that they never want the same.
+    (web-1, web-2, ...) draw neighbours, so that they never want the same; with ``apart``, one that does not get what it
+    wants takes none that its neighbours want, if possible.
     """
     if not part:
         return None
     stem, number = _split(name) if numbered else (name, 0)
     start = _hash(stem) + number
     wish = part[start % len(part)]
+    if apart and wish in taken:
+        start = _hash(name)
     for step in range(len(part)):
         drawn = part[(start + step) % len(part)]
         if drawn not in taken:
@@ -133,7 +136,9 @@ def _split(name: str) -> tuple[str, int]:
     return (found[1], int(found[2])) if found else (name, 0)
 
 
-def draw_prefix(name: str, pool: Prefix, length: int, taken: Iterable[Prefix]) -> tuple[Prefix, Prefix] | None:
+def draw_prefix(
+    name: str, pool: Prefix, length: int, taken: Iterable[Prefix], *, apart: bool = False
+) -> tuple[Prefix, Prefix] | None:
     """Return the prefix of ``length`` that network ``name`` draws from ``pool``, and the one that it would like best.
 
     None when every one overlaps one of ``taken``.
@@ -149,7 +154,7 @@ def draw_prefix(name: str, pool: Prefix, length: int, taken: Iterable[Prefix]) -
             used.update(range((first - low) // size, (last - low) // size + 1))
         else:
             return None  # all of the pool but for crumbs
-    drawn = draw(name, range(1 << (length - pool.prefixlen)), used, numbered=True)
+    drawn = draw(name, range(1 << (length - pool.prefixlen)), used, numbered=True, apart=apart)
     if drawn is None:
         return None
 

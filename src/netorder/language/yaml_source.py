@@ -1,7 +1,8 @@
 """YAML text to plain data, with the place of every key and value.
 
 YAML is read as YAML 1.2 does: only ``true`` and ``false`` are booleans and only decimal digits are numbers, so a host
-may be called ``no`` and a port is never octal. Keys are text. Anchors and aliases work, within bounds; tags do not.
+may be called ``no`` and a port is never octal. Keys are text. Anchors, aliases and merge keys (``<<``) work, within
+bounds; tags do not.
 Files named by ``include`` are read too, as if what is in them stood at the top of the file that names them.
 """
 
@@ -371,14 +372,21 @@ class _Walk:
         self.problems.append((place, f"`{shown}` holds {named}, which is not seen; write it without"))
         return "".join(one for one in text if one not in hidden)
 
-    def _mapping(self, node: yaml.Node, path: Path) -> dict[str, Any]:
+    def _mapping(self, node: yaml.Node, path: Path, known: frozenset[str] = frozenset()) -> dict[str, Any]:
+        """Return a mapping, without the keys that are ``known`` already."""
         result: dict[str, Any] = {}
+        own = {key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and not _is_merge(key)}
         for key, value in node.value:
             place = _place(self.name, key.start_mark)
+            if _is_merge(key):
+                self._merge(value, path, result, own.union(known))
+                continue
             if not isinstance(key, yaml.ScalarNode):
                 self.problems.append((place, "a key that is a list or a mapping; keys are names"))
                 continue
             name: str = self._visible(key.value, place)
+            if name in known:
+                continue
             if name in result:
                 first = self.keys[(*path, name)]
                 message = f"`{name}` is already on line {first.line}; remove one of the two, or rename it"
@@ -387,3 +395,25 @@ class _Walk:
             self.keys[(*path, name)] = place
             result[name] = self._data(value, (*path, name))
         return result
+
+    def _merge(self, node: yaml.Node, path: Path, result: dict[str, Any], own: set[str]) -> None:
+        """Add to ``result`` what a merge key (``<<``) names: of one mapping or several, what no earlier one has."""
+        for one in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            if not isinstance(one, yaml.MappingNode):
+                message = "`<<` merges mappings; write `<<: *name` with the anchor (`&name`) of one, or a list of these"
+                self.problems.append((_place(self.name, one.start_mark), message))
+                continue
+            if id(one) in self.entered:
+                raise _error(
+                    _place(self.name, one.start_mark), "an anchor whose value holds an alias of itself; write it out"
+                )
+            self.entered.add(id(one))
+            try:
+                result.update(self._mapping(one, path, frozenset(own | result.keys())))
+            finally:
+                self.entered.discard(id(one))
+
+
+def _is_merge(key: yaml.Node) -> bool:
+    """Tell whether a key is YAML's merge key; in quotes it is a name like others."""
+    return isinstance(key, yaml.ScalarNode) and key.tag == _PLAIN and key.value == "<<"
