@@ -15,7 +15,7 @@ from netorder.plan.build import build_plan
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted([*ROOT.glob("tests/golden/good/*.yml"), *ROOT.glob("topologies/*.yml")])
-MOST_HOSTS = 40  # a thousand hosts judged pair by pair take minutes
+MOST_HOSTS = 10000
 
 
 def read(text: str) -> tuple[Matrix, Topology]:
@@ -49,8 +49,6 @@ def test_each_pair_is_said_what_it_is_alone(path: Path) -> None:
     """What is open, in which state; no pair is left out, and counts agree."""
     topology = load(path)
     matrix = Matrix(build_plan(topology))
-    if len(matrix.hosts) > MOST_HOSTS:
-        pytest.skip("too many pairs")
     ends = [*matrix.hosts, OUTSIDE]
     found = overview(matrix, topology, ends, ends, closed=True)
     alone = {
@@ -70,8 +68,6 @@ def test_each_pair_on_one_port(path: Path) -> None:
     """Also the status that `--exit-code` goes by."""
     topology = load(path)
     matrix = Matrix(build_plan(topology))
-    if len(matrix.hosts) > MOST_HOSTS:
-        pytest.skip("too many pairs")
     ends = [*matrix.hosts, OUTSIDE]
     found = overview(matrix, topology, ends, ends, ("tcp", 22), closed=True)
     states = {}
