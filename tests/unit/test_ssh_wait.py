@@ -85,6 +85,8 @@ def test_a_console_of_a_container_has_no_table():
 def test_a_console_is_shown_without_what_only_a_terminal_understands():
     found = read_console("[\x1b[0;32m  OK  \x1b[0m] Started \x1b[0;1;39mdbus\x1b[0m\x07.\ufffd\ufffd\r\n\r\n", Signs())
     assert found.console == ("[  OK  ] Started dbus.",)
+    found = read_console("[[0;32m  OK  [0m] Started [0;1;39mdbus[0m - [1m] [12.5] x", Signs())
+    assert found.console == ("[  OK  ] Started dbus - ] [12.5] x",)
 
 
 def script(tmp_path, text):

@@ -30,7 +30,8 @@ TAIL = 6  # shown
 ANY_PROTOCOL = {None, "tcp", "6", "any", "0"}
 
 _PANIC = re.compile(r"Kernel panic|end Kernel panic|Unable to mount root|No bootable device|Entering emergency mode")
-_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\x20-\x7e\n\u00a1-\uffef]")  # ECMA-48, control characters
+# ECMA-48; colours also without the escape character, which Nova takes out; control characters
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\[\d{1,3}(;\d{1,3})*m|[^\x20-\x7e\n\u00a1-\uffef]")
 # cloud-init's table of interfaces: | eth0 | True | 10.1.0.5 | 255.255.255.0 | … (cloudinit/netinfo.py)
 _ADDRESS = re.compile(r"ci-info: \|\s*\S+\s*\|\s*True\s*\|\s*([0-9a-fA-F.:]+)(?:/\d+)?\s*\|")
 
