@@ -264,6 +264,11 @@ class Link:
         return {ip_address(one["local"]) for one in self.addresses}
 
     @property
+    def tentative(self) -> set[Any]:
+        """Those of its addresses that it has not yet found to be its alone."""
+        return {ip_address(one["local"]) for one in self.addresses if one.get("tentative")}
+
+    @property
     def virtual(self) -> bool:
         """Whether it is made of others (a VLAN, a bridge), whose MAC it may borrow."""
         return self.kind not in {"", "veth"}
@@ -355,7 +360,8 @@ def unadvertised(params: dict[str, Any], host: Snapshot) -> set[str]:
     Which of them a missing address belongs on is not known: all that have planned ones.
     """
     six, planned = given_ipv6(params), {ip_address(one) for one in params["addresses"]}
-    there = {name: link.has for name, link in host.links.items()}
+    # a tentative address answers nobody yet (RFC 4862, 5.4)
+    there = {name: link.has - link.tentative for name, link in host.links.items()}
     if six - set().union(*there.values()):
         return {name for name, has in there.items() if has & planned}
     return {name for name, has in there.items() if has & six} - advertised(host)

@@ -809,6 +809,19 @@ def test_routers_are_asked_for_the_default_route_of_an_address_that_came_without
     assert len(guest.asked) == 1, "the route is there now"
 
 
+def test_a_tentative_address_is_waited_for(host_network: ModuleType):
+    """Nobody gets an answer from it before the host has found that it has it alone."""
+    link = {"ifname": "eth0", "ifindex": 2, "link_type": "ether", "address": "fa:16:3e:00:00:01"}
+    four = {"local": "192.168.1.5", "prefixlen": 24, "scope": "global"}
+    six = {"local": "fd00:1::5", "prefixlen": 128, "scope": "global"}
+    routes = {4: [], 6: [{"dst": "fd00:1::/64", "dev": "eth0", "protocol": "ra"}]}
+    missing = []
+    for address in (six | {"tentative": True}, six):
+        host = host_network.Snapshot([link | {"addr_info": [four, address]}], routes)
+        missing.append(host_network.unadvertised({"addresses": DUAL, "interfaces": []}, host))
+    assert missing == [{"eth0"}, set()]
+
+
 def test_an_ipv6_address_that_does_not_come_is_reported_as_before(host_network: ModuleType, guest: _Guest):
     result = converge(host_network, set(), addresses=DUAL)
     assert guest.asked == [(133, "ff02::2", 2)]
