@@ -53,7 +53,9 @@ def test_a_second_run_of_a_drawn_topology_has_nothing_to_do(site, shape, request
         for check in (True, False):
             again = site.run(text, allow=ALLOW, check=check)
             assert again["changes"] == [], text
-        assert sum(again["unchanged"].values()) == len(site.marked()), text
+        # an interface that got its IPv6 later has a second port for it, which counts as one with the first
+        later = [one for one in site.marked() if one.startswith("port ") and one.endswith(".ipv6")]
+        assert sum(again["unchanged"].values()) == len(site.marked()) - len(later), text
         made.append(again["unchanged"])
 
     made: list[dict[str, int]] = []
