@@ -170,11 +170,11 @@ def lives(matrix, request):
 
 
 def test_the_cases_reach_everything(matrix, lives, request):
-    """Each call of either phase has a case, and each fault four: a matrix with holes would prove little."""
+    """Each call of either phase has a case, and each fault three, with any seed: holes would prove little."""
     for number, calls in enumerate((matrix.provision, matrix.teardown)):
         assert {call for life in lives for call in life[number]} == set(calls)
     times = Counter(fault for life in lives for phase in life for fault in phase.values())
-    assert {fault: times[fault] for fault in FAULTS if times[fault] < 4} == {}
+    assert {fault: times[fault] for fault in FAULTS if times[fault] < 3} == {}
     writes = [call for call in (*matrix.provision, *matrix.teardown) if call.writes]
     assert len(writes) > 30
     if request.config.getoption("every"):
