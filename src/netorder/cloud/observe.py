@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from openstack.exceptions import NotFoundException
+from openstack.exceptions import ConflictException, NotFoundException
 
 from netorder.cloud.change import keypair_marker, keypair_name, marker
 from netorder.cloud.errors import translate_errors
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Chosen",
     "Observed",
+    "console_text",
     "external_networks",
     "fault_text",
     "is_neutrons_own",
@@ -174,6 +175,15 @@ def fault_text(server: Server) -> str:
     said = str((server.fault or {}).get("message") or "no reason given")
     line = " ".join(said.split())
     return line if line.endswith(".") else f"{line}{'…' if len(said) >= FAULT_LENGTH else '.'}"
+
+
+def console_text(cloud: Cloud, server: Server, lines: int | None = None) -> str | None:
+    """Return what the server has printed, the last ``lines`` of it; None where Nova has no console of it yet."""
+    try:
+        answer: dict[str, Any] = cloud.conn.compute.get_server_console_output(server.id, length=lines)
+    except (ConflictException, NotFoundException):
+        return None
+    return str(answer.get("output") or "")
 
 
 def external_networks(cloud: Cloud) -> tuple[Network, ...]:

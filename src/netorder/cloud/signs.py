@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Any
-
-from openstack.exceptions import ConflictException, NotFoundException
+from typing import TYPE_CHECKING
 
 from netorder.cloud.errors import translate_errors
+from netorder.cloud.groups import normal_rule
 from netorder.cloud.jobs import gather
-from netorder.cloud.observe import fault_text, list_servers
-from netorder.cloud.resources.server import METADATA
+from netorder.cloud.observe import console_text, fault_text, list_servers
+from netorder.cloud.resources.server import IN_MOTION, METADATA, REVIVE
 from netorder.topology import SSH
 
 if TYPE_CHECKING:
-    from openstack.compute.v2.server import Server
     from openstack.network.v2.port import Port
 
     from netorder.cloud.session import Cloud
@@ -27,7 +24,6 @@ __all__ = ["Signs", "read_console", "signs"]
 
 CONSOLE_LINES = 200  # asked for: what cloud-init prints of a boot
 TAIL = 6  # shown
-ANY_PROTOCOL = {None, "tcp", "6", "any", "0"}
 
 _PANIC = re.compile(r"Kernel panic|end Kernel panic|Unable to mount root|No bootable device|Entering emergency mode")
 # ECMA-48; colours also without the escape character, which Nova takes out; control characters
@@ -53,6 +49,16 @@ class Signs:
     printed_key: bool = False
     has: tuple[str, ...] = ()  # the addresses that cloud-init saw on interfaces
 
+    @property
+    def moving(self) -> bool:
+        """Whether the server's state ends by itself."""
+        return self.status in IN_MOTION
+
+    @property
+    def startable(self) -> bool:
+        """Whether a run starts the server again."""
+        return self.status in REVIVE
+
     def admits(self, source: str) -> bool | None:
         """Return whether a rule lets ``source`` in to SSH; None where only a security group's members might be."""
         address = ip_address(source)
@@ -70,15 +76,14 @@ def signs(cloud: Cloud, topology: str, host: str) -> Signs:
         server = servers[0]
         ports: tuple[Port, ...] = tuple(cloud.conn.network.ports(device_id=server.id))
         groups = sorted({group for port in ports for group in port.security_group_ids or ()})
-        console, *answers = gather(
-            cloud, [partial(_console, cloud, server), *(partial(_rules, cloud, group) for group in groups)]
-        )
+        answers = gather(cloud, [partial(_let_in, cloud, group) for group in groups])
+        console = console_text(cloud, server, CONSOLE_LINES) or ""
         floating = [ip for port in ports for ip in cloud.conn.network.ips(port_id=port.id)]
     rules = [rule for group in answers for rule in group]
     if any(not port.is_port_security_enabled for port in ports):
         rules += ["0.0.0.0/0", "::/0"]
     return read_console(
-        "\n".join(map(str, console)),
+        console,
         Signs(
             status=str(server.status),
             name=str(server.name),
@@ -96,36 +101,25 @@ def read_console(text: str, known: Signs) -> Signs:
     """Add to ``known`` what a console's output says."""
     text = "\n".join(_COLOURS.sub("", line) for line in text.splitlines())
     lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-    values = {name: getattr(known, name) for name in Signs.__dataclass_fields__}
-    return Signs(
-        **values
-        | {
-            "console": tuple(lines[-TAIL:]),
-            "panicked": next((line.strip() for line in lines if _PANIC.search(line)), ""),
-            "printed_key": "BEGIN SSH HOST KEY KEYS" in text,
-            "has": tuple(dict.fromkeys(_ADDRESS.findall(text))),
-        }
+    return replace(
+        known,
+        console=tuple(lines[-TAIL:]),
+        panicked=next((line.strip() for line in lines if _PANIC.search(line)), ""),
+        printed_key="BEGIN SSH HOST KEY KEYS" in text,
+        has=tuple(dict.fromkeys(_ADDRESS.findall(text))),
     )
 
 
-def _console(cloud: Cloud, server: Server) -> list[str | None]:
-    with suppress(ConflictException, NotFoundException):  # Nova has none for a server that does not run
-        answer: dict[str, Any] = cloud.conn.compute.get_server_console_output(server.id, length=CONSOLE_LINES)
-        return list(str(answer.get("output") or "").splitlines())
-    return []
-
-
-def _rules(cloud: Cloud, group: str) -> list[str | None]:
+def _let_in(cloud: Cloud, group: str) -> list[str | None]:
     """Return the prefixes that one group lets in to SSH; None stands for the members of a group."""
     found: list[str | None] = []
-    for rule in cloud.conn.network.security_group_rules(security_group_id=group, direction="ingress"):
-        first, last = rule.port_range_min, rule.port_range_max
-        if str(rule.protocol or "any") not in ANY_PROTOCOL or not (first is None or first <= SSH <= (last or first)):
+    for rule in cloud.conn.network.get_security_group(group).security_group_rules:
+        direction, ethertype, protocol, low, high, remote = normal_rule(rule)
+        if direction != "ingress" or protocol not in {None, "tcp"}:
             continue
-        if rule.remote_group_id:
-            found.append(None)
-        else:
-            found.append(rule.remote_ip_prefix or ("0.0.0.0/0" if rule.ether_type == "IPv4" else "::/0"))
+        if low is None or high is None or low <= SSH <= high:
+            anywhere = "0.0.0.0/0" if ethertype == "IPv4" else "::/0"
+            found.append((remote or anywhere) if rule.get("remote_ip_prefix") or not remote else None)
     return found
 
 

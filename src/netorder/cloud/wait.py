@@ -12,12 +12,10 @@ import binascii
 import re
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
-
-from openstack.exceptions import ConflictException, NotFoundException
+from typing import TYPE_CHECKING
 
 from netorder.cloud.jobs import gather
-from netorder.cloud.observe import fault_text, list_servers
+from netorder.cloud.observe import console_text, fault_text, list_servers
 from netorder.cloud.poll import Again, poll
 from netorder.cloud.resources.server import IN_MOTION, METADATA
 from netorder.errors import CloudError
@@ -177,15 +175,13 @@ class _Waiting:
         self._report(f"host keys: all {total} known")
 
     def _learn(self, server: Server) -> str | None:
-        compute = self.cloud.conn.compute
-        try:
-            answer: dict[str, Any] = compute.get_server_console_output(server.id)
-        except (ConflictException, NotFoundException):
-            return None  # Nova has no console for a guest that is only just starting
-        self._console[server.name] = str(answer.get("output") or "")
+        printed = console_text(self.cloud, server)
+        if printed is None:
+            return None  # it is only just starting
+        self._console[server.name] = printed
         key = host_key(self._console[server.name])
         if key:
-            compute.set_server_metadata(server.id, **{METADATA["hostkey"]: key})  # type: ignore[no-untyped-call]
+            self.cloud.conn.compute.set_server_metadata(server.id, **{METADATA["hostkey"]: key})  # type: ignore[no-untyped-call]
         return key
 
     def _silent(self, hosts: Iterable[str], timeout: float) -> list[str]:

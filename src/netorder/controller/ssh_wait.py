@@ -140,8 +140,12 @@ def _of_server(signs: Signs) -> Iterator[Cause]:
         yield Cause("the cloud has no server of this host: run ansible-playbook playbooks/provision.yml", certain=True)
     elif signs.status == "ERROR":
         yield Cause(f"its server is in ERROR: {signs.fault} Provisioning again replaces it", certain=True)
-    elif signs.status != "ACTIVE":
+    elif signs.moving:
+        yield Cause(f"its server is {signs.status}, which takes longer than the wait")
+    elif signs.startable:
         yield Cause(f"its server is {signs.status}: provisioning again starts it", certain=True)
+    elif signs.status not in {"ACTIVE", "VERIFY_RESIZE"}:
+        yield Cause(f"its server is {signs.status}: finish or undo that, then provision again", certain=True)
 
 
 def _of_login(said: str, signs: Signs) -> Iterator[Cause]:
