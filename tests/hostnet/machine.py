@@ -296,6 +296,11 @@ class Machine:
         result: dict[str, Any] = json.loads(said)
         return result
 
+    def differs(self, **arguments: Any) -> list[Any]:
+        """Return what the module finds to change, or why it cannot say: after a boot, an address still to come."""
+        result = self.module(check=True, **arguments)
+        return [result["msg"]] if result.get("failed") else list(result["differences"])
+
     def addresses(self, interface: str) -> set[str]:
         """Return an interface's addresses with prefix lengths, link-local apart."""
         listed = json.loads(self("ip", "-json", "address", "show", "dev", interface, check=False) or "[]")

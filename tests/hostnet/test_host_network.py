@@ -81,11 +81,11 @@ def test_one_interface(host: Host, image: str, suite: str) -> None:
     it.restart()
     it.wait(lambda: static(it) == expected(ROUTES))
     it.has_addresses()
-    assert it.module(check=True, **ONE)["differences"] == []
+    assert not it.differs(**ONE)
     it.boot()
     it.has_addresses()
     it.wait(lambda: static(it) == expected(ROUTES))
-    assert it.module(check=True, **ONE)["differences"] == []
+    assert not it.differs(**ONE)
     changed(it, **NOTHING)
     it.wait(lambda: (static(it), it.addresses("eth0"), defaults(it)) == ([], *before))
 
@@ -104,12 +104,12 @@ def test_two_interfaces_of_one_definition(host: Host, image: str, suite: str) ->
     it.wait(lambda: [it.addresses(name) for name in ("eth0", "eth1")] == before)
     it.wait(lambda: static(it) == routes and defaults(it) == ["eth0", "eth0"])
     assert it("cat", "/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding") == "1\n1\n"
-    assert it.module(check=True, **TWO)["differences"] == []
+    assert not it.differs(**TWO)
     changed(it, **NOTHING)
     it.boot()
     it.has_addresses()
     assert (static(it), sorted(defaults(it))) == ([], ["eth0", "eth0", "eth1", "eth1"])
-    assert it.module(check=True, **NOTHING)["differences"] == []
+    assert not it.differs(**NOTHING)
 
 
 @pytest.mark.parametrize("image", ["networkd", "netplan", "NetworkManager"])
@@ -130,7 +130,7 @@ def test_what_others_made_stays(host: Host, image: str) -> None:
             it("cat", "/proc/sys/net/ipv4/ip_forward") == "1\n",
         ]
 
-    assert it.module(check=True, **NOTHING)["differences"] == []
+    assert not it.differs(**NOTHING)
     watch = it.watch()
     result = changed(it, **TWO)
     assert others() == [True] * 4
@@ -168,7 +168,7 @@ def test_a_static_address(host: Host, image: str) -> None:
     it.boot()
     it.wait(lambda: "fd00:3::5/64" in it.addresses("eth1"))
     it.wait(lambda: static(it) == ["fd00:7::/64 via fd00:3::9 dev eth1"])
-    it.wait(lambda: it.module(check=True, **arguments)["differences"] == [])
+    it.wait(lambda: not it.differs(**arguments))
     changed(it, **NOTHING)
     assert "fd00:3::5/64" not in it.addresses("eth1")
 
@@ -241,7 +241,7 @@ def test_an_interface_that_networkd_gives_up_comes_back(host: Host, suite: str) 
     result = it.module(**RELOADS, _replaced=("GatewayOnLink=no", "Scope=link"))
     assert (result["failed"], "state of eth0 is failed" in result["msg"]) == (True, True), it.log()
     it.has_addresses()
-    assert (static(it), it.module(check=True, **NOTHING)["differences"]) == ([], [])
+    assert (static(it), it.differs(**NOTHING)) == ([], [])
     changed(it, **ONE)
 
 
@@ -298,7 +298,7 @@ def test_a_connection_that_several_interfaces_share(host: Host) -> None:
     assert it("cat", "/etc/NetworkManager/system-connections/shared.nmconnection").count("route") == 0
     it.boot()
     it.wait(lambda: static(it) == expected([*ROUTES, *BEHIND]) and defaults(it) == ["eth0", "eth0"])
-    assert it.module(check=True, **TWO)["differences"] == []
+    it.wait(lambda: not it.differs(**TWO))
 
 
 def test_netplan_with_networkmanager(host: Host) -> None:
@@ -308,7 +308,7 @@ def test_netplan_with_networkmanager(host: Host) -> None:
     changed(it, **ONE)
     it.boot()
     it.wait(lambda: static(it) == expected(ROUTES))
-    assert it.module(check=True, **ONE)["differences"] == []
+    it.wait(lambda: not it.differs(**ONE))
 
 
 def test_a_second_route_of_an_earlier_version_goes(host: Host) -> None:
