@@ -15,6 +15,7 @@ NETWORKS, ROUTERS, HOSTS = 12, 12, 30  # at most
 VERSIONS = st.sampled_from(["4", "4", "4", "46", "46", "6"])
 GROUPS = ["front", "back", "spare"]
 PORTS = [22, 80, 5432, 8000]
+APPLICATIONS = {"any": {"role": "any", "ports": [8000]}, "web": {"role": "web", "ports": [443, "53/udp"]}}
 TCP = [22, 80, [22, 80], "8000-8003", [80, "8002-8005"]]
 UDP = [53, [53, 5432], "8001-8003"]
 FOREIGN = ["172.20.0.0/16", "172.20.7.0/24", "172.21.1.1/32", "fd77::/48"]
@@ -95,7 +96,7 @@ class _Drawer:
 
     def text(self) -> str:
         """Return the file."""
-        document: dict[str, Any] = {"topology": "drawn"}
+        document: dict[str, Any] = {"topology": "drawn", "applications": APPLICATIONS}
         if self._pool:
             document["pool"] = ["10.20.0.0/16", "fd00:20::/48"]
         document["networks"] = {name: self._network(name) for name in self._names}
@@ -176,7 +177,9 @@ class _Drawer:
         if self._chance(3):
             host["groups"] = self._draw(st.lists(st.sampled_from(GROUPS), min_size=1, max_size=2, unique=True))
         if self._chance(4):
-            host["service"] = {"name": "sum", "port": self._draw(st.sampled_from(PORTS))}
+            names = self._draw(st.lists(st.sampled_from([*APPLICATIONS]), min_size=1, max_size=2, unique=True))
+            port = self._draw(st.sampled_from(PORTS))
+            host["applications"] = [{"name": "any", "ports": [port]} if name == "any" else name for name in names]
         return host
 
     def _by_hand(self, names: list[str]) -> dict[str, Any]:
@@ -205,10 +208,11 @@ class _Drawer:
     def _rule(self) -> dict[str, Any]:
         members = {host: [host] for host in self._hosts} | self._on | self._groups
         rule: dict[str, Any] = {"to": self._several([name for name in members if members[name]])}
-        kind = self._draw(st.sampled_from(["tcp", "udp", "icmp", "mixed", "service"]))
-        if kind == "service":
-            served = [name for name, host in self._hosts.items() if "service" in host]
-            rule |= {"to": self._several(served), "service": True} if served else {"icmp": True}
+        kind = self._draw(st.sampled_from(["tcp", "udp", "icmp", "mixed", "application"]))
+        if kind == "application":
+            served = [name for name, host in self._hosts.items() if "applications" in host]
+            named = self._draw(st.sampled_from([True, [*APPLICATIONS]]))
+            rule |= {"to": self._several(served), "application": named} if served else {"icmp": True}
         if kind in ("tcp", "mixed"):
             rule["tcp"] = self._draw(st.sampled_from(TCP))
         if kind in ("udp", "mixed"):

@@ -10,8 +10,12 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 _MODULES = Path(__file__).parents[1] / "modules"
-# all that have check mode and run on hosts
-_KNOWN = ("netorder_observe", "netorder_host_network", "netorder_service")
+# those that have check mode and run on hosts; netorder_service is an option of its own
+_KNOWN = ("netorder_observe", "netorder_host_network")
+
+
+def _text(module: str) -> str:
+    return (_MODULES / f"{module}.py").read_text(encoding="utf-8")
 
 
 class ActionModule(ActionBase):
@@ -22,15 +26,17 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the modules in one exchange."""
         super().run(tmp, task_vars)
-        _, options = self.validate_argument_spec({"modules": {"type": "dict", "required": True}})
+        spec = {"modules": {"type": "dict", "required": True}, "services": {"type": "list", "default": []}}
+        _, options = self.validate_argument_spec(spec)
         modules = {name: arguments for name, arguments in options["modules"].items() if arguments is not None}
         if unknown := modules.keys() - set(_KNOWN):
             raise AnsibleActionFail(f"{', '.join(sorted(unknown))}: not among {', '.join(_KNOWN)}")
-        if service := modules.get("netorder_service"):
-            source = Path(service["source"])
-            kept = {key: value for key, value in service.items() if key != "source"}
-            modules["netorder_service"] = kept | {"digest": hashlib.sha256(source.read_bytes()).hexdigest()}
-        sources = {name: (_MODULES / f"{name}.py").read_text(encoding="utf-8") for name in modules}
+        sources = {name: _text(name) for name in modules}
+        for service in options["services"]:
+            name = f"netorder_service {service['unit']}"
+            digest = hashlib.sha256(Path(service["source"]).read_bytes()).hexdigest()
+            modules[name] = {key: value for key, value in service.items() if key != "source"} | {"digest": digest}
+            sources[name] = _text("netorder_service")
         result: dict[str, Any] = self._execute_module(
             module_name="netorder_compare", module_args={"modules": modules, "sources": sources}, task_vars=task_vars
         )

@@ -1,4 +1,4 @@
-"""Action netorder_wait_ready: asks on the host until its service is ready, within a bound in seconds."""
+"""Action netorder_wait_ready: asks on the host until its applications serve, within a bound in seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from ansible.plugins.action import ActionBase
 from netorder.cloud.waits import SPOKEN, WAITS, Wait, Waits
 
 PAUSE = 1.0
-ATTEMPT = 10.0  # s, for one answer
 
 
 class ActionModule(ActionBase):
@@ -20,28 +19,28 @@ class ActionModule(ActionBase):
     _supports_check_mode = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Ask with ansible.builtin.uri, where the task runs; return its last answer."""
+        """Ask with netorder_observe until nothing differs; return its last checks."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, options = self.validate_argument_spec(
             {
-                "url": {"type": "str", "required": True},
+                "answers": {"type": "list", "elements": "dict", "default": []},
+                "connections": {"type": "list", "elements": "dict", "default": []},
                 "directory": {"type": "path", "required": True},
                 "timeout": {"type": "float", "default": 30.0},
             }
         )
-        url, directory = options["url"], Path(options["directory"])
-        host = (task_vars or {}).get("inventory_hostname", "")
-        wait = Wait(Waits(directory.parent / WAITS / directory.name), f"{url} on {host}", options["timeout"])
+        directory, host = Path(options["directory"]), (task_vars or {}).get("inventory_hostname", "")
+        wait = Wait(Waits(directory.parent / WAITS / directory.name), f"applications on {host}", options["timeout"])
+        asked = {key: options[key] for key in ("answers", "connections")}
         while True:
-            left = options["timeout"] - wait.took
-            asked = {"url": url, "return_content": True, "timeout": int(max(1.0, min(ATTEMPT, left)))}
-            answer = self._execute_module(module_name="ansible.builtin.uri", module_args=asked, task_vars=task_vars)
-            said = str(answer.get("content") or answer.get("msg") or "").strip()
-            if answer.get("unreachable") or not answer.get("failed"):
+            answer = self._execute_module(module_name="netorder_observe", module_args=asked, task_vars=task_vars)
+            wrong = [one for one in answer.get("checks", []) if not one["ok"]]
+            if answer.get("unreachable") or answer.get("failed") or not wrong:
                 wait.done()
                 return result | answer
+            said = "; ".join(f"{one['what']}: expected {one['expected']}, found {one['found']}" for one in wrong)
             if wait.took + PAUSE >= options["timeout"]:
-                return result | answer | {"msg": f"{url} is not ready after {wait.took:.0f} s: {said}"}
+                return result | answer | {"failed": True, "msg": f"not serving after {wait.took:.0f} s: {said}"}
             if not wait.told and wait.took + PAUSE >= SPOKEN:
                 self._display.display(f"  {wait.opening(said)}")
             time.sleep(PAUSE)

@@ -10,8 +10,10 @@ from typing import Any
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
+from ansible.template import trust_as_template
 
 from netorder.ansible import inventory as planned
+from netorder.ansible.applications import step_variables
 from netorder.ansible.plans import read_matrix
 from netorder.controller import proxy
 from netorder.errors import TopologyError
@@ -40,6 +42,18 @@ def _close_at_exit() -> None:
     """End the connections that carry the proxy when this process ends; those that it forks leave them alone."""
     process = os.getpid()
     atexit.register(lambda: proxy.close(proxy.drawn_port()) if os.getpid() == process else None)
+
+
+_TEMPLATES = "netorder_role_variables"  # of which texts may be templates, as everything in the user's own files
+
+
+def _trusted(value: Any) -> Any:  # noqa: ANN401 - a JSON value
+    """Return ``value`` with its texts marked as templates."""
+    if isinstance(value, dict):
+        return {key: _trusted(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_trusted(one) for one in value]
+    return trust_as_template(value) if isinstance(value, str) else value
 
 
 class InventoryModule(BaseInventoryPlugin):
@@ -74,10 +88,12 @@ class InventoryModule(BaseInventoryPlugin):
         }.items():
             inventory.set_variable("all", variable, value)
         directory = root / ".netorder" / the_plan.topology
+        for variable, value in step_variables(the_plan, directory, file).items():
+            inventory.set_variable("all", variable, value)
         for host, variables in planned.host_vars(matrix, directory / "ssh_config"):
             for group in planned.groups(host):
                 inventory.add_host(host.name, inventory.add_group(group))
             for variable, value in (variables | planned.proxy_vars(host, directory, proxy.drawn_port())).items():
-                inventory.set_variable(host.name, variable, value)
+                inventory.set_variable(host.name, variable, _trusted(value) if variable == _TEMPLATES else value)
         if any(host.proxy == "controller" for host in the_plan.hosts):
             _close_at_exit()

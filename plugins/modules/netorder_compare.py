@@ -27,6 +27,11 @@ options:
     description: By module its arguments; one that is null is left out.
     type: dict
     required: true
+  services:
+    description: For each service the arguments of C(netorder_service).
+    type: list
+    elements: dict
+    default: []
 author: netorder
 """
 
@@ -40,7 +45,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 answers:
-  description: By module its result.
+  description: By module its result; that of a service by C(netorder_service), a space and its unit.
   type: dict
   returned: success
 """

@@ -5,15 +5,21 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: netorder_wait_ready
-short_description: wait until a service answers 200
+short_description: wait until applications serve
 description:
-  - Asks C(url) on the host with M(ansible.builtin.uri) until it answers with status 200, or I(timeout) is over.
+  - Asks on the host with M(netorder_observe) until no check differs, or I(timeout) is over.
   - Says for what it waits, since when, how long at most, and how long that took the last time.
 options:
-  url:
-    description: What to ask, from the host.
-    type: str
-    required: true
+  answers:
+    description: HTTP requests and the answers that are right, as M(netorder_observe) takes them.
+    type: list
+    elements: dict
+    default: []
+  connections:
+    description: TCP connections, as M(netorder_observe) takes them.
+    type: list
+    elements: dict
+    default: []
   directory:
     description: The topology's directory on the controller; how long it took is kept beside it.
     type: path
@@ -26,13 +32,12 @@ author: netorder
 """
 
 EXAMPLES = r"""
-- name: Wait until the service is ready
+- name: Wait until nginx serves
   netorder_wait_ready:
-    url: http://127.0.0.1:50001/readyz
+    answers: [{what: nginx, url: "http://127.0.0.1:80/"}]
     directory: .netorder/calculator
 """
 
 RETURN = r"""
-status: {description: The status of the last answer, returned: when there was one, type: int}
-content: {description: The body of the last answer, returned: when there was one, type: str}
+checks: {description: The last checks of M(netorder_observe)., returned: when it answered, type: list, elements: dict}
 """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["ANYWHERE", "IPV4", "IPV6", "VERSIONS", "Address", "Prefix", "covers", "joined", "overlap", "url_host"]
+__all__ = ["ANYWHERE", "IPV4", "IPV6", "VERSIONS", "Address", "Prefix", "covers", "joined", "overlap"]
 
 IPV4, IPV6 = 4, 6
 VERSIONS = (IPV4, IPV6)
@@ -47,8 +47,3 @@ def joined(prefixes: Iterable[Prefix]) -> list[Prefix]:
         else:
             six.append(one)
     return [*collapse_addresses(four), *collapse_addresses(six)]
-
-
-def url_host(url: str) -> str:
-    """Return the address in the URL of a service, an IPv6 one without its brackets."""
-    return url.removeprefix("http://").rpartition(":")[0].strip("[]")

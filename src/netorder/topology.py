@@ -18,27 +18,26 @@ __all__ = [
     "GROUPS",
     "LAST_PORT",
     "MANAGEABLE",
-    "PEERS",
-    "PORTS",
     "SSH",
+    "ApplicationSpec",
+    "Check",
     "HostSpec",
     "Interface",
     "Match",
     "NetworkSpec",
     "RouterSpec",
     "RuleSpec",
-    "ServiceSpec",
     "SubnetSpec",
     "Topology",
+    "group_of",
 ]
 
 SSH = 22
 LAST_PORT = 65535
-PORTS = {"calculator": 50000, "sum": 50001, "sub": 50002, "mul": 50003, "div": 50004}
 # Ansible groups in every inventory, and what each is; playbooks choose hosts by them (inventory/group_vars/<group>.yml)
 GROUPS = {
     "netorder": "the group of all hosts",
-    "services": "the group of all hosts with a service",
+    "applications": "the group of all hosts with an application",
     "bastions": "the group of the hosts that others are reached through",
     "sealed": "the group of the hosts that SSH does not reach",
     "proxied": "the group of the hosts whose packages come through the controller",
@@ -46,7 +45,6 @@ GROUPS = {
     "stray": "the group of the servers that the topology does not have",
 }
 MANAGEABLE = ("addresses", "forwarding")  # what a host may leave to nobody else
-PEERS = {"calculator": ("sum", "sub", "mul", "div")}  # which services a service calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +95,45 @@ class RouterSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceSpec:
-    """A service and its TCP port."""
+class Check:
+    """How to see that an application serves: connect to TCP ``port`` or, with a ``path``, ask there by HTTP.
+
+    ``body`` is sent by POST. ``status`` and, where they are not None, ``answer`` (all of it, but for white space at its
+    ends) and ``contains`` (a part of it) are what is right.
+    """
+
+    port: int
+    path: str | None = None
+    body: str | None = None
+    status: int = 200
+    answer: str | None = None
+    contains: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationSpec:
+    """An application on a host: an Ansible role and what it says of it.
+
+    ``role`` is its name, or its directory relative to that of the topology file. ``variables`` are the role's, each
+    with its value as JSON. ``calls`` names applications. ``units`` are systemd's. ``packages`` says whether the role
+    installs some, ``entry_points`` what it offers beside ``main``: build, compare, version.
+    """
 
     name: str
-    port: int
+    role: str
+    ports: tuple[Match, ...]
+    calls: tuple[str, ...]
+    variables: tuple[tuple[str, str], ...]
+    check: Check | None
+    units: tuple[str, ...]
+    become: bool
+    packages: bool
+    entry_points: tuple[str, ...]
+
+    @property
+    def port(self) -> int | None:
+        """The TCP port that others call: the first one."""
+        return next((one.first for one in self.ports if one.protocol == "tcp"), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +153,7 @@ class HostSpec:
     user: str
     proxy: str
     names: str
-    service: ServiceSpec | None
+    applications: tuple[ApplicationSpec, ...]
     groups: tuple[str, ...]
     routes: tuple[tuple[Prefix, Address], ...]
     manages: tuple[str, ...]
@@ -156,16 +188,24 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class RuleSpec:
-    """Allows ``sources`` to reach ``targets`` (hosts) by ``matches``, and each one's own service if ``service``.
+    """Allows ``sources`` to reach ``targets`` (hosts) by ``matches``, and by the ports of each one's ``applications``.
 
-    ``place`` is where the file says so (FILE:LINE), which does not make it another rule.
+    Those are named; None stands for all that it has. ``place`` is where the file says so (FILE:LINE), which does not
+    make it another rule.
     """
 
     sources: tuple[Prefix, ...]
     targets: tuple[str, ...]
     matches: tuple[Match, ...]
-    service: bool
+    applications: tuple[str, ...] | None
     place: str = field(default="", compare=False)
+
+    def to(self, host: HostSpec) -> frozenset[Match]:
+        """Return what it allows to one of its targets."""
+        named = self.applications
+        return frozenset(self.matches).union(
+            *(one.ports for one in host.applications if named is None or one.name in named)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,3 +226,8 @@ class Topology:
     tables: Tables
     ssh_paths: Mapping[str, SshPath | None]
     warnings: tuple[Diagnostic, ...]
+
+
+def group_of(application: str) -> str:
+    """Return the inventory group of the hosts with an application; Ansible has no `-` in groups."""
+    return f"application_{application.replace('-', '_')}"

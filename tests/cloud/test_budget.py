@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = (ROOT / "topologies/calculator.yml").read_text().replace("topology: calculator", "topology: lab")
+TARGET = TARGET.replace("../applications", f"{ROOT}/applications")
 FIFTY = {
     "networks": {f"net{i}": {"cidr": f"10.{i}.0.0/24"} for i in range(5)},
     "routers": {

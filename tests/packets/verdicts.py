@@ -58,7 +58,7 @@ class Findings:
 def kinds(plan: Plan) -> list[tuple[str, int | None]]:
     """Return all that is worth asking of every host: the ends of every rule's ports and their neighbours, and ICMP."""
     found: set[tuple[str, int]] = {("tcp", UNUSED), ("udp", UNUSED)}
-    found |= {("tcp", host.service.port) for host in plan.hosts if host.service}
+    found |= {("tcp", port) for host in plan.hosts for port in host.tcp_ports}
     for rule in (rule for group in plan.security_groups for rule in group.rules):
         if rule.protocol in ("tcp", "udp"):
             first, last = rule.port_min or 1, rule.port_max or 65535

@@ -136,7 +136,7 @@ def test_reach_without_ends_shows_what_is_open(capsys: pytest.CaptureFixture[str
     """With the lines of the rules; `--closed` shows the rest, both options both."""
     assert main(["reach", CALCULATOR]) == 0
     shown = capsys.readouterr().out.splitlines()
-    assert "outside -> calculator: icmp, tcp 22, tcp 50000 [21]" in shown
+    assert "outside -> calculator: icmp, tcp 22, tcp 50000 [22]" in shown
     assert shown[-1] == "nothing is open on 20 of 30 pairs: --closed shows them, and why"
     assert main(["reach", CALCULATOR, "--closed"]) == 0
     closed = capsys.readouterr().out.splitlines()
@@ -171,14 +171,14 @@ def test_reach_as_json(capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize(
     ("arguments", "lines", "first"),
     [
-        (["--from", "outside"], 3, "outside -> calculator: icmp, tcp 22, tcp 50000 [21]"),
-        (["--from", "203.0.113.7"], 3, "203.0.113.7 -> calculator: icmp, tcp 22, tcp 50000 [21]"),
+        (["--from", "outside"], 3, "outside -> calculator: icmp, tcp 22, tcp 50000 [22]"),
+        (["--from", "203.0.113.7"], 3, "203.0.113.7 -> calculator: icmp, tcp 22, tcp 50000 [22]"),
         (["--to", "outside"], 3, "calculator -> outside: everything"),
-        (["--to", "192.168.1.151"], 2, "net2 (4) -> 192.168.1.151: icmp, tcp 22, tcp 50000 [21]"),
-        (["--from", "192.168.2.64"], 3, "192.168.2.64 -> calculator: icmp, tcp 22, tcp 50000 [21]"),
+        (["--to", "192.168.1.151"], 2, "net2 (4) -> 192.168.1.151: icmp, tcp 22, tcp 50000 [22]"),
+        (["--from", "192.168.2.64"], 3, "192.168.2.64 -> calculator: icmp, tcp 22, tcp 50000 [22]"),
         (["--to", "8.8.8.8"], 3, "calculator -> 8.8.8.8: everything"),
-        (["--from", "net2"], 3, "net2 (4) -> calculator: icmp, tcp 22, tcp 50000 [21]"),
-        (["--from", "services", "--to", "service_div"], 3, "calculator -> div: icmp, tcp 22, tcp 50004 [22]"),
+        (["--from", "net2"], 3, "net2 (4) -> calculator: icmp, tcp 22, tcp 50000 [22]"),
+        (["--from", "applications", "--to", "application_div"], 3, "calculator -> div: icmp, tcp 22, tcp 50004 [23]"),
     ],
 )
 def test_reach_with_one_end(arguments: list[str], lines: int, first: str, capsys: pytest.CaptureFixture[str]):
@@ -384,7 +384,7 @@ def test_times_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 def test_a_terminal_that_knows_ascii_only(tmp_path: Path):
     """Signs of our own have a plain form; any other character is escaped; nothing fails."""
-    text = Path(CALCULATOR).read_text(encoding="utf-8")
+    text = Path(CALCULATOR).read_text(encoding="utf-8").replace("../applications", f"{ROOT}/applications")
     replaced = tmp_path / "größer.yml"
     replaced.write_text(re.sub(r"192\.168\.2\.0/24", "192.168.3.0/24", text), encoding="utf-8")
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}

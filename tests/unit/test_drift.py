@@ -191,8 +191,8 @@ def inside(*differences: dict[str, Any], service: dict[str, Any] | None = None) 
     """Return the findings of modules that found one check in order, these differences, and this of the service."""
     answers = {"netorder_observe": {"checks": [OK]}, "netorder_host_network": {"differences": list(differences)}}
     if service is not None:
-        answers["netorder_service"] = SERVED | service
-    listed = findings(answers, None if service is None else UNIT)
+        answers["netorder_service u.service"] = SERVED | service
+    listed = findings(answers, [] if service is None else [UNIT])
     assert listed[0] == OK
     return [(one["what"], one["expected"], one["found"], one["ok"]) for one in listed[1:]]
 

@@ -20,10 +20,10 @@ from netorder.analysis.probes import (
     ssh_sources,
 )
 from netorder.analysis.reach import Matrix
-from netorder.ip import url_host
 from netorder.language.load import load, parse
 from netorder.plan.build import build_plan
 from netorder.plan.model import (
+    Application,
     Host,
     Network,
     Plan,
@@ -33,7 +33,6 @@ from netorder.plan.model import (
     RouterInterface,
     Rule,
     SecurityGroup,
-    Service,
     Subnet,
 )
 
@@ -61,9 +60,13 @@ def host(name: str, network: str, address: str, **more: object) -> Host:
         "routes": (),
         "ssh_path": (),
         "groups": (),
-        "service": None,
+        "applications": (),
     }
     return Host(**(plain | more))  # type: ignore[arg-type]
+
+
+def application(name: str, port: int) -> Application:
+    return Application(name, "role", (port,), (), (), 0, (), None, (), True, False, ())
 
 
 def network(name: str, cidr: str, gateway: str) -> Network:
@@ -85,9 +88,9 @@ FRONT = host(
     "10.0.1.10",
     floating_ip=True,
     routes=(Route("10.0.2.0/24", "10.0.1.2"),),
-    service=Service("calculator", 50000, ()),
+    applications=(application("calculator", 50000),),
 )
-BACK = host("back", "net2", "10.0.2.10", ssh_path=("front",), service=Service("sum", 50001, ()))
+BACK = host("back", "net2", "10.0.2.10", ssh_path=("front",), applications=(application("sum", 50001),))
 BYSTANDER = host("bystander", "net1", "10.0.1.11", ssh_path=("front",))
 PLAN = Plan(
     "t",
@@ -248,8 +251,8 @@ def test_a_service_listens_where_it_is_called() -> None:
     the_plan = build_plan(topology)
     matrix = Matrix(the_plan)
     hosts = {one.name: one for one in the_plan.hosts}
-    listening = {name: listens_on(matrix, one) for name, one in hosts.items() if one.service}
-    called = {url_host(url) for one in hosts.values() if one.service for url in one.service.calls}
+    listening = {name: listens_on(matrix, one) for name, one in hosts.items() if one.applications}
+    called = {end.address for one in hosts.values() for its in one.applications for end in its.endpoints}
     assert {name: address for name, address in listening.items() if address not in called} == {
         "calc": hosts["calc"].addresses[0]
     }
@@ -275,14 +278,15 @@ def test_the_report_of_one_check_is_in_the_singular() -> None:
 
 LARGE = """
 topology: large
+include: ROOT/applications/calculator.yml
 networks: {n: {cidr: 10.0.0.0/16}, m: {cidr: 10.1.0.0/16}}
 routers: {r: {networks: [n, m]}}
 hosts:
-  calc: {network: n, service: calculator}
-  sum: {network: m, service: sum}
-  sub: {network: m, service: sub}
-  mul: {network: m, service: mul}
-  div: {network: m, service: div}
+  calc: {network: n, applications: [calculator]}
+  sum: {network: m, applications: [sum]}
+  sub: {network: m, applications: [sub]}
+  mul: {network: m, applications: [mul]}
+  div: {network: m, applications: [div]}
   web: {network: n, count: 90, groups: [webs]}
   app: {network: m, count: 20, groups: [apps]}
   few: {network: m, count: 3, groups: [apps, rare]}
@@ -291,7 +295,7 @@ hosts:
 
 
 def large() -> Matrix:
-    return Matrix(build_plan(parse(LARGE)))
+    return Matrix(build_plan(parse(LARGE.replace("ROOT", str(Path(__file__).parents[2])))))
 
 
 def test_a_large_plan_is_sampled_by_group() -> None:

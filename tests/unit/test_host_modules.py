@@ -277,8 +277,8 @@ def observed(host, arguments):
     return process("netorder_observe", arguments, PATH=path, STATE=str(host.state))
 
 
-def test_services_and_answers_are_compared(running, port):
-    """Health, version, answers, each by what is expected and found."""
+def test_answers_are_compared(running, port):
+    """The status, all of an answer, a part of it: each by what is expected and found."""
     url = f"http://127.0.0.1:{port}"
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -287,33 +287,40 @@ def test_services_and_answers_are_compared(running, port):
             running,
             {
                 "units": ["u.service"],
-                "services": [{"unit": "u.service", "url": url, "version": "abd"}],
                 "connections": [
                     {"name": "a", "address": "127.0.0.1", "port": port, "open": True},
                     {"name": "b", "address": "127.0.0.1", "port": closed, "open": True},
                 ],
                 "answers": [
-                    {"what": "w", "url": f"{url}/", "body": "(5+3)*2", "expected": "result = 16"},
-                    {"what": "x", "url": f"{url}/", "body": "5", "expected": "result = 5"},
-                    {"what": "y", "url": f"http://127.0.0.1:{closed}/", "body": "", "expected": "result = 5"},
+                    {"what": "w", "url": f"{url}/", "body": "(5+3)*2", "answer": "result = 16"},
+                    {"what": "x", "url": f"{url}/", "body": "5", "answer": "result = 5"},
+                    {"what": "y", "url": f"http://127.0.0.1:{closed}/", "body": "", "answer": "result = 5"},
+                    {"what": "health", "url": f"{url}/healthz", "body": None, "status": 200, "unit": "u.service"},
+                    {"what": "gone", "url": f"{url}/", "body": "5", "status": 400},
+                    {"what": "moved", "url": f"{url}/", "status": 301},
+                    {"what": "version", "url": f"{url}/metrics", "contains": 'artefact="abc"'},
+                    {"what": "newer", "url": f"{url}/metrics", "contains": 'artefact="abd"'},
                 ],
             },
         )["checks"]
     assert [(one["what"], one["found"], one["ok"]) for one in checks] == [
         ("unit u.service", "active, enabled", True),
-        ("health of u.service", "ok", True),
-        ("version of u.service", "abc", False),
         (f"tcp {port} of a (127.0.0.1)", "open", True),
         (f"tcp {closed} of b (127.0.0.1)", "refused", False),
         ("w", "result = 16", True),
         ("x", "status 400 no", False),
         ("y", "no answer ([Errno 111] Connection refused)", False),
+        ("health", "status 200", True),
+        ("gone", "status 400", True),
+        ("moved", "status 200 ok", False),
+        ("version", '... artefact="abc" ...', True),
+        ("newer", 'calculator_info{artefact="abc"} 1', False),
     ]
 
 
 def test_a_stopped_or_changed_unit_is_seen_and_its_service_not_asked(running):
     running.is_(active="failed", enabled="disabled", stale="yes")
-    (one,) = observed(running, {"units": ["u"], "services": [{"unit": "u", "url": "http://[::1]:9", "version": "a"}]})[
+    (one,) = observed(running, {"units": ["u"], "answers": [{"what": "w", "url": "http://[::1]:9", "unit": "u"}]})[
         "checks"
     ]
     assert (one["found"], one["ok"]) == ("failed, disabled, its file changed since it was read", False)
@@ -322,14 +329,14 @@ def test_a_stopped_or_changed_unit_is_seen_and_its_service_not_asked(running):
 def test_observe_names_wrong_arguments(host):
     answer = observed(host, {"units": "u", "routes": [{"destination": 3}], "more": 1})
     assert answer["msg"] == (
-        "ValueError: more is not supported: use units, services, routes, connections, answers, timeout; "
+        "ValueError: more is not supported: use units, routes, connections, answers, timeout; "
         'units must be a list, not "u"; routes[0].destination must be str, not 3; '
         "routes[0].next_hop must be str, not null"
     )
 
 
 def compared(host, modules, **sources):
-    sources = {name: (MODULES / f"{name}.py").read_text() for name in modules} | sources
+    sources = {name: (MODULES / f"{name.partition(' ')[0]}.py").read_text() for name in modules} | sources
     path = f"{host.root}/bin:{os.environ['PATH']}"
     arguments = {"modules": modules, "sources": sources}
     return process("netorder_compare", arguments, PATH=path, STATE=str(host.state))
@@ -339,9 +346,9 @@ def test_several_modules_run_in_one_process_and_change_nothing(running):
     """Each gives what it gives alone, in check mode."""
     unit = {"unit": "u.service", "text": "other\n", "file": str(running.file)}
     observe = {"units": ["u.service"]}
-    answers = compared(running, {"netorder_observe": observe, "netorder_service": unit})["answers"]
+    answers = compared(running, {"netorder_observe": observe, "netorder_service u": unit})["answers"]
     assert answers["netorder_observe"]["checks"] == observed(running, observe)["checks"]
-    assert (answers["netorder_service"]["unit_differs"], answers["netorder_service"]["changed"]) == (True, True)
+    assert (answers["netorder_service u"]["unit_differs"], answers["netorder_service u"]["changed"]) == (True, True)
     assert running.unit.read_text() == TEXT
     assert running.log() == []
 

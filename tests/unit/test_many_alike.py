@@ -275,8 +275,10 @@ def test_one_of_many_is_named():
 def test_different_mistakes_in_one_place_stay_apart():
     """An alias gives each mistake once, and none of another kind is lost."""
     text = (
-        "topology: t\nnetworks: {a: {cidr: 10.0.0.0/24}}\nhosts:\n  h: &h {network: b, service: calculator}\n  g: *h\n"
+        "topology: t\nnetworks: {a: {cidr: 10.0.0.0/24}}\nhosts:\n  h: &h {network: b, applications: [all]}\n  g: *h\n"
     )
+    text += "applications:\n  all: {role: r, calls: [w, x, y, z]}\n"
+    text += "".join(f"  {name}: {{role: r}}\n" for name in "wxyz")
     found = [one for one in said(text) if ": error: " in one]
     assert len([one for one in found if "no network `b`" in one]) == 1
     assert len([one for one in found if "calls" in one]) == 4

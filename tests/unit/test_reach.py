@@ -294,11 +294,10 @@ def test_the_shipped_topologies_work(path: Path):
     matrix = Matrix(the_plan)
     owners = {address: host for host in the_plan.hosts for address in host.addresses}
     for host in the_plan.hosts:
-        for url in host.service.calls if host.service else ():
-            address = url.removeprefix("http://").rpartition(":")[0].strip("[]")
-            service = owners[address].service
-            assert service
-            assert matrix.verdict(host.name, address, "tcp", service.port) == "open"
+        for endpoint in (one for application in host.applications for one in application.endpoints):
+            assert owners[endpoint.address].name == endpoint.host
+            assert endpoint.port
+            assert matrix.verdict(host.name, endpoint.address, "tcp", endpoint.port) == "open"
         if host.ssh_path:
             assert matrix.verdict(host.ssh_path[-1], host.ssh_address, "tcp", 22) == "open"
 

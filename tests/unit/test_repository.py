@@ -13,14 +13,15 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 # What drift.yml reads. Its topology is the default one.
-PARTS = ("ansible.cfg", "inventory", "playbooks", "plugins", "roles", "src", "topologies")
+PARTS = ("ansible.cfg", "applications", "inventory", "playbooks", "plugins", "roles", "src", "topologies")
 # Instead of playbooks/tasks/observe.yml.
 SERVICE_ALONE = """
-- netorder_compare: {modules: {netorder_service: "{{ observe_files }}"}}
+- netorder_compare: {modules: {}, services: "{{ observe_compared | map(attribute='service') }}"}
   register: __inside
 - ansible.builtin.set_fact:
-    netorder_findings: "{{ others | combine(__inside.answers) | netorder_findings(observe_files) }}"
+    netorder_findings: "{{ others | combine(__inside.answers) | netorder_findings(wanted) }}"
   vars:
+    wanted: "{{ observe_compared | map(attribute='service') }}"
     others: {netorder_observe: {checks: []}, netorder_host_network: {differences: []}}
 """
 

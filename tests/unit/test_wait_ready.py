@@ -41,7 +41,8 @@ def service():
 
 
 def ask(service, directory: Path, seconds: float) -> str:
-    arguments = {"url": f"http://127.0.0.1:{service.server_port}/readyz", "directory": str(directory / "lab")}
+    wanted = {"what": "web on here", "url": f"http://127.0.0.1:{service.server_port}/readyz", "contains": "ready"}
+    arguments = {"answers": [wanted], "directory": str(directory / "lab")}
     done = subprocess.run(
         [Path(sys.executable).parent / "ansible", "-i", "here,", "here", "-c", "local", "-m", "netorder_wait_ready",
          "-e", f"ansible_python_interpreter={sys.executable}", "-a", json.dumps(arguments | {"timeout": seconds})],
@@ -55,17 +56,22 @@ def test_a_service_that_becomes_ready_is_waited_for(service, tmp_path):
     """The second time it is known how long that took."""
     service.busy = 2
     assert re.search(
-        r"waiting for http\S+/readyz on here since ..:..:.., for 60 s at most: not r", ask(service, tmp_path, 60)
+        r"waiting for applications on here since ..:..:.., for 60 s at most: web on here: expected",
+        ask(service, tmp_path, 60),
     )
     service.busy = 2
     said = ask(service, tmp_path, 60)
-    assert re.search(r"for 60 s at most; the last time it took \d+ s: not ready: mul", said), said
+    assert re.search(
+        r"for 60 s at most; the last time it took \d+ s: web on here: .*found status 503 not ready: mul", said
+    ), said
     assert re.search(r"here \| (SUCCESS|CHANGED)", said), said
 
 
 def test_a_service_that_does_not_is_waited_for_so_many_seconds(service, tmp_path):
     service.busy = 1000
     said = ask(service, tmp_path, 3)
-    assert re.search(r"readyz is not ready after \d s: not ready: mul", said), said
+    assert re.search(
+        r"not serving after \d s: web on here: expected \.\.\. ready \.\.\., found status 503 not ready: mul", said
+    ), said
     assert "FAILED" in said, said
     assert not (tmp_path / "waits").exists()

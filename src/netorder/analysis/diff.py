@@ -20,7 +20,7 @@ from netorder.text import few
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from netorder.plan.model import Host, Plan, Port, Route, Router, RouterInterface, Rule, Subnet
+    from netorder.plan.model import Application, Host, Plan, Port, Route, Router, RouterInterface, Rule, Subnet
 
 __all__ = ["Change", "Difference", "change", "differences", "render", "to_json"]
 
@@ -271,9 +271,21 @@ def _inside(host: Host) -> dict[str, object]:
         "SSH network": next((port.network for port in host.ports if host.ssh_address in port.addresses), None),
         "SSH path": " ".join(host.ssh_path) if host.ssh_path is not None else None,
         "groups": host.groups,
-        "service": f"{host.service.name} {host.service.port}" if host.service else None,
-        "peers": tuple(f"{name} {url}" for name, urls in host.service.peers for url in urls) if host.service else (),
+        "applications": tuple(f"{one.name} {part}" for one in host.applications for part in _parts(one)),
     }
+
+
+def _parts(its: Application) -> tuple[str, ...]:
+    """Return what an application is on a host, a text for each part of it."""
+    return (
+        f"role {its.role}",
+        *(f"port {port}/tcp" for port in its.tcp_ports),
+        *(f"port {port}/udp" for port in its.udp_ports),
+        *(f"calls {name} at {one.address} {one.port or ''}".rstrip() for name, copies in its.calls for one in copies),
+        *(f"{name} = {value}" for name, value in its.variables),
+        *([f"check {json.dumps(asdict(its.check))}"] if its.check else []),
+        *(f"unit {unit}" for unit in its.units),
+    )
 
 
 # Flows

@@ -11,7 +11,6 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from netorder.analysis.reach import OUTSIDE, UNUSED_PORT
-from netorder.ip import url_host
 from netorder.text import count, table
 from netorder.topology import GROUPS, SSH
 
@@ -37,7 +36,7 @@ __all__ = [
 
 _ANY = {False: "0.0.0.0", True: "::"}  # noqa: S104 - by whether it is IPv6; a security group is before it
 
-ALL_PAIRS = 100  # up to so many hosts all pairs are tried; 100 hosts with a service each have 20,000 probes
+ALL_PAIRS = 100  # up to so many hosts all pairs are tried; 100 hosts with an application each have 20,000 probes
 SAMPLE = 40  # of more hosts, each tries about so many others
 
 
@@ -64,7 +63,7 @@ class Sample:
     """Which hosts each host of a plan tries: in a large plan, some of each group in turn, the next host the next ones.
 
     So each group is tried from each host, and each member from about as many hosts. The next host of the plan is always
-    among them, so that no host is left out, and so is what the host's own service calls. The members of a group are
+    among them, so that no host is left out, and so is what the host's own applications call. The members of a group are
     alike in all groups that they are in; hosts of no declared group go by their network.
     """
 
@@ -84,7 +83,7 @@ class Sample:
         """List the hosts that ``host`` tries, itself among them."""
         if not self.is_partial:
             return self.hosts
-        calls = [url_host(url) for url in host.service.calls] if host.service else []
+        calls = [endpoint.address for one in host.applications for endpoint in one.endpoints]
         index = self._order[host.name]
         found = {host.name, self.hosts[(index + 1) % len(self.hosts)].name}
         found |= {name for one in calls if (name := self._matrix.host_of(one))}
@@ -106,18 +105,18 @@ class Sample:
 
 
 def from_inside(matrix: Matrix, host: Host, others: Collection[Host] | None = None) -> tuple[Probe, ...]:
-    """List what ``host`` must and must not reach: SSH and the service of ``others`` (None: all), and its own service.
+    """List what ``host`` must and must not reach: SSH and the applications of ``others`` (None: all), and its own.
 
-    A host of several interfaces or IP versions is probed at each of its addresses, for its service at those that this
-    listens on.
+    A host of several interfaces or IP versions is probed at each of its addresses, for its applications at
+    those that they listen on.
     """
     versions = {":" in address for address in host.addresses}
     found: list[Probe] = []
     for other in matrix.plan.hosts if others is None else others:
         for address in other.addresses:
             ports = [SSH] if other is not host else []
-            if other.service is not None and listens_on(matrix, other) in {address, _ANY[":" in address]}:
-                ports.append(other.service.port)
+            if other.tcp_ports and listens_on(matrix, other) in {address, _ANY[":" in address]}:
+                ports += other.tcp_ports
             found += [
                 Probe(other.name, address, port, open=matrix.verdict(host.name, address, "tcp", port) == "open")
                 for port in ports
@@ -127,7 +126,7 @@ def from_inside(matrix: Matrix, host: Host, others: Collection[Host] | None = No
 
 
 def listens_on(matrix: Matrix, host: Host) -> str:
-    """Return the address that the service of ``host`` listens on: the one it is called at, or its floating IP is at.
+    """Return the address that the applications of ``host`` listen on: where they are called, or its floating IP is.
 
     Where these are several it is all of IPv4, or of IPv6 if it is only called by that.
     """
@@ -140,13 +139,13 @@ def listens_on(matrix: Matrix, host: Host) -> str:
 def from_outside(matrix: Matrix, host: Host) -> tuple[Probe, ...]:
     """List what any source outside must and must not reach at ``host``'s floating address.
 
-    The ``address`` is the fixed one that it leads to. Probed are SSH, every service port of the topology and one unused
-    port. A port that is open to some prefixes only is left out, and so is one that is open and has nothing listening.
+    The ``address`` is the fixed one that it leads to. Probed are SSH, every port of the topology's applications and one
+    unused port. A port that is open to some prefixes only is left out, and so is an open one where nothing listens.
     """
     if not host.floating_ip:
         return ()
-    listening = {SSH} | ({host.service.port} if host.service else set())
-    services = {other.service.port for other in matrix.plan.hosts if other.service}
+    listening = {SSH, *host.tcp_ports}
+    services = {port for other in matrix.plan.hosts for port in other.tcp_ports}
     found: list[Probe] = []
     for port in sorted({SSH, UNUSED_PORT} | services):
         world = matrix.verdict(OUTSIDE, host.name, "tcp", port) == "open"

@@ -15,7 +15,7 @@ from netorder.analysis.filters import Filters, may_pass
 from netorder.analysis.outside import Outside
 from netorder.analysis.paths import Hop, Paths
 from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, OUTSIDE, Verdict, flow_text, rule_text
-from netorder.ip import IPV6, VERSIONS, covers, url_host
+from netorder.ip import IPV6, VERSIONS, covers
 from netorder.topology import LAST_PORT, SSH
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ class Matrix:
 
     @cached_property
     def called(self) -> frozenset[str]:
-        """The addresses at which services call other services."""
-        services = (host.service for host in self.plan.hosts if host.service)
-        return frozenset(url_host(url) for service in services for url in service.calls)
+        """The addresses at which applications call others."""
+        applications = (one for host in self.plan.hosts for one in host.applications)
+        return frozenset(endpoint.address for one in applications for endpoint in one.endpoints)
 
     def destinations(self, host: str) -> tuple[str, ...]:
         """Return the addresses of a host."""

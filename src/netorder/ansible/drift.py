@@ -71,19 +71,19 @@ def _hosts_of(change: Mapping[str, Any]) -> list[str]:
 
 
 def findings(
-    results: Mapping[str, Mapping[str, Any]], service: Mapping[str, Any] | None = None
+    results: Mapping[str, Mapping[str, Any]], services: Iterable[Mapping[str, Any]] = ()
 ) -> list[dict[str, Any]]:
     """Return what was found inside a host, from the results of its modules in check mode.
 
-    ``service`` is what the files of its service must be like, if they were compared.
+    ``services`` are what the files of its services must be like, where they were compared.
     """
     differences = results["netorder_host_network"]["differences"]
     kept = [one | {"ok": False} for one in differences] or [
         _finding("routes, addresses and forwarding", "no difference", "no difference") | {"ok": True}
     ]
     found = [*results["netorder_observe"]["checks"], *kept]
-    if service:
-        answer = results["netorder_service"]
+    for service in services:
+        answer = results[f"netorder_service {service['unit']}"]
         if answer["file_differs"]:
             found.append(_finding(f"file {service['file']}", "as built from the source", "missing or altered"))
         found += _of_unit(f"/etc/systemd/system/{service['unit']}", answer["unit_before"], service["text"])

@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from netorder.analysis.probes import listens_on, ssh_sources
+from netorder.analysis.probes import ssh_sources
+from netorder.ansible.applications import application_variables, numbers
 from netorder.controller import proxy
 from netorder.ip import IPV4, IPV6
 from netorder.topology import GROUPS, MANAGEABLE
@@ -35,9 +36,11 @@ def host_vars(matrix: Matrix, ssh_config: Path) -> Iterator[tuple[Host, dict[str
     """
     subnets = {(network.name, subnet.version): subnet for network in matrix.plan.networks for subnet in network.subnets}
     routers = Counter(interface.network for router in matrix.plan.routers for interface in router.interfaces)
+    steps = numbers(matrix.plan)
     ssh_args = f"-F {shlex.quote(str(ssh_config))}"
     for host in matrix.plan.hosts:
-        yield host, _variables(matrix, host, ssh_args, subnets, _interfaces(host, subnets, routers))
+        variables = _variables(matrix, host, ssh_args, subnets, _interfaces(host, subnets, routers))
+        yield host, variables | application_variables(matrix, host, steps)
 
 
 def _variables(
@@ -76,14 +79,6 @@ def _variables(
         ],
         "netorder_forwarding": host.forwarding,
         "netorder_manage": {word: word in host.manages for word in MANAGEABLE},
-        "netorder_service": None
-        if host.service is None
-        else {
-            "name": host.service.name,
-            "port": host.service.port,
-            "peers": {name: list(urls) for name, urls in host.service.peers},
-            "listens_on": listens_on(matrix, host),
-        },
     }
 
 

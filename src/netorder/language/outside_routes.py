@@ -104,7 +104,7 @@ class _Checker:
         subnet, network = next((one, name) for one, name in self._subnets if route.via in one.cidr)
         mine = [one for one in self._own(route.owner) if one.version == route.to.version]
         if not any(
-            gateway.name in rule.targets and (rule.matches or rule.service)
+            gateway.name in rule.targets and rule.to(gateway)
             for rule in self._rules
             if any(overlap(source, one) for source in rule.sources for one in mine or [subnet.cidr])
         ):

@@ -7,8 +7,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from netorder.language import schema
+from netorder.language.applications import Applications, hosted, read_applications
 from netorder.text import did_you_mean
-from netorder.topology import GROUPS, PORTS, ServiceSpec
+from netorder.topology import GROUPS, group_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from netorder.ip import Address
     from netorder.language.document import Reader
     from netorder.language.yaml_source import Path
+    from netorder.topology import ApplicationSpec
 
 __all__ = ["Attached", "HostEntry", "Names", "NetworkEntry", "RouterEntry", "resolve"]
 
@@ -55,20 +57,21 @@ class HostEntry:
     names: tuple[str, ...]
     networks: Attached
     forward: bool
-    service: ServiceSpec | None
+    applications: Applications
 
 
 @dataclass(frozen=True)
 class Names:
     """What the names of the file stand for; a name is known even when what it names is wrong.
 
-    So one mistake gives one error. ``groups`` gives the hosts in each.
+    So one mistake gives one error. ``groups`` gives the hosts in each. ``applications`` are those that can be read.
     """
 
     networks: Mapping[str, NetworkEntry]
     routers: Mapping[str, RouterEntry]
     hosts: Mapping[str, HostEntry]
     groups: Mapping[str, tuple[str, ...]]
+    applications: Mapping[str, ApplicationSpec]
 
     @cached_property
     def entry_of(self) -> dict[str, HostEntry]:
@@ -88,8 +91,9 @@ def resolve(reader: Reader) -> Names:
     """Return the networks, routers, hosts and groups that the file names; report names that cannot be."""
     families = {entry: _family(reader, entry) for entry in reader.mapping("hosts")}
     _check_names(reader, families)
-    hosts = {entry: _host(reader, entry, names) for entry, names in families.items()}
-    return Names(_networks(reader), _routers(reader), hosts, _groups(reader, hosts))
+    applications = read_applications(reader)
+    hosts = {entry: _host(reader, entry, names, applications) for entry, names in families.items()}
+    return Names(_networks(reader), _routers(reader), hosts, _groups(reader, hosts), applications)
 
 
 # Names
@@ -212,16 +216,13 @@ def _routers(reader: Reader) -> dict[str, RouterEntry]:
 # Hosts
 
 
-def _host(reader: Reader, entry: str, names: tuple[str, ...]) -> HostEntry:
+def _host(reader: Reader, entry: str, names: tuple[str, ...], known: Mapping[str, ApplicationSpec]) -> HostEntry:
     path = ("hosts", entry)
     networks = _host_networks(reader, entry)
     forward = reader.true(*path, "forward")
     if forward:
         _check_forward(reader, entry, len(networks))
-    service = reader.text(*path, "service") or reader.text(*path, "service", "name") or ""
-    port = reader.get(*path, "service", "port")
-    spec = ServiceSpec(service, port if isinstance(port, int) else PORTS[service]) if service in PORTS else None
-    return HostEntry(names, networks, forward, spec)
+    return HostEntry(names, networks, forward, hosted(reader, known, entry))
 
 
 def _host_networks(reader: Reader, entry: str) -> Attached:
@@ -258,8 +259,18 @@ def _check_forward(reader: Reader, entry: str, known: int) -> None:
 # Groups
 
 
+def _groups_of_applications(hosts: Mapping[str, HostEntry]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {"applications": []}
+    for entry in hosts.values():
+        if entry.applications:
+            groups["applications"] += entry.names
+        for application in entry.applications:
+            groups.setdefault(group_of(application.name), []).extend(entry.names)
+    return groups
+
+
 def _groups(reader: Reader, hosts: Mapping[str, HostEntry]) -> dict[str, tuple[str, ...]]:
-    groups = {"services": [name for entry in hosts.values() if entry.service for name in entry.names]}
+    groups = _groups_of_applications(hosts)
     others = {name for section in ("networks", "routers", "hosts") for name in reader.mapping(section)}
     others |= {*reader.several}
     others |= {name for entry in hosts.values() for name in entry.names}
@@ -268,8 +279,8 @@ def _groups(reader: Reader, hosts: Mapping[str, HostEntry]) -> dict[str, tuple[s
             if not isinstance(group, str):
                 continue
             message = None
-            if group in RESERVED or group.startswith("service_"):
-                reason = RESERVED.get(group, "the group of the hosts with that service")
+            if group in RESERVED or group.startswith("application_"):
+                reason = RESERVED.get(group, "the group of the hosts with that application")
                 message = f"group `{group}`: the name is taken, it is {reason}; choose another"
             elif group in others:
                 message = f"group `{group}`: something else has the same name; one name, one thing: rename one"

@@ -1,4 +1,4 @@
-"""The rules of ``allow``: which source may reach which destination; and whether services find each other."""
+"""The rules of ``allow``: which source may reach which destination; and whether applications find each other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from netorder.ip import ANYWHERE, VERSIONS
 from netorder.routing.graph import components
 from netorder.text import did_you_mean, few
-from netorder.topology import LAST_PORT, PEERS, SSH, Match, RuleSpec
+from netorder.topology import LAST_PORT, SSH, Match, RuleSpec
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -30,9 +30,9 @@ _EVERYBODY |= {"internet", "outside", "public", "world", "*"}
 
 
 def read_rules(reader: Reader, names: Names, addresses: Addresses) -> tuple[RuleSpec, ...]:
-    """Return the rules of ``allow`` that can be read; report the others, and services that do not find each other."""
+    """Return the rules of ``allow`` that can be read; report others, and calls that lead to nobody."""
     context = _Context(reader, names, addresses)
-    _check_peers(context)
+    _check_calls(context)
     is_list = isinstance(reader.get("allow"), list)
     rules = reader.items("allow") if is_list else ()
     return tuple(_rule(context, path) for path, rule in rules if isinstance(rule, dict))
@@ -93,23 +93,23 @@ class _Context:
 def _rule(context: _Context, path: Path) -> RuleSpec:
     reader = context.reader
     rule = reader.mapping(*path)
-    service = reader.true(*path, "service")
-    if not rule.keys() & {"tcp", "udp", "icmp", "service"} and not reader.refused(*path):
-        message = "this rule lets nothing in; say what: `tcp: 80`, `udp: 53`, `icmp: true` or `service: true`"
+    applications = _applications(context, path)
+    if not rule.keys() & {"tcp", "udp", "icmp", "application"} and not reader.refused(*path):
+        message = "this rule lets nothing in; say what: `tcp: 80`, `udp: 53`, `icmp: true` or `application: true`"
         reader.error(path, message)
     targets: dict[str, None] = {}
     for place, word in reader.items(*path, "to"):
         if isinstance(word, str):
             targets |= dict.fromkeys(_targets(context, place, word))
-            if service:
-                _check_has_service(context, place, word)
+            if applications != ():
+                _check_has_application(context, place, word, applications)
     sources: dict[Prefix, None] = {} if "from" in rule else dict.fromkeys(ANYWHERE)
     for place, word in reader.items(*path, "from"):
         if isinstance(word, str):
             sources |= dict.fromkeys(_sources(context, place, word, tuple(targets)))
     matches = tuple(_matches(reader, path, world=any(one.prefixlen == 0 for one in sources)))
     file, line, _ = reader.document.values[path]
-    return RuleSpec(tuple(sources), tuple(targets), matches, service, f"{file}:{line}")
+    return RuleSpec(tuple(sources), tuple(targets), matches, applications, f"{file}:{line}")
 
 
 # Source and destination
@@ -136,17 +136,45 @@ def _targets(context: _Context, place: Path, word: str) -> Sequence[str]:
     return members or ()
 
 
-def _check_has_service(context: _Context, place: Path, word: str) -> None:
-    members = set(context.members(word) or ())
+def _applications(context: _Context, path: Path) -> tuple[str, ...] | None:
+    """Return the applications that the rule at ``path`` names; None for all."""
+    reader, found = context.reader, dict[str, None]()
+    if reader.true(*path, "application"):
+        return None
+    declared = reader.mapping("applications")
+    for place, name in reader.items(*path, "application"):
+        if not isinstance(name, str):
+            continue
+        if name not in declared:
+            fix = did_you_mean(name, declared) or "; declare it under `applications:`"
+            reader.error(place, f"there is no application `{name}`{fix}")
+        found[name] = None
+    return tuple(found)
+
+
+def _check_has_application(context: _Context, place: Path, word: str, wanted: tuple[str, ...] | None) -> None:
+    """Report what has none of the applications that a rule is about; an application without ports has none to open."""
+    reader, members = context.reader, set(context.members(word) or ())
     lacking: list[str] = []
     for key, entry in context.names.hosts.items():
-        if members.intersection(entry.names) and "service" not in context.reader.mapping("hosts", key):
-            lacking.append(word if word in entry.names else key)
+        its = {one.name for one in entry.applications if one.ports}
+        unknown = reader.refused("hosts", key, "applications") or reader.refused("applications")
+        if members.intersection(entry.names) and not (its if wanted is None else its.intersection(wanted)):
+            named = {name for _, one in reader.items("hosts", key, "applications") if (name := _name_of(one))}
+            if not unknown and named <= context.names.applications.keys():
+                lacking.append(word if word in entry.names else key)
     if lacking:
         listed = few([f"`{name}`" for name in lacking])
         has = "has" if len(lacking) == 1 else "have"
-        message = f"{listed} {has} no service; add one, or name ports in place of `service: true`"
-        context.reader.error(place, message)
+        what = "application with ports" if wanted is None else f"port of {' or '.join(f'`{one}`' for one in wanted)}"
+        message = f"{listed} {has} no {what}; add one, or name ports in place of `application`"
+        reader.error(place, message)
+
+
+def _name_of(hosted: object) -> str | None:
+    """Return which application an item of a host's ``applications`` is."""
+    name = hosted.get("name") if isinstance(hosted, dict) else hosted
+    return name if isinstance(name, str) else None
 
 
 def _sources(context: _Context, place: Path, word: str, targets: tuple[str, ...]) -> Iterator[Prefix]:
@@ -223,24 +251,30 @@ def _ports(reader: Reader, protocol: str, path: Path) -> Iterator[tuple[Path, Ma
         yield place, match
 
 
-# Services
+# Applications
 
 
-def _check_peers(context: _Context) -> None:
-    """Check that each service finds those it calls: on some host, each copy where the caller can come to."""
-    serving: dict[str, list[HostEntry]] = {}
+def _check_calls(context: _Context) -> None:
+    """Check that each application finds those it calls: on some host, each copy where the caller can come to."""
+    reader = context.reader
+    running: dict[str, list[HostEntry]] = {}
     for entry in context.names.hosts.values():
-        if entry.service:
-            serving.setdefault(entry.service.name, []).append(entry)
+        for application in entry.applications:
+            running.setdefault(application.name, []).append(entry)
     for key, entry in context.names.hosts.items():
-        path = ("hosts", key, "service")
-        for peer in PEERS.get(entry.service.name, ()) if entry.service else ():
-            if peer not in serving and not context.reader.refused("hosts", "*", "service"):
-                message = f"`{key}` calls `{peer}`, and no host has it; add one with `service: {peer}`"
-                context.reader.error(path, message)
-            for callee in serving.get(peer, ()):
-                its, others = entry.networks, callee.networks
-                if its and others and not any(context.joined(one, other) for one in its for other in others):
-                    called = f"`{callee.names[0]}`" + (f" and {more} more" if (more := len(callee.names) - 1) else "")
-                    message = f"`{key}` calls {called}, and no router joins their networks; join them"
-                    context.reader.error(path, message)
+        for application in entry.applications:
+            for called in application.calls:
+                if called not in running and not reader.refused("hosts", "*", "applications"):
+                    message = f"`{application.name}` on `{key}` calls `{called}`, and no host has it; "
+                    message += f"give one `applications: [{called}]`"
+                    reader.error(("hosts", key, "applications"), message)
+                for callee in running.get(called, ()):
+                    _check_way(context, key, entry, callee)
+
+
+def _check_way(context: _Context, key: str, caller: HostEntry, callee: HostEntry) -> None:
+    its, others = caller.networks, callee.networks
+    if its and others and not any(context.joined(one, other) for one in its for other in others):
+        called = f"`{callee.names[0]}`" + (f" and {more} more" if (more := len(callee.names) - 1) else "")
+        message = f"`{key}` calls {called}, and no router joins their networks; join them"
+        context.reader.error(("hosts", key, "applications"), message)

@@ -198,6 +198,7 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("subnets", "nets", "vlans"), "networks"),
         **dict.fromkeys(("foreach", "loop", "repeat", "with_items", "with_sequence"), "for_each"),
         **dict.fromkeys(("acl", "acls", "firewall", "policies", "rules", "security_groups"), "allow"),
+        **dict.fromkeys(("apps", "services", "software"), "applications"),
         "gateways": "routers",
         "name": "topology",
     },
@@ -223,13 +224,22 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("forwarding", "ip_forward", "router"), "forward"),
         **dict.fromkeys(("net", "subnet"), "network"),
         **dict.fromkeys(("size", "type"), "flavor"),
+        **dict.fromkeys(("apps", "application", "roles", "service", "services"), "applications"),
         "os": "image",
         "replicas": "count",
+    },
+    "applications": {
+        **dict.fromkeys(("depends_on", "links", "needs", "peers", "requires", "uses"), "calls"),
+        **dict.fromkeys(("health", "healthcheck", "probe", "test"), "check"),
+        **dict.fromkeys(("expose", "listen", "port"), "ports"),
+        **dict.fromkeys(("env", "environment", "variables", "with"), "vars"),
+        **dict.fromkeys(("service", "services", "unit"), "units"),
     },
     "allow": {
         **dict.fromkeys(("source", "sources", "src"), "from"),
         **dict.fromkeys(("dest", "destination", "dst", "target", "targets"), "to"),
         **dict.fromkeys(("dport", "port", "ports"), "tcp"),
+        **dict.fromkeys(("app", "applications", "service"), "application"),
         "ping": "icmp",
     },
 }
@@ -325,10 +335,10 @@ def _what(path: Path) -> str:  # noqa: PLR0911 - one for each kind of thing
     match path:
         case ():
             return "the topology"
-        case ("networks" | "routers" | "hosts" as section, name):
+        case ("networks" | "routers" | "hosts" | "applications" as section, name):
             return f"{section[:-1]} `{name}`"
-        case ("hosts", host, "service"):
-            return f"the service of host `{host}`"
+        case ("hosts", host, "applications", _):
+            return f"an application of host `{host}`"
         case ("hosts" | "routers" as section, name, "routes", _):
             return f"a route of {section[:-1]} `{name}`"
         case ("allow", _):

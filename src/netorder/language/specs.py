@@ -95,7 +95,7 @@ def _host(
         user=setting("user"),
         proxy=setting("proxy"),
         names=setting("names"),
-        service=entry.service,
+        applications=entry.applications,
         groups=tuple(str(group) for _, group in reader.items("hosts", key, "groups")),
         routes=routes,
         manages=tuple(word for word in MANAGEABLE if reader.true("hosts", key, "manage", word)),

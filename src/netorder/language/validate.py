@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from netorder.ip import IPV4, VERSIONS, covers, joined, overlap
 from netorder.text import few
-from netorder.topology import PEERS, SSH, HostSpec, RuleSpec
+from netorder.topology import SSH, HostSpec, RuleSpec
 
 if TYPE_CHECKING:
     from netorder.ip import Address, Prefix
@@ -33,7 +33,8 @@ def check(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Rou
     _check_name_servers(reader, specs)
     _check_announced(reader, specs)
     if not reader.failed:
-        _check_services(reader, specs, rules, routes)
+        _check_calls(reader, specs, rules, routes)
+        _check_packages(reader, specs)
         _check_ssh_paths(reader, specs, rules, routes)
         _check_floating_sources(reader, specs)
         _check_unused(reader, specs)
@@ -121,37 +122,52 @@ def _first_of_each(specs: Specs) -> list[HostSpec]:
     return list(first.values())
 
 
-def _check_services(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Routes) -> None:
-    """Warn of services that no rule allows to call those that they need."""
-    serving: dict[str, HostSpec] = {}
+def _check_calls(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Routes) -> None:
+    """Warn of applications that no rule allows to call those that they need."""
+    running: dict[str, HostSpec] = {}
     for host in specs.hosts:
-        if host.service:
-            serving.setdefault(host.service.name, host)
+        for application in host.applications:
+            running.setdefault(application.name, host)
     for caller in _first_of_each(specs):
-        for peer in PEERS.get(caller.service.name, ()) if caller.service else ():
-            callee = serving[peer]
-            path: Path = ("hosts", specs.entries[caller.name], "service")
-            if caller.name != callee.name and not _allowed(caller, callee, rules, routes):
-                message = f"`{caller.name}` calls `{callee.name}`, and no rule lets it in; add to `allow:` "
-                message += f"`- {{from: {caller.name}, to: {callee.name}, service: true}}`"
-                reader.warning(path, message)
+        for called in dict.fromkeys(one for application in caller.applications for one in application.calls):
+            callee = running[called]
+            if caller.name != callee.name and not _allowed(caller, callee, called, rules, routes):
+                message = f"`{caller.name}` calls `{called}` on `{callee.name}`, and no rule lets it in; add to "
+                message += f"`allow:` `- {{from: {caller.name}, to: {callee.name}, application: {called}}}`"
+                reader.warning(("hosts", specs.entries[caller.name], "applications"), message)
 
 
-def _allowed(caller: HostSpec, callee: HostSpec, rules: tuple[RuleSpec, ...], routes: Routes) -> bool:
-    """Tell whether some rule allows ``caller`` to reach the service of ``callee``."""
+def _allowed(caller: HostSpec, callee: HostSpec, called: str, rules: tuple[RuleSpec, ...], routes: Routes) -> bool:
+    """Tell whether some rule allows ``caller`` to reach application ``called`` on ``callee``; true without ports."""
     sources: list[Address] = []
     for version, routing in routes.routings.items():
         if met := routing.meets(caller.name, callee.name):
             address = caller.address(met[0], version)
             sources += [address] if address else []
             break
-    port = callee.service.port if callee.service else 0
-    return any(
+    port = next(one.port for one in callee.applications if one.name == called)
+    return port is None or any(
         callee.name in rule.targets
         and any(address in cidr for cidr in rule.sources for address in sources)
-        and (rule.service or any(match.tcp(port) for match in rule.matches))
+        and any(match.tcp(port) for match in rule.to(callee))
         for rule in rules
     )
+
+
+def _check_packages(reader: Reader, specs: Specs) -> None:
+    """Warn of applications that install packages on hosts that have no way to them."""
+    external = {one.network for router in specs.routers if router.external for one in router.interfaces}
+    for host in _first_of_each(specs):
+        wanting = [one.name for one in host.applications if one.packages]
+        out = host.interfaces[0].network in external or any(to.prefixlen == 0 for to, _ in host.routes)
+        if wanting and host.proxy == "none" and not out:
+            message = (
+                f"application `{wanting[0]}` installs packages on `{host.name}`, which reaches nothing outside: no "
+            )
+            message += (
+                f"external router joins `{host.interfaces[0].network}`; give the host `proxy: controller`, or join one"
+            )
+            reader.warning(("hosts", specs.entries[host.name], "applications"), message)
 
 
 def _check_ssh_paths(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Routes) -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from netorder.ip import ANYWHERE, IPV4, IPV6, covers, joined
 from netorder.plan.model import (
+    Application,
+    Endpoint,
     Host,
     Network,
     Plan,
@@ -15,11 +17,10 @@ from netorder.plan.model import (
     Route,
     Router,
     RouterInterface,
-    Service,
     Subnet,
 )
 from netorder.plan.security_groups import security_groups
-from netorder.topology import PEERS, HostSpec, Interface, NetworkSpec, RouterSpec, Topology
+from netorder.topology import ApplicationSpec, HostSpec, Interface, NetworkSpec, RouterSpec, Topology, group_of
 
 if TYPE_CHECKING:
     from netorder.ip import Address, Prefix
@@ -103,8 +104,8 @@ class _Planner:
 
     def _host(self, host: HostSpec) -> Host:
         derived = ["netorder"]
-        if host.service:
-            derived += ["services", f"service_{host.service.name}"]
+        if host.applications:
+            derived += ["applications", *(group_of(one.name) for one in host.applications)]
         if host.name in self._bastions:
             derived.append("bastions")
         path = self._topology.ssh_paths[host.name]
@@ -124,7 +125,7 @@ class _Planner:
             ssh_path=path.through if path else None,
             ssh_address=str(self._ssh_address(host)),
             groups=(*derived, *host.groups),
-            service=self._service(host),
+            applications=tuple(self._application(host, one) for one in host.applications),
             manages=host.manages,
         )
 
@@ -187,31 +188,58 @@ class _Planner:
             self._shared[key] = self._tables.of_network(network, version)
         return self._shared[key]
 
-    def _service(self, host: HostSpec) -> Service | None:
-        if host.service is None:
-            return None
-        peers = tuple(
-            (name, tuple(self._url(host, copy) for copy in self._serving[name]))
-            for name in PEERS.get(host.service.name, ())
+    # Applications
+
+    def _application(self, host: HostSpec, application: ApplicationSpec) -> Application:
+        return Application(
+            name=application.name,
+            role=application.role,
+            tcp_ports=tuple(one.first for one in application.ports if one.protocol == "tcp"),
+            udp_ports=tuple(one.first for one in application.ports if one.protocol == "udp"),
+            calls=tuple(
+                (name, tuple(self._endpoint(host, copy, its) for copy, its in self._running[name]))
+                for name in application.calls
+            ),
+            stage=self._stages[application.name],
+            variables=application.variables,
+            check=application.check,
+            units=application.units,
+            become=application.become,
+            packages=application.packages,
+            entry_points=application.entry_points,
         )
-        return Service(host.service.name, host.service.port, peers)
 
     @cached_property
-    def _serving(self) -> dict[str, list[HostSpec]]:
-        copies: dict[str, list[HostSpec]] = {}
+    def _running(self) -> dict[str, list[tuple[HostSpec, ApplicationSpec]]]:
+        """The hosts of each application, each with what it is there."""
+        copies: dict[str, list[tuple[HostSpec, ApplicationSpec]]] = {}
         for host in self._topology.hosts:
-            if host.service:
-                copies.setdefault(host.service.name, []).append(host)
+            for application in host.applications:
+                copies.setdefault(application.name, []).append((host, application))
         return copies
 
-    def _url(self, caller: HostSpec, callee: HostSpec) -> str:
-        port = callee.service.port if callee.service else 0
+    @cached_property
+    def _stages(self) -> dict[str, int]:
+        """The stage of each application; of those that call each other, the one that was found first is the last."""
+        found: dict[str, int] = {}
+
+        def stage(name: str, callers: tuple[str, ...]) -> int:
+            if name not in found:
+                calls = [one for one in self._running[name][0][1].calls if one not in (name, *callers)]
+                found[name] = max((stage(one, (*callers, name)) + 1 for one in calls), default=0)
+            return found[name]
+
+        for name in self._running:
+            stage(name, ())
+        return found
+
+    def _endpoint(self, caller: HostSpec, callee: HostSpec, application: ApplicationSpec) -> Endpoint:
         address = callee.addresses[0]
         for version, routing in self._topology.routings.items():
             if met := routing.meets(caller.name, callee.name):
                 address = callee.address(met[1], version) or address
                 break
-        return f"http://[{address}]:{port}" if address.version == IPV6 else f"http://{address}:{port}"
+        return Endpoint(callee.name, str(address), application.port)
 
     # Forwarding hosts
 

@@ -133,9 +133,12 @@ PARTS = frozenset(
 )
 # These cost nothing in the cloud: what they are about is done inside the hosts, or on the controller.
 NO_COST = frozenset(
-    "Host.user Host.gateways Host.forwarding Host.routes Host.ssh_path Host.ssh_address Host.groups Host.service "
+    "Host.user Host.gateways Host.forwarding Host.routes Host.ssh_path Host.ssh_address Host.groups Host.applications "
     "Host.manages Host.proxy Host.names "
-    "Service.name Service.port Service.peers".split()
+    "Application.name Application.role Application.tcp_ports Application.udp_ports Application.calls "
+    "Application.stage Application.variables Application.check Application.units Application.become "
+    "Application.packages Application.entry_points Endpoint.host Endpoint.address Endpoint.port "
+    "Check.port Check.path Check.body Check.status Check.answer Check.contains".split()
 )
 
 

@@ -11,8 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from netorder.routing.tables import Route
+from netorder.topology import Check
 
 __all__ = [
+    "Application",
+    "Check",
+    "Endpoint",
     "Host",
     "Network",
     "Plan",
@@ -22,7 +26,6 @@ __all__ = [
     "RouterInterface",
     "Rule",
     "SecurityGroup",
-    "Service",
     "Subnet",
 ]
 
@@ -132,17 +135,48 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """An application service on a host: its TCP ``port``, and the services it calls: (name, URLs of its copies)."""
+class Endpoint:
+    """Where a copy of an application is called: its ``host``, one of its addresses, its first TCP ``port`` if any."""
 
-    name: str
-    port: int
-    peers: tuple[tuple[str, tuple[str, ...]], ...]
+    host: str
+    address: str
+    port: int | None
 
     @property
-    def calls(self) -> tuple[str, ...]:
-        """The URLs of everything that this service calls."""
-        return tuple(url for _, copies in self.peers for url in copies)
+    def url(self) -> str:
+        """As an HTTP URL, without a path (RFC 3986: an IPv6 address in brackets)."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"http://{host}" if self.port is None else f"http://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """An application on a host.
+
+    ``role`` installs it: the name of an Ansible role, or a directory relative to that of the topology file.
+    ``variables`` are its, with the values as JSON. ``calls`` are the applications that it calls: names, with the
+    endpoints of each copy. ``stage`` is 0 for one that calls no other, and more than that of each that it calls.
+    ``units`` are systemd's. ``packages``: its role installs some. ``entry_points`` are those that the role offers
+    beside ``main``.
+    """
+
+    name: str
+    role: str
+    tcp_ports: tuple[int, ...]
+    udp_ports: tuple[int, ...]
+    calls: tuple[tuple[str, tuple[Endpoint, ...]], ...]
+    stage: int
+    variables: tuple[tuple[str, str], ...]
+    check: Check | None
+    units: tuple[str, ...]
+    become: bool
+    packages: bool
+    entry_points: tuple[str, ...]
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """All that it calls."""
+        return tuple(one for _, copies in self.calls for one in copies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,13 +211,18 @@ class Host:
     ssh_path: tuple[str, ...] | None
     ssh_address: str
     groups: tuple[str, ...]
-    service: Service | None
+    applications: tuple[Application, ...]
     manages: tuple[str, ...] = ()
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """All its addresses, in the order of its ports."""
         return tuple(address for port in self.ports for address in port.addresses)
+
+    @property
+    def tcp_ports(self) -> tuple[int, ...]:
+        """The TCP ports of its applications."""
+        return tuple(port for one in self.applications for port in one.tcp_ports)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
-from netorder.ip import covers, url_host
+from netorder.ip import covers
 from netorder.text import count, few, table
 from netorder.topology import LAST_PORT, SSH
 
@@ -26,7 +26,7 @@ def render(plan: Plan) -> str:
         ("Routers", _routers(plan)),
         ("Hosts", _hosts(plan)),
         ("Static routes", _routes(plan, its)),
-        ("Services", _services(plan, its)),
+        ("Applications", _applications(plan, its)),
         ("Open to others (nothing else comes in)", _rules(plan, its)),
     )
     parts = [f"{plan.topology}: {_summary(plan)}\n"]
@@ -128,13 +128,15 @@ def _named(place: str, called: dict[str, str]) -> str:
     return f"{place} ({called[place]})" if place in called else place
 
 
-def _services(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
+def _applications(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
     for host in plan.hosts:
-        if host.service:
-            address = host.ports[0].addresses[0]
-            url = f"http://{f'[{address}]' if ':' in address else address}:{host.service.port}"
-            calls = ", ".join(called[url_host(peer)] for peer in host.service.calls)
-            yield host.service.name, url, f"on {host.name}" + (f", calls {calls}" if calls else "")
+        address = host.ports[0].addresses[0]
+        address = f"[{address}]" if ":" in address else address
+        for one in host.applications:
+            ports = [*map(str, one.tcp_ports), *(f"{port}/udp" for port in one.udp_ports)]
+            where = f"{address}:{','.join(ports)}" if ports else address
+            calls = ", ".join(called[endpoint.address] for endpoint in one.endpoints)
+            yield one.name, where, f"on {host.name}" + (f", calls {calls}" if calls else "")
 
 
 def _rules(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:

@@ -157,19 +157,14 @@ class _Sharing:
         return frozenset(rules)
 
 
-def _with_service(matches: frozenset[Match], host: HostSpec) -> frozenset[Match]:
-    """Return the matches with that of the host's service, if it has one."""
-    return matches | {Match("tcp", host.service.port, host.service.port)} if host.service else matches
-
-
 def _allowed_by_target(topology: Topology) -> dict[str, _Allowed]:
     """Return for each host what the topology's rules allow to it."""
     hosts = {host.name: host for host in topology.hosts}
     found: dict[str, list[tuple[int, frozenset[Match]]]] = {name: [] for name in hosts}
     for index, rule in enumerate(topology.rules):
-        matches = frozenset(rule.matches)
+        plain = frozenset(rule.matches)  # the very same for many hosts
         for target in rule.targets:
-            found[target].append((index, _with_service(matches, hosts[target]) if rule.service else matches))
+            found[target].append((index, plain if rule.applications == () else rule.to(hosts[target])))
     return {name: tuple(allowed) for name, allowed in found.items()}
 
 
@@ -182,11 +177,10 @@ def _rules_of_forwarders(topology: Topology, maker: _RuleMaker) -> dict[str, set
             continue
         forwarders = _Forwarders(topology, version, routing)
         for rule in topology.rules:
-            plain = frozenset(rule.matches)
             targets = {
                 (match, network): None
                 for target in rule.targets
-                for match in (_with_service(plain, hosts[target]) if rule.service else plain)
+                for match in rule.to(hosts[target])
                 for network in routing.homes[target]
             }
             parts = [part for source in rule.sources if source.version == version for part in forwarders.parts(source)]

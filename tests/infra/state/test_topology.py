@@ -96,7 +96,7 @@ def test_a_host_reaches_what_it_may_and_nothing_else(planned: Host, the_plan: Pl
 def test_the_services_do_not_answer_the_neighbour(the_plan: Plan, on: On) -> None:
     """It has a route to them, so it is the security groups that block it."""
     neighbours = [host for host in the_plan.hosts if host.routes and host.service is None]
-    services = [(host.ports[0].addresses[0], host.service.port) for host in the_plan.hosts if host.service]
+    services = [(host.ports[0].addresses[0], port) for host in the_plan.hosts for port in host.tcp_ports]
     behind = [(address, port) for address, port in services if port != 50000]  # 50000 is open to all
     for neighbour in neighbours:
         assert accepting(on(neighbour), behind) == set()
