@@ -82,6 +82,7 @@ class InventoryModule(BaseInventoryPlugin):
             "topology": str(file),
             "netorder_topology_file": str(file),  # absolute even where the extra variable is not
             "netorder_topology": the_plan.topology,
+            "netorder_topology_dir": str(file.parent),
             "netorder_root": str(root),
             "netorder_environment": {},  # of hosts without a proxy for packages
             "netorder_dir": str(root / ".netorder" / the_plan.topology),

@@ -37,7 +37,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrize a test that takes a host: once for each host of that kind."""
     chosen = {
         "planned": PLAN.hosts,
-        "serving": [host for host in PLAN.hosts if host.service],
+        "serving": [host for host in PLAN.hosts if host.applications],
         "routed": [host for host in PLAN.hosts if host.routes],
         "floating": [host for host in PLAN.hosts if host.floating_ip],
     }
@@ -85,9 +85,8 @@ def address_outside() -> Callable[[Host], str]:
 @pytest.fixture(scope="session")
 def calculate(address_outside: Callable[[Host], str]) -> Callable[[str], str]:
     """Give a function that posts an expression to the calculator from outside and returns its answer, stripped."""
-    host = next(host for host in PLAN.hosts if host.floating_ip and host.service and host.service.name == "calculator")
-    assert host.service
-    url = f"http://{address_outside(host)}:{host.service.port}/"
+    host = next(host for host in PLAN.hosts if host.floating_ip and "application_calculator" in host.groups)
+    url = f"http://{address_outside(host)}:{host.tcp_ports[0]}/"
 
     def calculated(expression: str) -> str:
         request = urllib.request.Request(url, data=expression.encode(), method="POST")

@@ -104,8 +104,9 @@ def texts(plan: Plan, topology: Path) -> list[str]:
     head = f"---\n# Written by netorder from {topology.name}: the role of {{}}, with the variables given there.\n"
     found = []
     for step, hosts in steps(plan).items():
+        names = ", ".join(dict.fromkeys(hosts.values()))
         task = {
-            "name": "Application {{ application.name }}",
+            "name": f"Application {names}",
             "ansible.builtin.include_role": {
                 "name": _role(step.role, topology),
                 "tasks_from": "{{ entry_point | default('main') }}",
@@ -113,7 +114,6 @@ def texts(plan: Plan, topology: Path) -> list[str]:
             },
             "vars": {name: f"{{{{ netorder_role_variables[application.name].{name} }}}}" for name in step.variables},
         }
-        names = ", ".join(dict.fromkeys(hosts.values()))
         found.append(head.format(names) + yaml.safe_dump([task], sort_keys=False, width=120))
     return found
 
