@@ -1,0 +1,147 @@
+"""Applications: what their roles are given, in which steps these run, how they are checked, and what a user is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from netorder.analysis.probes import from_inside
+from netorder.analysis.reach import Matrix
+from netorder.ansible.applications import (
+    answers,
+    application_variables,
+    connections,
+    main,
+    numbers,
+    redeploy_order,
+    step_variables,
+    steps,
+    texts,
+)
+from netorder.language.load import load, parse
+from netorder.plan.build import build_plan
+
+ROOT = Path(__file__).parents[2]
+CALCULATOR = ROOT / "topologies/calculator.yml"
+SHOP = ROOT / "tests/golden/good/applications.yml"
+
+
+def variables(file: Path) -> dict[str, dict[str, object]]:
+    """Return the variables about applications of each host of a topology."""
+    matrix = Matrix(build_plan(load(file)))
+    its = numbers(matrix.plan)
+    return {host.name: application_variables(matrix, host, its) for host in matrix.plan.hosts}
+
+
+def topology(applications: str, hosts: str, allow: str = "") -> str:
+    return (
+        "topology: t\nnetworks: {n: {cidr: 10.0.0.0/24}}\nrouters: {r: {external: true, networks: [n]}}\n"
+        f"applications: {applications}\nhosts: {hosts}\nallow: [{{from: n, to: n, tcp: 1-65535}}{allow}]\n"
+    )
+
+
+def warnings(text: str) -> list[str]:
+    return [one.message for one in parse(text).warnings if "SSH" not in one.message]
+
+
+def test_those_that_are_called_come_first_and_at_once():
+    """Four services with the same role and variables are one step."""
+    assert [(step.stage, [*hosts]) for step, hosts in steps(build_plan(load(CALCULATOR))).items()] == [
+        (0, ["sum", "sub", "mul", "div"]),
+        (1, ["calculator"]),
+    ]
+
+
+def test_a_host_with_the_same_role_twice_has_a_step_for_each():
+    plan = build_plan(parse(topology("{a: {role: r}, b: {role: r}, c: {role: r, vars: {x: 1}}}", "{h: {network: n, applications: [a, b, c]}, i: {network: n, applications: b}}")))  # fmt: skip  # noqa: E501
+    assert [hosts for hosts in steps(plan).values()] == [{"h": "a", "i": "b"}, {"h": "b"}, {"h": "c"}]  # noqa: C416
+
+
+def test_those_that_call_each_other_have_an_order():
+    """In a circle nobody can be first; it ends all the same."""
+    circle = topology(
+        "{a: {role: a, calls: b}, b: {role: b, calls: c}, c: {role: c, calls: [a, c]}}",
+        "{h: {network: n, applications: [a, b, c]}}",
+    )
+    assert [[*hosts.values()] for hosts in steps(build_plan(parse(circle))).values()] == [["c"], ["b"], ["a"]]
+
+
+def test_a_step_names_the_variables_of_its_role():
+    """They are looked up by the application's name, since hosts differ in their values."""
+    plan = build_plan(load(SHOP))
+    tasks = {task["ansible.builtin.include_role"]["name"]: task for text in texts(plan, SHOP) for task in yaml.safe_load(text)}  # fmt: skip  # noqa: E501
+    assert tasks["nginx_site"]["vars"]["root"] == "{{ netorder_role_variables[application.name].root }}"
+    assert tasks["acme.shop.app"]["vars"].keys() == {"workers"}
+    own = tasks[str(ROOT / "roles/calculator")]["ansible.builtin.include_role"]
+    assert own["apply"] == {"become": False}
+
+
+def test_the_files_of_the_steps_are_written_once(tmp_path: Path):
+    main([str(CALCULATOR), str(tmp_path / "new")])
+    written = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "new").iterdir()}
+    main([str(CALCULATOR), str(tmp_path / "new")])
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "new").iterdir()} == written
+    listed = step_variables(build_plan(load(CALCULATOR)), tmp_path / "new", CALCULATOR)
+    assert [Path(step["file"]).name for step in listed["netorder_steps"]] == sorted(written)
+    assert listed["netorder_builds"] == ["calculator"]
+
+
+def test_a_role_is_given_its_ports_and_whom_it_calls():
+    """With the ports that the callee has on that host, at the address by which the caller reaches it."""
+    (web, agent) = variables(SHOP)["web-1"]["netorder_applications"]
+    assert (web["ports"], web["port"], web["open_outside"]) == ([80, 443], 80, [80, 443])
+    assert web["urls"] == {"app": ["http://10.2.0.37:9090"]}
+    assert [call["host"] for call in agent["calls"]["web"]] == ["web-1", "web-2"]
+    (app, cache) = variables(SHOP)["app"]["netorder_applications"]
+    assert (app["check"]["port"], cache["udp_ports"]) == (9090, [11211])
+    assert variables(SHOP)["app"]["netorder_role_variables"]["app"] == {"workers": 4}
+    assert variables(SHOP)["web-1"]["netorder_role_variables"]["web"]["tls"] == {"versions": [1.2, "1.3"]}
+
+
+def test_checks_are_asked_on_the_host_and_outside_where_all_may():
+    its = variables(SHOP)
+    web = its["web-1"]["netorder_applications"]
+    assert [one["url"] for one in answers(web)] == ["http://10.1.0.85:80/"]
+    assert [(one["url"], one["unit"]) for one in answers(web, "203.0.113.9")] == [("http://203.0.113.9:80/", None)]
+    assert answers(its["app"]["netorder_applications"], "203.0.113.9") == []
+    assert [(one["address"], one["port"]) for one in connections(its["db-1"]["netorder_applications"])] == [
+        ("10.2.0.155", 5432)
+    ]
+
+
+def test_all_ports_of_applications_are_tried():
+    """UDP ports are not: nothing answers there."""
+    matrix = Matrix(build_plan(load(SHOP)))
+    tried = {(one.name, one.port, one.open) for one in from_inside(matrix, matrix.hosts["web-1"]) if one.port != 22}
+    assert {("app", 9090, True), ("app", 11211, False), ("db-1", 5432, False)} <= tried
+
+
+def test_a_redeploy_goes_from_the_called_to_the_callers():
+    """Hosts that are not there, or that SSH does not reach, are left out."""
+    its = variables(CALCULATOR)
+    there = {name: one | {"openstack": {}, "netorder_ssh_path": []} for name, one in its.items()}
+    there = {name: one | {"openstack": {"status": "ACTIVE"}} for name, one in there.items()}
+    assert redeploy_order(there, [*its]) == ["sum", "sub", "mul", "div", "calculator"]
+    there["sub"] = there["sub"] | {"openstack": None}
+    there["mul"] = there["mul"] | {"netorder_ssh_path": None}
+    assert redeploy_order(there, [*its]) == ["sum", "div", "calculator"]
+
+
+@pytest.mark.parametrize(("host", "warned"), [("{network: m, applications: a}", 1), ("{network: m, applications: a, proxy: controller}", 0), ("{network: n, applications: a}", 0)])  # fmt: skip  # noqa: E501
+def test_packages_without_a_way_to_them_are_a_warning(host: str, warned: int):
+    text = topology("{a: {role: r, packages: true}}", f"{{h: {host}, d: {{network: n}}, e: {{network: m}}}}")
+    text = text.replace("{n: {cidr: 10.0.0.0/24}}", "{n: {cidr: 10.0.0.0/24}, m: {cidr: 10.0.1.0/24}}")
+    text = text.replace("networks: [n]}}", "networks: [n]}, s: {networks: [n, m]}}")
+    assert len([one for one in warnings(text) if "installs packages on `h`" in one]) == warned
+
+
+def test_a_call_that_no_rule_allows_is_a_warning_that_says_which_rule():
+    text = topology(
+        "{a: {role: r, calls: b}, b: {role: r, ports: 80}}",
+        "{h: {network: n, applications: a}, i: {network: n, applications: b}}",
+    )
+    assert warnings(text) == []
+    (said,) = warnings(text.replace("tcp: 1-65535", "tcp: 81"))
+    assert "add to `allow:` `- {from: h, to: i, application: b}`" in said
