@@ -160,11 +160,11 @@ def test_reach_as_json(capsys: pytest.CaptureFixture[str]):
     """The whole and a pair; a rule is named by its place."""
     assert main(["reach", CALCULATOR, "--from", "outside", "--format", "json"]) == 0
     (entry,) = json.loads(capsys.readouterr().out)["entries"]
-    assert (entry["destinations"], entry["rules"]) == (["calculator"], [f"{CALCULATOR}:21"])
+    assert (entry["destinations"], entry["rules"]) == (["calculator"], [f"{CALCULATOR}:22"])
     pair = ["--from", "calculator", "--to", "sum", "--port", "50001"]
     assert main(["reach", CALCULATOR, *pair, "--format", "json"]) == 0
     data = json.loads(capsys.readouterr().out)
-    assert (data["state"], data["rules"]) == ("open", [f"{CALCULATOR}:22"])
+    assert (data["state"], data["rules"]) == ("open", [f"{CALCULATOR}:23"])
     assert [hop["node"] for hop in data["there"]] == ["calculator", "rt2", "sum"]
 
 
