@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from netorder import __version__
 from netorder.cli import (
     check,
+    completion,
     diff,
     down,
     drift,
@@ -39,6 +40,7 @@ COMMANDS = (
     *(init, check, plan, reach, diff, schema),  # of files alone
     *(preview, up, status, verify, drift, times, down),  # with the cloud
     *(ssh, exec, logs),  # on the hosts
+    completion,
 )
 # what these have after `--` is not theirs
 PASS_ON = ("up", "preview", "verify", "drift", "down", "ssh", "exec")
