@@ -16,6 +16,7 @@ from netorder.cli import (
     down,
     drift,
     exec,  # noqa: A004 - the command's name
+    graph,
     init,
     logs,
     plan,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["main", "parser"]
 
 COMMANDS = (
-    *(init, check, plan, reach, diff, schema),  # of files alone
+    *(init, check, plan, reach, graph, diff, schema),  # of files alone
     *(preview, up, status, verify, drift, times, down),  # with the cloud
     *(ssh, exec, logs),  # on the hosts
     completion,
@@ -51,6 +52,7 @@ examples:
   netorder check mynet.yml                   is everything right?
   netorder plan mynet.yml                    addresses, routes, rules: all that follows
   netorder reach mynet.yml                   what reaches what, and why (not)
+  netorder graph mynet.yml -o mynet.svg      a picture of it
   netorder preview mynet.yml                 what a run would change
   netorder up mynet.yml                      make it real
   netorder status mynet.yml                  what of it is in the cloud
@@ -59,8 +61,8 @@ examples:
   netorder plan topologies/calculator.yml    of the topology that comes with netorder
 
 `netorder COMMAND --help` has more of each. FILE is the topology, else NETORDER_TOPOLOGY names it. up, preview, verify,
-drift and down run playbooks, in the directory of the project; -v prints what they run. init, check, plan, reach, diff,
-times and schema need no cloud. No command prints colours of its own; Ansible's follow NO_COLOR.
+drift and down run playbooks, in the directory of the project; -v prints what they run. init, check, plan, reach, graph,
+diff, times and schema need no cloud. No command prints colours of its own; Ansible's follow NO_COLOR.
 
 Errors and warnings go to standard error, one a line: FILE:LINE:COLUMN: error: what is wrong; how to fix it.
 

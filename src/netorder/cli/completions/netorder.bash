@@ -5,12 +5,13 @@
 #    source ~/.local/share/bash_completion/netorder
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_netorder_subparsers=(init check plan reach diff schema preview up status verify drift times down ssh exec logs completion)
+_shtab_netorder_subparsers=(init check plan reach graph diff schema preview up status verify drift times down ssh exec logs completion)
 
 _shtab_netorder_init_option_strings=(-h --help --template)
 _shtab_netorder_check_option_strings=(-h --help)
 _shtab_netorder_plan_option_strings=(-h --help --format)
 _shtab_netorder_reach_option_strings=(-h --help --from --to --port --protocol --open --closed --format --exit-code)
+_shtab_netorder_graph_option_strings=(-h --help --format --rules --each -o --output)
 _shtab_netorder_diff_option_strings=(-h --help --format --exit-code)
 _shtab_netorder_schema_option_strings=(-h --help --format)
 _shtab_netorder_preview_option_strings=(-h --help --allow --limit --tags --ssh-key -v --verbose)
@@ -30,6 +31,9 @@ _shtab_netorder_init_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_netorder_check_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_netorder_plan_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_netorder_reach_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_netorder_graph_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_netorder_graph__o_COMPGEN=_shtab_compgen_files
+_shtab_netorder_graph___output_COMPGEN=_shtab_compgen_files
 _shtab_netorder_diff_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_netorder_diff_pos_1_COMPGEN=_shtab_compgen_files
 _shtab_netorder_preview_pos_0_COMPGEN=_shtab_compgen_files
@@ -64,6 +68,7 @@ _shtab_netorder_init___template_choices=(two-tiers small class forwarding)
 _shtab_netorder_plan___format_choices=(text json)
 _shtab_netorder_reach___protocol_choices=(tcp udp icmp)
 _shtab_netorder_reach___format_choices=(text json)
+_shtab_netorder_graph___format_choices=(svg mermaid dot)
 _shtab_netorder_diff___format_choices=(text json)
 _shtab_netorder_schema___format_choices=(json markdown)
 _shtab_netorder_preview___allow_choices=(delete replace zero-disk)
@@ -75,7 +80,7 @@ _shtab_netorder_drift___format_choices=(table json)
 _shtab_netorder_times___format_choices=(text json)
 _shtab_netorder_exec___format_choices=(text json)
 _shtab_netorder_completion_pos_0_choices=(bash zsh fish)
-_shtab_netorder_pos_0_choices=(init check plan reach diff schema preview up status verify drift times down ssh exec logs completion)
+_shtab_netorder_pos_0_choices=(init check plan reach graph diff schema preview up status verify drift times down ssh exec logs completion)
 
 _shtab_netorder_init__h_nargs=0
 _shtab_netorder_init___help_nargs=0
@@ -89,6 +94,10 @@ _shtab_netorder_reach___help_nargs=0
 _shtab_netorder_reach___open_nargs=0
 _shtab_netorder_reach___closed_nargs=0
 _shtab_netorder_reach___exit_code_nargs=0
+_shtab_netorder_graph__h_nargs=0
+_shtab_netorder_graph___help_nargs=0
+_shtab_netorder_graph___rules_nargs=0
+_shtab_netorder_graph___each_nargs=0
 _shtab_netorder_diff__h_nargs=0
 _shtab_netorder_diff___help_nargs=0
 _shtab_netorder_diff___exit_code_nargs=0

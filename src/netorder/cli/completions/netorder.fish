@@ -54,8 +54,8 @@ function _shtab_netorder_using
   test "$_shtab_netorder_cmdpath" = "$argv"
 end
 
-set -g _shtab_netorder_commands init check plan reach diff schema preview up status verify drift times down ssh exec logs completion
-set -g _shtab_netorder_opts_with_value --allow --files --format --from --hostkey-timeout --limit --lines --name --port --probes --protocol --report --since --ssh-key --ssh-timeout --tags --template --to --topology -n -t
+set -g _shtab_netorder_commands init check plan reach graph diff schema preview up status verify drift times down ssh exec logs completion
+set -g _shtab_netorder_opts_with_value --allow --files --format --from --hostkey-timeout --limit --lines --name --output --port --probes --protocol --report --since --ssh-key --ssh-timeout --tags --template --to --topology -n -o -t
 
 complete -c netorder -e
 complete -c netorder -f
@@ -84,6 +84,13 @@ complete -c netorder -n '_shtab_netorder_using reach' -l closed -d 'what is clos
 complete -c netorder -n '_shtab_netorder_using reach' -l format -xka "text json" -d 'text is for people (the default)'
 complete -c netorder -n '_shtab_netorder_using reach' -l exit-code -d 'end with status 2 unless all pairs are open (name a pair, or a port)'
 complete -c netorder -n '_shtab_netorder_using reach; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a topology file'
+complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a graph -d 'draw it: networks, routers, hosts, addresses; as SVG, Mermaid or Graphviz'
+complete -c netorder -n '_shtab_netorder_using graph' -s h -l help -d 'show this help message and exit'
+complete -c netorder -n '_shtab_netorder_using graph' -l format -xka "svg mermaid dot" -d 'svg, mermaid or dot (Graphviz)'
+complete -c netorder -n '_shtab_netorder_using graph' -l rules -d 'arrows for what the rules let through'
+complete -c netorder -n '_shtab_netorder_using graph' -l each -d 'draw every network, router and host by itself'
+complete -c netorder -n '_shtab_netorder_using graph' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'write to this file, not to standard output'
+complete -c netorder -n '_shtab_netorder_using graph; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a topology file'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a diff -d 'show what a change of the topology does'
 complete -c netorder -n '_shtab_netorder_using diff' -s h -l help -d 'show this help message and exit'
 complete -c netorder -n '_shtab_netorder_using diff' -l format -xka "text json" -d 'text is for people (the default)'

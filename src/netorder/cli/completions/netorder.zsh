@@ -16,6 +16,7 @@ _shtab_netorder_commands() {
     down:'delete all of it from the cloud (playbooks/teardown.yml)'
     drift:'show what differs from the plan, in cloud and hosts (playbooks/drift.yml)'
     exec:'run a command on several hosts, side by side'
+    graph:'draw it: networks, routers, hosts, addresses; as SVG, Mermaid or Graphviz'
     init:'write a commented topology to begin with'
     logs:'show the log of a service, or of a host'
     plan:'show what follows from a topology file'
@@ -101,6 +102,18 @@ _shtab_netorder_exec_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_netorder_exec_defaults_added=0
+
+_shtab_netorder_graph_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--format[svg, mermaid or dot (Graphviz)]:format:(svg mermaid dot)"
+  "--rules[arrows for what the rules let through]"
+  "--each[draw every network, router and host by itself]"
+  {-o,--output}"[write to this file, not to standard output]:FILE:_files"
+  ":a topology file:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_netorder_graph_defaults_added=0
 
 _shtab_netorder_init_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -255,6 +268,7 @@ _shtab_netorder() {
         down) _arguments -C -s $_shtab_netorder_down_options ;;
         drift) _arguments -C -s $_shtab_netorder_drift_options ;;
         exec) _arguments -C -s $_shtab_netorder_exec_options ;;
+        graph) _arguments -C -s $_shtab_netorder_graph_options ;;
         init) _arguments -C -s $_shtab_netorder_init_options ;;
         logs) _arguments -C -s $_shtab_netorder_logs_options ;;
         plan) _arguments -C -s $_shtab_netorder_plan_options ;;
