@@ -41,8 +41,7 @@ def add_parser(commands: Commands) -> None:
         statuses={
             "0": "deleted, or nothing was there",
             "1": "the topology has errors (--name needs no file)",
-            "2": "something could not be deleted: the last messages say what and why; or it was not confirmed, or the "
-            "command line has errors (then nothing was run)",
+            "2": "something could not be deleted (the last messages say why), or it was not confirmed",
             "other": playbooks.ANSIBLE_STATUSES["other"],
         },
         usage=f"netorder down [options] [FILE] {playbooks.USAGE}",

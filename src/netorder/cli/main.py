@@ -35,7 +35,7 @@ from netorder.errors import NetorderError, TopologyError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["main", "parser"]
+__all__ = ["main", "parser", "split"]
 
 COMMANDS = (
     *(init, check, plan, reach, graph, diff, schema),  # of files alone
@@ -85,7 +85,7 @@ up, preview, verify, drift and down end as ansible-playbook does, ssh, exec and 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     write_any_text()
-    own, rest = _split(sys.argv[1:] if arguments is None else arguments)
+    own, rest = split(sys.argv[1:] if arguments is None else arguments)
     options = parser().parse_args(own)
     options.rest = rest
     try:
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Divide at the first `--`, for the commands that pass on what is after it."""
     own = list(arguments)
     if own[:1] and own[0] in PASS_ON and "--" in own:

@@ -24,7 +24,7 @@ __all__ = ["ANSIBLE_STATUSES", "OPTIONS", "USAGE", "add_options", "prepare", "sh
 ANSIBLE_STATUSES = {
     "0": "done",
     "1": "the topology has errors; nothing was run",
-    "2": "a task failed on a host: the last messages say why; or the command line has errors (then nothing was run)",
+    "2": "a task failed on a host: the last messages say why; or the command line has errors",
     "4": "a host does not answer",
     "other": "as ansible-playbook ends: 99 or 130 where it was interrupted, 250 an error of its own",
 }
