@@ -140,6 +140,8 @@ def test_verbose_prints_what_is_run(line, capsys):
         (["down", CALCULATOR], "nothing was deleted: to delete calculator without being asked, add --yes"),
         (["exec", "net2"], "no command: write it after --, as in `netorder exec GROUP -- uptime`"),
         (["exec", "net3", "--", "id"], "there is no host, group or network `net3`; did you mean `net2`?"),
+        (["ssh", "sum", "ip", "route"], "write -- before the command: netorder ssh sum -- ip route"),
+        (["exec", "net2", "uptime"], "write -- before the command: netorder exec net2 -- uptime"),
         (["ssh", "sun"], "calculator has no host `sun`; did you mean `sum`?"),
         (["logs", "mull"], "calculator has no service or host `mull`; did you mean `mul`?"),
         (["init", "x.yml", "--template", "smal"], "there is no template `smal`; did you mean `small`?"),

@@ -43,6 +43,7 @@ def add_parser(commands: Commands) -> None:
         usage="netorder exec [options] GROUP -- COMMAND ...",
     )
     parser.add_argument("group", metavar="GROUP", help="the hosts")
+    hosts.add_command(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text", help="text is for people (the default)")
     hosts.add_options(parser)
     parser.set_defaults(run=run)
@@ -50,7 +51,8 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command everywhere; return the highest of its exit statuses. Raises NetorderError."""
-    if not options.rest:
+    command = hosts.command(options, options.group)
+    if not command:
         raise UsageError("no command: write it after --, as in `netorder exec GROUP -- uptime`")
     place = hosts.place(options)
     wanted = set(hosts_named(place.plan, options.group.split(",")))
@@ -61,8 +63,8 @@ def run(options: argparse.Namespace) -> int:
     login.check(place.directory, chosen, place.run)
     if options.verbose:
         for host in chosen:
-            print(f"$ {login.ssh(place.directory, host.name, options.rest)}", file=sys.stderr)
-    return report(login.on_each(place.directory, chosen, options.rest), as_json=options.format == "json")
+            print(f"$ {login.ssh(place.directory, host.name, command)}", file=sys.stderr)
+    return report(login.on_each(place.directory, chosen, command), as_json=options.format == "json")
 
 
 def report(answers: Iterable[Done], *, as_json: bool = False) -> int:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.cli.command import TOPOLOGY, topology_file
+from netorder.errors import UsageError
 from netorder.language.load import load
 from netorder.plan.build import build_plan
 
 if TYPE_CHECKING:
-    import argparse
-
     from netorder.plan.model import Plan
 
-__all__ = ["STATUSES", "Place", "add_options", "place"]
+__all__ = ["STATUSES", "Place", "add_command", "add_options", "command", "place"]
 
 STATUSES = {
     "1": "the topology has errors, SSH does not reach the host, or the last run did not write its settings",
@@ -39,6 +40,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--files", metavar="DIR", default=".netorder", help="where runs keep their files (the default: .netorder)"
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="print what is run")
+
+
+def add_command(parser: argparse.ArgumentParser) -> None:
+    """Take words without `--` before them, so that the error can say what is missing."""
+    parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
+
+
+def command(options: argparse.Namespace, end: str) -> list[str]:
+    """Return the command to run on ``end``, what is after `--`. Raises UsageError."""
+    if options.words:
+        line = shlex.join(["netorder", options.command, end, "--", *options.words, *options.rest])
+        raise UsageError(f"write -- before the command: {line}")
+    rest: list[str] = options.rest
+    return rest
 
 
 def place(options: argparse.Namespace) -> Place:

@@ -38,7 +38,7 @@ def markdown() -> str:
 def _command(name: str, command: argparse.ArgumentParser) -> Iterator[str]:
     yield f"## {name}\n"
     yield textwrap.fill(_plain(command.description), WIDTH) + "\n"
-    actions = [one for one in command._actions if not isinstance(one, argparse._HelpAction)]  # noqa: SLF001
+    actions = [one for one in command._actions if one.help != argparse.SUPPRESS and one.dest != "help"]  # noqa: SLF001
     if actions:
         yield _table([("argument", ""), *((f"`{_argument(one)}`", _cell(one.help or "")) for one in actions)])
     yield f"```\n{command.epilog}\n```\n"

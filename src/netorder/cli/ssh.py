@@ -36,12 +36,14 @@ def add_parser(commands: Commands) -> None:
         usage="netorder ssh [options] HOST [-- COMMAND ...]",
     )
     parser.add_argument("host", metavar="HOST", help="a host of the topology")
+    hosts.add_command(parser)
     hosts.add_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run ssh in place of this process. Raises NetorderError."""
+    command = hosts.command(options, options.host)
     place = hosts.place(options)
     host = next((one for one in place.plan.hosts if one.name == options.host), None)
     if host is None:
@@ -50,8 +52,8 @@ def run(options: argparse.Namespace) -> int:
         )
     login.check(place.directory, [host], place.run)
     # a terminal for commands like top, where there is one here
-    terminal = ("-t",) if options.rest and sys.stdin.isatty() and sys.stdout.isatty() else ()
-    program = login.ssh(place.directory, host.name, options.rest, options=terminal)
+    terminal = ("-t",) if command and sys.stdin.isatty() and sys.stdout.isatty() else ()
+    program = login.ssh(place.directory, host.name, command, options=terminal)
     if options.verbose:
         print(f"$ {program}", file=sys.stderr)
     process.become(program)
