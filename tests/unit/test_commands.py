@@ -400,3 +400,72 @@ def test_every_template_is_offered():
 def test_a_place_that_cannot_be_written(tmp_path, capsys):
     assert main(["init", str(tmp_path / "no/such/x.yml")]) == 1
     assert "cannot be written: No such file or directory" in capsys.readouterr().err
+
+
+# logs of several copies; Ctrl-C
+
+
+COPIES = """
+topology: copies
+networks: {n: {cidr: 10.0.0.0/24}}
+routers: {r: {external: true, networks: [n]}}
+hosts:
+  calculator: {network: n, service: calculator, floating_ip: true}
+  sum: {network: n, service: sum, count: 2}
+  sub: {network: n, service: sub}
+  mul: {network: n, service: mul}
+  div: {network: n, service: div}
+allow:
+  - {from: anywhere, to: calculator, tcp: 22}
+  - {from: calculator, to: [sum, sub, mul, div], service: true}
+"""
+
+
+@pytest.fixture
+def copies(tmp_path):
+    """Return the options for a topology in which a service runs twice."""
+    (tmp_path / "copies.yml").write_text(COPIES)
+    (tmp_path / "copies").mkdir()
+    names = ("calculator", "sum-1", "sum-2", "sub", "mul", "div")
+    (tmp_path / "copies/ssh_config").write_text("\n".join(f"Host {name} x\n" for name in names))
+    return ["-t", str(tmp_path / "copies.yml"), "--files", str(tmp_path)]
+
+
+def test_logs_of_all_copies_of_a_service(copies, ssh, capsys):
+    """Each with its host; one alone is followed."""
+    assert ssh.parent.is_dir()
+    assert main(["logs", "sum", *copies]) == 0
+    command = "sudo -n journalctl --no-pager --unit netorder-sum.service --lines 50"
+    assert capsys.readouterr().out.splitlines() == [f"sum-{n} | sum-{n} says: {command}" for n in (1, 2)]
+    assert main(["logs", "sum", "-f", *copies]) == 2
+    assert "-f shows one host: name one of sum-1, sum-2" in capsys.readouterr().err
+
+
+def test_a_copy_is_followed_by_its_name(copies, line):
+    command = "sudo -n journalctl --no-pager --unit netorder-sum.service --lines 50 --follow"
+    assert line("logs", "sum-2", "-f", *copies).endswith(f" sum-2 '{command}'")
+
+
+def test_exec_takes_a_counted_name_and_leaves_sealed_hosts_out_of_all(copies, ssh, tmp_path, capsys):
+    """Sealed is a host that no rule lets SSH in to."""
+    assert ssh.parent.is_dir()
+    assert main(["exec", *copies, "sum", "--", "id"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["sum-1", "sum-2"]
+    sealed = COPIES.replace("allow:", "  far: {network: m}\nallow:").replace("/24}}", "/24}, m: {cidr: 10.1.0.0/24}}")
+    (tmp_path / "copies.yml").write_text(sealed)
+    assert main(["exec", *copies, "all", "--", "id"]) == 3  # the other ssh fails on sub
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 6
+    assert "left out, as SSH does not reach them: far" in err
+    assert main(["exec", *copies, "far", "--", "id"]) == 1
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
+    """And ends as a shell says it."""
+
+    def interrupted(_name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("netorder.cli.status.topology_file", interrupted)
+    assert main(["status"]) == 130
+    assert capsys.readouterr() == ("", "")
