@@ -195,6 +195,16 @@ build/bench-provision: bench/provision/requirements.txt requirements.lock
 	pip install --quiet --disable-pip-version-check --target $@ --constraint requirements.lock --requirement $<
 	@touch $@
 
+.PHONY: completions
+completions: setup build/completions ## write what completes the command in bash, zsh and fish anew
+	PYTHONPATH=build/completions python scripts/completions.py
+
+# not in the environment either: what it writes is in the repository, and needs it no more
+build/completions: scripts/completions.lock
+	rm -rf $@
+	pip install --quiet --disable-pip-version-check --target $@ --requirement $<
+	@touch $@
+
 .PHONY: clean
 clean: ## remove what was made here, except the local cloud
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build

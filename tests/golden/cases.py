@@ -6,11 +6,17 @@ from pathlib import Path
 
 from netorder.errors import TopologyError
 from netorder.language.load import load
+from netorder.picture.dot import dot
+from netorder.picture.mermaid import mermaid
+from netorder.picture.model import picture
+from netorder.picture.svg import svg
 from netorder.plan.build import build_plan
 from netorder.plan.render import render
 from netorder.plan.serialize import to_json
 
 HERE = Path(__file__).parent
+DRAWN = [*sorted(HERE.parent.parent.glob("topologies/*.yml")), *(HERE / f"good/{name}.yml" for name in ("odd", "ring"))]
+PICTURES = {".svg": (svg, False), ".rules.svg": (svg, True), ".mmd": (mermaid, True), ".dot": (dot, True)}
 GOOD = sorted([*HERE.glob("good/*.yml"), *HERE.parent.parent.glob("topologies/*.yml")])
 BAD = sorted(HERE.glob("bad/*.yml"))
 
@@ -27,6 +33,12 @@ def plan_of(source: Path) -> tuple[str, str]:
     its_plan = build_plan(topology)
     warnings = "".join(f"{warning}\n" for warning in topology.warnings).replace(f"{source.parent}/", "")
     return to_json(its_plan), warnings + render(its_plan)
+
+
+def pictures_of(source: Path) -> dict[str, str]:
+    """Return the pictures of a topology by the suffix of their file."""
+    topology = load(source)
+    return {suffix: draw(picture(topology, rules=rules)) for suffix, (draw, rules) in PICTURES.items()}
 
 
 def diagnostics_of(source: Path) -> str:

@@ -11,11 +11,16 @@ def main() -> None:
             path = cases.expected_path(source, suffix)
             path.write_text(text, encoding="utf-8")
             kept.add(path)
+    for source in cases.DRAWN:
+        for suffix, text in cases.pictures_of(source).items():
+            path = cases.HERE / "graph" / (source.stem + suffix)
+            path.write_text(text, encoding="utf-8")
+            kept.add(path)
     for source in cases.BAD:
         path = cases.expected_path(source, ".errors")
         path.write_text(cases.diagnostics_of(source), encoding="utf-8")
         kept.add(path)
-    for pattern in ("good/*.json", "good/*.txt", "bad/*.errors"):
+    for pattern in ("good/*.json", "good/*.txt", "bad/*.errors", "graph/*.*"):
         for path in set(cases.HERE.glob(pattern)) - kept:
             path.unlink()
     print(f"{len(kept)} files written; read `git diff tests/golden`")

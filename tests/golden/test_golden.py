@@ -37,6 +37,13 @@ def test_json_has_the_whole_plan(source: Path):
     assert data == plain(build_plan(load(source)))
 
 
+@pytest.mark.parametrize("source", cases.DRAWN, ids=name)
+def test_pictures(source: Path):
+    """The pictures of a topology are those that were looked at."""
+    for suffix, text in cases.pictures_of(source).items():
+        assert text == (cases.HERE / "graph" / (source.stem + suffix)).read_text(encoding="utf-8"), suffix
+
+
 @pytest.mark.parametrize("source", cases.BAD, ids=name)
 def test_errors(source: Path):
     """A bad topology gives all its errors, each in our words, at its place."""
@@ -49,5 +56,7 @@ def test_no_expectation_is_left_over():
     """Each expectation belongs to a topology."""
     expected = {cases.expected_path(source, suffix) for source in cases.GOOD for suffix in (".json", ".txt")}
     expected |= {cases.expected_path(source, ".errors") for source in cases.BAD}
-    found = {path for pattern in ("good/*.json", "good/*.txt", "bad/*.errors") for path in cases.HERE.glob(pattern)}
+    expected |= {cases.HERE / "graph" / (source.stem + suffix) for source in cases.DRAWN for suffix in cases.PICTURES}
+    patterns = ("good/*.json", "good/*.txt", "bad/*.errors", "graph/*.*")
+    found = {path for pattern in patterns for path in cases.HERE.glob(pattern)}
     assert found == expected

@@ -124,6 +124,37 @@ def test_errors_of_a_topology_are_reported(command: Path, tmp_path: Path):
     assert done.stderr.startswith(f"{wrong}:2:16: error: unknown key `cird`"), done.stderr
 
 
+def test_a_topology_is_written(command: Path, tmp_path: Path):
+    """From a template that is in the wheel; and it is right."""
+    done = subprocess.run([command, "init", "a.yml"], cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run(
+        [command, "check", "a.yml"], cwd=tmp_path, env={}, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "a.yml: ok (2 networks, 2 routers, 3 hosts)\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (
+            ["status", CALCULATOR],
+            1,
+            "this asks the cloud, and needs openstack: `make setup` installs it, or `pip install",
+        ),
+        (["up", CALCULATOR], 2, "the playbooks are not in"),
+    ],
+    ids=["status", "up"],
+)
+def test_what_is_not_in_the_wheel_is_named(
+    command: Path, tmp_path: Path, arguments: list[str | Path], status: int, said: str
+):
+    """The library of the cloud, and the playbooks."""
+    done = subprocess.run([command, *arguments], cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert said in done.stderr
+
+
 def test_there_is_no_cloud_and_no_ansible(command: Path):
     """The environment does lack what the extras bring."""
     code = "from importlib.util import find_spec; print([n for n in ('openstack', 'ansible', 'h11') if find_spec(n)])"

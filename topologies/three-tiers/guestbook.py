@@ -1,15 +1,21 @@
 """A guest book that counts visits in PostgreSQL: what the three tiers serve (PEP 3333)."""
 
+from __future__ import annotations
+
 import os
 import socket
 from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
 import psycopg2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TABLE = "CREATE TABLE IF NOT EXISTS visits (at timestamptz NOT NULL DEFAULT now(), path text NOT NULL)"
 
 
-def connect():
+def connect() -> Any:  # noqa: ANN401 - psycopg2 has no types
     """Return a connection to the database that the environment names."""
     return psycopg2.connect(
         host=os.environ["DATABASE_HOST"],
@@ -21,7 +27,7 @@ def connect():
     )
 
 
-def counted(path):
+def counted(path: str) -> int:
     """Note a visit, and return how many there are now."""
     with closing(connect()) as connection, connection, connection.cursor() as cursor:
         # two copies may make the table at the same moment
@@ -29,10 +35,10 @@ def counted(path):
         cursor.execute(TABLE)
         cursor.execute("INSERT INTO visits (path) VALUES (%s)", (path,))
         cursor.execute("SELECT count(*) FROM visits")
-        return cursor.fetchone()[0]
+        return int(cursor.fetchone()[0])
 
 
-def application(environ, start_response):
+def application(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
     """Answer `ok` at /healthz when the database answers, and elsewhere with the number of visits."""
     try:
         if environ["PATH_INFO"] == "/healthz":

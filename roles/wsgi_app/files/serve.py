@@ -17,7 +17,8 @@ class Server(socketserver.ThreadingMixIn, WSGIServer):
 class Handler(WSGIRequestHandler):
     """Does not look up names of clients."""
 
-    def address_string(self):
+    def address_string(self) -> str:
+        """Return the address as it is."""
         return self.client_address[0]
 
 

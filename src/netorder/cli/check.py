@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from netorder.cli.command import load_all
+from netorder.cli.command import add, load_all
 from netorder.errors import TopologyError
 from netorder.text import count
 
@@ -19,10 +19,16 @@ __all__ = ["add_parser", "run"]
 
 def add_parser(commands: Commands) -> None:
     """Add the command to the command line."""
-    parser = commands.add_parser(
+    parser = add(
+        commands,
         "check",
         help="find every error in topology files",
         description="Find every error in the files. Each file without errors gets one line on standard output.",
+        examples={
+            "netorder check mynet.yml": "is everything right?",
+            "netorder check topologies/*.yml": "of several files",
+        },
+        statuses={"0": "no file has errors; warnings are none", "1": "a file has errors"},
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="a topology file")
     parser.set_defaults(run=run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netorder.analysis.diff import change, render, to_json
-from netorder.cli.command import load_all
+from netorder.cli.command import add, load_all
 from netorder.plan.build import build_plan
 
 if TYPE_CHECKING:
@@ -20,13 +20,21 @@ DIFFERENT = 2  # exit status with --exit-code, as that of `terraform plan -detai
 
 def add_parser(commands: Commands) -> None:
     """Add the command to the command line."""
-    parser = commands.add_parser(
+    parser = add(
+        commands,
         "diff",
         help="show what a change of the topology does",
         description="Compare the plans of two topology files: what is added (+), changed in place (~), replaced (±) "
         "and removed (-), which flows that ends, interrupts or opens, and which permission a run needs for it.",
-        epilog="With --exit-code the status is 0 without a difference, 2 with one; a command line with errors "
-        "ends with 2 too, but then standard output is empty.",
+        examples={
+            "netorder diff old.yml new.yml": "for people",
+            "netorder diff old.yml new.yml --exit-code": "status 2 if there is a difference",
+        },
+        statuses={
+            "0": "shown; with --exit-code: no difference",
+            "1": "a topology has errors",
+            "2": "with --exit-code: a difference; or the command line has errors (standard output is empty)",
+        },
     )
     parser.add_argument("old", metavar="OLD", help="the topology file before the change")
     parser.add_argument("new", metavar="NEW", help="the topology file after it")

@@ -1,55 +1,93 @@
-"""The command ``netorder``: what follows from a topology file. It needs no cloud and changes nothing."""
+"""The command ``netorder``: what follows from a topology file, and the playbooks and logins in one word each."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
 from netorder import __version__
-from netorder.cli import check, diff, plan, reach, schema, times
+from netorder.cli import (
+    check,
+    completion,
+    diff,
+    down,
+    drift,
+    exec,  # noqa: A004 - the command's name
+    graph,
+    init,
+    logs,
+    plan,
+    preview,
+    reach,
+    schema,
+    ssh,
+    status,
+    times,
+    up,
+    verify,
+)
 from netorder.cli.streams import write_any_text
 from netorder.errors import NetorderError, TopologyError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["main"]
+__all__ = ["main", "parser", "split"]
 
-COMMANDS = (check, plan, reach, diff, times, schema)
+COMMANDS = (
+    *(init, check, plan, reach, graph, diff, schema),  # of files alone
+    *(preview, up, status, verify, drift, times, down),  # with the cloud
+    *(ssh, exec, logs),  # on the hosts
+    completion,
+)
+# what these have after `--` is not theirs
+PASS_ON = ("up", "preview", "verify", "drift", "down", "ssh", "exec")
 
 EPILOG = """\
 examples:
-  netorder check topologies/*.yml            is everything right?
-  netorder plan topologies/calculator.yml    addresses, routes, rules: all that follows
-  netorder plan FILE --format json           the same, for programs and for diff
-  netorder reach FILE                        what is open, a line for all that are alike
-  netorder reach FILE --closed               what is not, and why
-  netorder reach FILE --port 22              who reaches whom on this port
-  netorder reach FILE --from a --to b --port 80      one pair, hop by hop, and why (not)
-  netorder diff OLD NEW                      what a change adds, replaces, removes and interrupts
-  netorder times FILE --format json          where the time of the last run went
-  netorder schema > topology.schema.json     for editors that complete and check as you type
+  netorder init mynet.yml                    a commented topology to begin with
+  netorder check mynet.yml                   is everything right?
+  netorder plan mynet.yml                    addresses, routes, rules: all that follows
+  netorder reach mynet.yml                   what reaches what, and why (not)
+  netorder graph mynet.yml -o mynet.svg      a picture of it
+  netorder preview mynet.yml                 what a run would change
+  netorder up mynet.yml                      make it real
+  netorder status mynet.yml                  what of it is in the cloud
+  netorder ssh -t mynet.yml web              log in
+  netorder down mynet.yml                    delete it
+  netorder plan topologies/calculator.yml    of the topology that comes with netorder
+
+`netorder COMMAND --help` has more of each. FILE is the topology, else NETORDER_TOPOLOGY names it. up, preview, verify,
+drift and down run playbooks, in the directory of the project; -v prints what they run. init, check, plan, reach, graph,
+diff, times and schema need no cloud. No command prints colours of its own; Ansible's follow NO_COLOR.
 
 Errors and warnings go to standard error, one a line: FILE:LINE:COLUMN: error: what is wrong; how to fix it.
 
 exit status:
   0  success, with or without warnings
-  1  a topology has errors, or there is no run to show the times of
+  1  a topology has errors, or an error that is none of those below
   2  the command line has errors, or names a host or an address that is not there (standard output is empty);
-     with --exit-code also: reach found a pair that is not open, diff a difference (shown on standard output)
+     with --exit-code also: reach found a pair that is not open, diff a difference, status something missing (shown on
+     standard output); from a playbook: a task failed, verify and drift found a difference
   3  the cloud refused, failed, or is not what the plan needs
-  4  nothing was changed: a loss that is not allowed, or what was found before the first change
+  4  nothing was changed: a loss that is not allowed, or what was found before the first change; from a playbook: a
+     host does not answer
   5  another run is at work on the same topology
-  6  the SSH key or files of this machine cannot be used
+  6  the SSH key, settings or files of this machine cannot be used
+
+up, preview, verify, drift and down end as ansible-playbook does, ssh, exec and logs as the command on the host does.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     write_any_text()
-    options = _parser().parse_args(arguments)
+    own, rest = split(sys.argv[1:] if arguments is None else arguments)
+    options = parser().parse_args(own)
+    options.rest = rest
     try:
         status: int = options.run(options)
         sys.stdout.flush()
@@ -58,6 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prefix = "" if isinstance(error, TopologyError) else f"netorder {options.command}: error: "
         print(*(f"{prefix}{problem}" for problem in error.problems), sep="\n", file=sys.stderr)
         return error.exit_status
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT  # as a shell says of a program that Ctrl-C ended
     except BrokenPipeError:
         # the reader (`| head`) has enough; do not fail again when Python flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -65,16 +105,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Divide at the first `--`, for the commands that pass on what is after it."""
+    own = list(arguments)
+    if own[:1] and own[0] in PASS_ON and "--" in own:
+        place = own.index("--")
+        return own[:place], own[place + 1 :]
+    return own, []
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line, with all commands."""
+    whole = argparse.ArgumentParser(
         prog="netorder",
-        description="Check topology files and show what follows from them. Needs no cloud, changes nothing.",
+        description="Order a network by a topology file: check it, see what follows, make it real, look after it.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"netorder {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    whole.add_argument("--version", action="version", version=f"netorder {__version__}")
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(commands)
-    return parser
+    return whole

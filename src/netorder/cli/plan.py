@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netorder.cli.command import load_all
+from netorder.cli.command import add, load_all
 from netorder.plan.build import build_plan
 from netorder.plan.render import render
 from netorder.plan.serialize import to_json
@@ -19,10 +19,16 @@ __all__ = ["add_parser", "run"]
 
 def add_parser(commands: Commands) -> None:
     """Add the command to the command line."""
-    parser = commands.add_parser(
+    parser = add(
+        commands,
         "plan",
         help="show what follows from a topology file",
-        description="Show the plan: addresses, routes, rules, services and the SSH path to each host.",
+        description="Show the plan: addresses, routes, rules, applications and the SSH path to each host.",
+        examples={
+            "netorder plan mynet.yml": "for people",
+            "netorder plan mynet.yml --format json": "for programs and for diff",
+        },
+        statuses={"0": "shown", "1": "the topology has errors"},
     )
     parser.add_argument("file", metavar="FILE", help="a topology file")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="text is for people (the default)")

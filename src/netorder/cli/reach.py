@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 import sys
 from typing import TYPE_CHECKING
@@ -11,11 +10,10 @@ from typing import TYPE_CHECKING
 from netorder.analysis.explain import pair, pair_json
 from netorder.analysis.overview import overview, render, to_json
 from netorder.analysis.reach import LAST_PORT, OUTSIDE, Matrix
-from netorder.cli.command import load_all
+from netorder.cli.command import add, load_all, members, unknown
 from netorder.errors import UsageError
 from netorder.plan.build import build_plan
 from netorder.plan.security_groups import Declarations
-from netorder.text import did_you_mean
 
 if TYPE_CHECKING:
     from netorder.cli.command import Commands
@@ -27,16 +25,27 @@ NOT_OPEN = 2  # exit status with --exit-code, as that of `terraform plan -detail
 
 def add_parser(commands: Commands) -> None:
     """Add the command to the command line."""
-    parser = commands.add_parser(
+    parser = add(
+        commands,
         "reach",
         help="show what reaches what, and why or why not",
         description="Show what is open between hosts, and to and from the outside: a line for all that are alike, with "
         "the lines of the rules in brackets. With --port or --protocol, where that is open; with --closed, what is not "
         "and why. With --from and --to of one host each, explain that pair hop by hop.",
-        epilog="A and B are a host, the name of a counted host (all of it), a group, a network (the hosts on it), one "
+        notes="A and B are a host, the name of a counted host (all of it), a group, a network (the hosts on it), one "
         "address of a host, an address outside the topology, or `outside` (an address that no rule and no route "
-        "names). With --exit-code the status is 0 if all pairs asked for are open, 2 if one is not; a command line "
-        "with errors ends with 2 too, but then standard output is empty.",
+        "names).",
+        examples={
+            "netorder reach mynet.yml": "what is open, a line for all that are alike",
+            "netorder reach mynet.yml --closed": "what is not, and why",
+            "netorder reach mynet.yml --port 22": "who reaches whom on this port",
+            "netorder reach mynet.yml --from a --to b --port 80": "one pair, hop by hop, and why (not)",
+        },
+        statuses={
+            "0": "shown; with --exit-code: all pairs asked for are open",
+            "1": "the topology has errors",
+            "2": "with --exit-code: a pair is not open; or the command line has errors (standard output is empty)",
+        },
     )
     parser.add_argument("file", metavar="FILE", help="a topology file")
     parser.add_argument("--from", dest="source", metavar="A", help="the source of the connection")
@@ -98,15 +107,6 @@ def _ends(option: str, word: str | None, matrix: Matrix) -> list[str]:
         return [*matrix.hosts, OUTSIDE]
     if matrix.is_end(word):
         return [word]
-    hosts = matrix.plan.hosts
-    for members in (
-        [host.name for host in hosts if re.fullmatch(rf"{re.escape(word)}(-[0-9]+)+", host.name)],
-        [host.name for host in hosts if word in host.groups],
-        [host.name for host in hosts if word in {port.network for port in host.ports}],
-    ):
-        if members:
-            return members
-    known = {*matrix.hosts, OUTSIDE, *(group for host in hosts for group in host.groups)}
-    known |= {network.name for network in matrix.plan.networks}
-    fix = did_you_mean(word, known) or "; `netorder plan` lists them"
-    raise UsageError(f"{option}: there is no host, group, network or address `{word}`{fix}")
+    if found := members(matrix.plan, word):
+        return found
+    raise UsageError(f"{option}: there is no host, group, network or address {unknown(matrix.plan, word, [OUTSIDE])}")

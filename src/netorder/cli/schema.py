@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netorder.cli.command import add
 from netorder.language import reference, schema
 
 if TYPE_CHECKING:
@@ -16,10 +17,15 @@ __all__ = ["add_parser", "run"]
 
 def add_parser(commands: Commands) -> None:
     """Add the command to the command line."""
-    parser = commands.add_parser(
+    parser = add(
+        commands,
         "schema",
         help="print the JSON Schema of topology files, or the reference",
         description="Print the JSON Schema of topology files (draft 2020-12), or the reference that is made from it.",
+        examples={
+            "netorder schema > topology.schema.json": "for editors that complete and check as you type",
+            "netorder schema --format markdown": "the reference of every key",
+        },
     )
     parser.add_argument("--format", choices=("json", "markdown"), default="json", help="markdown is the reference")
     parser.set_defaults(run=run)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netorder.cli.command import load_all
+from netorder.cli.command import add, load_all
 from netorder.controller import timings
 from netorder.errors import NetorderError
 
@@ -20,11 +20,17 @@ __all__ = ["add_parser", "run"]
 
 def add_parser(commands: Commands) -> None:
     """Add the command to the command line."""
-    parser = commands.add_parser(
+    parser = add(
+        commands,
         "times",
         help="show where the time of the last run went",
         description="Show, for the last run that changed something in the cloud, when each resource's request began, "
         "how long it took, and the chain of them that decided how long the run was.",
+        examples={
+            "netorder times mynet.yml": "a table, and what decided how long it took",
+            "netorder times mynet.yml --format json": "for programs",
+        },
+        statuses={"0": "shown", "1": "the topology has errors, or no run has changed it yet"},
     )
     parser.add_argument("file", metavar="FILE", help="the topology file")
     parser.add_argument(

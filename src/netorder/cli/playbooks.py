@@ -1,0 +1,113 @@
+"""What the commands that run a playbook share: their options, and its command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from netorder.cli.command import TOPOLOGY, topology_file
+from netorder.cloud.change import PERMISSIONS
+from netorder.controller import playbooks
+from netorder.errors import UsageError
+from netorder.language.load import load
+from netorder.text import did_you_mean
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping, Sequence
+
+    from netorder.controller.process import Program
+
+__all__ = ["ANSIBLE_STATUSES", "OPTIONS", "USAGE", "add_options", "prepare", "shown", "words"]
+
+ANSIBLE_STATUSES = {
+    "0": "done",
+    "1": "the topology has errors; nothing was run",
+    "2": "a task failed on a host: the last messages say why; or the command line has errors",
+    "4": "a host does not answer",
+    "other": "as ansible-playbook ends: 99 or 130 where it was interrupted, 250 an error of its own",
+}
+USAGE = "[-- ANSIBLE-OPTION ...]"
+OPTIONS = {
+    "--allow": ("WORDS", f"what is permitted, with commas between: {', '.join(PERMISSIONS)}"),
+    "--limit": ("HOSTS", "only these hosts or groups (Ansible's pattern); the cloud is then left as it is"),
+    "--tags": ("TAGS", "only these parts of the run: routes, applications, verify"),
+    "--probes": ("WHICH", "sample (the default: of more than 100 hosts some pairs) or all"),
+    "--ssh-key": ("KEY", "private key for the hosts (the default: .netorder/id_ed25519, made on first use)"),
+    "--ssh-timeout": ("SECONDS", "how long to wait for the hosts to answer SSH"),
+    "--hostkey-timeout": ("SECONDS", "how long to wait for the host keys on the consoles"),
+}
+
+
+def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Add FILE, the options of these names, and -v."""
+    parser.add_argument("file", nargs="?", metavar="FILE", help=TOPOLOGY)
+    for name in names:
+        metavar, meaning = OPTIONS[name]
+        choices = ("sample", "all") if name == "--probes" else None
+        parser.add_argument(
+            name, metavar=metavar, help=meaning, choices=choices, type=float if metavar == "SECONDS" else str
+        )
+    parser.add_argument(
+        "-v", "--verbose", action="count", default=0, help="print what is run; -vv and more: Ansible's -v and more, too"
+    )
+
+
+def variables(options: argparse.Namespace) -> dict[str, object]:
+    """Return the playbook's variables for these options, None for those that were not given."""
+    given = vars(options)
+    if given.get("allow") is not None:
+        for word in given["allow"].split(","):
+            if word not in PERMISSIONS:
+                fix = did_you_mean(word, PERMISSIONS) or f" (it takes {', '.join(PERMISSIONS)})"
+                raise UsageError(f"--allow: `{word}` is not known{fix}")
+    key = given.get("ssh_key")
+    return {
+        "allow": given.get("allow"),
+        "probes": given.get("probes"),
+        "netorder_ssh_key": str(Path(key).expanduser().absolute()) if key else None,
+        "netorder_ssh_timeout": _plain(given.get("ssh_timeout")),
+        "netorder_hostkey_timeout": _plain(given.get("hostkey_timeout")),
+    }
+
+
+def _plain(seconds: float | None) -> str | None:
+    return None if seconds is None else f"{seconds:g}"
+
+
+def words(options: argparse.Namespace) -> list[str]:
+    """Return the words of Ansible's own for these options."""
+    given = vars(options)
+    found: list[str] = []
+    if given.get("limit") is not None:
+        found += ["--limit", given["limit"]]
+    if given.get("tags") is not None:
+        playbooks.check_tags(Path(), given["tags"])
+        found += ["--tags", given["tags"]]
+    if options.verbose > 1:
+        found.append("-" + "v" * (options.verbose - 1))
+    return [*found, *options.rest]
+
+
+def prepare(
+    options: argparse.Namespace,
+    playbook: str,
+    more: Sequence[str] = (),
+    *,
+    extra: Mapping[str, object] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Program:
+    """Check the topology, and return the command line; with -v it is printed. Raises TopologyError and UsageError."""
+    playbooks.check_project(Path())
+    file = topology_file(options.file)
+    load(file)  # its errors without a page of Ansible's; its warnings come with the run
+    given = {"topology": file, **variables(options), **(extra or {})}
+    return shown(options, playbooks.command(playbook, given, [*more, *words(options)], environment))
+
+
+def shown(options: argparse.Namespace, program: Program) -> Program:
+    """With -v, print what is about to be run."""
+    if options.verbose:
+        print(f"$ {program}", file=sys.stderr)
+    return program

@@ -1,0 +1,43 @@
+"""``netorder up``: make the network of a topology real, configure its hosts, and measure it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from netorder.cli import playbooks
+from netorder.cli.command import add
+from netorder.controller import process
+
+if TYPE_CHECKING:
+    import argparse
+
+    from netorder.cli.command import Commands
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the command line."""
+    parser = add(
+        commands,
+        "up",
+        help="make it real: create, configure, verify (site.yml)",
+        description="Make the cloud match the topology, configure the hosts, and measure that what should be reachable "
+        "is, and nothing else. A second run changes nothing. What is in use is deleted or replaced with --allow only. "
+        "Runs ansible-playbook site.yml.",
+        examples={
+            "netorder up mynet.yml": "all of it",
+            "netorder up mynet.yml --allow delete,replace": "also delete and replace what is in use",
+            "netorder up mynet.yml --limit sum --tags applications": "only the application of one host",
+            "netorder up mynet.yml -v -- --forks 50": "print what is run; more of Ansible's options",
+        },
+        statuses=playbooks.ANSIBLE_STATUSES,
+        usage=f"netorder up [options] [FILE] {playbooks.USAGE}",
+    )
+    playbooks.add_options(parser, *playbooks.OPTIONS)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the playbook in place of this process. Raises TopologyError and UsageError."""
+    process.become(playbooks.prepare(options, "site.yml"))

@@ -1,0 +1,74 @@
+"""The playbooks as command lines: `ansible-playbook PLAYBOOK -e …`, run in the directory of the project."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from netorder.controller.process import Program
+from netorder.errors import UsageError
+from netorder.text import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+__all__ = ["DEFAULT_TOPOLOGY", "check_project", "check_tags", "command"]
+
+DEFAULT_TOPOLOGY = "topologies/calculator.yml"  # as in inventory/10-plan.yml
+# what Ansible finds by the working directory: its settings, and through them plugins, roles and inventory
+PROJECT = ("ansible.cfg", "site.yml", "playbooks", "inventory/10-plan.yml")
+INSTALL = "`make setup` installs it into .venv, or `pip install '.[ansible,cloud]'`"
+_PLAIN = re.compile(r"[\w./,:@%+~-]+")  # what `-e NAME=VALUE` takes as one word
+_SPECIAL_TAGS = {"all", "always", "never", "tagged", "untagged"}
+
+
+def check_project(directory: Path) -> None:
+    """Raise UsageError unless ``directory`` is that of the project, which has the playbooks."""
+    if missing := [name for name in PROJECT if not (directory / name).exists()]:
+        raise UsageError(
+            f"the playbooks are not in {directory.absolute()} (no {', '.join(missing)}): run this in the directory of "
+            "the project, a clone of its repository; an installed wheel has no playbooks"
+        )
+
+
+def command(
+    playbook: str,
+    variables: Mapping[str, object],
+    arguments: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Program:
+    """Return the command line of a playbook; ``variables`` that are None are left to the playbook."""
+    extra = [word for name, value in variables.items() if value is not None for word in ("-e", _variable(name, value))]
+    line = ("ansible-playbook", playbook, *extra, *arguments)
+    return Program(line, tuple((environment or {}).items()), INSTALL)
+
+
+def _variable(name: str, value: object) -> str:
+    """Write a variable for `-e`; as JSON where a word would be taken for several."""
+    text = str(value)
+    return f"{name}={text}" if _PLAIN.fullmatch(text) else json.dumps({name: text}, ensure_ascii=False)
+
+
+def check_tags(directory: Path, words: str) -> None:
+    """Raise UsageError for a tag that no task has: Ansible would do nothing, and call it success."""
+    files = [directory / "site.yml", *(directory / "playbooks").rglob("*.yml")]
+    known = {tag for file in files for tag in _tags(yaml.safe_load(file.read_text(encoding="utf-8")))}
+    for word in words.split(","):
+        if word not in known | _SPECIAL_TAGS:
+            shown = ", ".join(sorted(known - _SPECIAL_TAGS))
+            raise UsageError(f"--tags: no task has the tag `{word}`{did_you_mean(word, known)} (there are {shown})")
+
+
+def _tags(tree: Any) -> Iterator[str]:  # noqa: ANN401 - whatever YAML holds
+    if isinstance(tree, list):
+        for one in tree:
+            yield from _tags(one)
+    elif isinstance(tree, dict):
+        tags = tree.get("tags", [])
+        yield from tags.split(",") if isinstance(tags, str) else tags
+        for one in tree.values():
+            yield from _tags(one)

@@ -1,0 +1,472 @@
+"""The commands that run playbooks and log in to hosts: the command lines, what they refuse, their exit statuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from netorder.cli import init
+from netorder.cli.main import main
+from netorder.controller import playbooks, process
+from netorder.errors import UsageError
+from netorder.language.load import load
+
+ROOT = Path(__file__).parents[2]
+CALCULATOR = "topologies/calculator.yml"
+POOL = "topologies/pool.yml"
+WRONG = "tests/golden/bad/addresses.yml"
+SITE = "ansible-playbook site.yml"
+
+
+@pytest.fixture(autouse=True)
+def _at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("NETORDER_TOPOLOGY", raising=False)
+
+
+class EndedError(Exception):
+    """The process would have become the program."""
+
+
+@pytest.fixture
+def line(monkeypatch: pytest.MonkeyPatch):
+    """Return a function that runs the command, and returns the command line that it becomes."""
+
+    def become(program):
+        raise EndedError(str(program))
+
+    monkeypatch.setattr(process, "become", become)
+
+    def run(*arguments: str) -> str:
+        with pytest.raises(EndedError) as caught:
+            main(arguments)
+        return str(caught.value)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["up"], f"ansible-playbook site.yml -e topology={CALCULATOR}"),
+        (["up", POOL], f"ansible-playbook site.yml -e topology={POOL}"),
+        (
+            ["up", POOL, "--allow", "delete,replace", "--probes", "all", "--ssh-timeout", "90"],
+            f"{SITE} -e topology={POOL} -e allow=delete,replace -e probes=all -e netorder_ssh_timeout=90",
+        ),
+        (
+            ["up", "--limit", "sum:!div", "--tags", "applications"],
+            f"ansible-playbook site.yml -e topology={CALCULATOR} --limit 'sum:!div' --tags applications",
+        ),
+        (["up", "-vvv"], f"ansible-playbook site.yml -e topology={CALCULATOR} -vv"),
+        (["up", "--", "--forks", "50"], f"ansible-playbook site.yml -e topology={CALCULATOR} --forks 50"),
+        (
+            ["up", "--ssh-key", "my key"],
+            f"ansible-playbook site.yml -e topology={CALCULATOR} -e "
+            + shlex.quote(json.dumps({"netorder_ssh_key": str(ROOT / "my key")})),
+        ),
+        (
+            ["preview", POOL],
+            f"ANSIBLE_DISPLAY_OK_HOSTS=false {SITE} -e topology={POOL} --check --diff --skip-tags verify",
+        ),
+        (
+            ["verify", "--probes", "all", "--limit", "sum"],
+            f"ansible-playbook playbooks/verify.yml -e topology={CALCULATOR} -e probes=all --limit sum",
+        ),
+        (["drift", POOL], f"ansible-playbook playbooks/drift.yml -e topology={POOL}"),
+        (
+            ["drift", "--report", "x.txt"],
+            f"ansible-playbook playbooks/drift.yml -e topology={CALCULATOR} -e report={ROOT}/x.txt",
+        ),
+        (
+            ["down", CALCULATOR, "--yes"],
+            f"ansible-playbook playbooks/teardown.yml -e topology={CALCULATOR} -e confirm=calculator",
+        ),
+        (["down", "--check"], f"ansible-playbook playbooks/teardown.yml -e topology={CALCULATOR} --check --diff"),
+        (
+            ["down", "--name", "gone", "--yes"],
+            "ansible-playbook playbooks/teardown.yml -e netorder_topology=gone -e confirm=gone -i localhost,",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_the_command_line_of_a_playbook(line, arguments, expected):
+    assert line(*arguments) == expected
+
+
+def test_a_topology_is_named_by_the_shell(line, monkeypatch):
+    """NETORDER_TOPOLOGY names it; a file on the command line is stronger."""
+    monkeypatch.setenv("NETORDER_TOPOLOGY", POOL)
+    assert line("up").endswith(f"-e topology={POOL}")
+    assert line("up", CALCULATOR).endswith(f"-e topology={CALCULATOR}")
+
+
+def test_the_default_is_that_of_the_playbooks():
+    """Without a name both take the same file."""
+    inventory = yaml.safe_load((ROOT / "inventory/10-plan.yml").read_text())
+    assert inventory["topology"] == playbooks.DEFAULT_TOPOLOGY
+
+
+def test_a_file_name_with_spaces_stays_one_word(line, tmp_path):
+    """Ansible divides `-e a=b c` at the space."""
+    file = tmp_path / "my net.yml"
+    file.write_text((ROOT / CALCULATOR).read_text())
+    words = shlex.split(line("up", str(file)))
+    assert json.loads(words[words.index("-e") + 1]) == {"topology": str(file)}
+
+
+def test_verbose_prints_what_is_run(line, capsys):
+    """On standard error, as one would type it; without -v nothing is printed."""
+    line("up", "--tags", "applications")
+    assert capsys.readouterr() == ("", "")
+    shown = line("up", "--tags", "applications", "-v")
+    assert capsys.readouterr() == ("", f"$ {shown}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["up", "--allow", "delte"], "--allow: `delte` is not known; did you mean `delete`?"),
+        (["up", "--tags", "application"], "--tags: no task has the tag `application`; did you mean `applications`?"),
+        (["down", "--yes"], "--yes deletes without asking: name the FILE, or --name NAME"),
+        (["down", CALCULATOR, "--name", "x"], "FILE and --name both say which topology: omit one"),
+        (["down", CALCULATOR], "nothing was deleted: to delete calculator without being asked, add --yes"),
+        (["exec", "net2"], "no command: write it after --, as in `netorder exec GROUP -- uptime`"),
+        (["exec", "net3", "--", "id"], "there is no host, group or network `net3`; did you mean `net2`?"),
+        (["ssh", "sum", "ip", "route"], "write -- before the command: netorder ssh sum -- ip route"),
+        (["exec", "net2", "uptime"], "write -- before the command: netorder exec net2 -- uptime"),
+        (["ssh", "sun"], "calculator has no host `sun`; did you mean `sum`?"),
+        (["logs", "mull"], "calculator has no application or host `mull`; did you mean `mul`?"),
+        (["init", "x.yml", "--template", "smal"], "there is no template `smal`; did you mean `small`?"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_refused_before_anything_is_run(arguments, said, capsys, monkeypatch):
+    """With status 2, nothing on standard output, the cause and the fix."""
+    monkeypatch.setattr("sys.stdin", open(os.devnull))  # noqa: PTH123, SIM115
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines()[-1].startswith(f"netorder {arguments[0]}: error: {said}")
+
+
+@pytest.mark.parametrize("command", ["up", "preview", "verify", "drift", "down"])
+def test_a_wrong_topology_is_reported_without_ansible(command, capsys):
+    """With the places of its errors, and status 1."""
+    assert main([command, WRONG]) == 1
+    assert capsys.readouterr().err.count(f"{WRONG}:") == 10
+
+
+@pytest.mark.parametrize("command", ["up", "preview", "verify", "drift", "down"])
+def test_playbooks_run_in_the_project_alone(command, tmp_path, monkeypatch, capsys):
+    """Elsewhere the error says where they are looked for, and what to do."""
+    monkeypatch.chdir(tmp_path)
+    assert main([command, str(ROOT / CALCULATOR)]) == 2
+    err = capsys.readouterr().err
+    assert f"the playbooks are not in {tmp_path} (no ansible.cfg, site.yml," in err
+    assert "run this in the directory of the project" in err
+
+
+def test_without_a_topology_the_error_says_how_to_name_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["status"]) == 2
+    assert "no topology: name a file, or set NETORDER_TOPOLOGY" in capsys.readouterr().err
+
+
+def test_tags_are_those_of_the_tasks():
+    """Those of the README, and Ansible's own words."""
+    for word in ("applications", "routes", "verify", "routes,applications", "all"):
+        playbooks.check_tags(ROOT, word)
+    with pytest.raises(UsageError, match="there are routes, applications, verify"):
+        playbooks.check_tags(ROOT, "xyz")
+
+
+class Terminal:
+    """A standard input that somebody types into."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def isatty(self) -> bool:
+        return True
+
+    def readline(self) -> str:
+        return self.text
+
+
+def test_down_asks_for_the_name(line, monkeypatch, capsys):
+    """The name and nothing else lets it go on."""
+    monkeypatch.setattr("sys.stdin", Terminal("calculator\n"))
+    assert line("down").endswith("-e confirm=calculator")
+    for typed in ("y\n", "\n", ""):
+        monkeypatch.setattr("sys.stdin", Terminal(typed))
+        assert main(["down"]) == 2
+        assert "nothing was deleted: that is not its name" in capsys.readouterr().err
+
+
+def test_down_of_a_wrong_topology_says_how_to_do_without_it(capsys):
+    assert main(["down", WRONG, "--yes"]) == 1
+    assert "netorder down --name NAME" in capsys.readouterr().err
+
+
+@pytest.fixture
+def python(tmp_path):
+    """Return a function that runs the command with another ansible-playbook beside its Python."""
+    programs = tmp_path / "environment/bin"
+    programs.mkdir(parents=True)
+    (programs / "python").symlink_to(sys.executable)
+    fake = programs / "ansible-playbook"
+    fake.write_text(
+        '#!/bin/sh\necho "run: $*"\nfor one; do case $one in report=*) echo "{}" >"${one#report=}";; esac; done\n'
+        "exit $FAKE_STATUS\n"
+    )
+    fake.chmod(0o755)
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *filter(None, sys.path)])}
+
+    def run(*arguments, status=0):
+        return subprocess.run(
+            [programs / "python", "-m", "netorder", *arguments],
+            env=environment | {"FAKE_STATUS": str(status)},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("status", [0, 2, 4, 250])
+def test_the_exit_status_is_ansibles(python, status):
+    """Of the program beside this Python, whose output is not touched."""
+    done = python("up", CALCULATOR, status=status)
+    assert (done.returncode, done.stdout, done.stderr) == (status, f"run: site.yml -e topology={CALCULATOR}\n", "")
+
+
+@pytest.mark.parametrize("status", [0, 2])
+def test_drift_as_json_is_json_alone(python, status, tmp_path):
+    """The run is on standard error; the report goes to a file, too."""
+    report = tmp_path / "report.json"
+    for _ in range(2):  # a file that is there already is written again
+        done = python("drift", CALCULATOR, "--format", "json", "--report", str(report), status=status)
+        assert (done.returncode, done.stdout, report.read_text()) == (status, "{}\n", "{}\n")
+        assert "run: playbooks/drift.yml" in done.stderr
+
+
+def test_a_missing_program_is_named(monkeypatch, capsys, tmp_path):
+    """With the way to install it."""
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["up", CALCULATOR]) == 1
+    assert "netorder up: error: ansible-playbook is not installed: `make setup`" in capsys.readouterr().err
+
+
+# SSH
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Return a directory with the SSH settings of the calculator, but for div."""
+    directory = tmp_path / "calculator"
+    directory.mkdir()
+    blocks = [f"Host {name} 10.0.0.1\n  HostName 10.0.0.1\n" for name in ("calculator", "sum", "sub", "mul")]
+    (directory / "ssh_config").write_text("\n".join([*blocks, "Host *\n"]))
+    return ["--files", str(tmp_path)], f"-F {directory}/ssh_config"
+
+
+def test_the_command_line_of_ssh(line, files):
+    """One word is the shell's, several are kept apart."""
+    options, settings = files
+    assert line("ssh", *options, "sum") == f"ssh {settings} sum"
+    assert line("ssh", *options, "sum", "--", "ip", "route") == f"ssh {settings} sum 'ip route'"
+    assert line("ssh", *options, "sum", "--", "ls", "a b") == f"ssh {settings} sum " + shlex.quote("ls 'a b'")
+    assert line("ssh", *options, "sum", "--", "id | wc -c") == f"ssh {settings} sum 'id | wc -c'"
+    assert line("ssh", *options, "sum", "--", "git", "log", "--", "x") == f"ssh {settings} sum 'git log -- x'"
+
+
+def test_a_terminal_here_is_one_there(line, files, monkeypatch):
+    """For a command as for a shell, which needs no option."""
+    options, settings = files
+    monkeypatch.setattr("sys.stdin", Terminal(""))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert line("ssh", *options, "sum", "--", "top") == f"ssh {settings} -t sum top"
+    assert line("ssh", *options, "sum") == f"ssh {settings} sum"
+
+
+def test_the_command_line_of_logs(line, files):
+    """The unit of the service; of everything with --all."""
+    options, settings = files
+    unit = "sudo -n journalctl --no-pager --unit netorder-sum.service"
+    assert line("logs", *options, "sum") == f"ssh {settings} sum '{unit} --lines 50'"
+    assert line("logs", *options, "sum", "-f", "-n", "5") == f"ssh {settings} sum '{unit} --lines 5 --follow'"
+    everything = "sudo -n journalctl --no-pager --lines 50"
+    assert line("logs", *options, "sum", "--all") == f"ssh {settings} sum '{everything}'"
+    assert "--since '\"'\"'1 hour ago'\"'\"''" in line("logs", *options, "sum", "--since", "1 hour ago")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["ssh", "div"], 1, "does not know div yet: run `netorder up topologies/calculator.yml`"),
+        (["exec", "net2", "--", "id"], 1, "does not know div yet"),
+        (["ssh", "sum", "--files", "/no/where"], 6, "there are no SSH settings in /no/where/calculator"),
+    ],
+)
+def test_ssh_says_what_is_missing(files, arguments, status, said, capsys):
+    own = [*arguments]
+    own[1:1] = files[0]
+    assert main(own) == status
+    assert said in capsys.readouterr().err
+
+
+def test_a_host_that_ssh_does_not_reach_is_named(tmp_path, capsys):
+    """The plan knows: no rule, no path."""
+    file = tmp_path / "t.yml"
+    file.write_text("topology: t\nnetworks: {n: {cidr: 10.0.0.0/24}}\nhosts: {h: {network: n}}\n")
+    assert main(["ssh", "-t", str(file), "h"]) == 1
+    assert "SSH does not reach h: no rule of the topology lets it in" in capsys.readouterr().err
+
+
+@pytest.fixture
+def ssh(tmp_path, monkeypatch):
+    """Have another ssh, which prints its arguments and fails on sub with 3; return what it was called with."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    calls = tmp_path / "calls"
+    (directory / "ssh").write_text(
+        f'#!/bin/sh\nshift 4\necho "$*" >>{calls}\necho "$1 says: $2"\n[ $1 = sub ] && echo bad >&2 && exit 3\nexit 0\n'
+    )
+    (directory / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+    return calls
+
+
+def test_exec_runs_on_each_host(files, ssh, capsys):
+    """Host after host, jump hosts first; the highest status is its own, and failures are named."""
+    assert main(["exec", *files[0], "sum,mul,sub", "--", "uptime", "-p"]) == 3
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [f"{host} | {host} says: uptime -p" for host in ("sum", "sub", "mul")]
+    assert err.splitlines() == ["sub | bad", "exit status other than 0: sub (3)"]
+    assert ssh.read_text().splitlines()[0] == "calculator true"
+
+
+def test_exec_as_json(files, ssh, capsys):
+    assert ssh.parent.is_dir()
+    assert main(["exec", *files[0], "sum,sub", "--format", "json", "--", "id"]) == 3
+    assert json.loads(capsys.readouterr().out) == [
+        {"host": "sum", "status": 0, "stdout": "sum says: id\n", "stderr": ""},
+        {"host": "sub", "status": 3, "stdout": "sub says: id\n", "stderr": "bad\n"},
+    ]
+
+
+# init
+
+
+@pytest.mark.parametrize("template", init.TEMPLATES)
+def test_a_template_is_a_topology_with_comments(template, tmp_path, capsys):
+    """Right as it is, named as the file; and it is not overwritten."""
+    file = tmp_path / "My net.yml"
+    assert main(["init", str(file), "--template", template]) == 0
+    assert load(file).name == "my-net"
+    assert file.read_text().count("#") > 5
+    capsys.readouterr()
+    file.write_text("mine\n")
+    assert main(["init", str(file)]) == 1
+    assert f"{file} is there already" in capsys.readouterr().err
+    assert file.read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("stem", ["yes", "1", "größe", "a" * 80, "x_y.z", "--"])
+def test_any_file_gives_a_name(stem, tmp_path):
+    """That YAML takes for a text and the cloud for a name."""
+    file = tmp_path / f"{stem}.yml"
+    assert main(["init", str(file)]) == 0
+    assert load(file).name
+
+
+def test_every_template_is_offered():
+    """Each file has a line in the table, and each line a file."""
+    files = {path.stem for path in (ROOT / "src/netorder/cli/templates").glob("*.yml")}
+    assert files == set(init.TEMPLATES)
+
+
+def test_a_place_that_cannot_be_written(tmp_path, capsys):
+    assert main(["init", str(tmp_path / "no/such/x.yml")]) == 1
+    assert "cannot be written: No such file or directory" in capsys.readouterr().err
+
+
+# logs of several copies; Ctrl-C
+
+
+COPIES = """
+topology: copies
+include: ROOT/applications/calculator.yml
+networks: {n: {cidr: 10.0.0.0/24}}
+routers: {r: {external: true, networks: [n]}}
+hosts:
+  calculator: {network: n, applications: [calculator], floating_ip: true}
+  sum: {network: n, applications: [sum], count: 2}
+  sub: {network: n, applications: [sub]}
+  mul: {network: n, applications: [mul]}
+  div: {network: n, applications: [div]}
+allow:
+  - {from: anywhere, to: calculator, tcp: 22}
+  - {from: calculator, to: [sum, sub, mul, div], application: true}
+"""
+
+
+@pytest.fixture
+def copies(tmp_path):
+    """Return the options for a topology in which a service runs twice."""
+    (tmp_path / "copies.yml").write_text(COPIES.replace("ROOT", str(ROOT)))
+    (tmp_path / "copies").mkdir()
+    names = ("calculator", "sum-1", "sum-2", "sub", "mul", "div")
+    (tmp_path / "copies/ssh_config").write_text("\n".join(f"Host {name} x\n" for name in names))
+    return ["-t", str(tmp_path / "copies.yml"), "--files", str(tmp_path)]
+
+
+def test_logs_of_all_copies_of_a_service(copies, ssh, capsys):
+    """Each with its host; one alone is followed."""
+    assert ssh.parent.is_dir()
+    assert main(["logs", "sum", *copies]) == 0
+    command = "sudo -n journalctl --no-pager --unit netorder-sum.service --lines 50"
+    assert capsys.readouterr().out.splitlines() == [f"sum-{n} | sum-{n} says: {command}" for n in (1, 2)]
+    assert main(["logs", "sum", "-f", *copies]) == 2
+    assert "-f shows one host: name one of sum-1, sum-2" in capsys.readouterr().err
+
+
+def test_a_copy_is_followed_by_its_name(copies, line):
+    command = "sudo -n journalctl --no-pager --unit netorder-sum.service --lines 50 --follow"
+    assert line("logs", "sum-2", "-f", *copies).endswith(f" sum-2 '{command}'")
+
+
+def test_exec_takes_a_counted_name_and_leaves_sealed_hosts_out_of_all(copies, ssh, tmp_path, capsys):
+    """Sealed is a host that no rule lets SSH in to."""
+    assert ssh.parent.is_dir()
+    assert main(["exec", *copies, "sum", "--", "id"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["sum-1", "sum-2"]
+    sealed = COPIES.replace("allow:", "  far: {network: m}\nallow:").replace("/24}}", "/24}, m: {cidr: 10.1.0.0/24}}")
+    (tmp_path / "copies.yml").write_text(sealed)
+    assert main(["exec", *copies, "all", "--", "id"]) == 3  # the other ssh fails on sub
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 6
+    assert "left out, as SSH does not reach them: far" in err
+    assert main(["exec", *copies, "far", "--", "id"]) == 1
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
+    """And ends as a shell says it."""
+
+    def interrupted(_name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("netorder.cli.status.topology_file", interrupted)
+    assert main(["status"]) == 130
+    assert capsys.readouterr() == ("", "")
