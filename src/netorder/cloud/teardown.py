@@ -16,6 +16,7 @@ from netorder.cloud.resources import (
     router_interface,
     security_group,
     server,
+    server_group,
 )
 from netorder.errors import CloudError
 
@@ -49,6 +50,7 @@ def deletions(observed: Observed) -> list[Change]:
         *each(router.KIND, observed.routers),
         *each(network.KIND, observed.networks),
         *each(security_group.KIND, observed.groups),
+        *each(server_group.KIND, observed.server_groups),
         *each(keypair.KIND, [observed.keypair] if observed.keypair else []),
     ]
 

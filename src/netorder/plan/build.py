@@ -15,6 +15,7 @@ from netorder.plan.model import (
     Route,
     Router,
     RouterInterface,
+    ServerGroup,
     Service,
     Subnet,
 )
@@ -51,6 +52,10 @@ class _Planner:
             routers=tuple(self._router(router) for router in self._topology.routers),
             security_groups=self._security_groups,
             hosts=tuple(self._host(host) for host in self._topology.hosts),
+            server_groups=tuple(
+                ServerGroup(group.name, self._cloud_name(group.name), group.policy)
+                for group in self._topology.server_groups
+            ),
         )
 
     def _cloud_name(self, name: str) -> str:
@@ -126,6 +131,7 @@ class _Planner:
             groups=(*derived, *host.groups),
             service=self._service(host),
             manages=host.manages,
+            server=host.server,
         )
 
     def _port(self, host: HostSpec, index: int, interface: Interface) -> Port:

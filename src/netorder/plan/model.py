@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from netorder.routing.tables import Route
+from netorder.topology import Server, User
 
 __all__ = [
     "Host",
@@ -22,8 +23,11 @@ __all__ = [
     "RouterInterface",
     "Rule",
     "SecurityGroup",
+    "Server",
+    "ServerGroup",
     "Service",
     "Subnet",
+    "User",
 ]
 
 
@@ -146,6 +150,15 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerGroup:
+    """A server group: its members (``Server.server_group``) are placed on compute hosts as ``policy`` says."""
+
+    name: str
+    cloud_name: str
+    policy: str
+
+
+@dataclass(frozen=True, slots=True)
 class Host:
     """A virtual machine. ``ports`` are in the order of its interfaces.
 
@@ -159,7 +172,8 @@ class Host:
     address as used by the last of them.
     ``groups`` are its inventory groups. ``manages`` names what of its network others must not change: addresses,
     forwarding. ``proxy`` "controller": while a playbook runs, packages reach it through the controller, over SSH; else
-    "none". ``names`` "hosts_file": its /etc/hosts has the others' names; else "none".
+    "none". ``names`` "hosts_file": its /etc/hosts has the others' names; else "none". ``server`` is what the topology
+    says of how it is started; None: nothing.
     """
 
     name: str
@@ -179,6 +193,7 @@ class Host:
     groups: tuple[str, ...]
     service: Service | None
     manages: tuple[str, ...] = ()
+    server: Server | None = None
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -196,3 +211,4 @@ class Plan:
     routers: tuple[Router, ...]
     security_groups: tuple[SecurityGroup, ...]
     hosts: tuple[Host, ...]
+    server_groups: tuple[ServerGroup, ...] = ()
