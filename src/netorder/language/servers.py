@@ -76,7 +76,7 @@ class _Servers:
     def _server(self, entry: str) -> Server:
         reader = self._reader
         server = Server(
-            availability_zone=reader.text(*self._path(entry, "availability_zone")),
+            availability_zone=self._zone(self._path(entry, "availability_zone")),
             server_group=self._server_group(entry),
             user_data=self._user_data(self._path(entry, "user_data")),
             config_drive=reader.true(*self._path(entry, "config_drive")),
@@ -86,6 +86,15 @@ class _Servers:
         )
         self._check_users(entry, server)
         return replace(server, users=tuple(user for user in server.users if user.ssh_authorized_keys))
+
+    def _zone(self, path: Path) -> str | None:
+        zone = self._reader.text(*path)
+        if zone and ":" in zone:
+            message = (
+                f"`{zone}` names a compute host too, which Nova lets administrators do only; write the zone alone, "
+            )
+            self._reader.error(path, f"{message}`{zone.partition(':')[0]}`")
+        return zone
 
     # Server groups
 
@@ -129,7 +138,14 @@ class _Servers:
             place = (*path, key)
             if key.startswith(OWN):
                 self._reader.error(place, f"`{key}`: keys that begin with `{OWN}` are netorder's own", of_key=True)
-            elif not self._reader.refused(*place) and value is not None:
+            elif self._reader.refused(*place) or value is None:
+                continue
+            elif isinstance(value, float):  # 1.0 is an integer to JSON Schema
+                message = (
+                    f"`{key}` is a number with a point, and whether it is written `{value}` is not known; put it in "
+                )
+                self._reader.error(place, f"{message}quotes")
+            else:
                 found[key] = _text(value)
         self._check_noted(path, "keys", found)
         return tuple(sorted(found.items()))
@@ -180,7 +196,11 @@ class _Servers:
         try:
             with target.open("rb") as file:
                 content = file.read(MOST_USER_DATA + 1)
-            return content.decode("utf-8-sig")
+            if len(content) <= MOST_USER_DATA:
+                return content.decode("utf-8-sig")
+            problem = (
+                f"has more than the {MOST_USER_DATA} bytes that Nova takes; let the server fetch it (`#include URL`)"
+            )
         except UnicodeDecodeError:
             problem = "is not UTF-8 text; save it as such"
         except (OSError, ValueError) as error:
@@ -221,7 +241,7 @@ class _Servers:
                 if text is None:
                     continue
                 if "PRIVATE KEY-----" in text:
-                    message = f"`{value}` holds a private key, which leaves its owner's machine never; name the public "
+                    message = f"`{value}` holds a private key, which never leaves its owner's machine; name the public "
                     self._reader.error(place, f"{message}one, whose name ends in `.pub`")
                     continue
                 lines = [line.strip() for line in text.splitlines()]
