@@ -18,13 +18,16 @@ from test_reconcile_preflight import FakeCloud, judged
 
 from netorder import cloud_init
 from netorder.analysis.diff import differences
+from netorder.ansible.drift import drift
 from netorder.cloud.preview import diff_text
 from netorder.cloud.resources import server, server_group
-from netorder.language.load import parse
+from netorder.language.load import load, parse
 from netorder.plan.build import build_plan
 from netorder.topology import Server
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from netorder.cloud.observe import Observed
     from netorder.cloud.work import Work
     from netorder.plan.model import Plan
@@ -190,10 +193,7 @@ def test_what_replaces_none_asks_for_none(before: str, after: str, kinds: set[tu
 def assert_diff_agrees(old: Plan, new: Plan, changes: list[Any]) -> None:
     called = {"create": "added", "update": "changed", "replace": "replaced", "delete": "removed"}
     names = {"server": "host"}
-    ran = {
-        (called[c.action], names.get(c.kind, c.kind), c.name.removeprefix("lab-").removesuffix(" (netorder:lab)"))
-        for c in changes
-    }
+    ran = {(called[c.action], names.get(c.kind, c.kind), c.name.removeprefix("lab-")) for c in changes}
     assert {(one.action, one.kind, one.name) for one in differences(old, new)} == ran
 
 
@@ -225,7 +225,7 @@ def test_a_second_group_of_a_killed_run_goes():
     observed = built(wanted)
     late = ServerGroup.existing(id="a", name=observed.server_groups[0].name, policy="affinity", member_ids=[])
     assert brief(replace(observed, server_groups=(late, *observed.server_groups)), wanted) == [
-        ("delete", "server group", "lab-web (netorder:lab)")
+        ("delete", "server group", "lab-web")
     ]
 
 
@@ -247,6 +247,48 @@ def test_a_group_that_somebody_deleted_is_made_again_with_its_servers():
         job.call()
     assert fields == [{"name": "lab-web (netorder:lab)", "policy": "affinity"}]
     assert one.ids.server_groups == {"lab-web": "new"}
+
+
+def test_a_cloud_that_hides_server_groups_is_refused_those_and_nothing_else():
+    """Not taken for one without any: its servers would be replaced."""
+    wanted = plan(", server_group: affinity")
+    _, problems = compare(wanted, replace(built(wanted), server_groups=None), key=KEY)
+    assert len(problems) == 1
+    assert problems[0].startswith("This cloud has no server groups, or does not let this login see them")
+    assert brief(replace(built(plan()), server_groups=None), plan()) == []
+
+
+def test_the_drift_report_has_a_row_for_each_item_and_tag():
+    wanted = plan(db=", metadata: {tier: back}, tags: [a]")
+    observed = built(wanted)
+    (db,) = [one for one in observed.servers if one.name == "lab-db"]
+    db._update(metadata={**db.metadata, "tier": "theirs"}, tags=["netorder:lab"])
+    changes, _ = compare(wanted, observed, key=KEY)
+    found = drift("lab", {"changes": [change.as_dict() for change in changes]}, {}, [])
+    assert [(row["what"], row["expected"], row["actual"]) for row in found["differences"]] == [
+        ("server lab-db: metadata", "tier=back", "-"),
+        ("server lab-db: metadata", "-", "tier=theirs"),
+        ("server lab-db: tags", "a", "-"),
+    ]
+
+
+# Files
+
+
+def test_files_are_relative_to_the_file_that_names_them(tmp_path: Path):
+    """An included one has its own beside it; a byte order mark and Windows' line ends are no matter."""
+    parts_of = tmp_path / "parts"
+    parts_of.mkdir()
+    (parts_of / "web.sh").write_bytes(b"\xef\xbb\xbf#!/bin/sh\r\ntrue\r\n")
+    (parts_of / "anna.pub").write_bytes(f"{KEY}\r\n\r\n{KEY} twice\r\n{KEY}\r\n".encode())
+    (parts_of / "web.yml").write_text(
+        "hosts:\n  web: {network: net, user_data: web.sh, users: [{name: anna, ssh_authorized_keys: anna.pub}]}\n"
+    )
+    (tmp_path / "lab.yml").write_text("topology: lab\ninclude: parts/web.yml\nnetworks: {net: {cidr: 10.1.0.0/24}}\n")
+    its = build_plan(load(tmp_path / "lab.yml")).hosts[0].server
+    assert its is not None
+    assert its.user_data == "#!/bin/sh\r\ntrue\r\n"
+    assert its.users[0].ssh_authorized_keys == (KEY, f"{KEY} twice")
 
 
 # Metadata and tags

@@ -52,7 +52,10 @@ FAULT_LENGTH = 255
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The resources that carry a topology's marker; ``foreign_keypair`` has the name of its key pair, but not that."""
+    """The resources that carry a topology's marker; ``foreign_keypair`` has the name of its key pair, but not that.
+
+    ``server_groups`` are None where the cloud has no such API, or forbids it.
+    """
 
     networks: tuple[Network, ...] = ()
     subnets: tuple[Subnet, ...] = ()
@@ -61,7 +64,7 @@ class Observed:
     groups: tuple[SecurityGroup, ...] = ()
     floating_ips: tuple[FloatingIP, ...] = ()
     servers: tuple[Server, ...] = ()
-    server_groups: tuple[ServerGroup, ...] = ()
+    server_groups: tuple[ServerGroup, ...] | None = ()
     keypair: Keypair | None = None
     foreign_keypair: Keypair | None = None
 
@@ -88,7 +91,7 @@ class Observed:
         kinds: tuple[tuple[str, Iterable[Any]], ...] = (
             ("floating IP", self.floating_ips),
             ("server", self.servers),
-            ("server group", self.server_groups),
+            ("server group", self.server_groups or ()),
             ("router", self.routers),
             ("port", self.ports),
             ("subnet", self.subnets),
@@ -117,7 +120,7 @@ def observe(cloud: Cloud, topology: str) -> Observed:
 
     with translate_errors():
         _check_compute(cloud)
-        answers: list[tuple[Any, ...]] = gather(
+        answers: list[tuple[Any, ...] | None] = gather(
             cloud,
             [
                 listed(net.networks),
@@ -131,7 +134,7 @@ def observe(cloud: Cloud, topology: str) -> Observed:
                 keypair,
             ],
         )
-    own, foreign = None, next(iter(answers.pop()), None)
+    own, foreign = None, next(iter(answers.pop() or ()), None)
     if foreign and foreign.public_key.split()[2:] == [keypair_marker(topology, cloud.project)]:
         own, foreign = foreign, None
     return Observed(*answers, keypair=own, foreign_keypair=foreign)  # type: ignore[misc,arg-type]
@@ -174,13 +177,13 @@ def list_servers(cloud: Cloud, topology: str, *, details: bool = True, status: s
     return tuple(servers)
 
 
-def _server_groups(cloud: Cloud, topology: str) -> tuple[ServerGroup, ...]:
-    """List the topology's server groups: those whose name ends in its marker. None where the cloud has no such API."""
+def _server_groups(cloud: Cloud, topology: str) -> tuple[ServerGroup, ...] | None:
+    """List the topology's server groups: those whose name ends in its marker."""
     end = server_group_name(topology, "")
     try:
         return tuple(one for one in cloud.conn.compute.server_groups() if str(one.name).endswith(end))
     except (ForbiddenException, NotFoundException):
-        return ()
+        return None
 
 
 def fault_text(server: Server) -> str:

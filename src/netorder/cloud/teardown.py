@@ -50,7 +50,10 @@ def deletions(observed: Observed) -> list[Change]:
         *each(router.KIND, observed.routers),
         *each(network.KIND, observed.networks),
         *each(security_group.KIND, observed.groups),
-        *each(server_group.KIND, observed.server_groups),
+        *(
+            deletion(server_group.KIND, server_group.called(one), one.id, "teardown")
+            for one in observed.server_groups or ()
+        ),
         *each(keypair.KIND, [observed.keypair] if observed.keypair else []),
     ]
 

@@ -113,6 +113,7 @@ FIELDS = (
     Field("port", "admin_state_up", _IN_PLACE),
     Field("port", "holder", _REFUSE, note="somebody else's server holds the port"),
     Field("server group", "policy", _REPLACE, ("ServerGroup.policy",), "and its servers with it", "its policy differs"),
+    Field("server group", "list", _REFUSE, note="the cloud has none, or does not let the login see them"),
     Field("server", "image", _REPLACE, ("Host.image",), _IMAGE, f"its image differs; {_LOST}"),
     Field("server", "flavor", _IN_PLACE, ("Host.flavor",), "resized, which restarts it", stops=True),
     Field("server", "disk", _REFUSE, note="the new flavor has a smaller disk: a disk does not shrink"),

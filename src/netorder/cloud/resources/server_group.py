@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from netorder.cloud.change import Change, deletion, server_group_name
 from netorder.cloud.jobs import Job, bound
+from netorder.text import few
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from netorder.cloud.work import Work
     from netorder.plan.model import ServerGroup
 
-__all__ = ["KIND", "ServerGroupChange", "compare", "creations", "delete", "policy_of"]
+__all__ = ["KIND", "ServerGroupChange", "called", "compare", "creations", "delete", "policy_of"]
 
 KIND = "server group"
 
@@ -37,6 +38,11 @@ def compare(draft: Draft) -> None:
     To delete one costs its servers nothing but that they are placed as one likes from then on: it needs no permission.
     """
     topology = draft.plan.topology
+    if draft.observed.server_groups is None:
+        if wanted := [group.name for group in draft.plan.server_groups]:
+            why = "This cloud has no server groups, or does not let this login see them, and the topology needs "
+            draft.refuse(KIND, "list", f"{why}{few(wanted)}. Ask the cloud's operator, or remove `server_group`.")
+        return
     free = sorted(draft.observed.server_groups, key=lambda one: (not one.member_ids, str(one.id)))
     for group in draft.plan.server_groups:
         full = server_group_name(topology, group.cloud_name)
@@ -53,7 +59,12 @@ def compare(draft: Draft) -> None:
     planned = {server_group_name(topology, group.cloud_name) for group in draft.plan.server_groups}
     for one in free:
         why = "a second one of this name" if one.name in planned else "not in the topology"
-        draft.add(deletion(KIND, one.name, one.id, why, lossless=True))
+        draft.add(deletion(KIND, called(one), one.id, why, lossless=True))
+
+
+def called(group: CloudGroup) -> str:
+    """Return what a group is called, without the marker."""
+    return str(group.name).partition(" (")[0]
 
 
 def policy_of(group: CloudGroup) -> str | None:
