@@ -21,6 +21,8 @@ from netorder.analysis.diff import differences
 from netorder.ansible.drift import drift
 from netorder.cloud.preview import diff_text
 from netorder.cloud.resources import server, server_group
+from netorder.cloud.wait import wait_for_servers
+from netorder.errors import CloudError
 from netorder.language.load import load, parse
 from netorder.plan.build import build_plan
 from netorder.topology import Server
@@ -270,6 +272,21 @@ def test_the_drift_report_has_a_row_for_each_item_and_tag():
         ("server lab-db: metadata", "-", "tier=theirs"),
         ("server lab-db: tags", "a", "-"),
     ]
+
+
+def test_a_server_that_no_compute_host_takes_is_named_with_where_it_was_to_be():
+    wanted = plan(", server_group: anti-affinity, availability_zone: az1")
+    listed = list(built(wanted).servers)
+    listed[1]._update(status="ERROR", fault={"message": "No valid host was found."})
+    cloud: Any = FakeCloud()
+    cloud.conn.compute.servers = lambda **wanted: [one for one in listed if wanted.get("status") in (None, one.status)]
+    cloud.progress = cloud.say = cloud.note_times = lambda *_: None
+    with pytest.raises(CloudError) as raised:
+        wait_for_servers(cloud, wanted, new=False, timeout=0)
+    (problem,) = raised.value.problems
+    assert problem.startswith(
+        "Server lab-web-2 (zone az1, server group web: anti-affinity) went to ERROR: No valid host was found. Fix"
+    )
 
 
 # Files
