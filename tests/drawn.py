@@ -18,6 +18,14 @@ PORTS = [22, 80, 5432, 8000]
 APPLICATIONS = {"any": {"role": "any", "ports": [8000]}, "web": {"role": "web", "ports": [443, "53/udp"]}}
 TCP = [22, 80, [22, 80], "8000-8003", [80, "8002-8005"]]
 UDP = [53, [53, 5432], "8001-8003"]
+SERVERS: list[dict[str, Any]] = [  # how a host is started, as far as one compute host in one zone can do it
+    {"availability_zone": "nova"},
+    {"server_group": "affinity"},
+    {"server_group": {"name": "apart", "policy": "soft-anti-affinity"}},
+    {"config_drive": True, "tags": ["drawn", "two words"]},
+    {"metadata": {"tier": "back", "number": 7}},
+    {"user_data": "#!/bin/sh\n:\n"},
+]
 FOREIGN = ["172.20.0.0/16", "172.20.7.0/24", "172.21.1.1/32", "fd77::/48"]
 
 Draw = Any  # what st.composite passes
@@ -180,6 +188,8 @@ class _Drawer:
             names = self._draw(st.lists(st.sampled_from([*APPLICATIONS]), min_size=1, max_size=2, unique=True))
             port = self._draw(st.sampled_from(PORTS))
             host["applications"] = [{"name": "any", "ports": [port]} if name == "any" else name for name in names]
+        if self._chance(4):
+            host |= self._draw(st.sampled_from(SERVERS))
         return host
 
     def _by_hand(self, names: list[str]) -> dict[str, Any]:

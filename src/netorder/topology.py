@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from netorder.cloud_init import accounts, digest
+from netorder.text import few
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -27,8 +30,11 @@ __all__ = [
     "NetworkSpec",
     "RouterSpec",
     "RuleSpec",
+    "Server",
+    "ServerGroupSpec",
     "SubnetSpec",
     "Topology",
+    "User",
     "group_of",
 ]
 
@@ -115,7 +121,8 @@ class ApplicationSpec:
     """An application on a host: an Ansible role and what it says of it.
 
     ``role`` is its name, or its directory relative to that of the topology file. ``variables`` are the role's, each
-    with its value as JSON. ``calls`` names applications. ``units`` are systemd's. ``packages`` says whether the role
+    with its value as JSON. ``calls`` names applications. ``ready`` is who
+    waits until it serves: check or role. ``units`` are systemd's. ``packages`` says whether the role
     installs some, ``entry_points`` what it offers beside ``main``: build, compare, version.
     """
 
@@ -125,6 +132,7 @@ class ApplicationSpec:
     calls: tuple[str, ...]
     variables: tuple[tuple[str, str], ...]
     check: Check | None
+    ready: str
     units: tuple[str, ...]
     become: bool
     packages: bool
@@ -137,11 +145,66 @@ class ApplicationSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class User:
+    """A user that a server gets beside that of its image; ``ssh_authorized_keys`` are public keys."""
+
+    name: str
+    ssh_authorized_keys: tuple[str, ...]
+    sudo: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What the file says of how Nova starts a host's server; None and nothing is what it leaves to the cloud.
+
+    ``server_group`` is the name of one, ``user_data`` the user's own, ``metadata`` is sorted by key.
+    """
+
+    availability_zone: str | None = None
+    server_group: str | None = None
+    user_data: str | None = None
+    config_drive: bool = False
+    metadata: tuple[tuple[str, str], ...] = ()
+    tags: tuple[str, ...] = ()
+    users: tuple[User, ...] = ()
+
+    @property
+    def user_data_parts(self) -> tuple[tuple[str, str], ...]:
+        """What cloud-init is given, as (file name, text): the user's own first, which the rest is merged into."""
+        own = [("", self.user_data)] if self.user_data is not None else []
+        users = [(user.name, user.ssh_authorized_keys, user.sudo) for user in self.users]
+        return (*own, *([("", accounts(users))] if users else []))
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """What a server is compared by. Of user data and users digests, as no API gives them back."""
+        users = [f"{digest(repr(self.users))}: {few([user.name for user in self.users])}"] if self.users else []
+        return {
+            "availability_zone": self.availability_zone,
+            "server_group": self.server_group,
+            "user_data": digest(self.user_data) if self.user_data is not None else None,
+            "users": users[0] if users else None,
+            "config_drive": self.config_drive,
+            "metadata": [f"{key}={value}" for key, value in self.metadata],
+            "tags": sorted(self.tags),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ServerGroupSpec:
+    """A server group and its policy, in Nova's words: affinity or anti-affinity, both also soft."""
+
+    name: str
+    policy: str
+
+
+@dataclass(frozen=True, slots=True)
 class HostSpec:
     """A host. ``routes`` are the declared ones, (destination, next hop) pairs; ``groups`` too.
 
     ``manages`` names what others must not change on it: addresses, forwarding.
     ``proxy`` is how packages reach it: controller or none; ``names`` how it finds others by name: hosts_file or none.
+    ``server`` is None where the file says nothing of that.
     """
 
     name: str
@@ -157,6 +220,7 @@ class HostSpec:
     groups: tuple[str, ...]
     routes: tuple[tuple[Prefix, Address], ...]
     manages: tuple[str, ...]
+    server: Server | None = None
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -221,6 +285,7 @@ class Topology:
     routers: tuple[RouterSpec, ...]
     hosts: tuple[HostSpec, ...]
     rules: tuple[RuleSpec, ...]
+    server_groups: tuple[ServerGroupSpec, ...]
     ssh_entries: frozenset[str]
     routings: Mapping[int, Routing]
     tables: Tables

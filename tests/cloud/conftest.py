@@ -78,7 +78,11 @@ class Site:
         for server in compute.servers():
             taps = sorted(port.id for port in network.ports(device_id=server.id))
             like = {"status": server.status, "flavor": server.flavor.original_name, "ports": taps}
+            like |= {"tags": sorted(server.tags), "metadata": server.metadata}
             found[server.id] = ("server", server.name, like)
+        for group in compute.server_groups():
+            name = group.name.removesuffix(f" ({marker(self.name)})")
+            found[group.id] = ("server group", name, {"policy": group.policy})
         for pair in compute.keypairs():
             found[f"keypair {pair.name}"] = ("keypair", pair.name, {"key": pair.public_key})
         return found

@@ -19,6 +19,7 @@ NEUTRON = {
     "floating IP": "ip",
     "key pair": "keypair",
 }
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g anna"
 BASE: dict[str, Any] = {
     "networks": {"front": {"cidr": "10.1.0.0/24", "routes": "router"}, "back": {"cidr": "10.2.0.0/24"}},
     "routers": {"edge": {"external": True, "networks": ["front"]}, "inner": {"networks": ["front", "back"]}},
@@ -117,6 +118,22 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "another prefix": (
         edited(lambda t: t["networks"]["back"].update(cidr="10.9.0.0/24")),
         {"replace subnet", "replace port", "replace router interface", "update server", "update router"},
+    ),
+    "tags and metadata": (
+        edited(lambda t: t["hosts"]["app"].update(tags=["web", "two words", "50%"], metadata={"tier": "back", "n": 1})),
+        {"update server"},
+    ),
+    "a zone, which is the one there is": (
+        edited(lambda t: t["hosts"]["app"].update(availability_zone="nova")), set()
+    ),
+    "a server group": (
+        edited(lambda t: t["hosts"]["app"].update(server_group="soft-anti-affinity")),
+        {"create server group", "replace server"},
+    ),
+    "user data and a user": (
+        edited(lambda t: t["hosts"]["app"].update(user_data="#!/bin/true", users=[
+            {"name": "anna", "ssh_authorized_keys": KEY}])),
+        {"replace server"},
     ),
     "IPv6 too": (
         edited(six_too),
@@ -335,6 +352,49 @@ def test_a_config_drive_is_asked_for_where_there_is_no_router(site, cloud):
         lambda t: t["routers"]["inner"]["networks"].append("alone"),
     )
     assert "server" not in {change["kind"] for change in does_as_previewed(site, joined)}
+
+
+def test_tags_and_metadata_of_others_stay(site, cloud):
+    """What the file gives and gives no more goes; another policy of a group replaces it with its servers."""
+    first = edited(lambda t: t["hosts"]["app"].update(tags=["a", "b c"], metadata={"tier": "back", "old": "x"}))
+    site.run(first)
+    app = cloud.compute.find_server("lab-app")
+    cloud.compute.add_tag_to_server(app.id, "theirs")
+    cloud.compute.set_server_metadata(app.id, theirs="x")
+    assert site.run(first)["changes"] == []
+    does_as_previewed(site, edited(lambda t: t["hosts"]["app"].update(tags=["b c", "d"], metadata={"tier": "front"})))
+    app = cloud.compute.get_server(app.id)
+    assert sorted(app.tags) == ["b c", "d", "netorder:lab", "theirs"]
+    assert {key: its for key, its in app.metadata.items() if not key.startswith("netorder_")} == {
+        "tier": "front", "theirs": "x"
+    }  # fmt: skip
+    does_as_previewed(site, BASE)
+    app = cloud.compute.get_server(app.id)
+    assert sorted(app.tags) == ["netorder:lab", "theirs"]
+    assert sorted(app.metadata) == ["netorder_host", "netorder_image", "netorder_topology", "theirs"]
+
+
+def test_another_policy_replaces_a_server_group_and_its_servers(site, cloud):
+    """A group of somebody's with the plain name stays, also over the teardown."""
+    theirs = cloud.compute.create_server_group(name="lab-app", policy="affinity")
+    try:
+        site.run(edited(lambda t: t["hosts"]["app"].update(server_group="soft-affinity")))
+        other = edited(lambda t: t["hosts"]["app"].update(server_group="soft-anti-affinity"))
+        assert {(c["action"], c["kind"]) for c in does_as_previewed_beside(site, other)} == {
+            ("replace", "server group"), ("replace", "server")
+        }  # fmt: skip
+        site.gone()
+        assert [group.id for group in cloud.compute.server_groups()] == [theirs.id]
+    finally:
+        cloud.compute.delete_server_group(theirs)
+
+
+def does_as_previewed_beside(site, topology) -> list[dict[str, Any]]:
+    """Preview, then run; return the changes, which both must show. For what is beside something of another's."""
+    preview = site.run(topology, check=True)
+    assert site.run(topology, allow=("replace",))["changes"] == preview["changes"]
+    assert site.run(topology)["changes"] == []
+    return preview["changes"]
 
 
 def test_ipv6_goes_from_interfaces_that_were_made_with_it(site):

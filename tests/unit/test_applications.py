@@ -71,11 +71,18 @@ def test_those_that_call_each_other_have_an_order():
 def test_a_step_names_the_variables_of_its_role():
     """They are looked up by the application's name, since hosts differ in their values."""
     plan = build_plan(load(SHOP))
-    tasks = {task["ansible.builtin.include_role"]["name"]: task for text in texts(plan, SHOP) for task in yaml.safe_load(text)}  # fmt: skip  # noqa: E501
+    tasks = {task["ansible.builtin.include_role"]["name"]: task for text in texts(plan, SHOP) for task in yaml.safe_load(text)[:1]}  # fmt: skip  # noqa: E501
     assert tasks["nginx_site"]["vars"]["root"] == "{{ netorder_role_variables[application.name].root }}"
     assert tasks["acme.shop.app"]["vars"].keys() == {"workers"}
     own = tasks[str(ROOT / "roles/calculator")]["ansible.builtin.include_role"]
     assert own["apply"] == {"become": False}
+
+
+def test_an_application_is_waited_for_unless_its_role_does_that():
+    """By its check, once its role has run; one without a check cannot be."""
+    waits = [[task["name"] for task in yaml.safe_load(text)[1:]] for text in texts(build_plan(load(SHOP)), SHOP)]
+    assert waits == [[], ["Wait until it serves: db"], ["Wait until it serves: app"], ["Wait until it serves: web"], []]
+    assert all(len(yaml.safe_load(text)) == 1 for text in texts(build_plan(load(CALCULATOR)), CALCULATOR))
 
 
 def test_the_files_of_the_steps_are_written_once(tmp_path: Path):

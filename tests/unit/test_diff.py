@@ -409,7 +409,7 @@ def worth_probing(old: Plan, new: Plan, name: str) -> set[tuple[str, int | None]
 
 def test_every_field_of_the_table_that_comes_from_the_plan_is_compared():
     """Ports and floating IPs are compared as themselves; which hosts share a group follows from their rules."""
-    plan = build_plan(parse(TEXT))
+    plan = build_plan(parse(TEXT.replace("  sum: {", "  sum: {server_group: affinity, ")))
     shown = {("server" if kind == "host" else kind, name) for (kind, _), one in _resources(plan) for name in one.fields}
     of_the_plan = {(field.kind, field.name) for field in FIELDS if field.planned}
     assert of_the_plan - shown == {("server", "ports"), ("port", "security_groups"), ("security group", "name")}

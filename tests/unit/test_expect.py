@@ -66,7 +66,7 @@ def host(name: str, network: str, address: str, **more: object) -> Host:
 
 
 def application(name: str, port: int) -> Application:
-    return Application(name, "role", (port,), (), (), 0, (), None, (), True, False, ())
+    return Application(name, "role", (port,), (), (), 0, (), None, "check", (), True, False, ())
 
 
 def network(name: str, cidr: str, gateway: str) -> Network:

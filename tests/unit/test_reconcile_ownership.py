@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from openstack.compute.v2.keypair import Keypair
-from openstack.exceptions import NotFoundException
+from openstack.compute.v2.server_group import ServerGroup
+from openstack.exceptions import ForbiddenException, NotFoundException
 from openstack.network.v2.network import Network
 from openstack.network.v2.port import Port
 from openstack.network.v2.subnet import Subnet
@@ -46,6 +47,8 @@ class FakeCloud:
             "get_endpoint_data": lambda: SimpleNamespace(max_microversion=(2, 90)),
             "servers": lambda **_: [],
             "get_keypair": self._get_keypair,
+            "server_groups": lambda: [one for one in lists.get("server_groups", ()) if one.id not in self.deleted],
+            "delete_server_group": lambda ident, **_: self.deleted.append(ident),
             "delete_keypair": self._delete_keypair,
         }
         network["delete_network"] = self.deleted.append
@@ -125,6 +128,27 @@ def test_the_users_own_key_pair_with_another_key_is_named_with_ways_out(key, sai
     assert said in problem
     assert "openstack keypair delete calculator-key" in problem
     assert "tear down" not in problem
+
+
+def test_server_groups_are_the_topologys_by_the_end_of_their_name():
+    """Which names the topology in full; one that somebody called alike stays."""
+    names = ("lab-web (netorder:lab)", "lab-web", "lab-web (netorder:lab2)", "x-lab-web (netorder:lab) ")
+    groups = [ServerGroup.existing(id=f"g{n}", name=name, policy="affinity") for n, name in enumerate(names)]
+    cloud: Any = FakeCloud(server_groups=groups)
+    assert [one.id for one in observe(cloud, "lab").server_groups] == ["g0"]
+    assert [(c.action, c.kind) for c in teardown(cloud, "lab", check=False)] == [("delete", "server group")]
+    assert cloud.deleted == ["g0"]
+
+
+@pytest.mark.parametrize("error", [ForbiddenException, NotFoundException])
+def test_a_cloud_without_server_groups_has_none(error):
+    def refuse() -> None:
+        raise error
+
+    cloud: Any = FakeCloud()
+    cloud.conn.compute.server_groups = refuse
+    assert observe(cloud, "lab").server_groups is None
+    assert teardown(cloud, "lab", check=False) == []
 
 
 def with_foreign_subnet() -> Observed:

@@ -13,20 +13,33 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.analysis.flows import Flow, Place, Stop, flows
 from netorder.analysis.verdict import remote_text
-from netorder.plan.lifecycle import Effect, address_fields, changed_fields, effect, exit_router, stops
+from netorder.plan.lifecycle import Effect, address_fields, changed_fields, effect, exit_router, server_fields, stops
+from netorder.plan.model import Server
 from netorder.plan.render import names
 from netorder.text import few
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from netorder.plan.model import Application, Host, Plan, Port, Route, Router, RouterInterface, Rule, Subnet
+    from netorder.plan.model import (
+        Application,
+        Host,
+        Plan,
+        Port,
+        Route,
+        Router,
+        RouterInterface,
+        Rule,
+        ServerGroup,
+        Subnet,
+    )
 
 __all__ = ["Change", "Difference", "change", "differences", "render", "to_json"]
 
 # In the order of dependence.
 _KINDS = (
-    "topology", "network", "subnet", "router", "router interface", "security group", "port", "host", "floating IP",
+    "topology", "network", "subnet", "router", "router interface", "security group", "port", "server group", "host",
+    "floating IP",
 )  # fmt: skip
 
 
@@ -46,8 +59,12 @@ class Difference:
     @property
     def permission(self) -> str | None:
         """What a run must be allowed for it: "delete", "replace" or nothing."""
-        # a security group whose hosts are removed, or have another, is of use to nobody
-        return None if self.kind == "security group" else {"removed": "delete", "replaced": "replace"}.get(self.action)
+        # a group whose hosts are removed, or have another, is of use to nobody
+        return (
+            None
+            if self.kind in {"security group", "server group"}
+            else {"removed": "delete", "replaced": "replace"}.get(self.action)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +92,8 @@ def differences(old: Plan, new: Plan) -> list[Difference]:
     if old.topology != new.topology:
         name = Difference("added", "topology", new.topology, f"to the cloud, {old.topology} is another one")
         return [name, *_sorted(Difference("added", *key, "") for key, one in _resources(new) if one.owner is None)]
-    before, after = dict(_resources(old)), dict(_resources(new))
+    staying = frozenset(old.server_groups) & frozenset(new.server_groups)
+    before, after = dict(_resources(old, staying)), dict(_resources(new))
     called = _Called(names(old), names(new))
     replaced = {
         cloud_name
@@ -92,7 +110,9 @@ def differences(old: Plan, new: Plan) -> list[Difference]:
         one, others, action = (was, after, "removed") if was else (now, before, "added")
         if one and one.owner in {None} | others.keys():
             # of a network that stays, a subnet takes only what its own IP version carried
-            found.append(Difference(action, *key, "", stops=action == "removed" and key[0] != "subnet"))
+            found.append(
+                Difference(action, *key, "", stops=action == "removed" and key[0] not in {"subnet", "server group"})
+            )
     return _sorted(found)
 
 
@@ -115,7 +135,7 @@ def _changed(
     key: _Key, was: _Resource, now: _Resource, called: _Called, replaced_subnets: Collection[str]
 ) -> Iterator[Difference]:
     kind, name = key
-    before, after = _addressed(was.fields, now.fields)
+    before, after = server_fields(was.fields, now.fields) if kind == "host" else _addressed(was.fields, now.fields)
     own, inside = changed_fields(before, after), changed_fields(was.inside, now.inside)
     with_its_subnet = kind != "subnet" and not was.subnets.isdisjoint(replaced_subnets)
     if not own and not inside and not with_its_subnet:
@@ -126,7 +146,7 @@ def _changed(
     words += [_change(word, was.inside[word], now.inside[word], called) for word in inside]
     action = "replaced" if replaced else "changed"
     what = "; ".join(words) or "its subnet is replaced"
-    yield Difference(action, kind, name, what, stops=replaced or stops(kind_there, own))
+    yield Difference(action, kind, name, what, stops=(replaced and kind != "server group") or stops(kind_there, own))
 
 
 def _addressed(was: Mapping[str, object], now: Mapping[str, object]) -> tuple[Mapping[str, object], ...]:
@@ -195,8 +215,8 @@ def _word(value: object) -> str:
             return str(value)
 
 
-def _resources(plan: Plan) -> Iterator[tuple[_Key, _Resource]]:
-    """Return all resources of a plan, by the topology's own names."""
+def _resources(plan: Plan, staying: Collection[ServerGroup] | None = None) -> Iterator[tuple[_Key, _Resource]]:
+    """Return all resources of a plan, by the topology's own names; its hosts are in the server groups ``staying``."""
     prefix = f"{plan.topology}-"
     subnets = {(network.name, one.version): one.cloud_name for network in plan.networks for one in network.subnets}
 
@@ -216,9 +236,12 @@ def _resources(plan: Plan) -> Iterator[tuple[_Key, _Resource]]:
             name = interface.port_name.removeprefix(prefix)
             yield ("router interface", name), _Resource(_place(interface), owner=whole, subnets=its(interface))
     rules = {group.name: frozenset(group.rules) for group in plan.security_groups}
+    groups = {group.name for group in (plan.server_groups if staying is None else staying)}
+    for group in plan.server_groups:
+        yield ("server group", group.name), _Resource({"policy": group.policy})
     for host in plan.hosts:
         whole = ("host", host.name)
-        yield whole, _Resource({"image": host.image, "flavor": host.flavor}, _inside(host))
+        yield whole, _Resource({"image": host.image, "flavor": host.flavor, **_server(host, groups)}, _inside(host))
         # which hosts share a group follows from their rules
         yield ("security group", host.name), _Resource(_rules(host, rules), owner=whole)
         for port in host.ports:
@@ -229,6 +252,11 @@ def _resources(plan: Plan) -> Iterator[tuple[_Key, _Resource]]:
             router = exit_router(plan, host)
             outside = {"network": router.external_network or plan.external_network}
             yield ("floating IP", host.name), _Resource(outside, owner=whole)
+
+
+def _server(host: Host, groups: Collection[str]) -> dict[str, object]:
+    fields = (host.server or Server()).fields
+    return fields | ({} if fields["server_group"] in groups else {"server_group": None})
 
 
 def _subnet_fields(subnet: Subnet) -> dict[str, object]:

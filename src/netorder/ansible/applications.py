@@ -99,6 +99,23 @@ def _role(role: str, topology: Path) -> str:
     return os.path.normpath(topology.resolve().parent / role) if "/" in role else role
 
 
+_WAIT = {
+    "name": "",
+    "netorder_wait_ready": {
+        "answers": "{{ [application] | netorder_answers }}",
+        "connections": "{{ [application] | netorder_connections }}",
+        "directory": "{{ netorder_dir }}",
+        "timeout": "{{ netorder_ready_timeout | default(60) }}",
+    },
+    "when": "entry_point | default('main') == 'main' and not ansible_check_mode",
+}
+
+
+def _on(plan: Plan, hosts: Mapping[str, str]) -> list[Application]:
+    """Return the applications of a step, by host and name."""
+    return [one for host in plan.hosts for one in host.applications if hosts.get(host.name) == one.name]
+
+
 def texts(plan: Plan, topology: Path) -> list[str]:
     """Return the tasks of each step, as YAML."""
     head = f"---\n# Written by netorder from {topology.name}: the role of {{}}, with the variables given there.\n"
@@ -114,7 +131,9 @@ def texts(plan: Plan, topology: Path) -> list[str]:
             },
             "vars": {name: f"{{{{ netorder_role_variables[application.name].{name} }}}}" for name in step.variables},
         }
-        found.append(head.format(names) + yaml.safe_dump([task], sort_keys=False, width=120))
+        waited = {one.name for one in _on(plan, hosts) if one.check and one.ready == "check"}
+        tasks = [task, _WAIT | {"name": f"Wait until it serves: {', '.join(sorted(waited))}"}] if waited else [task]
+        found.append(head.format(names) + yaml.safe_dump(tasks, sort_keys=False, width=120))
     return found
 
 

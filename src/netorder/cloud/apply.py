@@ -19,6 +19,7 @@ from netorder.cloud.resources import (
     router_interface,
     security_group,
     server,
+    server_group,
     subnet,
 )
 from netorder.cloud.work import Work
@@ -53,6 +54,7 @@ def _jobs(work: Work) -> list[Job]:
     """
     return [
         *keypair.jobs(work),
+        *server_group.creations(work),
         *network.creations(work),
         *router.creations(work),
         *router.updates(work),

@@ -19,6 +19,7 @@ __all__ = [
     "keypair_marker",
     "keypair_name",
     "marker",
+    "server_group_name",
 ]
 
 # What `-e allow=…` may name.
@@ -91,10 +92,12 @@ class Ids:
     routers: dict[str, str] = field(default_factory=dict)
     ports: dict[str, str] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
+    server_groups: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> Ids:
         """Return a copy, to which is added what a run makes."""
-        return Ids(dict(self.networks), dict(self.subnets), dict(self.routers), dict(self.ports), dict(self.groups))
+        kinds = self.networks, self.subnets, self.routers, self.ports, self.groups, self.server_groups
+        return Ids(*(dict(kind) for kind in kinds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,11 @@ def marker(topology: str) -> str:
 def keypair_name(topology: str) -> str:
     """Return the name of the topology's key pair; whether one of this name is ours says its marker."""
     return f"{topology}-key"
+
+
+def server_group_name(topology: str, cloud_name: str) -> str:
+    """Return the name of a server group in the cloud: it ends in the marker, as there is no other place for that."""
+    return f"{cloud_name} ({marker(topology)})"
 
 
 def keypair_marker(topology: str, project: str) -> str:

@@ -19,6 +19,7 @@ from netorder.cloud.resources import (
     router_interface,
     security_group,
     server,
+    server_group,
 )
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def compare(
     router.compare(draft)
     port.compare(draft)
     _remove(draft)
+    server_group.compare(draft)
     server.compare(draft)
     floating_ip.compare(draft)
     return draft.finished(*router.routes(draft))

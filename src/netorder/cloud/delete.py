@@ -16,6 +16,7 @@ from netorder.cloud.resources import (
     router_interface,
     security_group,
     server,
+    server_group,
     subnet,
 )
 
@@ -65,6 +66,7 @@ def delete(
         [
             *jobs(network.KIND, network.delete),
             *jobs(security_group.KIND, security_group.delete),
+            *jobs(server_group.KIND, server_group.delete),
             *jobs(keypair.KIND, keypair.delete),
         ],
     )

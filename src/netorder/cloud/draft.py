@@ -25,7 +25,8 @@ class Draft:
     """What the kinds of resources share while they are compared, one after another.
 
     ``going`` are the ids of what is deleted or replaced, ``detached`` the (router, network) ids whose interface is.
-    ``ports_of`` are the observed ports by the server or router that has them.
+    ``ports_of`` are the observed ports by the server or router that has them, ``server_groups`` the names of the groups
+    that stay by the ids of the servers in them.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Draft:
         self.ids = Ids()
         self.going: set[str] = set()
         self.detached: set[tuple[str, str]] = set()
+        self.server_groups: dict[str, str] = {}
         self._cloud_networks = {network.name: network.cloud_name for network in plan.networks}
         own_names = {cloud_name: name for name, cloud_name in self._cloud_networks.items()}
         self._network_names: dict[str, str] = {one.id: own_names.get(one.name, one.name) for one in observed.networks}

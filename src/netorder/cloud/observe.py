@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from openstack.exceptions import ConflictException, NotFoundException
+from openstack.exceptions import ConflictException, ForbiddenException, NotFoundException
 
-from netorder.cloud.change import keypair_marker, keypair_name, marker
+from netorder.cloud.change import keypair_marker, keypair_name, marker, server_group_name
 from netorder.cloud.errors import translate_errors
 from netorder.cloud.jobs import gather
 from netorder.cloud.poll import Again, poll
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from openstack.compute.v2.keypair import Keypair
     from openstack.compute.v2.server import Server
+    from openstack.compute.v2.server_group import ServerGroup
     from openstack.network.v2.floating_ip import FloatingIP
     from openstack.network.v2.network import Network
     from openstack.network.v2.port import Port
@@ -51,7 +52,10 @@ FAULT_LENGTH = 255
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The resources that carry a topology's marker; ``foreign_keypair`` has the name of its key pair, but not that."""
+    """The resources that carry a topology's marker; ``foreign_keypair`` has the name of its key pair, but not that.
+
+    ``server_groups`` are None where the cloud has no such API, or forbids it.
+    """
 
     networks: tuple[Network, ...] = ()
     subnets: tuple[Subnet, ...] = ()
@@ -60,6 +64,7 @@ class Observed:
     groups: tuple[SecurityGroup, ...] = ()
     floating_ips: tuple[FloatingIP, ...] = ()
     servers: tuple[Server, ...] = ()
+    server_groups: tuple[ServerGroup, ...] | None = ()
     keypair: Keypair | None = None
     foreign_keypair: Keypair | None = None
 
@@ -86,6 +91,7 @@ class Observed:
         kinds: tuple[tuple[str, Iterable[Any]], ...] = (
             ("floating IP", self.floating_ips),
             ("server", self.servers),
+            ("server group", self.server_groups or ()),
             ("router", self.routers),
             ("port", self.ports),
             ("subnet", self.subnets),
@@ -114,7 +120,7 @@ def observe(cloud: Cloud, topology: str) -> Observed:
 
     with translate_errors():
         _check_compute(cloud)
-        answers: list[tuple[Any, ...]] = gather(
+        answers: list[tuple[Any, ...] | None] = gather(
             cloud,
             [
                 listed(net.networks),
@@ -124,10 +130,11 @@ def observe(cloud: Cloud, topology: str) -> Observed:
                 listed(net.security_groups),
                 listed(net.ips),
                 partial(list_servers, cloud, topology),
+                partial(_server_groups, cloud, topology),
                 keypair,
             ],
         )
-    own, foreign = None, next(iter(answers.pop()), None)
+    own, foreign = None, next(iter(answers.pop() or ()), None)
     if foreign and foreign.public_key.split()[2:] == [keypair_marker(topology, cloud.project)]:
         own, foreign = foreign, None
     return Observed(*answers, keypair=own, foreign_keypair=foreign)  # type: ignore[misc,arg-type]
@@ -168,6 +175,15 @@ def list_servers(cloud: Cloud, topology: str, *, details: bool = True, status: s
             with suppress(NotFoundException):  # deleted meanwhile: the list is as good an answer
                 servers[number] = compute.get_server(server.id)
     return tuple(servers)
+
+
+def _server_groups(cloud: Cloud, topology: str) -> tuple[ServerGroup, ...] | None:
+    """List the topology's server groups: those whose name ends in its marker."""
+    end = server_group_name(topology, "")
+    try:
+        return tuple(one for one in cloud.conn.compute.server_groups() if str(one.name).endswith(end))
+    except (ForbiddenException, NotFoundException):
+        return None
 
 
 def fault_text(server: Server) -> str:

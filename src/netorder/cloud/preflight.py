@@ -15,8 +15,9 @@ from netorder.cloud.change import ZERO_DISK
 from netorder.cloud.errors import translate_errors
 from netorder.cloud.jobs import gather
 from netorder.cloud.observe import external_networks, is_neutrons_own
-from netorder.cloud.resources.server import ServerChange
-from netorder.text import is_id
+from netorder.cloud.resources import server_group
+from netorder.cloud.resources.server import ServerChange, items_of_metadata
+from netorder.text import few, is_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -105,6 +106,7 @@ class _Questions:
         self._images: dict[str, list[Image]] = {}
         self._flavors: dict[str, Flavor] = {}
         self._limits: AbsoluteLimits | None = None
+        self._zones: dict[str, bool] | None = None  # whether each is available
         self._quota: dict[str, dict[str, Any]] = {}
 
     def needed(self) -> list[Callable[[], None]]:
@@ -115,6 +117,8 @@ class _Questions:
             calls += [partial(self._ask_image, name) for name in sorted({host.image for host in self._hosts})]
         if self._hosts or self._resized:
             calls += [self._ask_flavors, self._ask_limits]
+        if any(host.server and host.server.availability_zone for host in self._hosts):
+            calls.append(self._ask_zones)
         if self._leaves():
             calls.append(self._ask_externals)
         if self._needed.total():
@@ -145,6 +149,11 @@ class _Questions:
     def _ask_limits(self) -> None:
         self._limits = self.cloud.conn.compute.get_limits().absolute
 
+    def _ask_zones(self) -> None:
+        with suppress(sdk.ForbiddenException, sdk.NotFoundException):  # then Nova refuses the create itself
+            zones = self.cloud.conn.compute.availability_zones()
+            self._zones = {zone.name: (zone.state or {}).get("available") is not False for zone in zones}
+
     def _ask_externals(self) -> None:
         self._externals += external_networks(self.cloud)
 
@@ -173,9 +182,12 @@ class _Questions:
         problems += self._external_problems() if self._leaves() else []
         problems += self._image_problems()
         problems += self._flavor_problems()
+        problems += self._zone_problems()
         problems += self._resize_problems()
         if self._limits and all(c.host.flavor in self._flavors for c in [*self._booted, *self._resized]):
             problems += self._compute_quota(self._limits)
+        if self._limits:
+            problems += self._server_limits(self._limits)
         problems += quota_problems(
             {
                 f"{name.replace('_', ' ')}s": (count, int(has["limit"]), int(has["used"]) + int(has["reserved"]))
@@ -350,6 +362,46 @@ class _Questions:
                 "MiB of RAM": (ram, limits.total_ram, limits.total_ram_used),
             }
         )
+
+    def _zone_problems(self) -> list[str]:
+        """Return the zones of new servers that the cloud has not, or that are out of service."""
+        if self._zones is None:
+            return []
+        hosts: dict[str, list[str]] = {}
+        for host in self._hosts:
+            if host.server and host.server.availability_zone:
+                hosts.setdefault(host.server.availability_zone, []).append(host.name)
+        choices = ", ".join(sorted(zone for zone, available in self._zones.items() if available)) or "none"
+        return [
+            f"Availability zone {zone} (hosts: {few(names)}) {why} The choices: {choices}."
+            for zone, names in sorted(hosts.items())
+            if (
+                why := {None: "does not exist in this cloud.", False: "is not available now."}.get(
+                    self._zones.get(zone)
+                )
+            )
+        ]
+
+    def _server_limits(self, limits: AbsoluteLimits) -> list[str]:
+        """Return what Nova's limits refuse of server groups and of items of metadata; -1 or nothing is no limit."""
+        problems = []
+        if new := [c for c in self._changes if c.kind == server_group.KIND and c.action == "create"]:
+            needed = (len(new), limits.server_groups, limits.server_groups_used)
+            problems += quota_problems({"server groups": needed} if None not in needed else {})
+        members = Counter(host.server.server_group for host in self.plan.hosts if host.server)
+        for group in sorted({host.server.server_group or "" for host in self._hosts if host.server} - {""}):
+            if (most := limits.server_group_members) is not None and 0 <= most < members[group]:
+                problems.append(
+                    f"Server group {group} is for {members[group]} servers, and this cloud allows {most} in one: "
+                    "take fewer, or several groups."
+                )
+        for host in self._hosts:
+            if host.server and (most := limits.server_meta) is not None and 0 <= most < items_of_metadata(host):
+                problems.append(
+                    f"Host {host.name} has {items_of_metadata(host)} items of metadata with netorder's own, and this "
+                    f"cloud allows {most}: remove some."
+                )
+        return problems
 
 
 def _capital(sentence: str) -> str:

@@ -23,6 +23,7 @@ def unchanged(plan: Plan, changes: Iterable[Change]) -> dict[str, int]:
         "router": len(plan.routers),
         "router interface": sum(len(router.interfaces) for router in plan.routers),
         "port": sum(len(host.ports) for host in plan.hosts),
+        "server group": len(plan.server_groups),
         "server": len(plan.hosts),
         "floating IP": sum(host.floating_ip for host in plan.hosts),
         "key pair": 1,

@@ -16,6 +16,7 @@ from netorder.cloud.resources import (
     router_interface,
     security_group,
     server,
+    server_group,
 )
 from netorder.errors import CloudError
 
@@ -49,6 +50,10 @@ def deletions(observed: Observed) -> list[Change]:
         *each(router.KIND, observed.routers),
         *each(network.KIND, observed.networks),
         *each(security_group.KIND, observed.groups),
+        *(
+            deletion(server_group.KIND, server_group.called(one), one.id, "teardown")
+            for one in observed.server_groups or ()
+        ),
         *each(keypair.KIND, [observed.keypair] if observed.keypair else []),
     ]
 

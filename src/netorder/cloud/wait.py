@@ -19,6 +19,7 @@ from netorder.cloud.observe import console_text, fault_text, list_servers
 from netorder.cloud.poll import Again, poll
 from netorder.cloud.resources.server import IN_MOTION, METADATA
 from netorder.errors import CloudError
+from netorder.plan.model import Server as Asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -133,13 +134,22 @@ class _Waiting:
         failed = [s for s in mine if s.status == "ERROR"]
         missing = sorted(set(self._names) - {s.name for s in mine})
         problems = [
-            f"Server {s.name} went to ERROR: {fault_text(s)} Fix the cause and run again: it will be replaced."
+            f"Server {s.name}{self._where(str(s.name))} went to ERROR: {fault_text(s)} "
+            "Fix the cause and run again: it will be replaced."
             for s in failed
         ]
         problems += [f"Server {name} was deleted while it was waited for. Run again." for name in missing]
         if problems:
             raise CloudError(*problems)
         self._report(f"servers: all {len(self._names)} active")
+
+    def _where(self, name: str) -> str:
+        """Say where a server is to be, as far as the topology says so: that may leave no compute host for it."""
+        policies = {group.name: group.policy for group in self.plan.server_groups}
+        its = next((host.server for host in self.plan.hosts if host.cloud_name == name and host.server), Asked())
+        said = [f"zone {its.availability_zone}"] if its.availability_zone else []
+        said += [f"server group {its.server_group}: {policies[its.server_group]}"] if its.server_group else []
+        return f" ({', '.join(said)})" if said else ""
 
     def _note(self, server: Server, stage: str, end: float | None = None) -> None:
         self.cloud.note_times("server", (str(server.name),), stage, self._start, end or time.monotonic())

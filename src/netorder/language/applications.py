@@ -54,6 +54,7 @@ def _application(reader: Reader, name: str, names: Iterable[str]) -> Application
         calls=tuple(calls),
         variables=_variables(reader.mapping(*path, "vars")),
         check=_check(reader, (*path, "check"), ports),
+        ready=reader.text(*path, "ready") or "check",
         units=tuple(str(unit) for _, unit in reader.items(*path, "units")),
         become=become is not False,
         packages=reader.true(*path, "packages"),

@@ -14,6 +14,7 @@ from netorder.language.document import read_shaped
 from netorder.language.resolve import resolve
 from netorder.language.routes import declared_routes, derive
 from netorder.language.rules import read_rules
+from netorder.language.servers import read_servers
 from netorder.language.specs import specs
 from netorder.language.validate import check
 from netorder.language.yaml_source import read, read_file
@@ -48,8 +49,9 @@ def _topology(document: Document) -> Topology:
     addresses = assign(reader, names)
     declared = declared_routes(reader, names, addresses)
     rules = read_rules(reader, names, addresses)
+    servers = read_servers(reader, names)
     reader.raise_if_failed()
-    parts = specs(reader, names, addresses, declared)
+    parts = specs(reader, names, addresses, declared, servers)
     routes = derive(reader, parts, rules)
     check(reader, parts, rules, routes)
     reader.raise_if_failed()
@@ -60,6 +62,7 @@ def _topology(document: Document) -> Topology:
         routers=parts.routers,
         hosts=parts.hosts,
         rules=rules,
+        server_groups=servers.groups,
         ssh_entries=routes.ssh_entries,
         routings=routes.routings,
         tables=routes.tables,

@@ -17,6 +17,7 @@ SECTIONS = (
     ("A network", "network"),
     ("A router", "router"),
     ("A host", "host"),
+    ("A user of `users`", "account"),
     ("A route", "route"),
     ("A rule of `allow`", "allow"),
     ("A block of `for_each`", "each"),

@@ -225,6 +225,12 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("net", "subnet"), "network"),
         **dict.fromkeys(("size", "type"), "flavor"),
         **dict.fromkeys(("apps", "application", "roles", "service", "services"), "applications"),
+        **dict.fromkeys(("az", "availabilityzone", "zone"), "availability_zone"),
+        **dict.fromkeys(("affinity", "anti_affinity", "group", "placement", "scheduler_hints"), "server_group"),
+        **dict.fromkeys(("cloud_config", "cloud_init", "init", "userdata", "user-data"), "user_data"),
+        **dict.fromkeys(("meta", "properties", "property"), "metadata"),
+        **dict.fromkeys(("accounts", "logins"), "users"),
+        "labels": "tags",
         "os": "image",
         "replicas": "count",
     },
@@ -234,6 +240,12 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("expose", "listen", "port"), "ports"),
         **dict.fromkeys(("env", "environment", "variables", "with"), "vars"),
         **dict.fromkeys(("service", "services", "unit"), "units"),
+    },
+    "users": {
+        **dict.fromkeys(
+            ("authorized_keys", "key", "keys", "ssh-authorized-keys", "ssh_key", "ssh_keys"), "ssh_authorized_keys"
+        ),
+        **dict.fromkeys(("login", "user", "username"), "name"),
     },
     "allow": {
         **dict.fromkeys(("source", "sources", "src"), "from"),
@@ -248,7 +260,8 @@ _SYNONYMS: dict[str, dict[str, str]] = {
 def _synonym(path: Path, key: str, known: Collection[str]) -> str | None:
     """Return what this language calls ``key`` of the mapping at ``path``."""
     depth = {0: "", 2: str(path[0]) if path else ""}
-    meant = _SYNONYMS.get(depth.get(len(path), "-"), {}).get(key.lower())
+    section = "users" if path[-2:-1] == ("users",) else depth.get(len(path), "-")
+    meant = _SYNONYMS.get(section, {}).get(key.lower())
     return meant if meant in known else None
 
 
@@ -308,7 +321,8 @@ def _of_another_type(value: object, schema: Any) -> str:  # noqa: ANN401 - a JSO
 
 def _types(schema: Any) -> set[str]:  # noqa: ANN401 - a JSON Schema
     """Return the types of JSON that a schema accepts."""
-    found = {"boolean"} if schema.get("const") is True else {schema["type"]} if "type" in schema else set()
+    its = schema.get("type", ())
+    found = {"boolean"} if schema.get("const") is True else {its} if isinstance(its, str) else {*its}
     return found.union(*map(_types, schema.get("anyOf", ())))
 
 
@@ -339,6 +353,10 @@ def _what(path: Path) -> str:  # noqa: PLR0911 - one for each kind of thing
             return f"{section[:-1]} `{name}`"
         case ("hosts", host, "applications", _):
             return f"an application of host `{host}`"
+        case ("hosts", host, "users", _):
+            return f"a user of host `{host}`"
+        case ("defaults", "users", _):
+            return "a user of `defaults`"
         case ("hosts" | "routers" as section, name, "routes", _):
             return f"a route of {section[:-1]} `{name}`"
         case ("allow", _):

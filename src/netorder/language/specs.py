@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from netorder.language.document import Reader
     from netorder.language.resolve import HostEntry, Names, NetworkEntry
     from netorder.language.routes import DeclaredRoutes
+    from netorder.language.servers import Servers
+    from netorder.topology import Server
 
 __all__ = ["Specs", "specs"]
 
@@ -40,7 +42,7 @@ class Specs:
         return (*self.routers, *(host for host in self.hosts if host.forward))
 
 
-def specs(reader: Reader, names: Names, addresses: Addresses, declared: DeclaredRoutes) -> Specs:
+def specs(reader: Reader, names: Names, addresses: Addresses, declared: DeclaredRoutes, servers: Servers) -> Specs:
     """Return the specs; there must be no error."""
     return Specs(
         networks=tuple(_network(name, its, addresses) for name, its in names.networks.items()),
@@ -55,7 +57,7 @@ def specs(reader: Reader, names: Names, addresses: Addresses, declared: Declared
             for name, router in names.routers.items()
         ),
         hosts=tuple(
-            _host(reader, key, entry, name, addresses, routes=declared["hosts", key])
+            _host(reader, key, entry, name, addresses, routes=declared["hosts", key], server=servers.of.get(key))
             for key, entry in names.hosts.items()
             for name in entry.names
         ),
@@ -81,6 +83,7 @@ def _host(
     addresses: Addresses,
     *,
     routes: tuple[tuple[Prefix, Address], ...],
+    server: Server | None,
 ) -> HostSpec:
     def setting(word: str) -> str:
         return reader.named("hosts", key, word) or reader.named("defaults", word) or str(schema.default(word))
@@ -99,4 +102,5 @@ def _host(
         groups=tuple(str(group) for _, group in reader.items("hosts", key, "groups")),
         routes=routes,
         manages=tuple(word for word in MANAGEABLE if reader.true("hosts", key, "manage", word)),
+        server=server,
     )

@@ -17,6 +17,7 @@ from netorder.plan.model import (
     Route,
     Router,
     RouterInterface,
+    ServerGroup,
     Subnet,
 )
 from netorder.plan.security_groups import security_groups
@@ -52,6 +53,10 @@ class _Planner:
             routers=tuple(self._router(router) for router in self._topology.routers),
             security_groups=self._security_groups,
             hosts=tuple(self._host(host) for host in self._topology.hosts),
+            server_groups=tuple(
+                ServerGroup(group.name, self._cloud_name(group.name), group.policy)
+                for group in self._topology.server_groups
+            ),
         )
 
     def _cloud_name(self, name: str) -> str:
@@ -127,6 +132,7 @@ class _Planner:
             groups=(*derived, *host.groups),
             applications=tuple(self._application(host, one) for one in host.applications),
             manages=host.manages,
+            server=host.server,
         )
 
     def _port(self, host: HostSpec, index: int, interface: Interface) -> Port:
@@ -203,6 +209,7 @@ class _Planner:
             stage=self._stages[application.name],
             variables=application.variables,
             check=application.check,
+            ready=application.ready,
             units=application.units,
             become=application.become,
             packages=application.packages,

@@ -30,6 +30,7 @@ __all__ = [
     "fields_of",
     "markdown",
     "reason",
+    "server_fields",
     "stops",
 ]
 
@@ -37,13 +38,12 @@ __all__ = [
 class Effect(IntEnum):
     """What the cloud does when a field changes; of several fields the largest counts."""
 
-    KEPT = 0
     IN_PLACE = 1
     REPLACE = 2
     REFUSE = 3
 
     def __str__(self) -> str:
-        return {0: "left as it is", 1: "in place", 2: "**replaced**", 3: "refused"}[self.value]
+        return {1: "in place", 2: "**replaced**", 3: "refused"}[self.value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +64,16 @@ class Field:
     stops: bool = False
 
 
-_KEPT, _IN_PLACE, _REPLACE, _REFUSE = Effect
+_IN_PLACE, _REPLACE, _REFUSE = Effect
 _VERSION = "one of another IP version more, or one less"
 _OTHER_PLACE = "on another network or address"
-_IMAGE = "its disk is lost; that it is named by its id, and was by its name, is no change"
+_LOST = "its disk is lost"
+_IMAGE = f"{_LOST}; that it is named by its id, and was by its name, is no change"
+_ZONE = "with the key taken away it stays where it is"
+_GROUP = "one that leaves a group that goes stays"
+_BOOT = "cloud-init reads it at the first boot alone"
+_DRIVE = "for `true`, where it has none; that a new one needs it where metadata is out of reach replaces nothing"
+_USER = ("User.name", "User.ssh_authorized_keys", "User.sudo")
 _ROUTE = ("Route.destination", "Route.next_hop")
 _RULE = tuple(f"Rule.{name}" for name in "direction ethertype protocol port_min port_max remote_cidr".split())
 
@@ -106,11 +112,19 @@ FIELDS = (
     Field("port", "allowed_address_pairs", _IN_PLACE, ("Port.allowed_address_pairs",)),
     Field("port", "admin_state_up", _IN_PLACE),
     Field("port", "holder", _REFUSE, note="somebody else's server holds the port"),
-    Field("server", "image", _REPLACE, ("Host.image",), _IMAGE, "its image differs; its disk is lost"),
+    Field("server group", "policy", _REPLACE, ("ServerGroup.policy",), "and its servers with it", "its policy differs"),
+    Field("server group", "list", _REFUSE, note="the cloud has none, or does not let the login see them"),
+    Field("server", "image", _REPLACE, ("Host.image",), _IMAGE, f"its image differs; {_LOST}"),
     Field("server", "flavor", _IN_PLACE, ("Host.flavor",), "resized, which restarts it", stops=True),
     Field("server", "disk", _REFUSE, note="the new flavor has a smaller disk: a disk does not shrink"),
     Field("server", "ports", _IN_PLACE, ("Host.ports",), "one more is plugged in; to unplug one, the host is stopped"),
-    Field("server", "config_drive", _KEPT, note="what runs is not replaced for it; a new one has it where needed"),
+    Field("server", "metadata", _IN_PLACE, ("Server.metadata",), "the file's items; those of others stay"),
+    Field("server", "tags", _IN_PLACE, ("Server.tags",), "the file's; those of others stay"),
+    Field("server", "availability_zone", _REPLACE, ("Server.availability_zone",), _ZONE, f"its zone differs; {_LOST}"),
+    Field("server", "server_group", _REPLACE, ("Server.server_group",), _GROUP, f"its server group differs; {_LOST}"),
+    Field("server", "user_data", _REPLACE, ("Server.user_data",), _BOOT, f"its user data differs; {_LOST}"),
+    Field("server", "users", _REPLACE, ("Server.users", *_USER), _BOOT, f"its users differ; {_LOST}"),
+    Field("server", "config_drive", _REPLACE, ("Server.config_drive",), _DRIVE, f"it has no config drive; {_LOST}"),
     Field("server", "status", _IN_PLACE, note="a stopped, paused or suspended one is started"),
     Field("server", "state", _REFUSE, note="a rescued one, or in another state that only its owner can end"),
     Field("floating IP", "network", _REPLACE, note="another address", reason="of another external network"),
@@ -124,19 +138,20 @@ _TABLE = {(field.kind, field.name): field for field in FIELDS}
 # The other fields of the plan. By these a resource is known: by another name it is another resource.
 NAMES = frozenset(
     "Plan.topology Network.name Network.cloud_name Subnet.cloud_name Router.name Router.cloud_name "
-    "RouterInterface.port_name SecurityGroup.name Port.cloud_name Host.name Host.cloud_name".split()
+    "RouterInterface.port_name SecurityGroup.name Port.cloud_name Host.name Host.cloud_name ServerGroup.name "
+    "ServerGroup.cloud_name".split()
 )
 # What these hold are resources of their own: one more is created, one less is deleted.
 PARTS = frozenset(
     "Plan.networks Plan.routers Plan.security_groups Plan.hosts Network.subnets Router.interfaces "
-    "Host.floating_ip".split()
+    "Host.floating_ip Host.server Plan.server_groups".split()
 )
 # These cost nothing in the cloud: what they are about is done inside the hosts, or on the controller.
 NO_COST = frozenset(
     "Host.user Host.gateways Host.forwarding Host.routes Host.ssh_path Host.ssh_address Host.groups Host.applications "
     "Host.manages Host.proxy Host.names "
     "Application.name Application.role Application.tcp_ports Application.udp_ports Application.calls "
-    "Application.stage Application.variables Application.check Application.units Application.become "
+    "Application.stage Application.variables Application.check Application.ready Application.units Application.become "
     "Application.packages Application.entry_points Endpoint.host Endpoint.address Endpoint.port "
     "Check.port Check.path Check.body Check.status Check.answer Check.contains".split()
 )
@@ -150,6 +165,18 @@ def fields_of(kind: str) -> tuple[str, ...]:
 def changed_fields(actual: Mapping[str, object], planned: Mapping[str, object]) -> list[str]:
     """Return the names of the planned fields whose actual value is another."""
     return [name for name in planned if actual[name] != planned[name]]
+
+
+def server_fields(
+    had: Mapping[str, object], planned: Mapping[str, object]
+) -> tuple[dict[str, object], dict[str, object]]:
+    """Return the fields of a server that are compared, not those that the plan leaves to the cloud (``Server.fields``).
+
+    So nothing is replaced because a zone, or a config drive, is not asked for any more.
+    """
+    left = {name for name in ("availability_zone", "config_drive") if not planned[name]}
+    kept = [{name: its for name, its in one.items() if name not in left} for one in (had, planned)]
+    return kept[0], kept[1]
 
 
 def effect(kind: str, names: Iterable[str]) -> Effect:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from netorder.routing.tables import Route
-from netorder.topology import Check
+from netorder.topology import Check, Server, User
 
 __all__ = [
     "Application",
@@ -26,7 +26,10 @@ __all__ = [
     "RouterInterface",
     "Rule",
     "SecurityGroup",
+    "Server",
+    "ServerGroup",
     "Subnet",
+    "User",
 ]
 
 
@@ -156,18 +159,19 @@ class Application:
     ``role`` installs it: the name of an Ansible role, or a directory relative to that of the topology file.
     ``variables`` are its, with the values as JSON. ``calls`` are the applications that it calls: names, with the
     endpoints of each copy. ``stage`` is 0 for one that calls no other, and more than that of each that it calls.
-    ``units`` are systemd's. ``packages``: its role installs some. ``entry_points`` are those that the role offers
-    beside ``main``.
+    ``ready`` is who waits until it serves: check or role. ``units`` are systemd's. ``packages``: its role installs
+    some. ``entry_points`` are those that the role offers beside ``main``.
     """
 
     name: str
-    role: str
+: str
     tcp_ports: tuple[int, ...]
     udp_ports: tuple[int, ...]
     calls: tuple[tuple[str, tuple[Endpoint, ...]], ...]
     stage: int
     variables: tuple[tuple[str, str], ...]
     check: Check | None
+    ready: str
     units: tuple[str, ...]
     become: bool
     packages: bool
@@ -177,6 +181,15 @@ class Application:
     def endpoints(self) -> tuple[Endpoint, ...]:
         """All that it calls."""
         return tuple(one for _, copies in self.calls for one in copies)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerGroup:
+    """A server group: its members (``Server.server_group``) are placed on compute hosts as ``policy`` says."""
+
+    name: str
+    cloud_name: str
+    policy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +206,8 @@ class Host:
     address as used by the last of them.
     ``groups`` are its inventory groups. ``manages`` names what of its network others must not change: addresses,
     forwarding. ``proxy`` "controller": while a playbook runs, packages reach it through the controller, over SSH; else
-    "none". ``names`` "hosts_file": its /etc/hosts has the others' names; else "none".
+    "none". ``names`` "hosts_file": its /etc/hosts has the others' names; else "none". ``server`` is what the topology
+    says of how it is started; None: nothing.
     """
 
     name: str
@@ -213,6 +227,7 @@ class Host:
     groups: tuple[str, ...]
     applications: tuple[Application, ...]
     manages: tuple[str, ...] = ()
+    server: Server | None = None
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -235,3 +250,4 @@ class Plan:
     routers: tuple[Router, ...]
     security_groups: tuple[SecurityGroup, ...]
     hosts: tuple[Host, ...]
+    server_groups: tuple[ServerGroup, ...] = ()

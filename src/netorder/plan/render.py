@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from netorder.ip import Prefix
-    from netorder.plan.model import Host, Plan, Rule
+    from netorder.plan.model import Host, Plan, Rule, User
 
 __all__ = ["names", "render"]
 
@@ -25,6 +25,7 @@ def render(plan: Plan) -> str:
         ("Networks", _networks(plan, its)),
         ("Routers", _routers(plan)),
         ("Hosts", _hosts(plan)),
+        ("Servers (what Nova and cloud-init are asked for)", _servers(plan)),
         ("Static routes", _routes(plan, its)),
         ("Applications", _applications(plan, its)),
         ("Open to others (nothing else comes in)", _rules(plan, its)),
@@ -85,6 +86,24 @@ def _hosts(plan: Plan) -> Iterator[Sequence[str]]:
         about = [f"{host.image}, {host.flavor}", ("routes, " if host.forwarding else "") + path + packages]
         for index, port in enumerate(host.ports):
             yield ("" if index else host.name), ", ".join(port.addresses), port.network, *(["", ""] if index else about)
+
+
+def _servers(plan: Plan) -> Iterator[Sequence[str]]:
+    policies = {group.name: group.policy for group in plan.server_groups}
+    for host in plan.hosts:
+        if its := host.server:
+            said = [f"zone {its.availability_zone}"] if its.availability_zone else []
+            said += [f"group {its.server_group} ({policies[its.server_group]})"] if its.server_group else []
+            said += ["own user data"] if its.user_data is not None else []
+            said += ["config drive"] if its.config_drive else []
+            said += [f"users {', '.join(_user(user) for user in its.users)}"] if its.users else []
+            said += [f"tags {', '.join(its.tags)}"] if its.tags else []
+            said += [f"metadata {', '.join(f'{key}={value}' for key, value in its.metadata)}"] if its.metadata else []
+            yield host.name, "; ".join(said)
+
+
+def _user(user: User) -> str:
+    return f"{user.name} (sudo)" if user.sudo else user.name
 
 
 def _ssh_path(host: Host, rules: Sequence[Rule], own: Sequence[Prefix]) -> str:

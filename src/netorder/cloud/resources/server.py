@@ -6,7 +6,8 @@ import base64
 import contextlib
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
 
 from openstack import utils
 from openstack.exceptions import ConflictException
@@ -15,9 +16,11 @@ from netorder.cloud.change import Change, keypair_name
 from netorder.cloud.jobs import Job, bound, ignore_not_found, run
 from netorder.cloud.observe import fault_text, list_servers
 from netorder.cloud.poll import Again, poll, wait_until_none
+from netorder.cloud_init import merged
 from netorder.errors import CloudError
 from netorder.ip import IPV4
-from netorder.plan.lifecycle import changed_fields
+from netorder.plan.lifecycle import changed_fields, server_fields
+from netorder.plan.model import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,19 +43,27 @@ __all__ = [
     "creations",
     "delete",
     "first_boot",
+    "items_of_metadata",
     "needs_config_drive",
     "unplug",
     "updates",
+    "user_data",
 ]
 
 KIND = "server"
-# Server metadata that this project sets; the host key is added when the console log shows it.
+# Server metadata that this project sets; the host key is added when the console log shows it. Of user data and users
+# it notes digests, of the file's own metadata and tags which they are, if there are any.
 METADATA = {
     "topology": "netorder_topology",
     "host": "netorder_host",
     "image": "netorder_image",
     "hostkey": "netorder_hostkey",
+    "user_data": "netorder_user_data",
+    "users": "netorder_users",
+    "metadata": "netorder_metadata",
+    "tags": "netorder_tags",
 }
+_NOTES = frozenset(METADATA[name] for name in ("user_data", "users", "metadata", "tags"))
 # What to call on a server that is not ACTIVE but can be brought back.
 REVIVE = {"SHUTOFF": "start_server", "PAUSED": "unpause_server", "SUSPENDED": "resume_server"}
 # States that end by themselves.
@@ -66,16 +77,21 @@ RESIZE_POLL = 1.0
 class ServerChange(Change):
     """A server to create, replace or update.
 
-    ``user_data`` is the script of a new one's first boot, ``config_drive`` whether it gets that. Of one that stays:
-    ``status`` as it was observed; ``unplug`` are ports, (id, name), to take out of it before anything is deleted,
-    ``plug`` those to put in, by name; ``resize`` to the host's flavor.
+    ``user_data`` is what a new one does at its first boot, ``config_drive`` whether it gets that, ``server_group`` the
+    cloud's name of its group. Of one that stays:
+    ``status`` as it was observed; ``items`` of metadata to set, or (None) to delete; ``tags`` to add (True) or remove;
+    ``unplug`` are ports, (id, name), to take out of it before anything is deleted, ``plug`` those to put in, by name;
+    ``resize`` to the host's flavor.
     """
 
     host: Host
     user_data: str | None = None
     config_drive: bool = False
+    server_group: str = ""
     status: str = "ACTIVE"
     resize: bool = False
+    items: tuple[tuple[str, str | None], ...] = ()
+    tags: tuple[tuple[str, bool], ...] = ()
     unplug: tuple[tuple[str, str], ...] = ()
     plug: tuple[str, ...] = ()
 
@@ -96,13 +112,19 @@ class ServerChange(Change):
 def compare(draft: Draft) -> None:
     """Compare the servers of all hosts, when it is known which ports go."""
     replaced = {change.id for change in draft.changes if change.kind == "port" and change.action == "replace"}
+    groups = {group.name: group.cloud_name for group in draft.plan.server_groups}
     for host in draft.plan.hosts:
         found = draft.chosen.servers.get(host.cloud_name)
-        drive = needs_config_drive(draft.plan, host)
-        boot = first_boot(draft.plan, host)
-        change = partial(ServerChange, KIND, host.cloud_name, host=host, user_data=boot, config_drive=drive)
+        its = host.server or Server()
+        drive = its.config_drive or needs_config_drive(draft.plan, host)
+        boot = user_data(draft.plan, host)
+        group = groups.get(its.server_group or "", "")
+        change = partial(
+            ServerChange, KIND, host.cloud_name, host=host, user_data=boot, config_drive=drive, server_group=group
+        )
         names = ", ".join(port.cloud_name for port in host.ports)
         after: dict[str, object] = {"image": host.image, "flavor": host.flavor, "port": names}
+        after |= {name: value for name, value in its.fields.items() if value}
         after |= {"config_drive": True} if drive else {}
         if not found:
             _refuse_held_ports(draft, host)
@@ -147,6 +169,7 @@ def _compare_fields(
         problem = f"Host {host.name}: server {found.name} is in state {found.status}: finish or undo that first."
         draft.refuse(KIND, "state", problem)
         return False
+    _declared(draft, host, found, has, planned)
     differing = changed_fields(has, planned)
     names = [port.cloud_name for port in host.ports]
     attached = {port.name for port in keeps}
@@ -154,6 +177,8 @@ def _compare_fields(
         change,
         status=str(has["status"]),
         resize="flavor" in differing and found.status != "VERIFY_RESIZE",
+        items=_items(host, found) if "metadata" in differing or "tags" in differing else (),
+        tags=_tags(host, found) if "tags" in differing else (),
         unplug=tuple((port.id, port.name) for port in mine if port.id in draft.going or port.name not in names),
         plug=tuple(name for name in names if name not in attached),
     )
@@ -175,6 +200,64 @@ def _fields(host: Host, found: CloudServer, ports: list[str]) -> tuple[dict[str,
         has["ports"] = sorted(ports)
         planned["ports"] = sorted(port.cloud_name for port in host.ports)
     return has, planned
+
+
+def _declared(draft: Draft, host: Host, found: CloudServer, has: dict[str, object], planned: dict[str, object]) -> None:
+    """Add what the topology says of how the server is started, and what the server has of that."""
+    wanted, metadata = (host.server or Server()).fields, found.metadata or {}
+    there = {
+        # a server that no compute host has taken yet is in no zone
+        "availability_zone": found.availability_zone or wanted["availability_zone"],
+        "server_group": draft.server_groups.get(found.id),
+        "user_data": metadata.get(METADATA["user_data"]),
+        "users": metadata.get(METADATA["users"]),
+        "config_drive": bool(found.has_config_drive),
+    }
+    if found.status not in IN_MOTION:  # Nova takes neither while it is at work
+        declared = dict((host.server or Server()).metadata)
+        mine = sorted({*_noted(found, "metadata"), *declared} & metadata.keys())
+        there["metadata"] = [f"{key}={metadata[key]}" for key in mine]
+        there["tags"] = sorted({*_noted(found, "tags"), *cast("list[str]", wanted["tags"])}.intersection(found.tags))
+    old, new = server_fields(there, {name: wanted[name] for name in there})
+    has |= old
+    planned |= new
+
+
+def _noted(found: CloudServer, what: str) -> list[str]:
+    """Return which metadata or tags of a server are the file's, by the item that notes them."""
+    return [word for word in str((found.metadata or {}).get(METADATA[what], "")).split(",") if word]
+
+
+def _notes(host: Host) -> dict[str, str]:
+    """Return the items of metadata that come of what the file says."""
+    its = host.server or Server()
+    fields = its.fields
+    notes = {METADATA[name]: str(fields[name]) for name in ("user_data", "users") if fields[name]}
+    notes |= {METADATA["metadata"]: ",".join(key for key, _ in its.metadata)} if its.metadata else {}
+    notes |= {METADATA["tags"]: ",".join(its.tags)} if its.tags else {}
+    return notes
+
+
+def items_of_metadata(host: Host) -> int:
+    """Return how many items of metadata a host's server has, the host key too."""
+    mine = [name for name in METADATA.values() if name not in _NOTES]
+    return len(mine) + len(_notes(host)) + len((host.server or Server()).metadata)
+
+
+def _items(host: Host, found: CloudServer) -> tuple[tuple[str, str | None], ...]:
+    """Return which items of metadata of a server that stays are set, and which (None) deleted."""
+    has, notes = found.metadata or {}, _notes(host)
+    wanted = dict((host.server or Server()).metadata)
+    going = {key for key in _noted(found, "metadata") if key in has and key not in wanted}
+    going |= {METADATA[name] for name in ("metadata", "tags") if METADATA[name] in has and METADATA[name] not in notes}
+    items: dict[str, str | None] = {key: value for key, value in (wanted | notes).items() if has.get(key) != value}
+    return tuple((items | dict.fromkeys(sorted(going))).items())
+
+
+def _tags(host: Host, found: CloudServer) -> tuple[tuple[str, bool], ...]:
+    wanted, has = (host.server or Server()).tags, found.tags or ()
+    going = [tag for tag in _noted(found, "tags") if tag in has and tag not in wanted]
+    return (*((tag, True) for tag in wanted if tag not in has), *((tag, False) for tag in going))
 
 
 def needs_config_drive(plan: Plan, host: Host) -> bool:
@@ -220,6 +303,13 @@ def first_boot(plan: Plan, host: Host) -> str | None:
     return FIRST_BOOT.format(addresses=" ".join(others)) if others else None
 
 
+def user_data(plan: Plan, host: Host) -> str | None:
+    """Return all that cloud-init is given for a host: the topology's, and our script, which runs before its own."""
+    boot = first_boot(plan, host)
+    parts = (host.server or Server()).user_data_parts
+    return merged([*parts, *([("00-netorder", boot)] if boot else [])])
+
+
 # Requests
 
 
@@ -236,6 +326,13 @@ def create_body(work: Work, change: ServerChange) -> dict[str, Any]:
         "metadata": {METADATA["topology"]: topology, METADATA["host"]: host.name, METADATA["image"]: image},
         "tags": [work.mark],
     }
+    if its := host.server:
+        body["metadata"] |= dict(its.metadata) | _notes(host)
+        body["tags"] += its.tags
+        if its.availability_zone:
+            body["availability_zone"] = its.availability_zone
+        if change.server_group:
+            body["scheduler_hints"] = {"group": work.ids.server_groups[change.server_group]}
     if change.config_drive:
         body["config_drive"] = True
     if change.user_data:
@@ -253,7 +350,7 @@ def creations(work: Work) -> Iterable[Job]:
         work.conn.compute.create_server(**body)
 
     for change in work.changes.of(ServerChange, "create", "replace"):
-        needs = frozenset({"key pair", *work.batches(change.ports)})
+        needs = frozenset({"key pair", "server groups", *work.batches(change.ports)})
         yield Job(KIND, (change.name,), "create", bound(create, change), needs)
 
 
@@ -264,8 +361,19 @@ def updates(work: Work) -> Iterable[Job]:
 
 
 def _update(work: Work, change: ServerChange) -> None:
-    """Plug the ports that are missing, change the flavor, start what does not run; that it runs is waited for later."""
+    """Plug the ports that are missing, change the flavor, start what does not run; that it runs is waited for later.
+
+    What of metadata and tags is the file's, and goes, goes before the note of it does, and what comes is noted first.
+    """
     compute: Any = work.conn.compute
+    for tag in [tag for tag, wanted in change.tags if not wanted]:
+        ignore_not_found(compute.remove_tag_from_server, change.id, quote(tag, safe=""))
+    for key in [key for key, value in change.items if value is None]:
+        ignore_not_found(compute.delete_server_metadata, change.id, [key])
+    if items := {key: value for key, value in change.items if value is not None}:
+        compute.set_server_metadata(change.id, **items)
+    for tag in [tag for tag, wanted in change.tags if wanted]:
+        compute.add_tag_to_server(change.id, quote(tag, safe=""))
     status = change.status
     for name in change.plug:
         compute.create_server_interface(change.id, port_id=work.ids.ports[name])
