@@ -164,7 +164,7 @@ class Application:
     """
 
     name: str
-: str
+    role: str
     tcp_ports: tuple[int, ...]
     udp_ports: tuple[int, ...]
     calls: tuple[tuple[str, tuple[Endpoint, ...]], ...]
