@@ -110,6 +110,7 @@ class HostSpec:
 
     ``manages`` names what others must not change on it: addresses, forwarding.
     ``proxy`` is how packages reach it: controller or none; ``names`` how it finds others by name: hosts_file or none.
+    ``flavor_place`` (FILE:LINE) is that of its own key `flavor` if it ``has_flavor``, else of its entry.
     """
 
     name: str
@@ -125,6 +126,8 @@ class HostSpec:
     groups: tuple[str, ...]
     routes: tuple[tuple[Prefix, Address], ...]
     manages: tuple[str, ...]
+    flavor_place: str = field(default="", compare=False)
+    has_flavor: bool = field(default=False, compare=False)
 
     @property
     def addresses(self) -> tuple[Address, ...]:

@@ -45,6 +45,8 @@ NEUTRON_QUOTAS = {
 }
 # Tokens, certificates and what "a moment ago" means go by the clock; Kerberos allows as much (RFC 4120, 8.2).
 CLOCK = 300.0
+# Kinds of guests (an image's img_hv_type) of which libvirt keeps no copy of the disk when they are resized.
+CONTAINERS = frozenset({"lxc"})
 
 
 @dataclass(slots=True)
@@ -85,6 +87,11 @@ class _Questions:
         self._booted = [change for change in servers if change.action in {"create", "replace"}]
         self._hosts = [change.host for change in self._booted]
         self._resized = [c for c in servers if c.action == "update" and "flavor" in (c.after or {})]
+        resized = {change.id for change in self._resized}
+        self._made_from = {
+            s.id: str(s.image.id) for s in observed.servers if s.id in resized and s.image and s.image.id
+        }
+        self._containers: dict[str, str] = {}
         self._needed = Counter(
             NEUTRON_QUOTAS[c.kind] for c in changes if c.kind in NEUTRON_QUOTAS and c.action == "create"
         )
@@ -115,6 +122,9 @@ class _Questions:
             calls += [partial(self._ask_image, name) for name in sorted({host.image for host in self._hosts})]
         if self._hosts or self._resized:
             calls += [self._ask_flavors, self._ask_limits]
+        if self._resized:
+            _ = self.cloud.conn.image
+            calls += [partial(self._ask_guests, image) for image in sorted(set(self._made_from.values()))]
         if self._leaves():
             calls.append(self._ask_externals)
         if self._needed.total():
@@ -137,6 +147,14 @@ class _Questions:
                 self._images[named] = cast("list[Image]", [glance.get_image(named)])
         else:
             self._images[named] = cast("list[Image]", list(glance.images(name=named)))
+
+    def _ask_guests(self, image: str) -> None:
+        """Note an image whose servers are containers; one that is deleted says nothing."""
+        with suppress(sdk.NotFoundException):
+            found = cast("Image", self.cloud.conn.image.get_image(image))
+            kind = str(found.hypervisor_type or (found.properties or {}).get("img_hv_type") or "").lower()
+            if kind in CONTAINERS:
+                self._containers[image] = kind
 
     def _ask_flavors(self) -> None:
         for flavor in self.cloud.conn.compute.flavors():
@@ -220,11 +238,18 @@ class _Questions:
         ]
 
     def _resize_problems(self) -> list[str]:
-        """Return why a server cannot have its new flavor: there is none of that name, or its disk is too small."""
+        """Return why a server cannot have its new flavor: a container, no such flavor, a disk that is too small."""
         problems = []
         disks = {server.id: server.flavor.disk or 0 for server in self.observed.servers if server.flavor}
         for change in self._resized:
             host = change.host
+            if kind := self._containers.get(self._made_from.get(change.id, "")):
+                problems.append(
+                    f"Host {host.name}: its image is for containers ({kind}), and Nova loses the disk of a container "
+                    f"that it resizes. Keep its flavor, or have it made anew: write the other one into the topology, "
+                    f"delete server {change.name} and run site.yml."
+                )
+                continue
             flavor = self._flavors.get(host.flavor)
             if not flavor:
                 problems.append(f"Host {host.name}: {self._no_flavor(host.flavor)}")

@@ -85,6 +85,7 @@ def _host(
     def setting(word: str) -> str:
         return reader.named("hosts", key, word) or reader.named("defaults", word) or str(schema.default(word))
 
+    file, line, _ = reader.place(("hosts", key, "flavor"))
     return HostSpec(
         name=name,
         interfaces=tuple(Interface(one, addresses.host(name, one)) for one in entry.networks),
@@ -99,4 +100,6 @@ def _host(
         groups=tuple(str(group) for _, group in reader.items("hosts", key, "groups")),
         routes=routes,
         manages=tuple(word for word in MANAGEABLE if reader.true("hosts", key, "manage", word)),
+        flavor_place=f"{file}:{line}",
+        has_flavor=reader.get("hosts", key, "flavor") is not None,
     )

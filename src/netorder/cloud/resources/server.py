@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from openstack import utils
-from openstack.exceptions import ConflictException
 
 from netorder.cloud.change import Change, keypair_name
 from netorder.cloud.jobs import Job, bound, ignore_not_found, run
 from netorder.cloud.observe import fault_text, list_servers
-from netorder.cloud.poll import Again, poll, wait_until_none
-from netorder.errors import CloudError
+from netorder.cloud.poll import wait_until_none
+from netorder.cloud.resize import VERIFY, resize, settle
 from netorder.ip import IPV4
 from netorder.plan.lifecycle import changed_fields
 
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from openstack.connection import Connection
 
     from netorder.cloud.draft import Draft
-    from netorder.cloud.session import Cloud
     from netorder.cloud.work import Work
     from netorder.plan.model import Host, Plan
 
@@ -57,9 +54,6 @@ METADATA = {
 REVIVE = {"SHUTOFF": "start_server", "PAUSED": "unpause_server", "SUSPENDED": "resume_server"}
 # States that end by themselves.
 IN_MOTION = frozenset({"BUILD", "REBUILD", "REBOOT", "HARD_REBOOT", "MIGRATING"})
-# Resizing copies a disk, on slow storage for minutes (s).
-RESIZE_TIMEOUT = 900
-RESIZE_POLL = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +136,7 @@ def _compare_fields(
     mine = draft.ports_of.get(found.id, [])
     keeps = [port for port in mine if port.id not in replaced]
     has, planned = _fields(host, found, [port.name for port in keeps if draft.chosen.ports[port.name] is port])
-    stays = {"ACTIVE", "VERIFY_RESIZE", *REVIVE, *IN_MOTION}
+    stays = {"ACTIVE", VERIFY, *REVIVE, *IN_MOTION}
     if found.status not in stays and has["image"] == planned["image"]:
         problem = f"Host {host.name}: server {found.name} is in state {found.status}: finish or undo that first."
         draft.refuse(KIND, "state", problem)
@@ -153,7 +147,7 @@ def _compare_fields(
     change = partial(
         change,
         status=str(has["status"]),
-        resize="flavor" in differing and found.status != "VERIFY_RESIZE",
+        resize="flavor" in differing,
         unplug=tuple((port.id, port.name) for port in mine if port.id in draft.going or port.name not in names),
         plug=tuple(name for name in names if name not in attached),
     )
@@ -269,38 +263,13 @@ def _update(work: Work, change: ServerChange) -> None:
     status = change.status
     for name in change.plug:
         compute.create_server_interface(change.id, port_id=work.ids.ports[name])
+    if status == VERIFY:  # what a run that was killed left; it is lossless, and no other resize begins before it
+        status = settle(work.cloud, change.id, change.name)
     if change.resize:
-        compute.resize_server(change.id, work.facts.flavors[change.host.flavor])
-    if change.resize or status == "VERIFY_RESIZE":
-        status = _resized(work.cloud, change)
+        flavor = change.host.flavor
+        status = resize(work.cloud, change.id, change.name, (flavor, work.facts.flavors[flavor]))
     if change.stop or status in REVIVE:
         getattr(compute, REVIVE.get(status, "start_server"))(change.id)
-
-
-def _resized(cloud: Cloud, change: ServerChange) -> str:
-    """Confirm a resize when Nova is ready for it; return the server's status when that is done."""
-    late = f"it is still being resized after {RESIZE_TIMEOUT} s: see `openstack server show`."
-    compute: Any = cloud.conn.compute
-    confirmed = False
-
-    def check() -> str | Again[str]:
-        nonlocal confirmed
-        found = compute.get_server(change.id)
-        if found.status == "ERROR":
-            raise CloudError(f"it went to ERROR: {fault_text(found)}")
-        if not found.task_state and found.status != "VERIFY_RESIZE":
-            if found.flavor.original_name == change.host.flavor:
-                return str(found.status)
-            raise CloudError(
-                f"Nova took the change of flavor back: `openstack server event list {change.name}` says why."
-            )
-        if not found.task_state and not confirmed:
-            confirmed = True
-            with contextlib.suppress(ConflictException):  # the cloud may confirm by itself
-                compute.confirm_server_resize(change.id)
-        return Again(RESIZE_POLL, (late,))
-
-    return poll(cloud, f"server {change.name} to be resized", check, RESIZE_TIMEOUT)
 
 
 def unplug(work: Work) -> None:
