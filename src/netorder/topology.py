@@ -20,6 +20,7 @@ __all__ = [
     "MANAGEABLE",
     "PEERS",
     "PORTS",
+    "SNAPSHOT",
     "SSH",
     "HostSpec",
     "Interface",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 SSH = 22
+SNAPSHOT = "snapshot:"  # before the name, where a host's image is a snapshot
 LAST_PORT = 65535
 PORTS = {"calculator": 50000, "sum": 50001, "sub": 50002, "mul": 50003, "div": 50004}
 # Ansible groups in every inventory, and what each is; playbooks choose hosts by them (inventory/group_vars/<group>.yml)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["operate"]
 
 
-def operate(action: Any, do: Callable[..., dict[str, Any]], **options: object) -> dict[str, Any]:  # noqa: ANN401 - Ansible has no types
+def operate(action: Any, do: Callable[..., dict[str, Any]], **options: object) -> dict[str, Any]:  # noqa: ANN401 - untyped
     """Return what ``do`` returns, called as the task of this Ansible ``action`` asks.
 
     Its ``lines`` are shown, and its ``hint`` as a warning. A NetorderError fails the task with its words; of a refused

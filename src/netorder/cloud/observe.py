@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from openstack.exceptions import ConflictException, NotFoundException, SDKException
+from openstack.exceptions import ConflictException, NotFoundException
 
 from netorder.cloud.change import keypair_marker, keypair_name, marker
 from netorder.cloud.errors import translate_errors
@@ -35,7 +35,6 @@ __all__ = [
     "Observed",
     "console_text",
     "external_networks",
-    "failed_action",
     "fault_text",
     "is_neutrons_own",
     "is_router_port",
@@ -176,23 +175,6 @@ def fault_text(server: Server) -> str:
     said = str((server.fault or {}).get("message") or "no reason given")
     line = " ".join(said.split())
     return line if line.endswith(".") else f"{line}{'…' if len(said) >= FAULT_LENGTH else '.'}"
-
-
-def failed_action(cloud: Cloud, server: str, action: str) -> str:
-    """Return what the events of a server's newest ``action`` (Nova's word) say of its failure, as one sentence."""
-    compute: Any = cloud.conn.compute
-    try:
-        known = [one for one in compute.server_actions(server) if one.action == action]
-        newest = max(known, key=lambda one: str(one.start_time))
-        events = compute.get_server_action(newest.request_id, server).events or []
-    except (SDKException, ValueError):
-        return f"`openstack server event list {server}` may say why."
-    for event in events:
-        one: dict[str, Any] = event if type(event) is dict else event.to_dict()
-        if str(one.get("result") or "").lower() == "error":
-            said = " ".join(str(one.get("details") or newest.message or "no details").split()).rstrip(".")
-            return f"its event {one['event']} ended with an error: {said}."
-    return f"no event of it ended with an error; `openstack server event show {server} {newest.request_id}` has them."
 
 
 def console_text(cloud: Cloud, server: Server, lines: int | None = None) -> str | None:

@@ -16,7 +16,10 @@ from netorder.cloud.errors import translate_errors
 from netorder.cloud.jobs import gather
 from netorder.cloud.observe import external_networks, is_neutrons_own
 from netorder.cloud.resources.server import ServerChange
+from netorder.cloud.snapshots import find, snapshots
+from netorder.errors import CloudError
 from netorder.text import is_id
+from netorder.topology import SNAPSHOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -110,6 +113,7 @@ class _Questions:
         self._extensions: set[str] | None = None
         self._externals: list[CloudNetwork] = []
         self._images: dict[str, list[Image]] = {}
+        self._no_snapshot: dict[str, str] = {}
         self._flavors: dict[str, Flavor] = {}
         self._limits: AbsoluteLimits | None = None
         self._quota: dict[str, dict[str, Any]] = {}
@@ -142,11 +146,20 @@ class _Questions:
     def _ask_image(self, named: str) -> None:
         glance = self.cloud.conn.image
         self._images[named] = []
-        if is_id(named):  # a shared one that is not accepted, a hidden or community one is in no list
+        if named.startswith(SNAPSHOT):
+            self._ask_snapshot(named)
+        elif is_id(named):  # a shared one that is not accepted, a hidden or community one is in no list
             with suppress(sdk.NotFoundException):
                 self._images[named] = cast("list[Image]", [glance.get_image(named)])
         else:
             self._images[named] = cast("list[Image]", list(glance.images(name=named)))
+
+    def _ask_snapshot(self, named: str) -> None:
+        try:
+            found = find(snapshots(self.cloud), self.plan.topology, named.removeprefix(SNAPSHOT))
+            self._images[named] = [cast("Image", self.cloud.conn.image.get_image(found.id))]
+        except CloudError as error:
+            self._no_snapshot[named] = "; ".join(error.problems)
 
     def _ask_guests(self, image: str) -> None:
         """Note an image whose servers are containers; one that is deleted says nothing."""
@@ -274,8 +287,13 @@ class _Questions:
         for named, found in sorted(self._images.items()):
             who = f"Image {named} (hosts: {', '.join(host.name for host in self._hosts if host.image == named)})"
             active = [image for image in found if image.status == "active"]
-            if len(active) == 1:
-                self.facts.images[named] = (active[0].id, active[0].name or active[0].id)
+            if named in self._no_snapshot:
+                hosts = ", ".join(host.name for host in self._hosts if host.image == named)
+                problems.append(f"The image of {hosts}: {self._no_snapshot[named]}")
+            elif len(active) == 1:
+                # a snapshot by what the topology calls it: that there is a newer one is no difference
+                called = named if named.startswith(SNAPSHOT) else active[0].name or active[0].id
+                self.facts.images[named] = (active[0].id, called)
             elif not found:
                 problems.append(f"{who} does not exist in this cloud. `openstack image list` shows what does.")
             elif not active:

@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from openstack.exceptions import ConflictException
 
-from netorder.cloud.observe import failed_action, fault_text
-from netorder.cloud.poll import Again, poll
+from netorder.cloud.idle import failed_action, until_idle
 from netorder.errors import CloudError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from openstack.compute.v2.server import Server
 
     from netorder.cloud.session import Cloud
 
@@ -27,9 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["VERIFY", "resize", "settle"]
 
 VERIFY = "VERIFY_RESIZE"
-# Resizing copies a disk, on slow storage for minutes (s).
-RESIZE_TIMEOUT = 900
-RESIZE_POLL = 1.0
 
 
 def resize(cloud: Cloud, server: str, name: str, flavor: tuple[str, str], answers: Answers | None = None) -> str:
@@ -39,7 +33,7 @@ def resize(cloud: Cloud, server: str, name: str, flavor: tuple[str, str], answer
     """
     compute: Any = cloud.conn.compute
     compute.resize_server(server, flavor[1])
-    found = _until_idle(cloud, server, f"server {name} to be resized")
+    found = until_idle(cloud, server, f"server {name} to be resized")
     if found.status == VERIFY:
         return settle(cloud, server, name, answers)
     if found.flavor.original_name == flavor[0]:  # the cloud confirms by itself
@@ -61,7 +55,7 @@ def settle(cloud: Cloud, server: str, name: str, answers: Answers | None = None)
     if not why:
         with contextlib.suppress(ConflictException):  # the cloud has confirmed by itself
             compute.confirm_server_resize(server)
-        return str(_until_idle(cloud, server, f"the resize of {name} to be confirmed", out_of=VERIFY).status)
+        return str(until_idle(cloud, server, f"the resize of {name} to be confirmed", out_of=VERIFY).status)
     had = compute.get_server(server).flavor.original_name
     cloud.say(f"{name} does not answer with flavor {had}: the resize is reverted")
     try:
@@ -71,22 +65,8 @@ def settle(cloud: Cloud, server: str, name: str, answers: Answers | None = None)
             f"{name} does not answer with flavor {had}, and the cloud had confirmed the resize by itself (Nova's "
             f"resize_confirm_window), so that it cannot be reverted. Resize it back: playbooks/resize.yml. {why}"
         ) from error
-    found = _until_idle(cloud, server, f"the resize of {name} to be reverted", out_of=VERIFY)
+    found = until_idle(cloud, server, f"the resize of {name} to be reverted", out_of=VERIFY)
     has = found.flavor.original_name
     if has == had:
         raise CloudError(f"{name} kept flavor {had}: {failed_action(cloud, server, 'revertResize')} {why}")
     raise CloudError(f"{name} did not answer with flavor {had} and has {has} again, with its disk as before. {why}")
-
-
-def _until_idle(cloud: Cloud, server: str, what: str, out_of: str = "") -> Server:
-    """Wait until Nova has nothing under way with the server, and its status is another than ``out_of``."""
-    late = f"Not done after {RESIZE_TIMEOUT} s: see `openstack server show {server}`, then run again."
-
-    def check() -> Server | Again[Server]:
-        found: Server = cloud.conn.compute.get_server(server)
-        if found.status == "ERROR":
-            raise CloudError(f"it went to ERROR: {fault_text(found)}")
-        busy = found.task_state or found.status in {"RESIZE", "REVERT_RESIZE", out_of}
-        return Again(RESIZE_POLL, (late,)) if busy else found
-
-    return poll(cloud, what, check, RESIZE_TIMEOUT)

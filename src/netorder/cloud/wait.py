@@ -21,7 +21,7 @@ from netorder.cloud.resources.server import IN_MOTION, METADATA
 from netorder.errors import CloudError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from openstack.compute.v2.server import Server
 
@@ -62,13 +62,16 @@ def host_key(console: str) -> str | None:
     return found
 
 
-def wait_for_servers(cloud: Cloud, plan: Plan, *, new: bool, timeout: float) -> tuple[Server, ...]:
+def wait_for_servers(
+    cloud: Cloud, plan: Plan, *, new: bool, timeout: float, stale: Mapping[str, str] | None = None
+) -> tuple[Server, ...]:
     """Wait for all planned servers; return them as last listed, host keys in their metadata.
 
     ``new``: some have been requested only now. ``timeout`` (s) is for the host keys, counted from the last server's
-    becoming active; 0: they are not learned.
+    becoming active; 0: they are not learned. ``stale`` are keys, by server, that a console may still show, and that
+    count no more.
     """
-    waiting = _Waiting(cloud, plan)
+    waiting = _Waiting(cloud, plan, stale or {})
     waiting.until_active(new=new)
     if timeout > 0:
         cloud.phase = "host keys"
@@ -79,8 +82,9 @@ def wait_for_servers(cloud: Cloud, plan: Plan, *, new: bool, timeout: float) -> 
 class _Waiting:
     """The servers being waited for."""
 
-    def __init__(self, cloud: Cloud, plan: Plan) -> None:
+    def __init__(self, cloud: Cloud, plan: Plan, stale: Mapping[str, str]) -> None:
         self.cloud = cloud
+        self._stale = stale
         self.plan = plan
         self.servers: tuple[Server, ...] = ()
         self._names = {host.cloud_name: host.name for host in plan.hosts}
@@ -180,6 +184,8 @@ class _Waiting:
             return None  # it is only just starting
         self._console[server.name] = printed
         key = host_key(self._console[server.name])
+        if key and key == self._stale.get(str(server.name)):
+            return None
         if key:
             self.cloud.conn.compute.set_server_metadata(server.id, **{METADATA["hostkey"]: key})  # type: ignore[no-untyped-call]
         return key
