@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ansible.errors import AnsibleFilterError
 
 from netorder.analysis.probes import report
-from netorder.ansible.drift import as_json, as_table, drift, findings, out_of_reach
+from netorder.ansible.drift import as_json, as_table, drift, findings, off_reason, out_of_reach
 from netorder.ansible.plans import names, probes, sampled
 from netorder.controller.ssh import ssh_blocked_reason
 
@@ -81,6 +81,7 @@ class FilterModule:
             "netorder_drift": netorder_drift,
             "netorder_drift_text": netorder_drift_text,
             "netorder_findings": findings,
+            "netorder_off_reason": off_reason,
             "netorder_out_of_reach": out_of_reach,
             "netorder_ssh_blocked_reason": ssh_blocked_reason,
         }

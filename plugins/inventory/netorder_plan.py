@@ -69,6 +69,7 @@ class InventoryModule(BaseInventoryPlugin):
             "netorder_topology_file": str(file),  # absolute even where the extra variable is not
             "netorder_topology": the_plan.topology,
             "netorder_root": str(root),
+            "netorder_off": [],  # hosts that are stopped on purpose, as the cloud has them
             "netorder_environment": {},  # of hosts without a proxy for packages
             "netorder_dir": str(root / ".netorder" / the_plan.topology),
         }.items():

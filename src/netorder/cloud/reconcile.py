@@ -11,7 +11,7 @@ from netorder.cloud.compare import compare
 from netorder.cloud.observe import external_networks, let_finish, observe
 from netorder.cloud.preflight import preflight
 from netorder.cloud.preview import diff_text, unchanged, unchanged_text
-from netorder.cloud.resources.server import METADATA
+from netorder.cloud.resources.server import METADATA, is_off
 from netorder.cloud.wait import wait_for_servers
 from netorder.errors import CloudError, RefusedError
 
@@ -124,7 +124,7 @@ def reconcile(
             raise CloudError("No SSH key for the hosts: name one with netorder_ssh_key.")
         cloud.phase = "change"
         floating = apply(cloud, found, facts=facts, key=key)
-    if not check and (changes or any(server.status != "ACTIVE" for server in servers)):
+    if not check and (changes or any(server.status != "ACTIVE" and not is_off(server) for server in servers)):
         cloud.phase = "wait"
         new = any(change.kind == "server" and change.action in {"create", "replace"} for change in changes)
         servers = wait_for_servers(cloud, plan, new=new, timeout=hostkey_timeout)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from netorder.cloud.jobs import gather
 from netorder.cloud.observe import console_text, fault_text, list_servers
 from netorder.cloud.poll import Again, poll
-from netorder.cloud.resources.server import IN_MOTION, METADATA
+from netorder.cloud.resources.server import IN_MOTION, METADATA, is_off
 from netorder.errors import CloudError
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class _Waiting:
             ready.update(dict.fromkeys(done, now))
             if not waiting:
                 self.servers = list_servers(self.cloud, self.plan.topology)
-                waiting = {str(s.name) for s in self._mine() if s.status not in {"ACTIVE", "ERROR"}}
+                waiting = {str(s.name) for s in self._mine() if s.status not in {"ACTIVE", "ERROR"} and not is_off(s)}
                 if not waiting:
                     return True
             names = ", ".join(sorted(self._names[name] for name in waiting))
@@ -157,7 +157,7 @@ class _Waiting:
             if not listed:
                 self.servers = list_servers(self.cloud, self.plan.topology)
             listed = False
-            unknown = [s for s in self._mine() if METADATA["hostkey"] not in (s.metadata or {})]
+            unknown = [s for s in self._mine() if METADATA["hostkey"] not in (s.metadata or {}) and not is_off(s)]
             stopped = [s for s in unknown if s.status != "ACTIVE" and s.status not in IN_MOTION]
             if stopped:
                 names = ", ".join(f"{s.name} ({s.status})" for s in stopped)

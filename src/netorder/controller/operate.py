@@ -1,4 +1,4 @@
-"""What is done to hosts after their first day, each by one Ansible action: resize, snapshot, restore.
+"""What is done to hosts after their first day, each by one Ansible action: resize, snapshot, restore, power.
 
 Each reads the topology, holds its lock, and does one thing to hosts that are there; the cloud remains the state.
 """
@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from openstack.exceptions import SDKException
 
+from netorder.analysis.order import start_order
 from netorder.cloud import snapshots as images
 from netorder.cloud.change import Change, deletion
 from netorder.cloud.delete import delete
 from netorder.cloud.errors import translate_errors
 from netorder.cloud.observe import Observed, list_servers, observe
+from netorder.cloud.power import power as set_power
+from netorder.cloud.power import power_changes
 from netorder.cloud.preflight import preflight
 from netorder.cloud.reconcile import HOSTKEY_TIMEOUT, host_facts, not_allowed, result_of
 from netorder.cloud.resize import VERIFY, settle
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
     from netorder.plan.model import Host, Plan
     from netorder.topology import Topology
 
-__all__ = ["SSH_TIMEOUT", "resize", "resize_hint", "restore", "snapshot", "snapshots"]
+__all__ = ["SSH_TIMEOUT", "power", "resize", "resize_hint", "restore", "snapshot", "snapshots"]
 
 SSH_TIMEOUT = 180.0  # s, for a guest without KVM to boot
 
@@ -126,6 +129,43 @@ def _site(topology: str, files: str, progress: Progress, cloud: str | None, *, c
 
 def _result(site: _Site, changes: Sequence[Change], start: float, **more: object) -> dict[str, Any]:
     return result_of(site.cloud, changes, {}, start).as_dict() | more
+
+
+# Power
+
+
+def power(
+    *,
+    topology: str,
+    files: str,
+    state: str,
+    progress: Progress,
+    hosts: Sequence[str] = (),
+    cloud: str | None = None,
+    check: bool = False,
+) -> dict[str, Any]:
+    """Stop, start or shelve all hosts or these, in the order of what they need; return the Ansible result."""
+    start = time.monotonic()
+    with _site(topology, files, progress, cloud, check=check) as site:
+        wanted = [_planned(site.plan, name).name for name in hosts] or [host.name for host in site.plan.hosts]
+        servers = {name: site.host(name)[1] for name in wanted}
+        changes, problems = power_changes(state, servers.values())
+        steps = start_order(site.plan, wanted)
+        if state != "started":
+            steps.reverse()
+        if problems:
+            raise RefusedError(result_of(site.cloud, changes, {}, start), *problems)
+        differing = {change.id for change in changes}
+        todo = [[servers[name] for name in step if servers[name].id in differing] for step in steps]
+        todo = [step for step in todo if step]
+        lines = [f"step {number}: {', '.join(str(one.name) for one in step)}" for number, step in enumerate(todo, 1)]
+        if check:
+            return _result(site, changes, start, lines=lines)
+        site.cloud.phase = "change"
+        for line in lines if len(lines) > 1 else ():
+            progress(line)
+        set_power(site.cloud, state, todo)
+        return _result(site, changes, start)
 
 
 # Snapshots

@@ -37,6 +37,7 @@ __all__ = [
     "creations",
     "delete",
     "first_boot",
+    "is_off",
     "needs_config_drive",
     "unplug",
     "updates",
@@ -49,7 +50,10 @@ METADATA = {
     "host": "netorder_host",
     "image": "netorder_image",
     "hostkey": "netorder_hostkey",
+    "power": "netorder_power",
 }
+# In which a server may be on purpose, if its metadata says so.
+OFF = frozenset({"SHUTOFF", "SHELVED", "SHELVED_OFFLOADED"})
 # What to call on a server that is not ACTIVE but can be brought back.
 REVIVE = {"SHUTOFF": "start_server", "PAUSED": "unpause_server", "SUSPENDED": "resume_server"}
 # States that end by themselves.
@@ -62,7 +66,7 @@ class ServerChange(Change):
 
     ``user_data`` is the script of a new one's first boot, ``config_drive`` whether it gets that. Of one that stays:
     ``status`` as it was observed; ``unplug`` are ports, (id, name), to take out of it before anything is deleted,
-    ``plug`` those to put in, by name; ``resize`` to the host's flavor.
+    ``plug`` those to put in, by name; ``resize`` to the host's flavor; ``off`` if it is not to run.
     """
 
     host: Host
@@ -70,6 +74,7 @@ class ServerChange(Change):
     config_drive: bool = False
     status: str = "ACTIVE"
     resize: bool = False
+    off: bool = False
     unplug: tuple[tuple[str, str], ...] = ()
     plug: tuple[str, ...] = ()
 
@@ -104,8 +109,13 @@ def compare(draft: Draft) -> None:
         elif found.status == "ERROR" or found.task_state == "deleting":
             why = f"is in ERROR: {fault_text(found)}" if found.status == "ERROR" else "is being deleted"
             draft.add(change("replace", why, {"status": found.status}, after, found.id, lossless=True))
-        elif _compare_fields(draft, host, found, change, replaced):
+        elif _compare_fields(draft, host, found, change, replaced) and not is_off(found):
             _compare_host_key(draft, found)
+
+
+def is_off(server: CloudServer) -> bool:
+    """Return whether a server does not run, on purpose (netorder.cloud.power)."""
+    return server.status in OFF and METADATA["power"] in (server.metadata or {})
 
 
 def _compare_host_key(draft: Draft, found: CloudServer) -> None:
@@ -137,8 +147,10 @@ def _compare_fields(
     keeps = [port for port in mine if port.id not in replaced]
     has, planned = _fields(host, found, [port.name for port in keeps if draft.chosen.ports[port.name] is port])
     stays = {"ACTIVE", VERIFY, *REVIVE, *IN_MOTION}
-    if found.status not in stays and has["image"] == planned["image"]:
+    off = is_off(found)
+    if found.status not in stays and has["image"] == planned["image"] and (not off or changed_fields(has, planned)):
         problem = f"Host {host.name}: server {found.name} is in state {found.status}: finish or undo that first."
+        problem += " What was shelved on purpose: playbooks/power.yml -e state=started." if off else ""
         draft.refuse(KIND, "state", problem)
         return False
     differing = changed_fields(has, planned)
@@ -148,6 +160,7 @@ def _compare_fields(
         change,
         status=str(has["status"]),
         resize="flavor" in differing,
+        off=off,
         unplug=tuple((port.id, port.name) for port in mine if port.id in draft.going or port.name not in names),
         plug=tuple(name for name in names if name not in attached),
     )
@@ -162,7 +175,8 @@ def _fields(host: Host, found: CloudServer, ports: list[str]) -> tuple[dict[str,
         image = host.image
     flavor = found.flavor.original_name if found.flavor else host.flavor
     has: dict[str, object] = {"image": image, "status": found.status, "flavor": flavor}
-    planned: dict[str, object] = {"image": host.image, "status": "ACTIVE", "flavor": host.flavor}
+    status = str(found.status) if is_off(found) else "ACTIVE"
+    planned: dict[str, object] = {"image": host.image, "status": status, "flavor": host.flavor}
     if found.status in IN_MOTION:
         has["status"] = "ACTIVE"
     else:  # one that is still being built has its ports only later
@@ -268,7 +282,7 @@ def _update(work: Work, change: ServerChange) -> None:
     if change.resize:
         flavor = change.host.flavor
         status = resize(work.cloud, change.id, change.name, (flavor, work.facts.flavors[flavor]))
-    if change.stop or status in REVIVE:
+    if change.stop or (status in REVIVE and not change.off):
         getattr(compute, REVIVE.get(status, "start_server"))(change.id)
 
 
