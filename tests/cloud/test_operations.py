@@ -1,6 +1,6 @@
 """What is done to hosts after their first day, by the playbooks, with what is on their disks.
 
-Another flavor on a virtual machine, as Nova loses the disks of containers then; the rest on containers, which are quick.
+Another flavor on a virtual machine, as Nova loses the disks of containers then; the rest on containers: quicker.
 """
 
 from __future__ import annotations
@@ -102,6 +102,7 @@ def container(tmp_path_factory):
         yield one
 
 
+@pytest.mark.full
 def test_resize(machine):
     """Up, refused, undone by Nova, reverted: the disk is kept, and the flavor is the one that was said."""
     day = machine

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openstack.exceptions import SDKException
+from openstack.image.v2.image import Image
 
 from netorder.analysis.order import start_order
 from netorder.cloud import snapshots as images
@@ -210,7 +211,8 @@ def snapshot(
 def _synced(site: _Site, host: Host, server: Server) -> tuple[str, str]:
     """Have the host write what it holds in memory; return what was done, and a warning if that was nothing."""
     with suppress(SDKException):
-        image: Any = site.cloud.conn.image.get_image(server.image.id)
+        made_from = server.image.id if server.image else ""  # none: from a volume
+        image: Any = site.cloud.conn.image.get_image(made_from) if made_from else Image()
         if str(image.hw_qemu_guest_agent or "").lower() in {"yes", "true"}:
             must = str((image.properties or {}).get("os_require_quiesce") or "").lower() in {"yes", "true"}
             return (

@@ -111,7 +111,7 @@ FIELDS = (
     Field("server", "disk", _REFUSE, note="the new flavor has a smaller disk: a disk does not shrink"),
     Field("server", "ports", _IN_PLACE, ("Host.ports",), "one more is plugged in; to unplug one, the host is stopped"),
     Field("server", "config_drive", _KEPT, note="what runs is not replaced for it; a new one has it where needed"),
-    Field("server", "status", _IN_PLACE, note="a stopped, paused or suspended one is started"),
+    Field("server", "status", _IN_PLACE, note="a stopped, paused or suspended one is started, unless on purpose"),
     Field("server", "state", _REFUSE, note="a rescued one, or in another state that only its owner can end"),
     Field("floating IP", "network", _REPLACE, note="another address", reason="of another external network"),
     Field("floating IP", "port", _IN_PLACE, note="associated again; its address stays"),
