@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from openstack.compute.v2.server import Server
+from openstack.exceptions import ConflictException
 from test_reconcile_compare import PLAN, altered, as_built, brief, only_problem, work
 from test_reconcile_jobs import Session
 
@@ -98,6 +99,8 @@ class Nova:
         self.calls.append(f"note {ident} {marks['netorder_power']}")
 
     def delete_server_metadata(self, ident: str, _: list[str]) -> None:
+        if self.status[ident].startswith("SHELVED"):
+            raise ConflictException("Cannot 'delete metadata' while it is in vm_state shelved_offloaded")
         self.calls.append(f"unnote {ident}")
 
     def server_actions(self, _: str) -> list[Any]:
@@ -128,9 +131,74 @@ def test_the_note_comes_before_the_deed_and_one_step_after_the_other(monkeypatch
     a, b = (Server.existing(id=name, name=name, status="ACTIVE", metadata={}) for name in "ab")
     assert asked("stopped", [a], [b]) == ["note a stopped", "stop_server a", "note b stopped", "stop_server b"]
     gone = Server.existing(id="a", name="a", status="SHELVED_OFFLOADED", metadata={"netorder_power": "shelved"})
-    assert asked("started", [gone]) == ["unnote a", "unshelve_server a"]
+    assert asked("started", [gone]) == ["unshelve_server a", "unnote a"]
     with pytest.raises(CloudError, match="Server a is ACTIVE, not stopped: `openstack server event list a`"):
         asked("stopped", [a], nova=Nova(stuck=True))
+
+
+class Mortal(Nova):
+    """Nova, whose client is killed before its call number ``last``; it keeps what was noted."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__()
+        self.last = last
+        self.notes: dict[str, dict[str, str]] = {"a": {}, "b": {}}
+        self.status = {"a": "ACTIVE", "b": "ACTIVE"}
+
+    def _live(self) -> None:
+        self.last -= 1
+        if self.last < 0:
+            raise CloudError("killed")  # in a thread; nothing more is sent
+
+    def set_server_metadata(self, ident: str, **marks: str) -> None:
+        self._live()
+        self.notes[ident] |= marks
+
+    def delete_server_metadata(self, ident: str, words: list[str]) -> None:
+        self._live()
+        super().delete_server_metadata(ident, words)
+        for word in words:
+            self.notes[ident].pop(word)
+
+    def __getattr__(self, word: str) -> Any:
+        call = super().__getattr__(word)
+
+        def mortal(ident: str) -> None:
+            self._live()
+            call(ident)
+
+        return mortal
+
+    def found(self) -> list[Server]:
+        return [
+            Server.existing(id=name, name=name, status=status, metadata={**self.notes[name]})
+            for name, status in self.status.items()
+        ]
+
+
+def bring(nova: Mortal, state: str) -> None:
+    session: Any = Session()
+    session.conn = SimpleNamespace(compute=nova)
+    differing, problems = power_changes(state, nova.found())
+    assert problems == []
+    power(session, state, [[one] for one in nova.found() if one.id in {change.id for change in differing}])
+
+
+@pytest.mark.parametrize("last", range(4))
+@pytest.mark.parametrize(
+    ("first", "then"), [("stopped", "stopped"), ("stopped", "started"), ("shelved", "shelved"), ("shelved", "started")]
+)
+def test_killed_at_each_write_the_next_one_ends_it(last, first, then):
+    """Whatever is noted by then, a server that runs is not off on purpose, and one that is off has its note."""
+    nova = Mortal(last)
+    with pytest.raises(CloudError, match="killed"):
+        bring(nova, first)
+    assert [one.name for one in nova.found() if one.status != "ACTIVE" and not server.is_off(one)] == []
+    nova.last = 99
+    bring(nova, then)
+    wanted = {"stopped": "SHUTOFF", "started": "ACTIVE", "shelved": "SHELVED_OFFLOADED"}[then]
+    assert {one.status for one in nova.found()} == {wanted}
+    assert [server.is_off(one) for one in nova.found()] == [then != "started"] * 2
 
 
 def with_sum(**fields: Any) -> Any:

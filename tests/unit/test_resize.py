@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,10 +10,12 @@ import pytest
 from openstack.compute.v2.server import Server
 from openstack.compute.v2.server_action import ServerAction
 from openstack.exceptions import ConflictException, ForbiddenException
+from test_reconcile_compare import PLAN, altered, as_built, only_problem, work
 from test_reconcile_jobs import Session
 
 from netorder.cloud import idle
 from netorder.cloud.resize import resize, settle
+from netorder.cloud.resources import server
 from netorder.controller.operate import resize_hint
 from netorder.errors import CloudError
 from netorder.language.load import parse
@@ -142,6 +145,19 @@ def test_what_nova_takes_back_in_silence_is_told_by_its_events(events, said):
 def test_an_error_is_not_waited_for():
     with pytest.raises(CloudError, match="went to ERROR"):
         resize(cloud(Nova(("ERROR", None, "big"))), "s", "lab-own", ("big", "f"))
+
+
+def test_what_a_killed_run_left_is_confirmed_and_then_resized_as_the_file_says():
+    """Never reverted by a run: the host may have worked for hours, and its disk of then is the old one."""
+    nova = Nova(("ACTIVE", None, "tiny"), READY, ("ACTIVE", None, "small"))
+    servers = altered(as_built().servers, "calculator-sum", status="VERIFY_RESIZE", flavor={"original_name": "tiny"})
+    one = work(PLAN, replace(as_built(), servers=servers))
+    (change,) = one.changes.of(server.ServerChange)
+    one.cloud = cloud(nova)
+    server._update(one, change)
+    assert nova.calls == ["confirm", "resize f", "confirm"]
+    servers = altered(as_built().servers, "calculator-sum", status="RESIZE")
+    assert "wait until that has ended, then run again" in only_problem(replace(as_built(), servers=servers))
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ def power_changes(state: str, servers: Iterable[Server]) -> tuple[list[Change], 
 def power(cloud: Cloud, state: str, steps: Sequence[Sequence[Server]]) -> None:
     """Bring the servers to ``state``, step by step, those of one step at the same time.
 
-    The note comes first: of a killed run it is right or, on a server that still runs, means nothing.
+    The note comes before a server stops and goes before it starts: of a killed run it is right or, on a server that
+    runs, means nothing. Of a shelved one it goes afterwards, as Nova does not let it go before.
     """
     for step in steps:
         jobs = [Job(KIND, (str(s.name),), WORD[state], partial(_one, cloud, state, s)) for s in step]
@@ -69,17 +70,18 @@ def power(cloud: Cloud, state: str, steps: Sequence[Sequence[Server]]) -> None:
                 action = {"started": "start", "stopped": "stop", "shelved": "shelve"}[state]
                 why = failed_action(cloud, str(server.id), action)
                 raise CloudError(f"Server {server.name} is {found.status}, not {state}: {why}")
+            if state == "started" and server.status in SHELVED:
+                _unnote(cloud, server)
 
 
 def _one(cloud: Cloud, state: str, server: Server) -> None:
     compute: Any = cloud.conn.compute
-    word = METADATA["power"]
     with translate_errors():
         if state == "started":
-            if word in (server.metadata or {}):
-                compute.delete_server_metadata(server.id, [word])
+            if server.status not in SHELVED:
+                _unnote(cloud, server)
         else:
-            compute.set_server_metadata(server.id, **{word: state})
+            compute.set_server_metadata(server.id, **{METADATA["power"]: state})
         if server.status in STATES[state][0]:
             return
         if state == "stopped":
@@ -90,3 +92,11 @@ def _one(cloud: Cloud, state: str, server: Server) -> None:
             compute.unshelve_server(server.id)
         else:
             getattr(compute, REVIVE[str(server.status)])(server.id)
+
+
+def _unnote(cloud: Cloud, server: Server) -> None:
+    """Remove the note that a server is off on purpose."""
+    compute: Any = cloud.conn.compute
+    if METADATA["power"] in (server.metadata or {}):
+        with translate_errors():
+            compute.delete_server_metadata(server.id, [METADATA["power"]])

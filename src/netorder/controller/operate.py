@@ -336,8 +336,9 @@ def _restore_problems(host: Host, server: Server, chosen: images.Snapshot, topol
             f"Snapshot {chosen.name} is of host {chosen.host} of {chosen.topology}, not of {host.name}. A host from "
             f"another's snapshot is made by the topology file: `image: {{snapshot: {chosen.name}}}`."
         )
-    if server.status not in {"ACTIVE", "SHUTOFF", "ERROR"}:
-        problems.append(f"Host {host.name}: its server is {server.status}: start or stop it first.")
+    if server.status not in {"ACTIVE", "SHUTOFF"}:
+        fix = "site.yml replaces it; restore it then" if server.status == "ERROR" else "start it or stop it first"
+        problems.append(f"Host {host.name}: its server is {server.status}: {fix}.")
     disk = int(server.flavor.disk or 0)
     if disk and chosen.min_disk > disk:
         problems.append(

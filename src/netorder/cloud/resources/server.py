@@ -56,6 +56,7 @@ METADATA = {
 OFF = frozenset({"SHUTOFF", "SHELVED", "SHELVED_OFFLOADED"})
 # What to call on a server that is not ACTIVE but can be brought back.
 REVIVE = {"SHUTOFF": "start_server", "PAUSED": "unpause_server", "SUSPENDED": "resume_server"}
+RESIZING = frozenset({"RESIZE", "REVERT_RESIZE"})
 # States that end by themselves.
 IN_MOTION = frozenset({"BUILD", "REBUILD", "REBOOT", "HARD_REBOOT", "MIGRATING"})
 
@@ -149,7 +150,8 @@ def _compare_fields(
     stays = {"ACTIVE", VERIFY, *REVIVE, *IN_MOTION}
     off = is_off(found)
     if found.status not in stays and has["image"] == planned["image"] and (not off or changed_fields(has, planned)):
-        problem = f"Host {host.name}: server {found.name} is in state {found.status}: finish or undo that first."
+        todo = "wait until that has ended, then run again" if found.status in RESIZING else "finish or undo that first"
+        problem = f"Host {host.name}: server {found.name} is in state {found.status}: {todo}."
         problem += " What was shelved on purpose: playbooks/power.yml -e state=started." if off else ""
         draft.refuse(KIND, "state", problem)
         return False
