@@ -186,7 +186,8 @@ def bring(nova: Mortal, state: str) -> None:
 
 @pytest.mark.parametrize("last", range(4))
 @pytest.mark.parametrize(
-    ("first", "then"), [("stopped", "stopped"), ("stopped", "started"), ("shelved", "shelved"), ("shelved", "started")]
+    ("first", "then"),
+    [("stopped", "stopped"), ("stopped", "started"), ("shelved", "shelved"), ("shelved", "started")],
 )
 def test_killed_at_each_write_the_next_one_ends_it(last, first, then):
     """Whatever is noted by then, a server that runs is not off on purpose, and one that is off has its note."""

@@ -67,8 +67,7 @@ def power(cloud: Cloud, state: str, steps: Sequence[Sequence[Server]]) -> None:
         for server in step:
             found = until_idle(cloud, str(server.id), f"server {server.name} to be {state}")
             if found.status not in STATES[state][0]:
-                action = {"started": "start", "stopped": "stop", "shelved": "shelve"}[state]
-                why = failed_action(cloud, str(server.id), action)
+                why = failed_action(cloud, str(server.id), "unshelve" if server.status in SHELVED else WORD[state])
                 raise CloudError(f"Server {server.name} is {found.status}, not {state}: {why}")
             if state == "started" and server.status in SHELVED:
                 _unnote(cloud, server)

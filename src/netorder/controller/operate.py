@@ -114,9 +114,14 @@ def _planned(plan: Plan, name: str) -> Host:
 
 
 @contextmanager
-def _site(topology: str, files: str, progress: Progress, cloud: str | None, *, check: bool) -> Iterator[_Site]:
+def _site(
+    topology: str, files: str, progress: Progress, cloud: str | None, *, check: bool, hosts: Sequence[str] = ()
+) -> Iterator[_Site]:
+    """Log in to the cloud for an operation on these hosts, which the topology must have."""
     read = load(topology)
     plan = build_plan(read)
+    for name in hosts:
+        _planned(plan, name)
     directory = Path(files).expanduser().absolute()
     with nullcontext() if check else lock.held(directory, read.name):
         session = connect(progress, cloud)
@@ -147,8 +152,8 @@ def power(
 ) -> dict[str, Any]:
     """Stop, start or shelve all hosts or these, in the order of what they need; return the Ansible result."""
     start = time.monotonic()
-    with _site(topology, files, progress, cloud, check=check) as site:
-        wanted = [_planned(site.plan, name).name for name in hosts] or [host.name for host in site.plan.hosts]
+    with _site(topology, files, progress, cloud, check=check, hosts=hosts) as site:
+        wanted = [*hosts] or [host.name for host in site.plan.hosts]
         servers = {name: site.host(name)[1] for name in wanted}
         changes, problems = power_changes(state, servers.values())
         steps = start_order(site.plan, wanted)
@@ -188,7 +193,7 @@ def snapshot(
     """Make an image of a host, marked as the topology's; return the Ansible result."""
     start = time.monotonic()
     now = datetime.now(UTC)
-    with _site(topology, files, progress, cloud, check=check) as site:
+    with _site(topology, files, progress, cloud, check=check, hosts=[host]) as site:
         planned, server = site.host(host)
         if server.status not in {"ACTIVE", "SHUTOFF", "PAUSED", "SUSPENDED"}:
             raise CloudError(
@@ -294,7 +299,7 @@ def restore(
 ) -> dict[str, Any]:
     """Put a snapshot, the newest of the host unless one is named, onto a host's disk; return the Ansible result."""
     start = time.monotonic()
-    with _site(topology, files, progress, cloud, check=check) as site:
+    with _site(topology, files, progress, cloud, check=check, hosts=[host]) as site:
         planned, server = site.host(host)
         session, name = site.cloud, site.plan.topology
         chosen = images.find(images.snapshots(session), name, snapshot or host)
@@ -368,7 +373,7 @@ def resize(
     after. One that is stopped, or that SSH never reaches, is not asked.
     """
     start = time.monotonic()
-    with _site(topology, files, progress, cloud, check=check) as site:
+    with _site(topology, files, progress, cloud, check=check, hosts=[host]) as site:
         planned, server = site.host(host)
         has, status = str(server.flavor.original_name), str(server.status)
         hint = resize_hint(site.topology, host, flavor)
