@@ -133,12 +133,16 @@ def image(cloud: Any) -> None:
     guest = json.loads((directory / "guest.json").read_text())
     present: dict[str, Any] = {image.name: image for image in cloud.image.images() if image.status == "active"}
     known = present.get("debian-13")
+    # netorder refuses to resize such guests
+    kinds = {"img_hv_type": "lxc"} if VALUES["guests"] == "container" else {}
     if known and known.properties.get("localcloud_digest") == guest["digest"]:
+        if kinds:  # made by an earlier version
+            cloud.image.update_image(known, **kinds)
         if guest.get("cmdline"):  # only the clock in it may have changed
             cloud.image.update_image(known, os_command_line=guest["cmdline"])
         return
 
-    properties = {"localcloud_digest": guest["digest"], **guest["properties"]}
+    properties = {"localcloud_digest": guest["digest"], **guest["properties"], **kinds}
     if guest.get("kernel"):
         properties["kernel_id"] = upload(cloud, "debian-13-kernel", directory / guest["kernel"], "aki", "aki")
         properties["os_command_line"] = guest["cmdline"]

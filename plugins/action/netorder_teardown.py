@@ -28,6 +28,7 @@ class ActionModule(ActionBase):
                 "name": {"type": "str", "required": True},
                 "files": {"type": "path", "required": True},
                 "cloud": {"type": "str"},
+                "snapshots": {"type": "str", "choices": ["keep", "delete"], "default": "keep"},
             }
         )
         try:
@@ -35,6 +36,7 @@ class ActionModule(ActionBase):
                 options["name"],
                 files=Path(options["files"]),
                 cloud=options["cloud"],
+                snapshots=options["snapshots"],
                 check=self._task.check_mode,
                 progress=lambda line: self._display.display(f"  {line}"),
             )

@@ -10,12 +10,12 @@ from ansible.errors import AnsibleFilterError
 
 from netorder.analysis.probes import report
 from netorder.ansible.applications import answers, connections, redeploy_order
-from netorder.ansible.drift import as_json, as_table, drift, findings, out_of_reach
+from netorder.ansible.drift import as_json, as_table, drift, findings, off_reason, out_of_reach
 from netorder.ansible.plans import names, probes, sampled
 from netorder.controller.ssh import ssh_blocked_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
 DOCUMENTATION = """
 name: netorder_report
@@ -39,9 +39,14 @@ def netorder_report(hostvars: Mapping[str, Mapping[str, Any]], hosts: list[str])
     return report({host: hostvars[host].get("netorder_findings") for host in hosts})
 
 
-def netorder_probes(host: str, kind: str, file: str, wanted: str = "sample") -> list[dict[str, Any]]:
-    """Return what ``host`` of the topology ``file`` probes: see :func:`netorder.ansible.plans.probes`."""
-    return probes(file, host, kind, wanted)
+def netorder_probes(
+    host: str, kind: str, file: str, wanted: str = "sample", off: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """Return what ``host`` of the topology ``file`` probes: see :func:`netorder.ansible.plans.probes`.
+
+    Not the hosts that are ``off`` on purpose.
+    """
+    return [one for one in probes(file, host, kind, wanted) if one["name"] not in off]
 
 
 def netorder_names(host: str, file: str) -> list[dict[str, str]]:
@@ -85,6 +90,7 @@ class FilterModule:
             "netorder_drift": netorder_drift,
             "netorder_drift_text": netorder_drift_text,
             "netorder_findings": findings,
+            "netorder_off_reason": off_reason,
             "netorder_out_of_reach": out_of_reach,
             "netorder_ssh_blocked_reason": ssh_blocked_reason,
         }

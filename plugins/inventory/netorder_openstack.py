@@ -7,6 +7,8 @@ from typing import Any
 from ansible.errors import AnsibleParserError
 from ansible_collections.openstack.cloud.plugins.inventory import openstack as upstream
 
+from netorder.cloud.resources.server import METADATA, OFF
+
 DOCUMENTATION = """
 name: netorder_openstack
 short_description: the topology's servers in the cloud that OS_CLOUD or OS_* name
@@ -51,9 +53,15 @@ class InventoryModule(upstream.InventoryModule):
                 "Is the cloud up? Does OS_CLOUD name an entry of your clouds.yaml, or is an RC file (OS_*) sourced?"
             ) from None
 
+        off = []
         for host in inventory.groups["netorder"].get_hosts():
             if "openstack" not in host.vars:
                 inventory.add_host(host.name, "absent")
+                continue
+            server = host.vars["openstack"]
+            if server["status"] in OFF and METADATA["power"] in (server["metadata"] or {}):
+                off.append(host.name)
+        inventory.set_variable("all", "netorder_off", off)
 
     def get_option(self, option: str, hostvars: Any = None) -> Any:  # noqa: ANN401 - Ansible's
         """Return an option of the upstream plugin: they are fixed here, not in the file."""

@@ -22,6 +22,11 @@ options:
   cloud:
     description: An entry of clouds.yaml; left out, what OS_CLOUD or the OS_* variables name.
     type: str
+  snapshots:
+    description: Whether the topology's snapshots are deleted too. Kept ones are named.
+    type: str
+    choices: [keep, delete]
+    default: keep
 attributes:
   check_mode: {support: full, description: Changes nothing.}
   diff_mode: {support: full, description: Shows each deletion.}

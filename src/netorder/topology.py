@@ -21,6 +21,7 @@ __all__ = [
     "GROUPS",
     "LAST_PORT",
     "MANAGEABLE",
+    "SNAPSHOT",
     "SSH",
     "ApplicationSpec",
     "Check",
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 SSH = 22
+SNAPSHOT = "snapshot:"  # before the name, where a host's image is a snapshot
 LAST_PORT = 65535
 # Ansible groups in every inventory, and what each is; playbooks choose hosts by them (inventory/group_vars/<group>.yml)
 GROUPS = {
@@ -205,6 +207,7 @@ class HostSpec:
     ``manages`` names what others must not change on it: addresses, forwarding.
     ``proxy`` is how packages reach it: controller or none; ``names`` how it finds others by name: hosts_file or none.
     ``server`` is None where the file says nothing of that.
+    ``flavor_place`` (FILE:LINE) is that of its own key `flavor` if it ``has_flavor``, else of its entry.
     """
 
     name: str
@@ -221,6 +224,8 @@ class HostSpec:
     routes: tuple[tuple[Prefix, Address], ...]
     manages: tuple[str, ...]
     server: Server | None = None
+    flavor_place: str = field(default="", compare=False)
+    has_flavor: bool = field(default=False, compare=False)
 
     @property
     def addresses(self) -> tuple[Address, ...]:

@@ -153,6 +153,18 @@ def test_the_cloud_says_where_a_planned_host_is(tmp_path: Path, cloud: Callable[
     assert "is not in the cloud" in str(hosts["div"]["ansible_host"])
 
 
+def test_what_is_off_on_purpose_is_known_to_all(tmp_path: Path, cloud: Callable[..., dict[str, str]]) -> None:
+    """By the server's metadata; one that was stopped otherwise, or that runs, is not."""
+    names = ("calculator", "sum", "mul", "div")
+    mine = {name: server(f"calculator-{name}", name, fixed="192.168.2.64") for name in names}
+    for name, status in (("sum", "SHUTOFF"), ("mul", "SHELVED_OFFLOADED"), ("div", "ACTIVE")):
+        mine[name]["status"] = status
+        mine[name]["metadata"]["netorder_power"] = "stopped"
+    mine["calculator"]["status"] = "SHUTOFF"
+    _, hosts = listed(tmp_path, cloud([*mine.values()]))
+    assert {tuple(sorted(its["netorder_off"])) for its in hosts.values()} == {("mul", "sum")}
+
+
 def test_a_cloud_without_our_servers_leaves_every_host_absent(
     tmp_path: Path, cloud: Callable[..., dict[str, str]]
 ) -> None:

@@ -688,7 +688,7 @@ def test_a_server_that_loses_a_port_is_stopped_and_gets_what_it_lacks():
     assert (change.stop, change.unplug, change.plug) == (False, (), ("calculator-sum",))
     servers = altered(as_built().servers, "calculator-sum", status="VERIFY_RESIZE", flavor={"original_name": "tiny"})
     (change,) = work(PLAN, replace(as_built(), servers=servers)).changes.of(server.ServerChange)
-    assert (change.resize, change.status) == (False, "VERIFY_RESIZE"), "it is confirmed first"
+    assert (change.resize, change.status) == (True, "VERIFY_RESIZE"), "confirmed first, then resized again"
 
 
 def test_routes_through_an_interface_that_goes_are_removed_first_and_added_again():

@@ -52,7 +52,11 @@ class FakeCloud:
             "delete_keypair": self._delete_keypair,
         }
         network["delete_network"] = self.deleted.append
-        self.conn = SimpleNamespace(network=SimpleNamespace(**network), compute=SimpleNamespace(**compute))
+        image = SimpleNamespace(images=lambda **_: list(lists.get("images", ())), delete_image=self._delete_image)
+        self.conn = SimpleNamespace(network=SimpleNamespace(**network), compute=SimpleNamespace(**compute), image=image)
+
+    def _delete_image(self, ident: str, **_: object) -> None:
+        self.deleted.append(ident)
 
     def _get_keypair(self, _name: str) -> Keypair:
         if not self.pair:

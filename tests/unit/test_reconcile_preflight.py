@@ -65,7 +65,9 @@ class FakeCloud:
             instances=-1, instances_used=0, total_cores=-1, total_cores_used=0, total_ram=-1, total_ram_used=0
         )
         self.conn = SimpleNamespace(
-            image=SimpleNamespace(images=lambda name: [i for i in images if i.name == name], get_image=get_image),
+            image=SimpleNamespace(
+                images=lambda name=None, **_: [i for i in images if name in {None, i.name}], get_image=get_image
+            ),
             compute=SimpleNamespace(flavors=lambda: flavors, get_limits=lambda: SimpleNamespace(absolute=no_limits)),
             network=SimpleNamespace(
                 networks=lambda **_: externals,

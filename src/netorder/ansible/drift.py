@@ -18,12 +18,21 @@ if TYPE_CHECKING:
 
     Difference = dict[str, str]
 
-__all__ = ["as_json", "as_table", "drift", "findings", "out_of_reach"]
+__all__ = ["as_json", "as_table", "drift", "findings", "off_reason", "out_of_reach"]
 
 _CLOUD = "cloud"
 _NOTHING = "-"
 # What the SSH path to a host is made of in the cloud, beside its own ports and the rules for it.
 _SHARED = frozenset({"network", "subnet", "router", "router interface"})
+
+
+def off_reason(off: Iterable[str], host: str, ssh_path: Sequence[str] | None) -> str:
+    """Return why ``host`` is left alone: it, or one that it is reached through, is ``off`` on purpose; else nothing."""
+    off = set(off)
+    if host in off:
+        return "stopped on purpose (playbooks/power.yml)"
+    before = [one for one in ssh_path or () if one in off]
+    return f"it is reached through {before[0]}, which is stopped on purpose (playbooks/power.yml)" if before else ""
 
 
 def out_of_reach(hosts: Mapping[str, Mapping[str, Any]], host: str, changes: Iterable[Mapping[str, Any]] = ()) -> str:
@@ -139,7 +148,9 @@ def drift(
             differing.add(name)
         if reason:
             not_checked[name] = reason
-            unchecked = unchecked or hosts[name].get("netorder_ssh_path") is not None
+            path = hosts[name].get("netorder_ssh_path")
+            on_purpose = off_reason(hosts[name].get("netorder_off", ()), name, path)
+            unchecked = unchecked or (path is not None and not on_purpose)
     return {
         "topology": topology,
         "drift": bool(differences or refused) or unchecked,
@@ -157,6 +168,8 @@ def _of_host(
 ) -> tuple[list[Difference], str]:
     """Return what differs inside a host, or why that is not known."""
     variables = hosts[name]
+    if reason := off_reason(variables.get("netorder_off", ()), name, variables.get("netorder_ssh_path")):
+        return [], reason
     if reason := out_of_reach(hosts, name, changes):
         return [], reason
     if said := variables.get("netorder_unanswered"):

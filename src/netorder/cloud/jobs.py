@@ -33,7 +33,7 @@ SLOW = 10.0
 
 _DONE = {
     "create": "created", "delete": "deleted", "update": "updated", "replace": "replaced", "stop": "stopping",
-    "unplug": "being unplugged",
+    "unplug": "being unplugged", "start": "starting", "shelve": "being shelved",
 }  # fmt: skip
 
 

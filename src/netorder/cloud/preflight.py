@@ -17,7 +17,10 @@ from netorder.cloud.jobs import gather
 from netorder.cloud.observe import external_networks, is_neutrons_own
 from netorder.cloud.resources import server_group
 from netorder.cloud.resources.server import ServerChange, items_of_metadata
+from netorder.cloud.snapshots import find, snapshots
+from netorder.errors import CloudError
 from netorder.text import few, is_id
+from netorder.topology import SNAPSHOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -46,6 +49,8 @@ NEUTRON_QUOTAS = {
 }
 # Tokens, certificates and what "a moment ago" means go by the clock; Kerberos allows as much (RFC 4120, 8.2).
 CLOCK = 300.0
+# Kinds of guests (an image's img_hv_type) of which libvirt keeps no copy of the disk when they are resized.
+CONTAINERS = frozenset({"lxc"})
 
 
 @dataclass(slots=True)
@@ -86,6 +91,11 @@ class _Questions:
         self._booted = [change for change in servers if change.action in {"create", "replace"}]
         self._hosts = [change.host for change in self._booted]
         self._resized = [c for c in servers if c.action == "update" and "flavor" in (c.after or {})]
+        resized = {change.id for change in self._resized}
+        self._made_from = {
+            s.id: str(s.image.id) for s in observed.servers if s.id in resized and s.image and s.image.id
+        }
+        self._containers: dict[str, str] = {}
         self._needed = Counter(
             NEUTRON_QUOTAS[c.kind] for c in changes if c.kind in NEUTRON_QUOTAS and c.action == "create"
         )
@@ -104,6 +114,7 @@ class _Questions:
         self._extensions: set[str] | None = None
         self._externals: list[CloudNetwork] = []
         self._images: dict[str, list[Image]] = {}
+        self._no_snapshot: dict[str, str] = {}
         self._flavors: dict[str, Flavor] = {}
         self._limits: AbsoluteLimits | None = None
         self._zones: dict[str, bool] | None = None  # whether each is available
@@ -119,6 +130,9 @@ class _Questions:
             calls += [self._ask_flavors, self._ask_limits]
         if any(host.server and host.server.availability_zone for host in self._hosts):
             calls.append(self._ask_zones)
+        if self._resized:
+            _ = self.cloud.conn.image
+            calls += [partial(self._ask_guests, image) for image in sorted(set(self._made_from.values()))]
         if self._leaves():
             calls.append(self._ask_externals)
         if self._needed.total():
@@ -136,11 +150,28 @@ class _Questions:
     def _ask_image(self, named: str) -> None:
         glance = self.cloud.conn.image
         self._images[named] = []
-        if is_id(named):  # a shared one that is not accepted, a hidden or community one is in no list
+        if named.startswith(SNAPSHOT):
+            self._ask_snapshot(named)
+        elif is_id(named):  # a shared one that is not accepted, a hidden or community one is in no list
             with suppress(sdk.NotFoundException):
                 self._images[named] = cast("list[Image]", [glance.get_image(named)])
         else:
             self._images[named] = cast("list[Image]", list(glance.images(name=named)))
+
+    def _ask_snapshot(self, named: str) -> None:
+        try:
+            found = find(snapshots(self.cloud), self.plan.topology, named.removeprefix(SNAPSHOT))
+            self._images[named] = [cast("Image", self.cloud.conn.image.get_image(found.id))]
+        except CloudError as error:
+            self._no_snapshot[named] = "; ".join(error.problems)
+
+    def _ask_guests(self, image: str) -> None:
+        """Note an image whose servers are containers; one that is deleted says nothing."""
+        with suppress(sdk.NotFoundException):
+            found = cast("Image", self.cloud.conn.image.get_image(image))
+            kind = str(found.hypervisor_type or (found.properties or {}).get("img_hv_type") or "").lower()
+            if kind in CONTAINERS:
+                self._containers[image] = kind
 
     def _ask_flavors(self) -> None:
         for flavor in self.cloud.conn.compute.flavors():
@@ -232,11 +263,18 @@ class _Questions:
         ]
 
     def _resize_problems(self) -> list[str]:
-        """Return why a server cannot have its new flavor: there is none of that name, or its disk is too small."""
+        """Return why a server cannot have its new flavor: a container, no such flavor, a disk that is too small."""
         problems = []
         disks = {server.id: server.flavor.disk or 0 for server in self.observed.servers if server.flavor}
         for change in self._resized:
             host = change.host
+            if kind := self._containers.get(self._made_from.get(change.id, "")):
+                problems.append(
+                    f"Host {host.name}: its image is for containers ({kind}), and Nova loses the disk of a container "
+                    f"that it resizes. Keep its flavor, or have it made anew: write the other one into the topology, "
+                    f"delete server {change.name} and run site.yml."
+                )
+                continue
             flavor = self._flavors.get(host.flavor)
             if not flavor:
                 problems.append(f"Host {host.name}: {self._no_flavor(host.flavor)}")
@@ -261,8 +299,13 @@ class _Questions:
         for named, found in sorted(self._images.items()):
             who = f"Image {named} (hosts: {', '.join(host.name for host in self._hosts if host.image == named)})"
             active = [image for image in found if image.status == "active"]
-            if len(active) == 1:
-                self.facts.images[named] = (active[0].id, active[0].name or active[0].id)
+            if named in self._no_snapshot:
+                hosts = ", ".join(host.name for host in self._hosts if host.image == named)
+                problems.append(f"The image of {hosts}: {self._no_snapshot[named]}")
+            elif len(active) == 1:
+                # a snapshot by what the topology calls it: that there is a newer one is no difference
+                called = named if named.startswith(SNAPSHOT) else active[0].name or active[0].id
+                self.facts.images[named] = (active[0].id, called)
             elif not found:
                 problems.append(f"{who} does not exist in this cloud. `openstack image list` shows what does.")
             elif not active:

@@ -11,7 +11,7 @@ from netorder.cloud.compare import compare
 from netorder.cloud.observe import external_networks, let_finish, observe
 from netorder.cloud.preflight import preflight
 from netorder.cloud.preview import diff_text, unchanged, unchanged_text
-from netorder.cloud.resources.server import METADATA
+from netorder.cloud.resources.server import METADATA, is_off
 from netorder.cloud.wait import wait_for_servers
 from netorder.errors import CloudError, RefusedError
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from netorder.cloud.session import Cloud
     from netorder.plan.model import Plan
 
-__all__ = ["HOSTKEY_TIMEOUT", "HostFacts", "RefusedError", "Result", "reconcile", "result_of"]
+__all__ = [
+    "HOSTKEY_TIMEOUT", "HostFacts", "RefusedError", "Result", "host_facts", "not_allowed", "reconcile", "result_of",
+]  # fmt: skip
 
 # Guests under emulation, five at a time on two cores, take up to 200 s to print their keys.
 HOSTKEY_TIMEOUT = 600.0
@@ -116,18 +118,18 @@ def reconcile(
     if not check:
         problems += not_allowed(changes, allow)
     if problems:
-        raise RefusedError(result_of(cloud, changes, _host_facts(plan, observed, servers, {}), start), *problems)
+        raise RefusedError(result_of(cloud, changes, host_facts(plan, observed, servers, {}), start), *problems)
     if changes and not check:
         if key is None:
             raise CloudError("No SSH key for the hosts: name one with netorder_ssh_key.")
         cloud.phase = "change"
         floating = apply(cloud, found, facts=facts, key=key)
-    if not check and (changes or any(server.status != "ACTIVE" for server in servers)):
+    if not check and (changes or any(server.status != "ACTIVE" and not is_off(server) for server in servers)):
         cloud.phase = "wait"
         new = any(change.kind == "server" and change.action in {"create", "replace"} for change in changes)
         servers = wait_for_servers(cloud, plan, new=new, timeout=hostkey_timeout)
     same = unchanged(plan, changes)
-    return result_of(cloud, changes, _host_facts(plan, observed, servers, floating), start, unchanged=same)
+    return result_of(cloud, changes, host_facts(plan, observed, servers, floating), start, unchanged=same)
 
 
 def not_allowed(changes: Iterable[Change], allow: Collection[str]) -> list[str]:
@@ -163,9 +165,10 @@ def result_of(
     )
 
 
-def _host_facts(
+def host_facts(
     plan: Plan, observed: Observed, servers: Sequence[Server], floating: dict[str, str]
 ) -> dict[str, HostFacts]:
+    """Return what the cloud has of each planned host; ``floating`` are addresses that came after the observation."""
     ports = {port.id: port.name for port in observed.ports}
     known = {ports.get(ip.port_id): ip.floating_ip_address for ip in observed.floating_ips if ip.port_id}
     by_name = {server.name: server for server in servers}

@@ -12,7 +12,7 @@ from netorder.cloud.errors import translate_errors
 from netorder.cloud.groups import normal_rule
 from netorder.cloud.jobs import gather
 from netorder.cloud.observe import console_text, fault_text, list_servers
-from netorder.cloud.resources.server import IN_MOTION, METADATA, REVIVE
+from netorder.cloud.resources.server import IN_MOTION, METADATA, REVIVE, is_off
 from netorder.topology import SSH
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Signs:
     """What is known of a host's server; None is unknown."""
 
     status: str | None = None  # Nova's word; None: there is no server
+    off: bool = False  # on purpose
     name: str = ""
     fault: str = ""
     ports_down: tuple[str, ...] = ()  # addresses of ports that are not ACTIVE
@@ -86,6 +87,7 @@ def signs(cloud: Cloud, topology: str, host: str) -> Signs:
         console,
         Signs(
             status=str(server.status),
+            off=is_off(server),
             name=str(server.name),
             fault=fault_text(server) if server.fault else "",
             ports_down=tuple(address for port in ports if port.status != "ACTIVE" for address in _fixed(port)),

@@ -18,7 +18,10 @@ from netorder.cloud.resources import (
     server,
     server_group,
 )
+from netorder.cloud.snapshots import KIND
+from netorder.cloud.snapshots import snapshots as list_snapshots
 from netorder.errors import CloudError
+from netorder.text import count, few
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,16 +61,25 @@ def deletions(observed: Observed) -> list[Change]:
     ]
 
 
-def teardown(cloud: Cloud, topology: str, *, check: bool) -> list[Change]:
-    """Delete all that carries the topology's marker, then list again; anything left is an error that names it."""
+def teardown(cloud: Cloud, topology: str, *, check: bool, snapshots: bool = False) -> list[Change]:
+    """Delete all that carries the topology's marker, then list again; anything left is an error that names it.
+
+    Its ``snapshots`` only if that is said: they are what a host can be made from again.
+    """
     cloud.phase = "list"
     observed = observe(cloud, topology)
+    images = [deletion(KIND, one.name, one.id, "teardown") for one in list_snapshots(cloud, topology)]
     changes = deletions(observed)
     if foreign := observed.foreign_keypair:
         cloud.progress(f"key pair {foreign.name} stays: it does not carry this topology's marker")
     if changes and not check:
         observed = let_finish(cloud, topology, observed)
         changes = deletions(observed)
+    if snapshots:
+        changes += images
+    elif images:
+        names = few([one.name for one in images])
+        cloud.progress(f"{count(len(images), 'snapshot')} stay: {names}. `-e snapshots=delete` deletes them too")
     if foreign_subnets := [text for one in observed.networks if (text := network.foreign_problem(observed, one))]:
         raise CloudError(*foreign_subnets)
     if check or not changes:

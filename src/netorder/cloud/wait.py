@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 from netorder.cloud.jobs import gather
 from netorder.cloud.observe import console_text, fault_text, list_servers
 from netorder.cloud.poll import Again, poll
-from netorder.cloud.resources.server import IN_MOTION, METADATA
+from netorder.cloud.resources.server import IN_MOTION, METADATA, is_off
 from netorder.errors import CloudError
 from netorder.plan.model import Server as Asked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from openstack.compute.v2.server import Server
 
@@ -63,13 +63,16 @@ def host_key(console: str) -> str | None:
     return found
 
 
-def wait_for_servers(cloud: Cloud, plan: Plan, *, new: bool, timeout: float) -> tuple[Server, ...]:
+def wait_for_servers(
+    cloud: Cloud, plan: Plan, *, new: bool, timeout: float, stale: Mapping[str, str] | None = None
+) -> tuple[Server, ...]:
     """Wait for all planned servers; return them as last listed, host keys in their metadata.
 
     ``new``: some have been requested only now. ``timeout`` (s) is for the host keys, counted from the last server's
-    becoming active; 0: they are not learned.
+    becoming active; 0: they are not learned. ``stale`` are keys, by server, that a console may still show, and that
+    count no more.
     """
-    waiting = _Waiting(cloud, plan)
+    waiting = _Waiting(cloud, plan, stale or {})
     waiting.until_active(new=new)
     if timeout > 0:
         cloud.phase = "host keys"
@@ -80,8 +83,9 @@ def wait_for_servers(cloud: Cloud, plan: Plan, *, new: bool, timeout: float) -> 
 class _Waiting:
     """The servers being waited for."""
 
-    def __init__(self, cloud: Cloud, plan: Plan) -> None:
+    def __init__(self, cloud: Cloud, plan: Plan, stale: Mapping[str, str]) -> None:
         self.cloud = cloud
+        self._stale = stale
         self.plan = plan
         self.servers: tuple[Server, ...] = ()
         self._names = {host.cloud_name: host.name for host in plan.hosts}
@@ -116,7 +120,7 @@ class _Waiting:
             ready.update(dict.fromkeys(done, now))
             if not waiting:
                 self.servers = list_servers(self.cloud, self.plan.topology)
-                waiting = {str(s.name) for s in self._mine() if s.status not in {"ACTIVE", "ERROR"}}
+                waiting = {str(s.name) for s in self._mine() if s.status not in {"ACTIVE", "ERROR"} and not is_off(s)}
                 if not waiting:
                     return True
             names = ", ".join(sorted(self._names[name] for name in waiting))
@@ -163,7 +167,7 @@ class _Waiting:
             if not listed:
                 self.servers = list_servers(self.cloud, self.plan.topology)
             listed = False
-            unknown = [s for s in self._mine() if METADATA["hostkey"] not in (s.metadata or {})]
+            unknown = [s for s in self._mine() if METADATA["hostkey"] not in (s.metadata or {}) and not is_off(s)]
             stopped = [s for s in unknown if s.status != "ACTIVE" and s.status not in IN_MOTION]
             if stopped:
                 names = ", ".join(f"{s.name} ({s.status})" for s in stopped)
@@ -190,6 +194,8 @@ class _Waiting:
             return None  # it is only just starting
         self._console[server.name] = printed
         key = host_key(self._console[server.name])
+        if key and key == self._stale.get(str(server.name)):
+            return None
         if key:
             self.cloud.conn.compute.set_server_metadata(server.id, **{METADATA["hostkey"]: key})  # type: ignore[no-untyped-call]
         return key

@@ -71,15 +71,24 @@ def provision(
 
 
 def teardown(
-    topology: str, *, files: Path, progress: Progress, cloud: str | None = None, check: bool = False
+    topology: str,
+    *,
+    files: Path,
+    progress: Progress,
+    cloud: str | None = None,
+    check: bool = False,
+    snapshots: str = "keep",
 ) -> dict[str, Any]:
-    """Delete all that carries the marker of the topology of this name, and its files; return the Ansible result."""
+    """Delete all that carries the marker of the topology of this name, and its files; return the Ansible result.
+
+    ``snapshots`` of it are kept ("keep") or deleted ("delete").
+    """
     start = time.monotonic()
     files = files.expanduser().absolute()
     with nullcontext() if check else lock.held(files, topology):
         session = connect(progress, cloud)
         session.waits = Waits(files / WAITS / topology)
-        changes = teardown_cloud(session, topology, check=check)
+        changes = teardown_cloud(session, topology, check=check, snapshots=snapshots == "delete")
         answer = result_of(session, changes, {}, start).as_dict()
         answer["removed"] = [] if check else [str(p) for p in access.remove(files / topology)]
         answer["changed"] = bool(changes or answer["removed"])

@@ -140,6 +140,9 @@ def _of_server(signs: Signs) -> Iterator[Cause]:
         yield Cause("the cloud has no server of this host: run ansible-playbook playbooks/provision.yml", certain=True)
     elif signs.status == "ERROR":
         yield Cause(f"its server is in ERROR: {signs.fault} Provisioning again replaces it", certain=True)
+    elif signs.off:
+        start = "playbooks/power.yml -e state=started"
+        yield Cause(f"its server is {signs.status} on purpose: ansible-playbook {start}", certain=True)
     elif signs.moving:
         yield Cause(f"its server is {signs.status}, which takes longer than the wait")
     elif signs.startable:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from netorder.ip import Address, Prefix
-    from netorder.language.yaml_source import Document, Path
+    from netorder.language.yaml_source import Document, Path, Place
 
     _Found = tuple[Diagnostic, Path, "str | None"]
 
@@ -128,11 +128,18 @@ class Reader:
 
     def error(self, path: Path, message: str, *, of_key: bool = False, severity: str = "error") -> None:
         """Report ``message`` at the value (or the key) at ``path``, or at the nearest thing around it."""
+        there, place = self._nearest(path, of_key=of_key)
+        self.findings.append((Diagnostic(*place, severity, message), there, self.label(path)))
+
+    def place(self, path: Path) -> Place:
+        """Return the place of the key at ``path``, or of the nearest thing around it."""
+        return self._nearest(path, of_key=True)[1]
+
+    def _nearest(self, path: Path, *, of_key: bool) -> tuple[Path, Place]:
         keys, values = self.document.keys, self.document.values
         first, second = (keys, values) if of_key else (values, keys)
         around = (path[:length] for length in range(len(path), -1, -1))
-        there, place = next((one, place) for one in around if (place := first.get(one) or second.get(one)))
-        self.findings.append((Diagnostic(*place, severity, message), there, self.label(path)))
+        return next((one, place) for one in around if (place := first.get(one) or second.get(one)))
 
     def warning(self, path: Path, message: str, *, of_key: bool = False) -> None:
         """Report what works, but probably not as meant."""

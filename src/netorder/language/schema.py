@@ -314,7 +314,8 @@ def _of_another_type(value: object, schema: Any) -> str:  # noqa: ANN401 - a JSO
         return f"; YAML 1.2 has no booleans but true and false: write `{meant}`{named}"
     if isinstance(value, str) and "integer" in types and re.fullmatch(r"[0-9]{1,18}", value):
         return f"; quotes make it a text: write `{int(value)}` without"
-    if isinstance(value, bool | int | float) and types == {"string"} and "pattern" not in schema:
+    free = "pattern" not in schema and not any("enum" in one for one in schema.get("anyOf", ()))
+    if isinstance(value, bool | int | float) and types in ({"string"}, {"string", "object"}) and free:
         return f'; if that is its name, put it in quotes: `"{shown(value)[1:-1]}"`'
     return ""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from netorder.language import schema
-from netorder.topology import MANAGEABLE, HostSpec, Interface, NetworkSpec, RouterSpec, SubnetSpec
+from netorder.topology import MANAGEABLE, SNAPSHOT, HostSpec, Interface, NetworkSpec, RouterSpec, SubnetSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,12 +88,17 @@ def _host(
     def setting(word: str) -> str:
         return reader.named("hosts", key, word) or reader.named("defaults", word) or str(schema.default(word))
 
+    def snapshot(*path: str) -> str:
+        name = reader.text(*path, "image", "snapshot")
+        return f"{SNAPSHOT}{name}" if name else ""
+
+    file, line, _ = reader.place(("hosts", key, "flavor"))
     return HostSpec(
         name=name,
         interfaces=tuple(Interface(one, addresses.host(name, one)) for one in entry.networks),
         floating_ip=reader.true("hosts", key, "floating_ip"),
         forward=entry.forward,
-        image=setting("image"),
+        image=snapshot("hosts", key) or reader.named("hosts", key, "image") or snapshot("defaults") or setting("image"),
         flavor=setting("flavor"),
         user=setting("user"),
         proxy=setting("proxy"),
@@ -103,4 +108,6 @@ def _host(
         routes=routes,
         manages=tuple(word for word in MANAGEABLE if reader.true("hosts", key, "manage", word)),
         server=server,
+        flavor_place=f"{file}:{line}",
+        has_flavor=reader.get("hosts", key, "flavor") is not None,
     )

@@ -125,7 +125,7 @@ FIELDS = (
     Field("server", "user_data", _REPLACE, ("Server.user_data",), _BOOT, f"its user data differs; {_LOST}"),
     Field("server", "users", _REPLACE, ("Server.users", *_USER), _BOOT, f"its users differ; {_LOST}"),
     Field("server", "config_drive", _REPLACE, ("Server.config_drive",), _DRIVE, f"it has no config drive; {_LOST}"),
-    Field("server", "status", _IN_PLACE, note="a stopped, paused or suspended one is started"),
+    Field("server", "status", _IN_PLACE, note="a stopped, paused or suspended one is started, unless on purpose"),
     Field("server", "state", _REFUSE, note="a rescued one, or in another state that only its owner can end"),
     Field("floating IP", "network", _REPLACE, note="another address", reason="of another external network"),
     Field("floating IP", "port", _IN_PLACE, note="associated again; its address stays"),

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from openstack import utils
-from openstack.exceptions import ConflictException
 
 from netorder.cloud.change import Change, keypair_name
 from netorder.cloud.jobs import Job, bound, ignore_not_found, run
 from netorder.cloud.observe import fault_text, list_servers
-from netorder.cloud.poll import Again, poll, wait_until_none
+from netorder.cloud.poll import wait_until_none
+from netorder.cloud.resize import VERIFY, resize, settle
 from netorder.cloud_init import merged
-from netorder.errors import CloudError
 from netorder.ip import IPV4
 from netorder.plan.lifecycle import changed_fields, server_fields
 from netorder.plan.model import Server
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from openstack.connection import Connection
 
     from netorder.cloud.draft import Draft
-    from netorder.cloud.session import Cloud
     from netorder.cloud.work import Work
     from netorder.plan.model import Host, Plan
 
@@ -43,6 +40,7 @@ __all__ = [
     "creations",
     "delete",
     "first_boot",
+    "is_off",
     "items_of_metadata",
     "needs_config_drive",
     "unplug",
@@ -62,15 +60,16 @@ METADATA = {
     "users": "netorder_users",
     "metadata": "netorder_metadata",
     "tags": "netorder_tags",
+    "power": "netorder_power",
 }
-_NOTES = frozenset(METADATA[name] for name in ("user_data", "users", "metadata", "tags"))
+_NOTES = frozenset(METADATA[name] for name in ("user_data", "users", "metadata", "tags", "power"))
+# In which a server may be on purpose, if its metadata says so.
+OFF = frozenset({"SHUTOFF", "SHELVED", "SHELVED_OFFLOADED"})
 # What to call on a server that is not ACTIVE but can be brought back.
 REVIVE = {"SHUTOFF": "start_server", "PAUSED": "unpause_server", "SUSPENDED": "resume_server"}
+RESIZING = frozenset({"RESIZE", "REVERT_RESIZE"})
 # States that end by themselves.
 IN_MOTION = frozenset({"BUILD", "REBUILD", "REBOOT", "HARD_REBOOT", "MIGRATING"})
-# Resizing copies a disk, on slow storage for minutes (s).
-RESIZE_TIMEOUT = 900
-RESIZE_POLL = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +80,7 @@ class ServerChange(Change):
     cloud's name of its group. Of one that stays:
     ``status`` as it was observed; ``items`` of metadata to set, or (None) to delete; ``tags`` to add (True) or remove;
     ``unplug`` are ports, (id, name), to take out of it before anything is deleted, ``plug`` those to put in, by name;
-    ``resize`` to the host's flavor.
+    ``resize`` to the host's flavor; ``off`` if it is not to run.
     """
 
     host: Host
@@ -92,6 +91,7 @@ class ServerChange(Change):
     resize: bool = False
     items: tuple[tuple[str, str | None], ...] = ()
     tags: tuple[tuple[str, bool], ...] = ()
+    off: bool = False
     unplug: tuple[tuple[str, str], ...] = ()
     plug: tuple[str, ...] = ()
 
@@ -132,8 +132,13 @@ def compare(draft: Draft) -> None:
         elif found.status == "ERROR" or found.task_state == "deleting":
             why = f"is in ERROR: {fault_text(found)}" if found.status == "ERROR" else "is being deleted"
             draft.add(change("replace", why, {"status": found.status}, after, found.id, lossless=True))
-        elif _compare_fields(draft, host, found, change, replaced):
+        elif _compare_fields(draft, host, found, change, replaced) and not is_off(found):
             _compare_host_key(draft, found)
+
+
+def is_off(server: CloudServer) -> bool:
+    """Return whether a server does not run, on purpose (netorder.cloud.power)."""
+    return server.status in OFF and METADATA["power"] in (server.metadata or {})
 
 
 def _compare_host_key(draft: Draft, found: CloudServer) -> None:
@@ -164,9 +169,12 @@ def _compare_fields(
     mine = draft.ports_of.get(found.id, [])
     keeps = [port for port in mine if port.id not in replaced]
     has, planned = _fields(host, found, [port.name for port in keeps if draft.chosen.ports[port.name] is port])
-    stays = {"ACTIVE", "VERIFY_RESIZE", *REVIVE, *IN_MOTION}
-    if found.status not in stays and has["image"] == planned["image"]:
-        problem = f"Host {host.name}: server {found.name} is in state {found.status}: finish or undo that first."
+    stays = {"ACTIVE", VERIFY, *REVIVE, *IN_MOTION}
+    off = is_off(found)
+    if found.status not in stays and has["image"] == planned["image"] and (not off or changed_fields(has, planned)):
+        todo = "wait until that has ended, then run again" if found.status in RESIZING else "finish or undo that first"
+        problem = f"Host {host.name}: server {found.name} is in state {found.status}: {todo}."
+        problem += " What was shelved on purpose: playbooks/power.yml -e state=started." if off else ""
         draft.refuse(KIND, "state", problem)
         return False
     _declared(draft, host, found, has, planned)
@@ -176,9 +184,10 @@ def _compare_fields(
     change = partial(
         change,
         status=str(has["status"]),
-        resize="flavor" in differing and found.status != "VERIFY_RESIZE",
+        resize="flavor" in differing,
         items=_items(host, found) if "metadata" in differing or "tags" in differing else (),
         tags=_tags(host, found) if "tags" in differing else (),
+        off=off,
         unplug=tuple((port.id, port.name) for port in mine if port.id in draft.going or port.name not in names),
         plug=tuple(name for name in names if name not in attached),
     )
@@ -193,7 +202,8 @@ def _fields(host: Host, found: CloudServer, ports: list[str]) -> tuple[dict[str,
         image = host.image
     flavor = found.flavor.original_name if found.flavor else host.flavor
     has: dict[str, object] = {"image": image, "status": found.status, "flavor": flavor}
-    planned: dict[str, object] = {"image": host.image, "status": "ACTIVE", "flavor": host.flavor}
+    status = str(found.status) if is_off(found) else "ACTIVE"
+    planned: dict[str, object] = {"image": host.image, "status": status, "flavor": host.flavor}
     if found.status in IN_MOTION:
         has["status"] = "ACTIVE"
     else:  # one that is still being built has its ports only later
@@ -377,38 +387,13 @@ def _update(work: Work, change: ServerChange) -> None:
     status = change.status
     for name in change.plug:
         compute.create_server_interface(change.id, port_id=work.ids.ports[name])
+    if status == VERIFY:  # what a run that was killed left; it is lossless, and no other resize begins before it
+        status = settle(work.cloud, change.id, change.name)
     if change.resize:
-        compute.resize_server(change.id, work.facts.flavors[change.host.flavor])
-    if change.resize or status == "VERIFY_RESIZE":
-        status = _resized(work.cloud, change)
-    if change.stop or status in REVIVE:
+        flavor = change.host.flavor
+        status = resize(work.cloud, change.id, change.name, (flavor, work.facts.flavors[flavor]))
+    if change.stop or (status in REVIVE and not change.off):
         getattr(compute, REVIVE.get(status, "start_server"))(change.id)
-
-
-def _resized(cloud: Cloud, change: ServerChange) -> str:
-    """Confirm a resize when Nova is ready for it; return the server's status when that is done."""
-    late = f"it is still being resized after {RESIZE_TIMEOUT} s: see `openstack server show`."
-    compute: Any = cloud.conn.compute
-    confirmed = False
-
-    def check() -> str | Again[str]:
-        nonlocal confirmed
-        found = compute.get_server(change.id)
-        if found.status == "ERROR":
-            raise CloudError(f"it went to ERROR: {fault_text(found)}")
-        if not found.task_state and found.status != "VERIFY_RESIZE":
-            if found.flavor.original_name == change.host.flavor:
-                return str(found.status)
-            raise CloudError(
-                f"Nova took the change of flavor back: `openstack server event list {change.name}` says why."
-            )
-        if not found.task_state and not confirmed:
-            confirmed = True
-            with contextlib.suppress(ConflictException):  # the cloud may confirm by itself
-                compute.confirm_server_resize(change.id)
-        return Again(RESIZE_POLL, (late,))
-
-    return poll(cloud, f"server {change.name} to be resized", check, RESIZE_TIMEOUT)
 
 
 def unplug(work: Work) -> None:

@@ -1,0 +1,32 @@
+"""Action netorder_resize: gives a host another flavor and shows its progress while it works."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+from netorder.ansible.operations import operate
+from netorder.controller.operate import SSH_TIMEOUT, resize
+
+
+class ActionModule(ActionBase):
+    """A wrapper; options and results are documented in plugins/modules/netorder_resize.py."""
+
+    _supports_check_mode = True
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Resize; an error fails the task with its own message."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, options = self.validate_argument_spec(
+            {
+                "topology": {"type": "path", "required": True},
+                "files": {"type": "path", "required": True},
+                "cloud": {"type": "str"},
+                "host": {"type": "str", "required": True},
+                "flavor": {"type": "str", "required": True},
+                "ssh_timeout": {"type": "float", "default": SSH_TIMEOUT},
+            }
+        )
+        return result | operate(self, resize, **options)

@@ -1,0 +1,46 @@
+#!/usr/bin/python
+"""Documentation of the action netorder_snapshot, which runs on the controller (plugins/action/)."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: netorder_snapshot
+short_description: make an image of a host
+description:
+  - Has a running host write what it holds in memory, over SSH, then has Nova make an image of its disk, and waits until
+    it is uploaded. Its properties mark it as the topology's, and say host and time.
+  - An upload that fails leaves nothing.
+options:
+  topology:
+    description: The topology file.
+    type: path
+    required: true
+  files:
+    description: The directory for the SSH key and each topology's files.
+    type: path
+    required: true
+  cloud:
+    description: An entry of clouds.yaml; left out, what OS_CLOUD or the OS_* variables name.
+    type: str
+  host:
+    description: The host's name in the topology.
+    type: str
+    required: true
+attributes:
+  check_mode: {support: full, description: Changes nothing.}
+  diff_mode: {support: full, description: Shows what it would do.}
+author: netorder
+"""
+
+EXAMPLES = r"""
+- name: As it is now
+  netorder_snapshot:
+    topology: topologies/calculator.yml
+    files: .netorder
+    host: sum
+"""
+
+RETURN = r"""
+changes: {description: What was changed, as of netorder_provision, returned: success, type: list, elements: dict}
+snapshot: {description: Its name, id, size and all that is known of it, returned: success, type: dict}
+"""

@@ -1,0 +1,72 @@
+"""Change a server's flavor: Nova's resize, then confirmed, or reverted where the host no longer answers.
+
+Nova may take a resize back without a word in the server's status: what its events say is then the error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from openstack.exceptions import ConflictException
+
+from netorder.cloud.idle import failed_action, until_idle
+from netorder.errors import CloudError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from netorder.cloud.session import Cloud
+
+    # "" where the host answers, else why not, for people
+    Answers = Callable[[], str]
+
+__all__ = ["VERIFY", "resize", "settle"]
+
+VERIFY = "VERIFY_RESIZE"
+
+
+def resize(cloud: Cloud, server: str, name: str, flavor: tuple[str, str], answers: Answers | None = None) -> str:
+    """Give a server, by id and name, the ``flavor`` (name, id); return its status when that is done.
+
+    ``answers`` as in :func:`settle`. Raises CloudError, also where Nova or this took the change back.
+    """
+    compute: Any = cloud.conn.compute
+    compute.resize_server(server, flavor[1])
+    found = until_idle(cloud, server, f"server {name} to be resized")
+    if found.status == VERIFY:
+        return settle(cloud, server, name, answers)
+    if found.flavor.original_name == flavor[0]:  # the cloud confirms by itself
+        return str(found.status)
+    why = failed_action(cloud, server, "resize")
+    raise CloudError(
+        f"Nova took the change of flavor to {flavor[0]} back, {name} has {found.flavor.original_name} as before: {why}"
+    )
+
+
+def settle(cloud: Cloud, server: str, name: str, answers: Answers | None = None) -> str:
+    """End a resize that waits for it (VERIFY_RESIZE); return the server's status.
+
+    It is confirmed if ``answers`` returns "", or is None: then the host is not asked. Else it is reverted, what was
+    written since is lost, and CloudError says why.
+    """
+    compute: Any = cloud.conn.compute
+    why = answers() if answers else ""
+    if not why:
+        with contextlib.suppress(ConflictException):  # the cloud has confirmed by itself
+            compute.confirm_server_resize(server)
+        return str(until_idle(cloud, server, f"the resize of {name} to be confirmed", out_of=VERIFY).status)
+    had = compute.get_server(server).flavor.original_name
+    cloud.say(f"{name} does not answer with flavor {had}: the resize is reverted")
+    try:
+        compute.revert_server_resize(server)
+    except ConflictException as error:
+        raise CloudError(
+            f"{name} does not answer with flavor {had}, and the cloud had confirmed the resize by itself (Nova's "
+            f"resize_confirm_window), so that it cannot be reverted. Resize it back: playbooks/resize.yml. {why}"
+        ) from error
+    found = until_idle(cloud, server, f"the resize of {name} to be reverted", out_of=VERIFY)
+    has = found.flavor.original_name
+    if has == had:
+        raise CloudError(f"{name} kept flavor {had}: {failed_action(cloud, server, 'revertResize')} {why}")
+    raise CloudError(f"{name} did not answer with flavor {had} and has {has} again, with its disk as before. {why}")

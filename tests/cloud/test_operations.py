@@ -1,0 +1,189 @@
+"""What is done to hosts after their first day, by the playbooks, with what is on their disks.
+
+Another flavor on a virtual machine, as Nova loses the disks of containers then; the rest on containers: quicker.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running import BASE, ROOT, Running
+
+from netorder.cloud.resize import resize
+from netorder.cloud.session import connect
+from netorder.controller.provision import provision, teardown
+from netorder.errors import CloudError
+
+TOPOLOGY = """\
+topology: operate
+networks:
+  front: {cidr: 10.31.0.0/24}
+routers:
+  edge: {external: true, networks: [front]}
+hosts:
+  one:
+    network: front
+    floating_ip: true
+    flavor: small
+allow:
+  - {from: anywhere, to: front, tcp: [22]}
+"""
+COPY = "  copy: {network: front, floating_ip: true, image: {snapshot: one}}\nallow:"
+FILES = ROOT / ".netorder"  # where the playbooks have it
+
+
+@dataclass
+class Day:
+    """A topology, and the commands that its user runs."""
+
+    file: Path
+    cloud: Any
+
+    def play(self, book: str, *words: str, ends: int = 0) -> str:
+        """Run a playbook as a user does; return what it printed, on one line."""
+        program = Path(sys.executable).with_name("ansible-playbook")
+        done = subprocess.run(
+            [program, f"playbooks/{book}.yml", "-e", f"topology={self.file}", *words],
+            cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "400"},
+        )  # fmt: skip
+        print(done.stdout, done.stderr)
+        assert done.returncode == ends, done.stdout + done.stderr
+        return " ".join(done.stdout.split())
+
+    def run(self, text: str = "", *, check: bool = False) -> list[dict[str, Any]]:
+        """Provision the topology; return the changes."""
+        if text:
+            self.file.write_text(text)
+        changes: list[dict[str, Any]] = provision(self.file, files=FILES, progress=print, check=check)["changes"]
+        return changes
+
+    def ssh(self, command: str, host: str = "one") -> str:
+        """Run a command on a host."""
+        return subprocess.run(
+            ["ssh", "-F", FILES / "operate/ssh_config", "-o", "ControlPath=none", host, command],
+            capture_output=True, text=True, check=True,
+        ).stdout.strip()  # fmt: skip
+
+    def server(self, host: str = "one") -> Any:
+        """Return a host's server."""
+        return next(iter(self.cloud.compute.servers(name=f"^operate-{host}$")))
+
+
+@contextmanager
+def lent(kind: str, directory: Path) -> Any:
+    """Lend a cloud with guests of this kind, with the topology in it, up to SSH."""
+    with Running(f"operate-{kind}", kind).lent() as running, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OS_CLOUD", running.cloud.entry)
+        patch.setenv("OS_CLIENT_CONFIG_FILE", str(BASE / "clouds.yaml"))
+        one = Day(directory / "operate.yml", connect(print).conn)
+        one.run(TOPOLOGY)
+        one.play("configure", "--tags", "routes", "-e", "netorder_ssh_timeout=400")
+        yield one
+        teardown("operate", files=FILES, progress=print, snapshots="delete")
+        assert [image.name for image in one.cloud.image.images() if "operate" in image.name] == []
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    with lent("vm", tmp_path_factory.mktemp("machine")) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def container(tmp_path_factory):
+    with lent("container", tmp_path_factory.mktemp("container")) as one:
+        yield one
+
+
+@pytest.mark.full
+def test_resize(machine):
+    """Up, refused, undone by Nova, reverted: the disk is kept, and the flavor is the one that was said."""
+    day = machine
+    day.ssh("echo before > kept; sync")
+    there = day.play("resize", "-e", "host=one", "-e", "flavor=small2", "--check", "--diff")
+    assert "- flavor: small + flavor: small2" in there
+    assert day.server().flavor.original_name == "small"
+    done = day.play("resize", "-e", "host=one", "-e", "flavor=small2", "-e", "netorder_ssh_timeout=400")
+    line = 1 + TOPOLOGY.splitlines().index("    flavor: small")
+    assert f"operate.yml:{line}: write `flavor: small2` there" in done
+    found = day.server()
+    assert (found.status, found.flavor.original_name, day.ssh("cat kept")) == ("ACTIVE", "small2", "before")
+    assert int(day.ssh("awk '/MemTotal/ {print $2}' /proc/meminfo")) > 300_000
+
+    assert "a disk does not shrink" in day.play("resize", "-e", "host=one", "-e", "flavor=small", ends=2)
+    small = next(one for one in day.cloud.compute.flavors() if one.name == "small")
+    with pytest.raises(CloudError, match=r"took the change of flavor to small back.*its event .* ended with an error"):
+        resize(connect(print), found.id, found.name, ("small", small.id))
+
+    # no guest boots in a second
+    lost = day.play("resize", "-e", "host=one", "-e", "flavor=medium", "-e", "netorder_ssh_timeout=1", ends=2)
+    assert "did not answer with flavor medium and has small2 again" in lost
+    day.play("configure", "--tags", "routes", "-e", "netorder_ssh_timeout=400")
+    assert (day.server().flavor.original_name, day.ssh("cat kept")) == ("small2", "before")
+
+
+def test_a_container_is_not_resized(container):
+    """Refused with the reason, by the playbook and by a run."""
+    said = container.play("resize", "-e", "host=one", "-e", "flavor=small2", ends=2)
+    assert "its image is for containers (lxc)" in said
+    with pytest.raises(CloudError, match="its image is for containers"):
+        container.run(TOPOLOGY.replace("flavor: small", "flavor: small2"))
+    container.file.write_text(TOPOLOGY)
+
+
+def test_snapshot_and_restore(container):
+    """As it was, under the same id and address; a copy of it beside; what is used is not removed."""
+    day = container
+    day.ssh("echo before > kept")
+    assert "+ create snapshot operate-one-" in day.play("snapshot", "-e", "host=one", "--check", "--diff")
+    assert "operate has no snapshots" in day.play("snapshots")
+    assert "synced over SSH just before: /" in day.play("snapshot", "-e", "host=one")
+    first = next(image for image in day.cloud.image.images() if image.name.startswith("operate-one-"))
+    assert first.name in day.play("snapshots", "-e", "host=one")
+
+    day.ssh("echo after > kept")
+    was = day.server()
+    refused = day.play("restore", "-e", "host=one", ends=2)
+    assert "allow it: -e allow=replace" in refused
+    assert f"+ disk: snapshot {first.name}" in day.play("restore", "-e", "host=one", "--check", "--diff")
+    assert day.ssh("cat kept") == "after"
+    day.play("restore", "-e", "host=one", "-e", "allow=replace")
+    now = day.server()
+    assert (now.id, now.addresses.keys(), day.ssh("cat kept")) == (was.id, was.addresses.keys(), "before")
+    assert day.run(check=True) == []
+
+    made = day.run(TOPOLOGY.replace("allow:", COPY))
+    assert {change["kind"] for change in made if "copy" in change["name"]} >= {"server", "port", "floating IP"}
+    day.play("configure", "--tags", "routes")
+    assert day.ssh("cat kept", "copy") == "before"
+    keys = [day.server(host).metadata["netorder_hostkey"] for host in ("one", "copy")]
+    assert len(set(keys)) == 2
+    assert day.run(check=True) == []
+
+    day.play("snapshot", "-e", "host=one")
+    assert f"{first.name} stays: a server is made from it" in day.play("snapshots", "-e", "keep=0")
+    left = [image.name for image in day.cloud.image.images() if image.name.startswith("operate-one-")]
+    assert left == [first.name]
+
+
+def test_power(container):
+    """What is stopped or shelved on purpose stays so in a run, and comes back with its disk."""
+    day = container
+    day.ssh("echo power > kept; sync")
+    assert "SHUTOFF" in day.play("power", "-e", "state=stopped", "-e", "host=one", "--check", "--diff")
+    day.play("power", "-e", "state=stopped", "-e", "host=one")
+    assert (day.server().status, day.run()) == ("SHUTOFF", [])
+    assert "one: left alone: stopped on purpose" in day.play("configure", "--tags", "routes")
+    day.play("power", "-e", "state=shelved", "-e", "host=one")
+    assert (day.server().status, day.run()) == ("SHELVED_OFFLOADED", [])
+    assert "no drift" in day.play("drift")
+    day.play("power", "-e", "state=started")
+    day.play("configure", "--tags", "routes")
+    assert (day.server().status, day.ssh("cat kept"), day.run()) == ("ACTIVE", "power", [])

@@ -1,0 +1,174 @@
+"""Another flavor: confirmed, reverted, or taken back by Nova, and which line of the file says another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from openstack.compute.v2.server import Server
+from openstack.compute.v2.server_action import ServerAction
+from openstack.exceptions import ConflictException, ForbiddenException
+from test_reconcile_compare import PLAN, altered, as_built, only_problem, work
+from test_reconcile_jobs import Session
+
+from netorder.cloud import idle
+from netorder.cloud.resize import resize, settle
+from netorder.cloud.resources import server
+from netorder.controller.operate import resize_hint
+from netorder.errors import CloudError
+from netorder.language.load import parse
+
+FAILED = {"event": "compute_prep_resize", "result": "Error", "details": "Unable to resize disk down."}
+DONE = {"event": "compute_resize_instance", "result": "Success", "details": None}
+TOPOLOGY = """\
+topology: lab
+networks: {n: {cidr: 10.0.0.0/24}}
+defaults: {flavor: large}
+hosts:
+  own:
+    network: n
+    flavor: small
+  bare: {network: n}
+  many: {network: n, count: 3, flavor: tiny}
+"""
+
+
+class Nova:
+    """A compute API with one server, which goes through ``states`` (status, task, flavor), one a request."""
+
+    def __init__(self, *states: tuple[str, str | None, str], events: Any = (DONE,), conflict: str = "") -> None:
+        self.states = [*states]
+        self.calls: list[str] = []
+        self._events = events
+        self._conflict = conflict
+
+    def get_server(self, _: object) -> Server:
+        status, task, flavor = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        fields = {"id": "s", "name": "lab-own", "status": status, "OS-EXT-STS:task_state": task}
+        return Server.existing(**fields, flavor={"original_name": flavor})
+
+    def _do(self, name: str) -> None:
+        self.calls.append(name)
+        if name == self._conflict:
+            raise ConflictException
+
+    def resize_server(self, _: object, flavor: str) -> None:
+        self._do(f"resize {flavor}")
+
+    def confirm_server_resize(self, _: object) -> None:
+        self._do("confirm")
+
+    def revert_server_resize(self, _: object) -> None:
+        self._do("revert")
+
+    def server_actions(self, _: object) -> list[ServerAction]:
+        if isinstance(self._events, Exception):
+            raise self._events
+        made = [("resize", "r1", "2026-01-01"), ("resize", "r2", "2026-01-02"), ("stop", "r3", "2026-01-03")]
+        return [ServerAction.existing(action=a, request_id=r, start_time=t, message="Error") for a, r, t in made]
+
+    def get_server_action(self, request: str, _: object) -> ServerAction:
+        assert request == "r2", "the newest of that name"
+        return ServerAction.existing(request_id=request, action="resize", events=[*self._events])
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(idle, "IDLE_POLL", 0.0)
+
+
+def cloud(nova: Nova) -> Any:
+    session: Any = Session()
+    session.conn = SimpleNamespace(compute=nova)
+    return session
+
+
+BUSY = ("RESIZE", "resize_migrating", "small")
+READY = ("VERIFY_RESIZE", None, "big")
+
+
+@pytest.mark.parametrize(
+    ("answers", "after", "calls", "status"),
+    [
+        (lambda: "", ("ACTIVE", None, "big"), ["resize f", "confirm"], "ACTIVE"),
+        (None, ("SHUTOFF", None, "big"), ["resize f", "confirm"], "SHUTOFF"),
+    ],
+)
+def test_it_is_confirmed_when_the_host_answers_or_is_not_asked(answers, after, calls, status):
+    nova = Nova(("ACTIVE", "resize_prep", "small"), BUSY, READY, after)
+    assert (resize(cloud(nova), "s", "lab-own", ("big", "f"), answers), nova.calls) == (status, calls)
+
+
+def test_it_is_reverted_when_the_host_does_not_answer():
+    nova = Nova(BUSY, READY, READY, ("REVERT_RESIZE", "resize_reverting", "big"), ("ACTIVE", None, "small"))
+    session = cloud(nova)
+    with pytest.raises(CloudError, match=r"did not answer with flavor big and has small again.*no route"):
+        resize(session, "s", "lab-own", ("big", "f"), lambda: "no route")
+    assert nova.calls == ["resize f", "revert"]
+    assert "the resize is reverted" in session.reported[-1]
+
+
+def test_a_revert_that_the_cloud_forestalled_says_so():
+    """It confirms by itself after a while, and a confirmed resize cannot be reverted."""
+    nova = Nova(READY, conflict="revert")
+    with pytest.raises(CloudError, match=r"confirmed the resize by itself .*resize_confirm_window.* no route"):
+        settle(cloud(nova), "s", "lab-own", lambda: "no route")
+
+
+def test_a_cloud_that_confirms_by_itself_is_no_fault():
+    nova = Nova(BUSY, ("ACTIVE", None, "big"))
+    assert resize(cloud(nova), "s", "lab-own", ("big", "f"), lambda: "not asked") == "ACTIVE"
+    nova = Nova(BUSY, READY, ("ACTIVE", None, "big"), conflict="confirm")
+    assert resize(cloud(nova), "s", "lab-own", ("big", "f"), lambda: "") == "ACTIVE"
+
+
+@pytest.mark.parametrize(
+    ("events", "said"),
+    [
+        ((DONE, FAILED), "event compute_prep_resize ended with an error: Unable to resize disk down."),
+        (({**FAILED, "details": None},), "ended with an error: Error."),
+        ((DONE,), "no event of it ended with an error; `openstack server event show s r2`"),
+        (ForbiddenException(), "`openstack server event list s` may say why"),
+    ],
+)
+def test_what_nova_takes_back_in_silence_is_told_by_its_events(events, said):
+    """The server is ACTIVE again with its old flavor, and has no fault."""
+    nova = Nova(("ACTIVE", "resize_prep", "small"), ("ACTIVE", None, "small"), events=events)
+    with pytest.raises(CloudError) as error:
+        resize(cloud(nova), "s", "lab-own", ("big", "f"))
+    assert "took the change of flavor to big back, lab-own has small as before" in str(error.value)
+    assert said in str(error.value)
+
+
+def test_an_error_is_not_waited_for():
+    with pytest.raises(CloudError, match="went to ERROR"):
+        resize(cloud(Nova(("ERROR", None, "big"))), "s", "lab-own", ("big", "f"))
+
+
+def test_what_a_killed_run_left_is_confirmed_and_then_resized_as_the_file_says():
+    """Never reverted by a run: the host may have worked for hours, and its disk of then is the old one."""
+    nova = Nova(("ACTIVE", None, "tiny"), READY, ("ACTIVE", None, "small"))
+    servers = altered(as_built().servers, "calculator-sum", status="VERIFY_RESIZE", flavor={"original_name": "tiny"})
+    one = work(PLAN, replace(as_built(), servers=servers))
+    (change,) = one.changes.of(server.ServerChange)
+    one.cloud = cloud(nova)
+    server._update(one, change)
+    assert nova.calls == ["confirm", "resize f", "confirm"]
+    servers = altered(as_built().servers, "calculator-sum", status="RESIZE")
+    assert "wait until that has ended, then run again" in only_problem(replace(as_built(), servers=servers))
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("own", "lab.yml:7: write `flavor: big` there"),
+        ("bare", "lab.yml:8: write `flavor: big` into its entry there"),
+        ("many-2", "lab.yml:9 is for 3 hosts alike"),
+    ],
+)
+def test_the_line_of_the_topology_file_that_says_another_flavor(host, said):
+    topology = parse(TOPOLOGY, "lab.yml")
+    assert said in resize_hint(topology, host, "big")
+    assert resize_hint(topology, host, next(one.flavor for one in topology.hosts if one.name == host)) == ""

@@ -1,0 +1,245 @@
+"""Snapshots: which images are ours, which of them go, what a failed upload leaves, and onto which disk one may come."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from openstack.compute.v2.server import Server
+from openstack.compute.v2.server_action import ServerAction
+from openstack.exceptions import HttpException, NotFoundException
+from openstack.image.v2.image import Image
+from test_reconcile_compare import PLAN, as_built, brief, change_set, work
+from test_reconcile_jobs import Session
+from test_reconcile_ownership import FakeCloud as Owned
+from test_reconcile_preflight import FakeCloud, judged, without_a_host
+
+from netorder.cloud import idle, snapshots
+from netorder.cloud.resources import server
+from netorder.cloud.snapshots import Snapshot, compared, find, make, of_image, removals, restore
+from netorder.cloud.teardown import teardown
+from netorder.controller.operate import _restore_problems
+from netorder.errors import CloudError
+
+NOW = datetime(2026, 11, 28, 15, 0, tzinfo=UTC)
+KEY = "ssh-ed25519 AAAA"
+
+
+def image(name: str = "lab-web-1", ident: str = "i1", owner: str = "p1", **fields: Any) -> Image:
+    own = {"netorder_snapshot": name, "netorder_topology": "lab", "netorder_host": "web", "netorder_time": "2026-01-01"}
+    made = {"status": "active", "size": 2 << 20, "disk_format": "qcow2", "instance_uuid": "s1"}
+    return Image.existing(**{**made, **own, "id": ident, "name": name, "owner": owner, **fields})
+
+
+def several(*times: str, host: str = "web", **fields: Any) -> list[Snapshot]:
+    return [Snapshot(f"{host}{time}", f"lab-{host}-{time}", "lab", host, time, **fields) for time in times]
+
+
+def test_an_image_is_ours_by_its_own_name_and_project():
+    """Nova hands the properties of an image on to its servers, and to the images that others make of those."""
+    ours = of_image(image(), "p1")
+    assert ours == Snapshot("i1", "lab-web-1", "lab", "web", "2026-01-01", "active", 2 << 20, "qcow2", 0, "s1")
+    assert of_image(image(owner="p2"), "p1") is None
+    assert of_image(image(netorder_snapshot="lab-web-0"), "p1") is None
+    assert of_image(Image.existing(id="x", name="debian-13", owner="p1"), "p1") is None
+
+
+def test_a_snapshot_is_found_by_its_name_or_as_the_newest_that_is_whole_of_a_host():
+    known = [*several("1", "2"), *several("3", status="queued"), *several("1", host="db")]
+    assert find(known, "lab", "web").time == "2"
+    assert find(known, "lab", "lab-web-1").time == "1"
+    assert find(known, "other", "lab-db-1").host == "db"
+    with pytest.raises(CloudError, match="lab-web-3 is queued, not ready"):
+        find(known, "lab", "lab-web-3")
+    with pytest.raises(CloudError, match=r"no snapshot web.*The newest: lab-db-1, lab-web-3"):
+        find(known, "other", "web")
+    with pytest.raises(CloudError, match="The newest: none"):
+        find([], "lab", "web")
+
+
+def test_which_go():
+    known = [*several("1", "2", "3"), *several("4", status="saving"), *several("1", "2", host="db")]
+
+    def names(**options: Any) -> list[str]:
+        return [one.name for one in removals(known, {"db1"}, **options)[0]]
+
+    assert names(keep=1) == ["lab-web-1", "lab-web-2"], "what is being made is not counted; db1 is in use"
+    assert names(keep=0, hosts=["db"]) == ["lab-db-2"]
+    assert names(keep=9) == []
+    assert names(names=["lab-web-4"]) == ["lab-web-4"]
+    assert removals(known, {"db1"}, names=["lab-db-1", "lab-x"]) == (
+        [],
+        ["There is no snapshot lab-x.", "Snapshot lab-db-1 stays: a server is made from it."],
+    )
+
+
+class Clouds:
+    """A cloud in which one snapshot is made: its image goes through ``states`` (status, or "" when it is gone)."""
+
+    def __init__(self, *states: str, tasks: tuple[str | None, ...] = ("image_uploading",), **options: Any) -> None:
+        self.states, self.tasks, self.deleted, self.sent = [*states], [*tasks], [], {}
+        self.refuses = options.get("refuses")
+        self.session: Any = Session()
+        self.session.project = "p1"
+        self.session.conn = SimpleNamespace(compute=self, image=self)
+
+    def create_image(self, _session: object, name: str, marks: dict[str, str]) -> str:
+        self.sent = {"name": name, **marks}
+        return "i1"
+
+    def get_image(self, _: str) -> Image:
+        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        if not state:
+            raise NotFoundException
+        return image(**{**self.sent, "status": state})
+
+    def get_server(self, _: str) -> Server:
+        task = self.tasks.pop(0) if len(self.tasks) > 1 else self.tasks[0]
+        return Server.existing(id="s1", name="lab-web", **{"OS-EXT-STS:task_state": task})
+
+    def delete_image(self, ident: str, **_: object) -> None:
+        if self.refuses:
+            raise HttpException("no space left")
+        self.deleted.append(ident)
+
+    def server_actions(self, _: str) -> list[ServerAction]:
+        return [ServerAction.existing(action="createImage", request_id="r", start_time="1")]
+
+    def get_server_action(self, _request: str, _server: str) -> ServerAction:
+        return ServerAction.existing(events=[{"event": "e", "result": "Error", "details": "quota exceeded"}])
+
+    def made(self) -> Snapshot:
+        known = {"netorder_hostkey": KEY}
+        found = SimpleNamespace(id="s1", name="lab-web", image=SimpleNamespace(id="b1"), metadata=known)
+        found.create_image = self.create_image
+        return make(self.session, "lab", "web", found, NOW)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(snapshots, "SNAPSHOT_POLL", 0.0)
+    monkeypatch.setattr(idle, "IDLE_POLL", 0.0)
+
+
+def test_a_snapshot_is_marked_in_the_request_that_makes_it():
+    cloud = Clouds("queued", "saving", "active")
+    made = cloud.made()
+    assert (made.name, made.host, made.base, made.hostkey) == ("lab-web-20261128T150000Z", "web", "b1", KEY)
+    assert made.time == "2026-11-28T15:00:00Z"
+    assert cloud.deleted == []
+
+
+@pytest.mark.parametrize(
+    ("cloud", "said", "deleted"),
+    [
+        (Clouds("queued", ""), "nothing of it is left: its event e ended with an error: quota exceeded", ["i1"]),
+        (Clouds("queued", "killed"), "failed (killed): its event e ended with an error: quota exceeded", ["i1"]),
+        (Clouds("queued", tasks=("image_snapshot", None)), "failed (queued): its event", ["i1"]),
+        (Clouds("killed", refuses=True), "what is left of it: `openstack image delete i1`; that failed here", []),
+    ],
+)
+def test_a_failed_upload_names_the_reason_and_leaves_nothing(cloud, said, deleted):
+    with pytest.raises(CloudError) as error:
+        cloud.made()
+    assert said in str(error.value)
+    assert cloud.deleted == deleted
+
+
+def test_sizes_are_compared_with_their_like():
+    before, made = several("1", "2", size=195 << 20, form="qcow2", base="b")
+
+    def text(form: str, size: int) -> str:
+        base = SimpleNamespace(name="debian-13", disk_format=form, size=size << 20)
+        session: Any = SimpleNamespace(conn=SimpleNamespace(image=SimpleNamespace(get_image=lambda _: base)))
+        return compared(session, made, [before, made])
+
+    assert text("qcow2", 171) == "195 MiB (qcow2); its base image debian-13 has 171 MiB"
+    assert text("raw", 262) == (
+        "195 MiB (qcow2); the one before it has 195 MiB; its base image debian-13 is raw, whose size says nothing "
+        "beside it"
+    )
+
+
+class Rebuilt:
+    """A compute API that rebuilds one server."""
+
+    def __init__(self, *, undone: bool = False) -> None:
+        self.calls: list[str] = []
+        self.undone = undone
+        self.session: Any = Session()
+        self.session.conn = SimpleNamespace(compute=self)
+
+    def delete_server_metadata(self, _: str, keys: list[str]) -> None:
+        self.calls.append(f"forget {keys}")
+
+    def rebuild_server(self, _: str, chosen: str) -> None:
+        self.calls.append(f"rebuild {chosen}")
+
+    def set_server_metadata(self, _: str, **known: str) -> None:
+        self.calls.append(f"set {known}")
+
+    def get_server(self, _: str) -> Server:
+        return Server.existing(id="s1", name="lab-web", status="ACTIVE", image={"id": "b" if self.undone else "i"})
+
+    def server_actions(self, _: str) -> list[ServerAction]:
+        return []
+
+    def restored(self, made_of: str) -> bool:
+        found: Any = SimpleNamespace(id="s1", name="lab-web", metadata={"netorder_hostkey": "old"})
+        return restore(self.session, found, Snapshot("i", "n", "lab", "web", "t", server=made_of, hostkey=KEY))
+
+
+def test_the_host_key_is_that_of_the_snapshot_or_is_learned_again():
+    """On another server's disk the image makes new keys, as for a new instance; the wrong one is forgotten first."""
+    own, other = Rebuilt(), Rebuilt()
+    assert own.restored("s1")
+    assert own.calls == ["rebuild i", f"set {{'netorder_hostkey': '{KEY}'}}"]
+    assert not other.restored("s0")
+    assert other.calls == ["forget ['netorder_hostkey']", "rebuild i"]
+
+
+def test_a_rebuild_that_nova_takes_back_is_an_error():
+    with pytest.raises(CloudError, match="took the rebuild of lab-web back"):
+        Rebuilt(undone=True).restored("s1")
+
+
+def test_what_a_host_cannot_be_restored_from():
+    host = PLAN.hosts[0]
+    fits = Snapshot("i", "n", "calculator", host.name, "t", min_disk=5)
+    found: Any = SimpleNamespace(status="ACTIVE", flavor=SimpleNamespace(disk=5))
+    assert _restore_problems(host, found, fits, "calculator") == []
+    found = SimpleNamespace(status="RESCUE", flavor=SimpleNamespace(disk=2))
+    other, state, disk = _restore_problems(host, found, fits, "lab")
+    assert "`image: {snapshot: n}`" in other
+    assert "RESCUE" in state
+    assert "needs a disk of 5 GiB, the host's has 2" in disk
+
+
+def test_a_topology_names_the_newest_snapshot_of_a_host_once():
+    """When it is made; that there is a newer one later is no difference."""
+    mine = {"netorder_topology": "calculator", "netorder_host": "sum"}
+    old, new = (image(f"n{i}", f"i{i}", **mine, netorder_time=f"2026-0{i}") for i in (1, 2))
+    wanted = replace(PLAN, hosts=tuple(replace(h, image="snapshot:sum") if h.name == "sum" else h for h in PLAN.hosts))
+    facts, problems = judged(FakeCloud((new, old)), without_a_host(), wanted)
+    assert (facts.images, problems) == ({"snapshot:sum": ("i2", "snapshot:sum")}, [])
+    one = work(wanted, without_a_host())
+    one.facts.images |= facts.images
+    (change,) = one.changes.of(server.ServerChange)
+    assert server.create_body(one, change)["metadata"]["netorder_image"] == "snapshot:sum"
+    assert brief(as_built(wanted), wanted) == []
+    _, (problem,) = judged(FakeCloud(()), without_a_host(), wanted)
+    assert problem.startswith("The image of sum: There is no snapshot sum")
+    (change,) = change_set(wanted, as_built(), key=None).of(server.ServerChange)
+    assert (change.action, change.after) == ("replace", {"image": "snapshot:sum"})
+
+
+def test_a_teardown_keeps_snapshots_unless_told():
+    kept: Any = Owned(images=[image(), image("theirs", "i2", netorder_topology="other")])
+    assert teardown(kept, "lab", check=False) == []
+    assert (kept.deleted, kept.told) == ([], ["1 snapshot stay: lab-web-1. `-e snapshots=delete` deletes them too"])
+    told: Any = Owned(images=[image()])
+    assert [c.kind for c in teardown(told, "lab", check=False, snapshots=True)] == ["snapshot"]
+    assert told.deleted == ["i1"]
