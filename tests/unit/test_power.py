@@ -50,7 +50,7 @@ def test_forwarding_hosts_start_first_and_whatever_they_call_is_no_cycle():
     plan = build_plan(parse(FORWARDING.replace("ROOT", str(Path(__file__).parents[2]))))
     assert start_order(plan, [host.name for host in plan.hosts]) == [["gate"], ["sum", "sub", "mul", "div"], ["web"]]
     web = next(host for host in plan.hosts if host.name == "web")
-    gates = tuple(replace(host, service=web.service) if host.forwarding else host for host in plan.hosts)
+    gates = tuple(replace(host, applications=web.applications) if host.forwarding else host for host in plan.hosts)
     assert start_order(replace(plan, hosts=gates), ["gate", "sum"]) == [["gate"], ["sum"]]
 
 
