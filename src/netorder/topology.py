@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from netorder.protocols import ANYTHING
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -138,7 +140,7 @@ class HostSpec:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A protocol (tcp, udp, icmp) and its ports from ``first`` to ``last``; 0 and 0 where the protocol has none."""
+    """A protocol, a word of netorder.protocols, and its ports ``first`` to ``last``; 0 and 0 where it has none."""
 
     protocol: str
     first: int = 0
@@ -151,7 +153,7 @@ class Match:
 
     def tcp(self, port: int) -> bool:
         """Tell whether TCP ``port`` is one of these."""
-        return self.protocol == "tcp" and self.first <= port <= self.last
+        return self.protocol == ANYTHING or (self.protocol == "tcp" and self.first <= port <= self.last)
 
 
 @dataclass(frozen=True, slots=True)

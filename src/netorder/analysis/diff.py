@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.analysis.flows import Flow, Place, Stop, flows
 from netorder.analysis.verdict import remote_text
+from netorder.ip import IPV4, IPV6
 from netorder.plan.lifecycle import Effect, address_fields, changed_fields, effect, exit_router, stops
 from netorder.plan.render import names
+from netorder.protocols import WITH_PORTS, on_wire
 from netorder.text import few
 
 if TYPE_CHECKING:
@@ -171,7 +173,8 @@ def _by_ports(rules: Iterable[Rule], kept: frozenset[Rule], called: Mapping[str,
     """
     found: dict[str, set[str]] = {}
     for rule in rules:
-        ports = f"{rule.match.replace('ipv6-icmp', 'icmp')} {'from' if rule.direction == 'ingress' else 'to'}"
+        what = rule.match if rule.protocol in WITH_PORTS else rule.word
+        ports = f"{what} {'from' if rule.direction == 'ingress' else 'to'}"
         end = called.get(remote_text(rule), remote_text(rule))
         if rule.remote_cidr is None and not kept.isdisjoint(_of_the_other_version(rule)):
             end += f" by {rule.ethertype}"
@@ -180,9 +183,12 @@ def _by_ports(rules: Iterable[Rule], kept: frozenset[Rule], called: Mapping[str,
 
 
 def _of_the_other_version(rule: Rule) -> set[Rule]:
-    other = {"IPv4": "IPv6", "IPv6": "IPv4"}[rule.ethertype]
-    protocol = {"icmp": "ipv6-icmp", "ipv6-icmp": "icmp"}.get(rule.protocol or "", rule.protocol)
-    return {replace(rule, ethertype=other, protocol=protocol)}
+    other = IPV4 if rule.ethertype == "IPv6" else IPV6
+    wire = on_wire(rule.word, other)
+    if wire is None:
+        return set()
+    low, high = (rule.port_min, rule.port_max) if rule.protocol in WITH_PORTS else (wire.low, wire.high)
+    return {replace(rule, ethertype=f"IPv{other}", protocol=wire.protocol, port_min=low, port_max=high)}
 
 
 def _word(value: object) -> str:

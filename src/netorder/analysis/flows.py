@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from netorder.analysis.reach import OUTSIDE, UNUSED_PORT, Matrix, first_address
 from netorder.analysis.verdict import NO_ROUTE, OPEN, flow_text
 from netorder.ip import IPV4, IPV6
+from netorder.protocols import ANYTHING, WITH_PORTS
 from netorder.text import few
 from netorder.topology import LAST_PORT
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from netorder.plan.model import Host, Plan, Rule
 
 __all__ = ["Flow", "Place", "Side", "Stop", "flows"]
-
-ANYTHING = "anything"  # the protocol of a flow to the outside
 
 Place = tuple[str, str]  # kind (host, router, network, interface, floating IP) and name
 _Ports = tuple[str, int | None, int | None]  # protocol, first and last port
@@ -85,14 +84,14 @@ class _Openings:
 
     def _add(self, group: str, rule: Rule) -> None:
         version = IPV6 if rule.ethertype == "IPv6" else IPV4
-        for ports in _ports(rule):
-            if rule.remote_cidr is None:
-                self.anywhere[group, version].add(ports)
-                continue
-            base, _, length = rule.remote_cidr.partition("/")
-            shift = (128 if version == IPV6 else 32) - int(length)
-            self._named[version, shift][int(ip_address(base)) >> shift].add((group, ports))
-            self.outside[group][rule.remote_cidr].add(ports)
+        ports = _ports(rule)
+        if rule.remote_cidr is None:
+            self.anywhere[group, version].add(ports)
+            return
+        base, _, length = rule.remote_cidr.partition("/")
+        shift = (128 if version == IPV6 else 32) - int(length)
+        self._named[version, shift][int(ip_address(base)) >> shift].add((group, ports))
+        self.outside[group][rule.remote_cidr].add(ports)
 
     def of(self, address: str) -> frozenset[tuple[str, _Ports]]:
         """Return what is allowed from an address by rules that name it or its prefix: (group, ports)."""
@@ -104,13 +103,10 @@ class _Openings:
         return frozenset(found)
 
 
-def _ports(rule: Rule) -> Iterator[_Ports]:
-    protocols = [rule.protocol.replace("ipv6-icmp", "icmp")] if rule.protocol else ["tcp", "udp", "icmp"]
-    for protocol in protocols:
-        if protocol == "icmp":
-            yield protocol, None, None
-        else:
-            yield protocol, rule.port_min or 1, rule.port_max or LAST_PORT
+def _ports(rule: Rule) -> _Ports:
+    if rule.word in WITH_PORTS:
+        return rule.word, rule.port_min or 1, rule.port_max or LAST_PORT
+    return rule.word, None, None
 
 
 class Side:

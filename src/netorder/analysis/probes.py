@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from netorder.analysis.reach import OUTSIDE, UNUSED_PORT
 from netorder.ip import url_host
+from netorder.protocols import PING
 from netorder.text import count, table
 from netorder.topology import GROUPS, SSH
 
@@ -169,7 +170,7 @@ def route_probes(matrix: Matrix, host: Host, others: Collection[Host] | None = N
         for address in other.addresses:
             if not any(ip_address(address) in prefix for prefix in prefixes):
                 continue
-            if matrix.verdict(host.name, address, "icmp") == "open":
+            if matrix.verdict(host.name, address, PING) == "open":
                 found.append(RouteProbe(other.name, address, None))
             elif matrix.verdict(host.name, address, "tcp", SSH) == "open":
                 found.append(RouteProbe(other.name, address, SSH))

@@ -16,6 +16,7 @@ from netorder.analysis.outside import Outside
 from netorder.analysis.paths import Hop, Paths
 from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, OUTSIDE, Verdict, flow_text, rule_text
 from netorder.ip import IPV6, VERSIONS, covers, url_host
+from netorder.protocols import WITH_PORTS
 from netorder.topology import LAST_PORT, SSH
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ class Matrix:
 
     A source or destination is a host's name, one of its addresses, ``outside`` (an IPv4 address that no rule and no
     route names) or an address outside the topology; not both are outside. A host's name as destination means that of
-    its addresses which the source reaches, IPv4 first. A protocol is tcp, udp or icmp; the latter means ICMPv6 where
-    the address is IPv6.
+    its addresses which the source reaches, IPv4 first. A protocol is a word of netorder.protocols: ``icmp`` is all of
+    ICMP, or of ICMPv6 where the address is IPv6, ``ping`` an echo request.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -92,40 +93,36 @@ class Matrix:
     def ports(self, destination: str) -> list[tuple[str, int | None]]:
         """Return the (protocol, port) pairs worth probing at a host or address.
 
-        These are the ends of its rules' ranges and their neighbours, SSH, an unused port, and ICMP.
+        These are the ends of its rules' ranges and their neighbours, SSH, an unused port, ICMP, and what else is named.
         """
         host = self._host(destination)
         found: set[tuple[str, int]] = {("tcp", SSH), ("tcp", UNUSED_PORT), ("udp", UNUSED_PORT)}
+        others = {"icmp"}
         for rule in self._filters.rules(host, "ingress"):
-            if rule.protocol in ("tcp", "udp"):
+            if rule.word in WITH_PORTS:
                 first, last = rule.port_min or 1, rule.port_max or LAST_PORT
                 near = (first - 1, first, last, last + 1)
-                found |= {(rule.protocol, port) for port in near if 1 <= port <= LAST_PORT}
-        return [*sorted(found), ("icmp", None)]
+                found |= {(rule.word, port) for port in near if 1 <= port <= LAST_PORT}
+            else:
+                others.add(rule.word)
+        return [*sorted(found), *((word, None) for word in sorted(others))]
 
     def ranges(self, destination: str) -> list[tuple[str, int | None, int | None]]:
-        """Return what the rules of a host allow from any source: protocol (icmp stands for ipv6-icmp too), ports.
+        """Return what the rules of a host allow from any source: protocol (icmp stands for ICMPv6 too), ports.
 
         The host is given by its name or one of its addresses.
         """
         found = {
-            ("icmp", None, None)
-            if rule.protocol in ("icmp", "ipv6-icmp")
-            else (rule.protocol or "tcp", rule.port_min or 1, rule.port_max or LAST_PORT)
+            (rule.word, rule.port_min or 1, rule.port_max or LAST_PORT)
+            if rule.word in WITH_PORTS
+            else (rule.word, None, None)
             for rule in self._filters.rules(self._host(destination), "ingress")
         }
         return sorted(found, key=lambda one: (one[0], one[1] or 0, one[2] or 0))
 
     def sources(self, host: str, protocol: str, port: int | None) -> tuple[str, ...]:
         """List the prefixes from which IPv4 rules allow ``port``, each once, in the order of the rules."""
-        found = [
-            rule.remote_cidr or WORLD
-            for rule in self._filters.rules(host, "ingress")
-            if rule.ethertype == "IPv4"
-            and rule.protocol in (None, protocol)
-            and (port is None or rule.port_min is None or rule.port_min <= port <= (rule.port_max or 0))
-        ]
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(one or WORLD for one in self._filters.remotes(host, protocol, port)))
 
     def outside_sources(self, destination: str, protocol: str, port: int | None) -> tuple[str, ...]:
         """List the prefixes outside the topology, the whole world not among them, from which a connection is open."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from netorder.protocols import ANYTHING, match_text, word_of
 from netorder.routing.tables import Route
 
 __all__ = [
@@ -83,8 +84,9 @@ class Router:
 class Rule:
     """One security-group rule, in Neutron's terms.
 
-    ``protocol`` is tcp, udp, icmp, ipv6-icmp or None for any; ``port_min``/``port_max`` None means all ports, which
-    Neutron never stores as 1 to 65535; ``remote_cidr`` None means anywhere. ICMP rules carry no ports.
+    ``protocol`` is a name that netorder.protocols knows (ipv6-icmp of IPv6), a number as text, or None for any.
+    ``port_min``/``port_max`` None means all ports, which Neutron never stores as 1 to 65535; of ICMP they are type and
+    code, None any. ``remote_cidr`` None means anywhere.
     """
 
     direction: str  # "ingress" or "egress"
@@ -95,13 +97,14 @@ class Rule:
     remote_cidr: str | None
 
     @property
+    def word(self) -> str:
+        """What it matches apart from ports, a word of netorder.protocols: the same of both IP versions."""
+        return word_of(self.protocol, self.port_min, self.port_max)
+
+    @property
     def match(self) -> str:
-        """What it matches, for people: ``tcp 22``, ``tcp 1-65535``, ``icmp``, ``anything``."""
-        if self.port_min is not None:
-            ports = f" {self.port_min}" if self.port_min == self.port_max else f" {self.port_min}-{self.port_max}"
-        else:
-            ports = " 1-65535" if self.protocol in ("tcp", "udp") else ""
-        return f"{self.protocol or 'anything'}{ports}"
+        """What it matches, for people: ``tcp 22``, ``tcp 1-65535``, ``icmp``, ``icmp echo-request``, ``anything``."""
+        return match_text(self.protocol, self.port_min, self.port_max) or ANYTHING
 
 
 @dataclass(frozen=True, slots=True)

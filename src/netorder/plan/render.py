@@ -104,7 +104,7 @@ def _ssh_sources(rules: Sequence[Rule], own: Sequence[Prefix]) -> list[str]:
         for rule in rules
         if rule.direction == "ingress"
         and rule.ethertype == "IPv4"
-        and rule.protocol == "tcp"
+        and rule.protocol in (None, "tcp")
         and (rule.port_min or 0) <= SSH <= (rule.port_max or LAST_PORT)
     ]
     prefixes = [ip_network(remote) for remote in remotes if remote]
