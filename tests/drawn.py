@@ -17,6 +17,13 @@ GROUPS = ["front", "back", "spare"]
 PORTS = [22, 80, 5432, 8000]
 TCP = [22, 80, [22, 80], "8000-8003", [80, "8002-8005"]]
 UDP = [53, [53, 5432], "8001-8003"]
+MESSAGES = ["echo-request", "time-exceeded", ["packet-too-big", "echo-request"]]  # there in both IP versions
+OTHERS: list[dict[str, Any]] = [
+    {"all": True},
+    {"protocol": "gre"},
+    {"protocol": [112, "tcp"]},
+    {"sctp": [5000, "6000-6002"]},
+]
 FOREIGN = ["172.20.0.0/16", "172.20.7.0/24", "172.21.1.1/32", "fd77::/48"]
 
 Draw = Any  # what st.composite passes
@@ -205,7 +212,7 @@ class _Drawer:
     def _rule(self) -> dict[str, Any]:
         members = {host: [host] for host in self._hosts} | self._on | self._groups
         rule: dict[str, Any] = {"to": self._several([name for name in members if members[name]])}
-        kind = self._draw(st.sampled_from(["tcp", "udp", "icmp", "mixed", "service"]))
+        kind = self._draw(st.sampled_from(["tcp", "udp", "icmp", "mixed", "service", "other"]))
         if kind == "service":
             served = [name for name, host in self._hosts.items() if "service" in host]
             rule |= {"to": self._several(served), "service": True} if served else {"icmp": True}
@@ -214,7 +221,14 @@ class _Drawer:
         if kind in ("udp", "mixed"):
             rule["udp"] = self._draw(st.sampled_from(UDP))
         if kind in ("icmp", "mixed"):
-            rule["icmp"] = True
+            rule["icmp"] = self._draw(st.sampled_from([True, True, *MESSAGES]))
+        if kind == "other":
+            rule |= self._draw(st.sampled_from(OTHERS))
+        among = [
+            name for name, its in members.items() if len(its) > 1 and all(self._met(name, its, one) for one in its)
+        ]
+        if among and kind != "service" and self._chance(6):
+            return {"within": self._draw(st.sampled_from(among))} | {key: rule[key] for key in rule if key != "to"}
         targets = [host for name in _list(rule["to"]) for host in members[name]]
         joined = [
             name
