@@ -63,12 +63,16 @@ class SubnetSpec:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """A network; ``gateway_router`` has its gateways. Its hosts' ``routes`` live on the host, subnet or router."""
+    """A network; ``gateway_router`` has its gateways. Its hosts' ``routes`` live on the host, subnet or router.
+
+    ``mtu`` None is the cloud's.
+    """
 
     name: str
     subnets: tuple[SubnetSpec, ...]
     gateway_router: str | None
     routes: str
+    mtu: int | None = None
 
     def subnet(self, version: int) -> SubnetSpec | None:
         """Return the subnet of an IP version."""

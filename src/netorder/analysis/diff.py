@@ -119,6 +119,7 @@ def _changed(
     kind, name = key
     before, after = _addressed(was.fields, now.fields)
     own, inside = changed_fields(before, after), changed_fields(was.inside, now.inside)
+    own = [word for word in own if word != "mtu" or after[word]]  # one that is not said any more stays
     with_its_subnet = kind != "subnet" and not was.subnets.isdisjoint(replaced_subnets)
     if not own and not inside and not with_its_subnet:
         return
@@ -211,7 +212,7 @@ def _resources(plan: Plan) -> Iterator[tuple[_Key, _Resource]]:
 
     for network in plan.networks:
         whole = ("network", network.name)
-        yield whole, _Resource({})
+        yield whole, _Resource({"mtu": network.mtu})
         for subnet in network.subnets:
             one = _Resource(_subnet_fields(subnet), owner=whole, subnets=frozenset({subnet.cloud_name}))
             yield ("subnet", subnet.cloud_name.removeprefix(prefix)), one

@@ -213,6 +213,7 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("prefix", "range", "subnet", "ipv4", "ipv6"), "cidr"),
         **dict.fromkeys(("dns", "nameservers", "name_servers"), "dns_nameservers"),
         "gateway_ip": "gateway",
+        "mtu_size": "mtu",
     },
     "routers": {
         **dict.fromkeys(("copies", "replicas"), "count"),

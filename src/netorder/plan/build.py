@@ -77,7 +77,7 @@ class _Planner:
                     host_routes=self._tables.of_network(network.name, version) if handed_out else (),
                 )
             )
-        return Network(network.name, name, tuple(subnets))
+        return Network(network.name, name, tuple(subnets), network.mtu)
 
     def _router(self, router: RouterSpec) -> Router:
         name = self._cloud_name(router.name)

@@ -73,6 +73,7 @@ _RULE = tuple(f"Rule.{name}" for name in "direction ethertype protocol port_min 
 
 FIELDS = (
     Field("key pair", "public_key", _REFUSE, note="the hosts would not accept another key"),
+    Field("network", "mtu", _IN_PLACE, ("Network.mtu",), "hosts learn it with the next lease; taken away, it stays"),
     Field("network", "admin_state_up", _IN_PLACE),
     Field("network", "subnets", _REFUSE, note="a subnet of somebody else's is on a network that must go"),
     Field("subnet", "cidr", _REPLACE, ("Subnet.cidr", "Subnet.version"), "with every port on it", "its prefix differs"),

@@ -48,11 +48,12 @@ class Subnet:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One network with its subnets: one IPv4, one IPv6, or one of each."""
+    """One network with its subnets: one IPv4, one IPv6, or one of each. ``mtu`` None is the cloud's."""
 
     name: str
     cloud_name: str
     subnets: tuple[Subnet, ...]
+    mtu: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,8 @@ def _networks(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
             gateway = "no router, so no gateway"
             if subnet.gateway_ip:
                 gateway = f"gateway {subnet.gateway_ip} ({called[subnet.gateway_ip]})"
-            yield "" if index else network.name, subnet.cidr, gateway
+            mtu = f", mtu {network.mtu}" if network.mtu and not index else ""
+            yield "" if index else network.name, subnet.cidr, gateway + mtu
 
 
 def _routers(plan: Plan) -> Iterator[Sequence[str]]:
