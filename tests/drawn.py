@@ -182,6 +182,8 @@ class _Drawer:
             host["floating_ip"] = True
         if self._chance(3):
             host["groups"] = self._draw(st.lists(st.sampled_from(GROUPS), min_size=1, max_size=2, unique=True))
+        if self._chance(8):
+            host["port_security"] = False
         if self._chance(4):
             host["service"] = {"name": "sum", "port": self._draw(st.sampled_from(PORTS))}
         return host

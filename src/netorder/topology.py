@@ -116,6 +116,7 @@ class HostSpec:
 
     ``manages`` names what others must not change on it: addresses, forwarding.
     ``proxy`` is how packages reach it: controller or none; ``names`` how it finds others by name: hosts_file or none.
+    Without ``port_security`` nothing is filtered at its ports.
     """
 
     name: str
@@ -131,6 +132,7 @@ class HostSpec:
     groups: tuple[str, ...]
     routes: tuple[tuple[Prefix, Address], ...]
     manages: tuple[str, ...]
+    port_security: bool = True
 
     @property
     def addresses(self) -> tuple[Address, ...]:

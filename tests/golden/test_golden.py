@@ -27,7 +27,7 @@ def plain(value: object) -> object:
     """Return a value of the model as JSON holds it: an object has each of its fields but those that say nothing."""
     if dataclasses.is_dataclass(value):
         found = {field.name: (plain(getattr(value, field.name)), field.default) for field in dataclasses.fields(value)}
-        return {name: one for name, (one, default) in found.items() if not (one is None and default is None)}
+        return {name: one for name, (one, default) in found.items() if not (default in (None, True) and one is default)}
     return [plain(item) for item in value] if isinstance(value, tuple) else value
 
 

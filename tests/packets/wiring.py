@@ -277,7 +277,8 @@ def _ruleset(plan: Plan, host: Host) -> tuple[str, ...]:
         lines.append(f" chain {hook} {{ type filter hook {hook} priority filter;")
         for way in passes:
             direction = {"i": "ingress", "o": "egress"}[way]
-            lines += [f"  {way}ifname eth{index} jump {direction}_{index}" for index in range(len(host.ports))]
+            filtered = [index for index, port in enumerate(host.ports) if port.port_security]
+            lines += [f"  {way}ifname eth{index} jump {direction}_{index}" for index in filtered]
         lines.append(" }")
     return (*lines, "}")
 

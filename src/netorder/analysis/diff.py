@@ -227,9 +227,11 @@ def _resources(plan: Plan) -> Iterator[tuple[_Key, _Resource]]:
         whole = ("host", host.name)
         yield whole, _Resource({"image": host.image, "flavor": host.flavor}, _inside(host))
         # which hosts share a group follows from their rules
-        yield ("security group", host.name), _Resource(_rules(host, rules), owner=whole)
+        if host.group in rules:
+            yield ("security group", host.name), _Resource({"rules": rules[host.group]}, owner=whole)
         for port in host.ports:
             fields = {**_place(port), "allowed_address_pairs": port.allowed_address_pairs}
+            fields["port_security"] = port.port_security
             one = _Resource(fields, owner=whole, subnets=its(port))
             yield ("port", port.cloud_name.removeprefix(prefix)), one
         if host.floating_ip:
@@ -255,10 +257,6 @@ def _router_fields(plan: Plan, router: Router) -> dict[str, object]:
 
 def _place(port: Port | RouterInterface) -> dict[str, object]:
     return {"network": port.network, "address": ", ".join(port.addresses), "addresses": port.addresses}
-
-
-def _rules(host: Host, rules: Mapping[str, frozenset[Rule]]) -> dict[str, object]:
-    return {"rules": rules[host.ports[0].security_groups[0]]}
 
 
 def _routes(routes: Iterable[Route]) -> tuple[str, ...]:

@@ -32,8 +32,10 @@ class Filters:
     """The security-group rules of a plan's hosts; hosts with the same groups share what is worked out."""
 
     def __init__(self, plan: Plan) -> None:
-        groups = {group.name: group.rules for group in plan.security_groups}
-        self._groups = {host.name: tuple(dict.fromkeys(host.ports[0].security_groups)) for host in plan.hosts}
+        groups = {group.name: group.rules for group in plan.filters}
+        self._groups = {
+            host.name: tuple(dict.fromkeys(host.ports[0].security_groups or (host.group,))) for host in plan.hosts
+        }
         self._rules: dict[tuple[tuple[str, ...], str], list[Rule]] = {}
         for names in dict.fromkeys(self._groups.values()):
             rules = [rule for name in names for rule in groups[name]]
@@ -92,11 +94,15 @@ def _match(rule: Rule) -> _Match:
 
 def may_pass(port: Port, address: str) -> bool:
     """Return whether port security passes packets from and to ``address`` at a port."""
-    return address in port.addresses or any(
-        low <= _number(address) <= high
-        for pair in port.allowed_address_pairs
-        if (":" in pair) == (":" in address)
-        for low, high in (_range(pair),)
+    return (
+        not port.port_security
+        or address in port.addresses
+        or any(
+            low <= _number(address) <= high
+            for pair in port.allowed_address_pairs
+            if (":" in pair) == (":" in address)
+            for low, high in (_range(pair),)
+        )
     )
 
 

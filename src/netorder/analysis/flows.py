@@ -77,7 +77,7 @@ class _Openings:
         self.anywhere: dict[tuple[str, int], set[_Ports]] = defaultdict(set)  # by group and IP version
         self.outside: dict[str, dict[str, set[_Ports]]] = defaultdict(lambda: defaultdict(set))  # by group and prefix
         self._named: dict[tuple[int, int], dict[int, set[tuple[str, _Ports]]]] = defaultdict(lambda: defaultdict(set))
-        for group in plan.security_groups:
+        for group in plan.filters:
             for rule in group.rules:
                 if rule.direction == "ingress":
                     self._add(group.name, rule)
@@ -134,7 +134,7 @@ class Side:
         hosts = self.matrix.hosts
         if source not in hosts or destination not in hosts:
             return set()
-        group = hosts[destination].ports[0].security_groups[0]
+        group = hosts[destination].group
         found = set(self.openings.anywhere.get((group, version), ()))
         for address in hosts[source].addresses:
             if (":" in address) == (version == IPV6):
@@ -159,7 +159,7 @@ class Side:
         if host is None:
             return None
         named = tuple(self.opened_to(address)[0] for address in host.addresses)
-        return (self.routed_alike(name), host.ports[0].security_groups, named)
+        return (self.routed_alike(name), host.group, named)
 
     def routed_alike(self, name: str) -> object:
         """Return what two hosts must share so that packets take the same paths to and from both."""
@@ -167,7 +167,12 @@ class Side:
         if host is None:
             return name
         ports = tuple(
-            (port.network, port.allowed_address_pairs, tuple(":" in address for address in port.addresses))
+            (
+                port.network,
+                port.allowed_address_pairs,
+                port.port_security,
+                tuple(":" in address for address in port.addresses),
+            )
             for port in host.ports
         )
         return (name if host.forwarding else "", host.floating_ip, host.gateways, host.routes, ports)
@@ -274,7 +279,7 @@ class _Flows:
             by_group: dict[str, list[_Names]] = defaultdict(list)
             for members in self._sets:
                 if host := side.matrix.hosts.get(members[0]):
-                    by_group[host.ports[0].security_groups[0]].append(members)
+                    by_group[host.group].append(members)
             for members in self._sets:
                 if host := side.matrix.hosts.get(members[0]):
                     groups = {group for group, _ in side.openings.anywhere}
@@ -318,7 +323,7 @@ class _Flows:
         found: dict[str, set[_Ports]] = defaultdict(set)
         for side in self._sides:
             if host := side.matrix.hosts.get(name):
-                group = host.ports[0].security_groups[0]
+                group = host.group
                 found[OUTSIDE] |= side.openings.anywhere.get((group, IPV4), set())
                 for prefix, ports in side.openings.outside.get(group, {}).items():
                     if ":" not in prefix and all(one.matrix.is_outside(first_address(prefix)) for one in self._sides):

@@ -187,8 +187,10 @@ class Matrix:
         exit_ = found.there[0].exit
         if (":" in own) != (":" in source):
             why = f"{source} and {found.address} are not of one IP version"
-        else:
+        elif self._filtered(host):
             why = f"{host} sends it out on {exit_}, where its address is {own}: port security drops it"
+        else:
+            why = f"{host} sends it out on {exit_}, where its address is {own}, and the replies come in elsewhere"
         return Verdict(NO_ROUTE, why, source, found.address, found.there, (), host)
 
     def _between(self, source: str, address: str, protocol: str, port: int | None) -> Verdict:
@@ -202,11 +204,12 @@ class Matrix:
             )
         back = self._paths.find(host, there.first, version, source)
         fault = back.fault and f"there is no path back: {back.fault}"
-        if not fault and back.first != there.last:
+        if not fault and back.first != there.last and self._filtered(host):
             fault = f"{host} replies from its interface on {back.first}, not the one on {there.last} that was addressed"
-        if not fault and back.last != there.first:
+        if not fault and back.last != there.first and self._filtered(source):
             fault = f"the reply arrives at {source}'s interface on {back.last}, the packet was sent from {there.first}"
-        if not fault and back.crossings != tuple((one, out, into) for one, into, out in reversed(there.crossings)):
+        passed = [(one, out, into) for one, into, out in reversed(there.crossings) if self._filtered(one)]
+        if not fault and [crossing for crossing in back.crossings if self._filtered(crossing[0])] != passed:
             fault = "the reply does not come back through the same forwarding hosts"
         if fault:
             return Verdict(NO_ROUTE, fault, own, address, there.hops, back.hops)
@@ -222,6 +225,10 @@ class Matrix:
                 return Verdict(CLOSED, why, own, address, there.hops, back.hops, node)
         reason = f"rule of {host}: {rule_text(rule)}" if rule else ""
         return Verdict(OPEN, reason, own, address, there.hops, back.hops, rule=rule)
+
+    def _filtered(self, host: str) -> bool:
+        """Tell whether the ports of a host know of answers only what they saw of questions."""
+        return self.hosts[host].ports[0].port_security
 
     def _choose(self, source: str, host: str, versions: Collection[bool]) -> str | None:
         """Return the address at which ``source`` reaches ``host``: on a common network, else the first that works.

@@ -228,6 +228,7 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("net", "subnet"), "network"),
         **dict.fromkeys(("size", "type"), "flavor"),
         "os": "image",
+        "port_security_enabled": "port_security",
         "replicas": "count",
     },
     "allow": {

@@ -99,4 +99,5 @@ def _host(
         groups=tuple(str(group) for _, group in reader.items("hosts", key, "groups")),
         routes=routes,
         manages=tuple(word for word in MANAGEABLE if reader.true("hosts", key, "manage", word)),
+        port_security=reader.get("hosts", key, "port_security") is not False,
     )

@@ -34,6 +34,7 @@ def check(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Rou
     _check_name_servers(reader, specs)
     _check_announced(reader, specs)
     _check_mtu(reader, specs)
+    _check_port_security(reader, specs)
     if not reader.failed:
         _check_services(reader, specs, rules, routes)
         _check_ssh_paths(reader, specs, rules, routes)
@@ -72,6 +73,15 @@ def _check_subnet_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
         if count > MOST_HOST_ROUTES:
             message = f"network `{network.name}` needs {count} routes, and DHCP hands out {MOST_HOST_ROUTES} at most"
             report(network.name, "many", f"{message}; use `routes: host` or `routes: router`")
+
+
+def _check_port_security(reader: Reader, specs: Specs) -> None:
+    """Warn of hosts that are open to the world by it."""
+    for host in _first_of_each(specs):
+        if host.floating_ip and not host.port_security:
+            message = f"without port security everything on host `{host.name}` is open to the whole world"
+            fix = "filter on the host itself, or take its floating address away"
+            reader.warning(("hosts", specs.entries[host.name], "port_security"), f"{message}; {fix}")
 
 
 def _check_mtu(reader: Reader, specs: Specs) -> None:
@@ -140,7 +150,7 @@ def _check_services(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], r
         for peer in PEERS.get(caller.service.name, ()) if caller.service else ():
             callee = serving[peer]
             path: Path = ("hosts", specs.entries[caller.name], "service")
-            if caller.name != callee.name and not _allowed(caller, callee, rules, routes):
+            if callee.port_security and caller.name != callee.name and not _allowed(caller, callee, rules, routes):
                 message = f"`{caller.name}` calls `{callee.name}`, and no rule lets it in; add to `allow:` "
                 message += f"`- {{from: {caller.name}, to: {callee.name}, service: true}}`"
                 reader.warning(path, message)

@@ -105,6 +105,7 @@ FIELDS = (
     Field("port", "addresses", _IN_PLACE, ("Port.addresses",), f"{_VERSION}; its host runs on"),
     Field("port", "security_groups", _IN_PLACE, ("Port.security_groups",), "the host is never without its rules"),
     Field("port", "allowed_address_pairs", _IN_PLACE, ("Port.allowed_address_pairs",)),
+    Field("port", "port_security", _IN_PLACE, ("Port.port_security",), "with its security groups and address pairs"),
     Field("port", "admin_state_up", _IN_PLACE),
     Field("port", "holder", _REFUSE, note="somebody else's server holds the port"),
     Field("server", "image", _REPLACE, ("Host.image",), _IMAGE, "its image differs; its disk is lost"),

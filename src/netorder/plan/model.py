@@ -120,12 +120,24 @@ class SecurityGroup:
     rules: tuple[Rule, ...]
 
 
+# what is no group of the cloud's
+_UNFILTERED = SecurityGroup(
+    "",
+    "",
+    tuple(
+        Rule(direction, ethertype, None, None, None, None)
+        for direction in ("egress", "ingress")
+        for ethertype in ("IPv4", "IPv6")
+    ),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """A host's port: ``cloud_name`` in the cloud, one fixed address on each of the subnets of ``network``.
 
     Port security drops packets from and to other addresses than its own ``addresses`` and those in the prefixes of
-    ``allowed_address_pairs``, for which the host forwards.
+    ``allowed_address_pairs``, for which the host forwards. Without it there are no security groups either.
     """
 
     cloud_name: str
@@ -133,6 +145,7 @@ class Port:
     addresses: tuple[str, ...]
     security_groups: tuple[str, ...]
     allowed_address_pairs: tuple[str, ...]
+    port_security: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +202,11 @@ class Host:
         """All its addresses, in the order of its ports."""
         return tuple(address for port in self.ports for address in port.addresses)
 
+    @property
+    def group(self) -> str:
+        """The name of its security group in :attr:`Plan.filters`."""
+        return next(iter(self.ports[0].security_groups), _UNFILTERED.name)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -200,3 +218,9 @@ class Plan:
     routers: tuple[Router, ...]
     security_groups: tuple[SecurityGroup, ...]
     hosts: tuple[Host, ...]
+
+    @property
+    def filters(self) -> tuple[SecurityGroup, ...]:
+        """The security groups, and what stands for them at ports without: everything passes."""
+        open_hosts = any(not port.port_security for host in self.hosts for port in host.ports)
+        return (*self.security_groups, _UNFILTERED) if open_hosts else self.security_groups

@@ -78,10 +78,10 @@ def _routers(plan: Plan) -> Iterator[Sequence[str]]:
 
 
 def _hosts(plan: Plan) -> Iterator[Sequence[str]]:
-    rules = {group.name: group.rules for group in plan.security_groups}
+    rules = {group.name: group.rules for group in plan.filters}
     own = [ip_network(subnet.cidr) for network in plan.networks for subnet in network.subnets]
     for host in plan.hosts:
-        path = _ssh_path(host, rules[host.ports[0].security_groups[0]], own)
+        path = _ssh_path(host, rules[host.group], own)
         packages = ", packages through the controller" if host.proxy == "controller" else ""
         about = [f"{host.image}, {host.flavor}", ("routes, " if host.forwarding else "") + path + packages]
         for index, port in enumerate(host.ports):
@@ -141,8 +141,8 @@ def _services(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
 def _rules(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
     members: dict[str, list[str]] = {}
     for host in plan.hosts:
-        members.setdefault(host.ports[0].security_groups[0], []).append(host.name)
-    for group in plan.security_groups:
+        members.setdefault(host.group, []).append(host.name)
+    for group in plan.filters:
         whose = few(members[group.name])
         ingress: dict[str, dict[str, None]] = {}
         for rule in group.rules:

@@ -34,7 +34,7 @@ _Allowed = tuple[tuple[int, frozenset[Match]], ...]
 
 
 class SecurityGroups(NamedTuple):
-    """The ``groups`` in the order of the first host of each, and the name of each host's group by its name."""
+    """The ``groups`` in the order of the first host of each, and each host's one; none without port security."""
 
     groups: tuple[SecurityGroup, ...]
     group_of: dict[str, str]
@@ -125,6 +125,8 @@ class _Sharing:
         """
         alike: dict[tuple[int, frozenset[str], frozenset[Rule]], list[HostSpec]] = {}
         for host in self._topology.hosts:
+            if not host.port_security:
+                continue
             declared = self._declared_rules(host)  # the very same tuple for many hosts
             versions = frozenset(f"IPv{address.version}" for address in host.addresses)
             alike.setdefault((id(declared), versions, self._derived_rules(host)), []).append(host)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["to_json"]
 
-_SELDOM = frozenset({"mtu"})
+_SELDOM = {"mtu": None, "port_security": True}
 
 
 def to_json(plan: Plan) -> str:
@@ -23,4 +23,4 @@ def to_json(plan: Plan) -> str:
 
 
 def _said(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name: value for name, value in fields if not (name in _SELDOM and value is None)}
+    return {name: value for name, value in fields if name not in _SELDOM or value is not _SELDOM[name]}
