@@ -26,6 +26,13 @@ SERVERS: list[dict[str, Any]] = [  # how a host is started, as far as one comput
     {"metadata": {"tier": "back", "number": 7}},
     {"user_data": "#!/bin/sh\n:\n"},
 ]
+MESSAGES = ["echo-request", "time-exceeded", ["packet-too-big", "echo-request"]]  # there in both IP versions
+OTHERS: list[dict[str, Any]] = [
+    {"all": True},
+    {"protocol": "gre"},
+    {"protocol": [112, "tcp"]},
+    {"sctp": [5000, "6000-6002"]},
+]
 FOREIGN = ["172.20.0.0/16", "172.20.7.0/24", "172.21.1.1/32", "fd77::/48"]
 
 Draw = Any  # what st.composite passes
@@ -184,6 +191,8 @@ class _Drawer:
             host["floating_ip"] = True
         if self._chance(3):
             host["groups"] = self._draw(st.lists(st.sampled_from(GROUPS), min_size=1, max_size=2, unique=True))
+        if self._chance(8):
+            host["port_security"] = False
         if self._chance(4):
             names = self._draw(st.lists(st.sampled_from([*APPLICATIONS]), min_size=1, max_size=2, unique=True))
             port = self._draw(st.sampled_from(PORTS))
@@ -218,7 +227,7 @@ class _Drawer:
     def _rule(self) -> dict[str, Any]:
         members = {host: [host] for host in self._hosts} | self._on | self._groups
         rule: dict[str, Any] = {"to": self._several([name for name in members if members[name]])}
-        kind = self._draw(st.sampled_from(["tcp", "udp", "icmp", "mixed", "application"]))
+        kind = self._draw(st.sampled_from(["tcp", "udp", "icmp", "mixed", "application", "other"]))
         if kind == "application":
             served = [name for name, host in self._hosts.items() if "applications" in host]
             named = self._draw(st.sampled_from([True, [*APPLICATIONS]]))
@@ -228,7 +237,14 @@ class _Drawer:
         if kind in ("udp", "mixed"):
             rule["udp"] = self._draw(st.sampled_from(UDP))
         if kind in ("icmp", "mixed"):
-            rule["icmp"] = True
+            rule["icmp"] = self._draw(st.sampled_from([True, True, *MESSAGES]))
+        if kind == "other":
+            rule |= self._draw(st.sampled_from(OTHERS))
+        among = [
+            name for name, its in members.items() if len(its) > 1 and all(self._met(name, its, one) for one in its)
+        ]
+        if among and kind != "service" and self._chance(6):
+            return {"within": self._draw(st.sampled_from(among))} | {key: rule[key] for key in rule if key != "to"}
         targets = [host for name in _list(rule["to"]) for host in members[name]]
         joined = [
             name

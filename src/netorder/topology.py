@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from netorder.cloud_init import accounts, digest
+from netorder.protocols import ANYTHING
 from netorder.text import few
 
 if TYPE_CHECKING:
@@ -67,12 +68,16 @@ class SubnetSpec:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
-    """A network; ``gateway_router`` has its gateways. Its hosts' ``routes`` live on the host, subnet or router."""
+    """A network; ``gateway_router`` has its gateways. Its hosts' ``routes`` live on the host, subnet or router.
+
+    ``mtu`` None is the cloud's.
+    """
 
     name: str
     subnets: tuple[SubnetSpec, ...]
     gateway_router: str | None
     routes: str
+    mtu: int | None = None
 
     def subnet(self, version: int) -> SubnetSpec | None:
         """Return the subnet of an IP version."""
@@ -208,6 +213,7 @@ class HostSpec:
     ``proxy`` is how packages reach it: controller or none; ``names`` how it finds others by name: hosts_file or none.
     ``server`` is None where the file says nothing of that.
     ``flavor_place`` (FILE:LINE) is that of its own key `flavor` if it ``has_flavor``, else of its entry.
+    Without ``port_security`` nothing is filtered at its ports.
     """
 
     name: str
@@ -226,6 +232,7 @@ class HostSpec:
     server: Server | None = None
     flavor_place: str = field(default="", compare=False)
     has_flavor: bool = field(default=False, compare=False)
+    port_security: bool = True
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -239,7 +246,7 @@ class HostSpec:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A protocol (tcp, udp, icmp) and its ports from ``first`` to ``last``; 0 and 0 where the protocol has none."""
+    """A protocol, a word of netorder.protocols, and its ports ``first`` to ``last``; 0 and 0 where it has none."""
 
     protocol: str
     first: int = 0
@@ -252,7 +259,7 @@ class Match:
 
     def tcp(self, port: int) -> bool:
         """Tell whether TCP ``port`` is one of these."""
-        return self.protocol == "tcp" and self.first <= port <= self.last
+        return self.protocol == ANYTHING or (self.protocol == "tcp" and self.first <= port <= self.last)
 
 
 @dataclass(frozen=True, slots=True)

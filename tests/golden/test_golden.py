@@ -24,9 +24,10 @@ def test_plan(source: Path):
 
 
 def plain(value: object) -> object:
-    """Return a value of the model as JSON holds it: an object has each of its fields."""
+    """Return a value of the model as JSON holds it: an object has each of its fields but those that say nothing."""
     if dataclasses.is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        found = {field.name: (plain(getattr(value, field.name)), field.default) for field in dataclasses.fields(value)}
+        return {name: one for name, (one, default) in found.items() if not (default in (None, True) and one is default)}
     return [plain(item) for item in value] if isinstance(value, tuple) else value
 
 

@@ -18,6 +18,8 @@ from itertools import count, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from wiring import NUMBERS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 ECHO_REQUEST = {4: 8, 6: 128}  # RFC 792, RFC 4443
 ECHO_REPLY = {4: 0, 6: 129}
 SOL_RAW, ICMP_FILTER, ICMP6_FILTER = 255, 1, 1  # <linux/socket.h>, <linux/icmp.h>, <linux/icmpv6.h>
+NOT_SENT = {"ah", "esp", "dccp", "sctp", "udplite", "igmp", "ipip"}  # not without keys, ports or a tunnel
+RAW_HEAD = bytes(4)  # to GRE (RFC 2784): nothing special
 MARK = struct.Struct("!II")  # in every datagram: which measurement, which of its probes
 # no route; a neighbour that does not answer; a filter on the sender's own port; an ICMP error that says so
 LOST = {
@@ -49,7 +53,7 @@ _runs = count(1)
 class Probe:
     """One question: ``protocol`` tcp, udp or icmp (of the version of ``address``) from ``source`` to ``address``.
 
-    ``source_address`` None leaves the choice to the kernel. ``port`` is None for icmp.
+    Or another protocol. ``source_address`` None leaves the choice to the kernel. ``port`` is None but for tcp and udp.
     """
 
     source: str
@@ -66,6 +70,13 @@ class Probe:
     def __str__(self) -> str:
         start = self.source + (f" ({self.source_address})" if self.source_address else "")
         return f"{start} -> {self.address} {self.protocol}{'' if self.port is None else f' {self.port}'}"
+
+
+def number_of(protocol: str) -> int | None:
+    """Return the number of a protocol that is sent as such, without ports; None for others."""
+    if protocol in NOT_SENT:
+        return None
+    return int(protocol) if protocol.isdecimal() else NUMBERS.get(protocol)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,14 +198,15 @@ class _Prober:
         """Listen on every probed address and port, at the node that has it; kernels answer ICMP by themselves."""
         wanted: dict[str, set[tuple[str, str, int]]] = {}
         for probe in self._probes:
-            if probe.port is not None:
+            if port := probe.port or number_of(probe.protocol):
                 node = self._owner[probe.address]
                 address = self._lab.wiring.fixed.get(probe.address, probe.address)
-                wanted.setdefault(node, set()).add((address, probe.protocol, probe.port))
+                wanted.setdefault(node, set()).add((address, probe.protocol, port))
         for node, ends in wanted.items():
             with self._lab.at(node).entered():
                 for address, protocol, port in sorted(ends):
-                    (self._listen_tcp if protocol == "tcp" else self._listen_udp)(node.encode(), address, port)
+                    listen = {"tcp": self._listen_tcp, "udp": self._listen_udp}.get(protocol, self._listen_raw)
+                    listen(node.encode(), address, port)
 
     def _listen_tcp(self, name: bytes, address: str, port: int) -> None:
         listener = socket.socket(_family(address), socket.SOCK_STREAM)
@@ -222,6 +234,18 @@ class _Prober:
 
         self._add(echo, answer)
 
+    def _listen_raw(self, name: bytes, address: str, number: int) -> None:
+        echo = socket.socket(_family(address), socket.SOCK_RAW, number)
+        echo.bind((address, 0))
+
+        def answer() -> None:
+            for data, peer in _received(echo):
+                question = _payload(echo, data)
+                if len(question) == len(RAW_HEAD) + MARK.size:  # no answer
+                    _sent(echo, question + name, (peer[0], 0))
+
+        self._add(echo, answer)
+
     # --- who asks
 
     def _send(self, probes: Sequence[Probe], connections: list[socket.socket]) -> None:
@@ -232,6 +256,8 @@ class _Prober:
                         connections += self._connect(probe)
                     elif probe.protocol == "udp":
                         _sent(self._asker(probe), self._mark(probe), (probe.address, probe.port))
+                    elif number_of(probe.protocol):
+                        _sent(self._asker(probe), RAW_HEAD + self._mark(probe), (probe.address, 0))
                     else:
                         _sent(self._asker(probe), self._echo_request(probe), (probe.address, 0))
                     if place % BURST == 0:
@@ -276,7 +302,8 @@ class _Prober:
         """Return the socket that asks all questions like ``probe``."""
         kind = (probe.source, probe.version, probe.protocol, probe.source_address)
         if kind not in self._askers:
-            self._askers[kind] = one = self._udp(probe) if probe.protocol == "udp" else self._icmp(probe)
+            ask = {"udp": self._udp, "icmp": self._icmp}.get(probe.protocol, self._raw)
+            self._askers[kind] = one = ask(probe)
             if probe.source_address:
                 one.bind((probe.source_address, 0))
         return self._askers[kind]
@@ -287,6 +314,18 @@ class _Prober:
         def read() -> None:
             for data, _ in _received(one):
                 self._answered(data[: MARK.size], data[MARK.size :].decode())
+
+        self._add(one, read)
+        return one
+
+    def _raw(self, probe: Probe) -> socket.socket:
+        one = socket.socket(_family(probe.address), socket.SOCK_RAW, number_of(probe.protocol) or 0)
+
+        def read() -> None:
+            for data, _ in _received(one):
+                answer = _payload(one, data)[len(RAW_HEAD) :]
+                if len(answer) > MARK.size:  # no question
+                    self._answered(answer[: MARK.size], answer[MARK.size :].decode())
 
         self._add(one, read)
         return one
@@ -341,6 +380,11 @@ def _backlog() -> _Backlog:
 
 def _family(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _payload(one: socket.socket, data: bytes) -> bytes:
+    """Return what a raw socket received, without the header that IPv4 leaves there."""
+    return data[(data[0] & 15) * 4 :] if one.family == socket.AF_INET else data
 
 
 def _checksum(data: bytes) -> int:

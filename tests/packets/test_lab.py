@@ -123,6 +123,40 @@ def test_a_missing_route_is_found() -> None:
     }
 
 
+PROTOCOLS = """\
+topology: protocols
+networks: {a: {cidr: [10.1.0.0/24, "fd00:1::/64"]}}
+hosts:
+  one: {network: a, address: [10.1.0.10, "fd00:1::10"]}
+  two: {network: a, address: [10.1.0.11, "fd00:1::11"]}
+allow:
+  - {from: one, to: two, protocol: gre, icmp: echo-request}
+  - {from: fd00:1::11, to: one, all: true}
+  - {from: two, to: one, icmp: time-exceeded, protocol: 113}
+"""
+
+
+def test_protocols_without_ports_and_types_of_messages_are_measured() -> None:
+    built = build_plan(parse(PROTOCOLS))
+    asked = [
+        Probe(source, address, protocol)
+        for source, *addresses in (("one", "10.1.0.11", "fd00:1::11"), ("two", "10.1.0.10", "fd00:1::10"))
+        for address in addresses
+        for protocol in (("gre", "112", "icmp") if source == "one" else ("113", "253", "icmp"))
+    ]
+    with Lab(wire(built)) as lab:
+        assert {str(probe) for probe in measure(lab, asked, ()).answers} == {
+            "one -> 10.1.0.11 gre",
+            "one -> fd00:1::11 gre",
+            "one -> 10.1.0.11 icmp",
+            "one -> fd00:1::11 icmp",
+            "two -> 10.1.0.10 113",
+            "two -> fd00:1::10 113",
+            "two -> fd00:1::10 253",
+            "two -> fd00:1::10 icmp",
+        }
+
+
 def test_a_missing_rule_is_found() -> None:
     kept = [rule for rule in rules("db") if rule.protocol != "udp"]
     assert wrong(ruled("db", kept)) == {"web -> 10.2.0.11 udp 53: open, None"}

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from probes import Probe, measure
+from probes import Probe, measure, number_of
 from wiring import OUTSIDE
+
+from netorder.protocols import PING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from netorder.plan.model import Plan
 
 UNUSED = 9  # discard (RFC 863): probed although no rule names it
+UNNAMED = "254"  # for experiments (RFC 3692): likewise
+_COMMON = {"tcp", "udp", "icmp", "ipv6-icmp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,10 @@ class Findings:
 
 
 def kinds(plan: Plan) -> list[tuple[str, int | None]]:
-    """Return all that is worth asking of every host: the ends of every rule's ports and their neighbours, and ICMP."""
+    """Return all that is worth asking of every host: the ends of every rule's ports and their neighbours, and a ping.
+
+    Where rules name protocols without ports, or all, so do these; and one that no rule names.
+    """
     found: set[tuple[str, int]] = {("tcp", UNUSED), ("udp", UNUSED)}
     found |= {("tcp", port) for host in plan.hosts for port in host.tcp_ports}
     for rule in (rule for group in plan.security_groups for rule in group.rules):
@@ -64,7 +71,9 @@ def kinds(plan: Plan) -> list[tuple[str, int | None]]:
             first, last = rule.port_min or 1, rule.port_max or 65535
             ends = {first - 1, first, last, last + 1}
             found |= {(rule.protocol, port) for port in ends if 0 < port < 1 << 16}
-    return [*sorted(found), ("icmp", None)]
+    named = {rule.protocol for group in plan.security_groups for rule in group.rules if rule.direction == "ingress"}
+    raw = sorted({one for one in named if one and number_of(one)} | {UNNAMED}) if named - _COMMON else []
+    return [*sorted(found), ("icmp", None), *((one, None) for one in raw)]
 
 
 def questions(
@@ -78,10 +87,15 @@ def questions(
     hosts = [host.name for host in plan.hosts]
     addresses = {host.name: host.addresses for host in plan.hosts}
     for protocol, port in probed:
+        raw = number_of(protocol)
         for source in hosts:
-            yield _question(matrix, (source, OUTSIDE, protocol, port), Probe(source, wiring.outside[0], protocol, port))
+            if not raw:
+                probe = Probe(source, wiring.outside[0], protocol, port)
+                yield _question(matrix, (source, OUTSIDE, protocol, port), probe)
             for target in hosts:
-                for address in addresses[target] if target != source else ():
+                # without ports a packet the other way is an answer: of each pair only one asks
+                asked = target != source and (raw is None or (source < target) == (raw % 2 == 0))
+                for address in addresses[target] if asked else ():
                     probe = Probe(source, address, protocol, port)
                     yield _question(matrix, (source, address, protocol, port), probe, target)
         for target, floating in wiring.floating.items():
@@ -93,6 +107,8 @@ def questions(
 def _question(
     matrix: Matrix, probed: tuple[str, str, str, int | None], probe: Probe, target: str = OUTSIDE
 ) -> Question:
+    source, destination, protocol, port = probed
+    probed = (source, destination, PING if protocol == "icmp" else protocol, port)
     return Question(probe, target, matrix.verdict(*probed), probed)
 
 

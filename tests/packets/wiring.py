@@ -29,6 +29,13 @@ OUTSIDE = "outside"
 EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
 
 
+# IANA, Protocol Numbers: names that nft need not know
+NUMBERS = {
+    "igmp": 2, "ipip": 4, "egp": 8, "dccp": 33, "rsvp": 46, "gre": 47, "esp": 50, "ah": 51, "eigrp": 88, "ospf": 89,
+    "pim": 103, "vrrp": 112, "pgm": 113, "l2tp": 115, "sctp": 132, "udplite": 136,
+}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Interface:
     """One end of a cable: ``device`` on ``network``, with ``addresses`` (address/prefix length) and a MAC address."""
@@ -270,7 +277,8 @@ def _ruleset(plan: Plan, host: Host) -> tuple[str, ...]:
         lines.append(f" chain {hook} {{ type filter hook {hook} priority filter;")
         for way in passes:
             direction = {"i": "ingress", "o": "egress"}[way]
-            lines += [f"  {way}ifname eth{index} jump {direction}_{index}" for index in range(len(host.ports))]
+            filtered = [index for index, port in enumerate(host.ports) if port.port_security]
+            lines += [f"  {way}ifname eth{index} jump {direction}_{index}" for index in filtered]
         lines.append(" }")
     return (*lines, "}")
 
@@ -306,7 +314,10 @@ def _match(rule: Rule) -> str:
     if rule.remote_cidr is not None:
         match.append(f"{family} {end} {rule.remote_cidr}")
     if rule.protocol is not None:
-        match.append(f"meta l4proto {rule.protocol}")
-    if rule.port_min is not None:
+        match.append(f"meta l4proto {NUMBERS.get(rule.protocol, rule.protocol)}")
+    if icmp := {"icmp": "icmp", "ipv6-icmp": "icmpv6"}.get(rule.protocol or ""):
+        match += [f"{icmp} type {rule.port_min}"] if rule.port_min is not None else []
+        match += [f"{icmp} code {rule.port_max}"] if rule.port_max is not None else []
+    elif rule.port_min is not None:
         match.append(f"th dport {rule.port_min}-{rule.port_max}")
     return " ".join(match)

@@ -201,6 +201,8 @@ def test_reach_with_one_end(arguments: list[str], lines: int, first: str, capsys
         ),
         (["--port", "80", "--protocol", "icmp"], "icmp has no ports: omit --port"),
         (["--protocol", "udp"], "udp needs a port: add --port N"),
+        (["--protocol", "132"], "sctp needs a port: add --port N"),
+        (["--protocol", "gre", "--port", "80"], "gre has no ports: omit --port"),
         (
             ["--from", "203.0.113.7", "--to", "outside"],
             "203.0.113.7 and outside are both outside: name a host in --from or --to",

@@ -384,8 +384,11 @@ def reported(old: Plan, new: Plan) -> dict[tuple[str, str, str, int | None], tup
             versions = {":" in one for one in hosts[source]}
             for one in [address] if address else [one for one in hosts[name] if (":" in one) in versions]:
                 for protocol, port in worth_probing(old, new, name):
-                    if protocol == flow.protocol and (flow.first or 0) <= (port or 0) <= (flow.last or LAST_PORT):
-                        found[source, one, protocol, port] = state
+                    wide = flow.protocol in {"anything", protocol.partition(" ")[0]}  # holds others, without ports
+                    same = protocol == flow.protocol and (flow.first or 0) <= (port or 0) <= (flow.last or LAST_PORT)
+                    if same or (wide and flow.first is None):
+                        was, now = found.get((source, one, protocol, port), (False, False))
+                        found[source, one, protocol, port] = (was or state[0], now or state[1])
     return found
 
 

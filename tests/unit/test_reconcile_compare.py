@@ -29,7 +29,7 @@ from netorder.cloud.resources import network, port, router, security_group, serv
 from netorder.cloud.resources.server import first_boot
 from netorder.cloud.teardown import deletions
 from netorder.cloud.work import Work
-from netorder.language.load import load
+from netorder.language.load import load, parse
 from netorder.plan.build import build_plan
 from netorder.plan.lifecycle import FIELDS, Effect
 
@@ -76,6 +76,7 @@ def as_built(wanted: model.Plan = PLAN) -> Observed:
             p.addresses,
             device_id=f"server:{h.name}",
             device_owner="compute:nova",
+            port_security_enabled=p.port_security,
             security_groups=[f"group:{g.name}" for g in wanted.security_groups if g.name in p.security_groups],
             allowed_address_pairs=[
                 {"ip_address": pair, "mac_address": "fa:16:3e:0:0:1"} for pair in p.allowed_address_pairs
@@ -650,8 +651,58 @@ def test_what_changes_in_place_of_a_port_has_its_part_in_an_update():
     change = port.PortChange(
         "port", "x", "update", "", after=differing, port=PLAN.hosts[0].ports[0], network="n", fixed=()
     )
-    names = {"addresses": "fixed_ips"}
+    names = {"addresses": "fixed_ips", "port_security": "port_security_enabled"}
     assert set(port.update_body(one, change)) == {names.get(name, name) for name in in_place("port")}
+
+
+def unfiltered(name: str) -> model.Plan:
+    """Return the plan with port security off at one host."""
+    text = (
+        (ROOT / "topologies/calculator.yml")
+        .read_text(encoding="utf-8")
+        .replace("../applications", f"{ROOT}/applications")
+    )
+    line = next(one for one in text.splitlines() if one.strip().startswith(f"{name}:") and "network" in one)
+    return build_plan(parse(text.replace(line, line.replace("{", "{port_security: false, ", 1))))
+
+
+def test_port_security_goes_and_comes_in_place_with_the_groups():
+    off = unfiltered("mul")
+    ports = {one.cloud_name: one for host in off.hosts for one in host.ports}
+    assert [name for name, one in ports.items() if not one.port_security] == ["calculator-mul"]
+    one = work(off, as_built())
+    (change,) = one.changes.of(port.PortChange)
+    assert (change.action, port.update_body(one, change)) == (
+        "update", {"port_security_enabled": False, "security_groups": []}
+    )  # fmt: skip
+    assert brief(as_built(off), off) == []
+    back = work(PLAN, as_built(off))
+    back.ids.groups["mul"] = "made before"
+    (change,) = back.changes.of(port.PortChange)
+    assert set(port.update_body(back, change)) == {"port_security_enabled", "security_groups"}
+    (made,) = (one for one in work(off, Observed()).changes.of(port.PortChange) if one.name == "calculator-mul")
+    assert made.after is not None
+    assert made.after["port_security"] is False
+
+
+def test_a_cloud_without_port_security_has_nothing_to_change():
+    """Neutron without the extension says nothing of it, which the SDK reads as off."""
+    observed = as_built()
+    for one in observed.ports:
+        one._update(port_security_enabled=False)
+    assert brief(observed) == []
+
+
+def test_mtu_is_asked_for_where_it_is_said_and_changed_in_place():
+    wanted = changed_plan(networks=(replace(PLAN.networks[0], mtu=1400), *PLAN.networks[1:]))
+    one = work(wanted, as_built())
+    (change,) = one.changes.of(network.NetworkChange)
+    assert (change.action, change.after) == ("update", {"mtu": 1400})
+    name = wanted.networks[0].cloud_name
+    observed = replace(as_built(), networks=altered(as_built().networks, name, mtu=1400))
+    assert brief(observed, wanted) == brief(observed) == []  # one that is not said any more stays
+    bodies = [network.create_body(one, change) for change in work(wanted, Observed()).changes.of(network.NetworkChange)]
+    assert [body.get("mtu") for body in bodies] == [1400, *(None for _ in wanted.networks[1:])]
 
 
 def test_only_what_differs_is_in_an_update():

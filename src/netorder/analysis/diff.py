@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.analysis.flows import Flow, Place, Stop, flows
 from netorder.analysis.verdict import remote_text
+from netorder.ip import IPV4, IPV6
 from netorder.plan.lifecycle import Effect, address_fields, changed_fields, effect, exit_router, server_fields, stops
 from netorder.plan.model import Server
 from netorder.plan.render import names
+from netorder.protocols import WITH_PORTS, on_wire
 from netorder.text import few
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from netorder.plan.model import (
         Application,
@@ -137,6 +139,7 @@ def _changed(
     kind, name = key
     before, after = server_fields(was.fields, now.fields) if kind == "host" else _addressed(was.fields, now.fields)
     own, inside = changed_fields(before, after), changed_fields(was.inside, now.inside)
+    own = [word for word in own if word != "mtu" or after[word]]  # one that is not said any more stays
     with_its_subnet = kind != "subnet" and not was.subnets.isdisjoint(replaced_subnets)
     if not own and not inside and not with_its_subnet:
         return
@@ -191,7 +194,8 @@ def _by_ports(rules: Iterable[Rule], kept: frozenset[Rule], called: Mapping[str,
     """
     found: dict[str, set[str]] = {}
     for rule in rules:
-        ports = f"{rule.match.replace('ipv6-icmp', 'icmp')} {'from' if rule.direction == 'ingress' else 'to'}"
+        what = rule.match if rule.protocol in WITH_PORTS else rule.word
+        ports = f"{what} {'from' if rule.direction == 'ingress' else 'to'}"
         end = called.get(remote_text(rule), remote_text(rule))
         if rule.remote_cidr is None and not kept.isdisjoint(_of_the_other_version(rule)):
             end += f" by {rule.ethertype}"
@@ -200,9 +204,12 @@ def _by_ports(rules: Iterable[Rule], kept: frozenset[Rule], called: Mapping[str,
 
 
 def _of_the_other_version(rule: Rule) -> set[Rule]:
-    other = {"IPv4": "IPv6", "IPv6": "IPv4"}[rule.ethertype]
-    protocol = {"icmp": "ipv6-icmp", "ipv6-icmp": "icmp"}.get(rule.protocol or "", rule.protocol)
-    return {replace(rule, ethertype=other, protocol=protocol)}
+    other = IPV4 if rule.ethertype == "IPv6" else IPV6
+    wire = on_wire(rule.word, other)
+    if wire is None:
+        return set()
+    low, high = (rule.port_min, rule.port_max) if rule.protocol in WITH_PORTS else (wire.low, wire.high)
+    return {replace(rule, ethertype=f"IPv{other}", protocol=wire.protocol, port_min=low, port_max=high)}
 
 
 def _word(value: object) -> str:
@@ -225,7 +232,7 @@ def _resources(plan: Plan, staying: Collection[ServerGroup] | None = None) -> It
 
     for network in plan.networks:
         whole = ("network", network.name)
-        yield whole, _Resource({})
+        yield whole, _Resource({"mtu": network.mtu})
         for subnet in network.subnets:
             one = _Resource(_subnet_fields(subnet), owner=whole, subnets=frozenset({subnet.cloud_name}))
             yield ("subnet", subnet.cloud_name.removeprefix(prefix)), one
@@ -235,17 +242,26 @@ def _resources(plan: Plan, staying: Collection[ServerGroup] | None = None) -> It
         for interface in router.interfaces:
             name = interface.port_name.removeprefix(prefix)
             yield ("router interface", name), _Resource(_place(interface), owner=whole, subnets=its(interface))
-    rules = {group.name: frozenset(group.rules) for group in plan.security_groups}
-    groups = {group.name for group in (plan.server_groups if staying is None else staying)}
     for group in plan.server_groups:
         yield ("server group", group.name), _Resource({"policy": group.policy})
+    yield from _hosts(plan, {group.name for group in (plan.server_groups if staying is None else staying)}, its)
+
+
+def _hosts(
+    plan: Plan, groups: Collection[str], its: Callable[[Port], frozenset[str]]
+) -> Iterator[tuple[_Key, _Resource]]:
+    """Return the resources of hosts; ``its`` gives the subnets of a port."""
+    prefix = f"{plan.topology}-"
+    rules = {group.name: frozenset(group.rules) for group in plan.security_groups}
     for host in plan.hosts:
         whole = ("host", host.name)
         yield whole, _Resource({"image": host.image, "flavor": host.flavor, **_server(host, groups)}, _inside(host))
         # which hosts share a group follows from their rules
-        yield ("security group", host.name), _Resource(_rules(host, rules), owner=whole)
+        if host.group in rules:
+            yield ("security group", host.name), _Resource({"rules": rules[host.group]}, owner=whole)
         for port in host.ports:
             fields = {**_place(port), "allowed_address_pairs": port.allowed_address_pairs}
+            fields["port_security"] = port.port_security
             one = _Resource(fields, owner=whole, subnets=its(port))
             yield ("port", port.cloud_name.removeprefix(prefix)), one
         if host.floating_ip:
@@ -276,10 +292,6 @@ def _router_fields(plan: Plan, router: Router) -> dict[str, object]:
 
 def _place(port: Port | RouterInterface) -> dict[str, object]:
     return {"network": port.network, "address": ", ".join(port.addresses), "addresses": port.addresses}
-
-
-def _rules(host: Host, rules: Mapping[str, frozenset[Rule]]) -> dict[str, object]:
-    return {"rules": rules[host.ports[0].security_groups[0]]}
 
 
 def _routes(routes: Iterable[Route]) -> tuple[str, ...]:

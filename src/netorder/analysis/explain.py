@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.analysis.reach import OUTSIDE, UNUSED_PORT, first_address
 from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, flow_text
+from netorder.ip import IPV4, IPV6
+from netorder.protocols import ANYTHING, on_wire
 from netorder.text import few, table
 from netorder.topology import LAST_PORT
 
@@ -51,17 +53,28 @@ def opened(matrix: Matrix, source: str, destination: str) -> Opened:
         return Opened(OPEN, ("everything",), (None,), "" if is_router else f"through {last}")
     # out through hosts passes what their rules allow
     names: dict[str, Rule | None] = {}
+    wide: set[tuple[str, str]] = set()  # what is open of words that hold others
     for protocol, first, last_port in matrix.ranges(through[-1] if through else destination):
         port = UNUSED_PORT if last_port == LAST_PORT and first == 1 else first  # one that no other rule names
         name = flow_text(protocol, first, last_port)
-        verdict, partly = answer(matrix, source, destination, protocol, port)
-        if verdict.state == OPEN:
+        verdict, partly = answer(matrix, source, _end(matrix, source, destination, protocol), protocol, port)
+        whole = protocol.partition(" ")[0]
+        if verdict.state == OPEN and not wide & {(ANYTHING, partly), (whole, partly)}:
+            wide |= {(protocol, partly)} if last_port is None else set()
             names[f"{name} {partly}" if partly else name] = verdict.rule
     if names:
         return Opened(OPEN, tuple(names), tuple(names.values()), f"through {through[-1]}" if through else "")
     if found.state == NO_ROUTE:
         return Opened(NO_ROUTE, (), (), found.reason)
     return Opened(CLOSED, (), (), "no rule allows it")
+
+
+def _end(matrix: Matrix, source: str, destination: str, protocol: str) -> str:
+    """Return the destination, or its IPv6 address where a protocol is only there."""
+    hosts = matrix.host_of(source), matrix.host_of(destination)
+    if on_wire(protocol, IPV4) or destination != hosts[1] or hosts[0] is None:
+        return destination
+    return matrix.routed_address(hosts[0], hosts[1], IPV6) or destination
 
 
 def answer(matrix: Matrix, source: str, destination: str, protocol: str, port: int | None) -> tuple[Verdict, str]:
@@ -112,7 +125,7 @@ def pair_json(
     data = {
         "from": source,
         "to": destination,
-        "protocol": protocol,
+        "protocol": flow_text(protocol, None),
         "port": port,
         "state": "open in part" if partly else found.state,
         "only_from": list(matrix.outside_sources(destination, protocol, port)) if partly else None,

@@ -7,10 +7,12 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.ip import IPV4, IPV6
+from netorder.protocols import WITH_PORTS, on_wire
 from netorder.topology import LAST_PORT
 
 if TYPE_CHECKING:
     from netorder.plan.model import Plan, Port, Rule
+    from netorder.protocols import Wire
 
 __all__ = ["Filters", "may_pass"]
 
@@ -30,8 +32,10 @@ class Filters:
     """The security-group rules of a plan's hosts; hosts with the same groups share what is worked out."""
 
     def __init__(self, plan: Plan) -> None:
-        groups = {group.name: group.rules for group in plan.security_groups}
-        self._groups = {host.name: tuple(dict.fromkeys(host.ports[0].security_groups)) for host in plan.hosts}
+        groups = {group.name: group.rules for group in plan.filters}
+        self._groups = {
+            host.name: tuple(dict.fromkeys(host.ports[0].security_groups or (host.group,))) for host in plan.hosts
+        }
         self._rules: dict[tuple[tuple[str, ...], str], list[Rule]] = {}
         for names in dict.fromkeys(self._groups.values()):
             rules = [rule for name in names for rule in groups[name]]
@@ -53,17 +57,33 @@ class Filters:
                 return rule
         return None
 
+    def remotes(self, host: str, protocol: str, port: int | None) -> list[str | None]:
+        """List from where the IPv4 rules of a host let this in; None is anywhere."""
+        found = self._matching(host, "ingress", protocol, IPV4)
+        return [one.rule.remote_cidr for one in found if port is None or one.first <= port <= one.last]
+
     def _matching(self, host: str, direction: str, protocol: str, version: int) -> list[_Match]:
-        """Return what rules match of a protocol (icmp is ICMPv6 where the version is 6), in their order."""
+        """Return what rules match all of a protocol, a word of netorder.protocols, in their order."""
         key = (self._groups[host], direction, protocol, version)
         if key not in self._matches:
-            name = "ipv6-icmp" if protocol == "icmp" and version == IPV6 else protocol
+            wire = on_wire(protocol, version)
             self._matches[key] = [
                 _match(rule)
                 for rule in self.rules(host, direction)
-                if rule.ethertype == f"IPv{version}" and rule.protocol in (None, name)
+                if wire and rule.ethertype == f"IPv{version}" and _is_of(rule, wire)
             ]
         return self._matches[key]
+
+
+def _is_of(rule: Rule, wire: Wire) -> bool:
+    """Tell whether a rule is for a protocol, and lets in all that is meant of it, apart from ports."""
+    if rule.protocol is None:
+        return True
+    if rule.protocol != wire.protocol:
+        return False
+    if rule.word in WITH_PORTS or rule.port_min is None:
+        return True
+    return rule.port_min == wire.low and rule.port_max in (None, wire.high)
 
 
 def _match(rule: Rule) -> _Match:
@@ -74,11 +94,15 @@ def _match(rule: Rule) -> _Match:
 
 def may_pass(port: Port, address: str) -> bool:
     """Return whether port security passes packets from and to ``address`` at a port."""
-    return address in port.addresses or any(
-        low <= _number(address) <= high
-        for pair in port.allowed_address_pairs
-        if (":" in pair) == (":" in address)
-        for low, high in (_range(pair),)
+    return (
+        not port.port_security
+        or address in port.addresses
+        or any(
+            low <= _number(address) <= high
+            for pair in port.allowed_address_pairs
+            if (":" in pair) == (":" in address)
+            for low, high in (_range(pair),)
+        )
     )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from netorder.analysis.reach import OUTSIDE, UNUSED_PORT, Matrix, first_address
 from netorder.analysis.verdict import NO_ROUTE, OPEN, flow_text
 from netorder.ip import IPV4, IPV6
+from netorder.protocols import ANYTHING, WITH_PORTS
 from netorder.text import few
 from netorder.topology import LAST_PORT
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from netorder.plan.model import Host, Plan, Rule
 
 __all__ = ["Flow", "Place", "Side", "Stop", "flows"]
-
-ANYTHING = "anything"  # the protocol of a flow to the outside
 
 Place = tuple[str, str]  # kind (host, router, network, interface, floating IP) and name
 _Ports = tuple[str, int | None, int | None]  # protocol, first and last port
@@ -78,21 +77,21 @@ class _Openings:
         self.anywhere: dict[tuple[str, int], set[_Ports]] = defaultdict(set)  # by group and IP version
         self.outside: dict[str, dict[str, set[_Ports]]] = defaultdict(lambda: defaultdict(set))  # by group and prefix
         self._named: dict[tuple[int, int], dict[int, set[tuple[str, _Ports]]]] = defaultdict(lambda: defaultdict(set))
-        for group in plan.security_groups:
+        for group in plan.filters:
             for rule in group.rules:
                 if rule.direction == "ingress":
                     self._add(group.name, rule)
 
     def _add(self, group: str, rule: Rule) -> None:
         version = IPV6 if rule.ethertype == "IPv6" else IPV4
-        for ports in _ports(rule):
-            if rule.remote_cidr is None:
-                self.anywhere[group, version].add(ports)
-                continue
-            base, _, length = rule.remote_cidr.partition("/")
-            shift = (128 if version == IPV6 else 32) - int(length)
-            self._named[version, shift][int(ip_address(base)) >> shift].add((group, ports))
-            self.outside[group][rule.remote_cidr].add(ports)
+        ports = _ports(rule)
+        if rule.remote_cidr is None:
+            self.anywhere[group, version].add(ports)
+            return
+        base, _, length = rule.remote_cidr.partition("/")
+        shift = (128 if version == IPV6 else 32) - int(length)
+        self._named[version, shift][int(ip_address(base)) >> shift].add((group, ports))
+        self.outside[group][rule.remote_cidr].add(ports)
 
     def of(self, address: str) -> frozenset[tuple[str, _Ports]]:
         """Return what is allowed from an address by rules that name it or its prefix: (group, ports)."""
@@ -104,13 +103,10 @@ class _Openings:
         return frozenset(found)
 
 
-def _ports(rule: Rule) -> Iterator[_Ports]:
-    protocols = [rule.protocol.replace("ipv6-icmp", "icmp")] if rule.protocol else ["tcp", "udp", "icmp"]
-    for protocol in protocols:
-        if protocol == "icmp":
-            yield protocol, None, None
-        else:
-            yield protocol, rule.port_min or 1, rule.port_max or LAST_PORT
+def _ports(rule: Rule) -> _Ports:
+    if rule.word in WITH_PORTS:
+        return rule.word, rule.port_min or 1, rule.port_max or LAST_PORT
+    return rule.word, None, None
 
 
 class Side:
@@ -138,7 +134,7 @@ class Side:
         hosts = self.matrix.hosts
         if source not in hosts or destination not in hosts:
             return set()
-        group = hosts[destination].ports[0].security_groups[0]
+        group = hosts[destination].group
         found = set(self.openings.anywhere.get((group, version), ()))
         for address in hosts[source].addresses:
             if (":" in address) == (version == IPV6):
@@ -163,7 +159,7 @@ class Side:
         if host is None:
             return None
         named = tuple(self.opened_to(address)[0] for address in host.addresses)
-        return (self.routed_alike(name), host.ports[0].security_groups, named)
+        return (self.routed_alike(name), host.group, named)
 
     def routed_alike(self, name: str) -> object:
         """Return what two hosts must share so that packets take the same paths to and from both."""
@@ -171,7 +167,12 @@ class Side:
         if host is None:
             return name
         ports = tuple(
-            (port.network, port.allowed_address_pairs, tuple(":" in address for address in port.addresses))
+            (
+                port.network,
+                port.allowed_address_pairs,
+                port.port_security,
+                tuple(":" in address for address in port.addresses),
+            )
             for port in host.ports
         )
         return (name if host.forwarding else "", host.floating_ip, host.gateways, host.routes, ports)
@@ -278,7 +279,7 @@ class _Flows:
             by_group: dict[str, list[_Names]] = defaultdict(list)
             for members in self._sets:
                 if host := side.matrix.hosts.get(members[0]):
-                    by_group[host.ports[0].security_groups[0]].append(members)
+                    by_group[host.group].append(members)
             for members in self._sets:
                 if host := side.matrix.hosts.get(members[0]):
                     groups = {group for group, _ in side.openings.anywhere}
@@ -322,7 +323,7 @@ class _Flows:
         found: dict[str, set[_Ports]] = defaultdict(set)
         for side in self._sides:
             if host := side.matrix.hosts.get(name):
-                group = host.ports[0].security_groups[0]
+                group = host.group
                 found[OUTSIDE] |= side.openings.anywhere.get((group, IPV4), set())
                 for prefix, ports in side.openings.outside.get(group, {}).items():
                     if ":" not in prefix and all(one.matrix.is_outside(first_address(prefix)) for one in self._sides):

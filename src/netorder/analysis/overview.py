@@ -145,14 +145,14 @@ class _Judge:
         found: list[_Set] = []
         for members in alike.values():
             hosts = frozenset(host for end in members if (host := self._matrix.host_of(end)))
-            group = self._matrix.hosts[min(hosts)].ports[0].security_groups[0] if hosts else None
+            group = self._matrix.hosts[min(hosts)].group if hosts else None
             found.append(_Set(tuple(members), hosts, group))
         return found
 
     def _allowed(self, one: _Set) -> set[str | None]:
         """Return the security groups in which some rule lets these ends in; None stands for the outside."""
         if not one.hosts:
-            return {group.name for group in self._matrix.plan.security_groups}
+            return {group.name for group in self._matrix.plan.filters}
         found: set[str | None] = {None, *(group for group, _ in self._side.openings.anywhere)}
         for address in self._matrix.hosts[min(one.hosts)].addresses:
             found |= self._side.opened_to(address)[1].keys()

@@ -11,14 +11,15 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 from netorder.analysis.reach import OUTSIDE, UNUSED_PORT
-from netorder.text import count, table
+from netorder.protocols import ANYTHING, PING
+from netorder.text import count, few, table
 from netorder.topology import GROUPS, SSH
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from netorder.analysis.reach import Matrix
-    from netorder.plan.model import Host
+    from netorder.plan.model import Host, Plan
 
 __all__ = [
     "ALL_PAIRS",
@@ -32,6 +33,7 @@ __all__ = [
     "report",
     "route_probes",
     "ssh_sources",
+    "untried",
 ]
 
 _ANY = {False: "0.0.0.0", True: "::"}  # noqa: S104 - by whether it is IPv6; a security group is before it
@@ -168,11 +170,18 @@ def route_probes(matrix: Matrix, host: Host, others: Collection[Host] | None = N
         for address in other.addresses:
             if not any(ip_address(address) in prefix for prefix in prefixes):
                 continue
-            if matrix.verdict(host.name, address, "icmp") == "open":
+            if matrix.verdict(host.name, address, PING) == "open":
                 found.append(RouteProbe(other.name, address, None))
             elif matrix.verdict(host.name, address, "tcp", SSH) == "open":
                 found.append(RouteProbe(other.name, address, SSH))
     return tuple(found)
+
+
+def untried(plan: Plan) -> str:
+    """Say which rules no probe tries: those for neither TCP nor pings; else return an empty text."""
+    rules = (rule for group in plan.security_groups for rule in group.rules if rule.direction == "ingress")
+    words = sorted({rule.word for rule in rules} - {"tcp", "icmp", "icmp echo-request", ANYTHING})
+    return f"not tried, only TCP connections and pings are: rules for {few(words, 10)}" if words else ""
 
 
 def report(findings: Mapping[str, Sequence[Mapping[str, Any]] | None]) -> str:

@@ -16,6 +16,7 @@ from netorder.analysis.outside import Outside
 from netorder.analysis.paths import Hop, Paths
 from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, OUTSIDE, Verdict, flow_text, rule_text
 from netorder.ip import IPV6, VERSIONS, covers
+from netorder.protocols import WITH_PORTS
 from netorder.topology import LAST_PORT, SSH
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ class Matrix:
 
     A source or destination is a host's name, one of its addresses, ``outside`` (an IPv4 address that no rule and no
     route names) or an address outside the topology; not both are outside. A host's name as destination means that of
-    its addresses which the source reaches, IPv4 first. A protocol is tcp, udp or icmp; the latter means ICMPv6 where
-    the address is IPv6.
+    its addresses which the source reaches, IPv4 first. A protocol is a word of netorder.protocols: ``icmp`` is all of
+    ICMP, or of ICMPv6 where the address is IPv6, ``ping`` an echo request.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -92,40 +93,36 @@ class Matrix:
     def ports(self, destination: str) -> list[tuple[str, int | None]]:
         """Return the (protocol, port) pairs worth probing at a host or address.
 
-        These are the ends of its rules' ranges and their neighbours, SSH, an unused port, and ICMP.
+        These are the ends of its rules' ranges and their neighbours, SSH, an unused port, ICMP, and what else is named.
         """
         host = self._host(destination)
         found: set[tuple[str, int]] = {("tcp", SSH), ("tcp", UNUSED_PORT), ("udp", UNUSED_PORT)}
+        others = {"icmp"}
         for rule in self._filters.rules(host, "ingress"):
-            if rule.protocol in ("tcp", "udp"):
+            if rule.word in WITH_PORTS:
                 first, last = rule.port_min or 1, rule.port_max or LAST_PORT
                 near = (first - 1, first, last, last + 1)
-                found |= {(rule.protocol, port) for port in near if 1 <= port <= LAST_PORT}
-        return [*sorted(found), ("icmp", None)]
+                found |= {(rule.word, port) for port in near if 1 <= port <= LAST_PORT}
+            else:
+                others.add(rule.word)
+        return [*sorted(found), *((word, None) for word in sorted(others))]
 
     def ranges(self, destination: str) -> list[tuple[str, int | None, int | None]]:
-        """Return what the rules of a host allow from any source: protocol (icmp stands for ipv6-icmp too), ports.
+        """Return what the rules of a host allow from any source: protocol (icmp stands for ICMPv6 too), ports.
 
         The host is given by its name or one of its addresses.
         """
         found = {
-            ("icmp", None, None)
-            if rule.protocol in ("icmp", "ipv6-icmp")
-            else (rule.protocol or "tcp", rule.port_min or 1, rule.port_max or LAST_PORT)
+            (rule.word, rule.port_min or 1, rule.port_max or LAST_PORT)
+            if rule.word in WITH_PORTS
+            else (rule.word, None, None)
             for rule in self._filters.rules(self._host(destination), "ingress")
         }
         return sorted(found, key=lambda one: (one[0], one[1] or 0, one[2] or 0))
 
     def sources(self, host: str, protocol: str, port: int | None) -> tuple[str, ...]:
         """List the prefixes from which IPv4 rules allow ``port``, each once, in the order of the rules."""
-        found = [
-            rule.remote_cidr or WORLD
-            for rule in self._filters.rules(host, "ingress")
-            if rule.ethertype == "IPv4"
-            and rule.protocol in (None, protocol)
-            and (port is None or rule.port_min is None or rule.port_min <= port <= (rule.port_max or 0))
-        ]
-        return tuple(dict.fromkeys(found))
+        return tuple(dict.fromkeys(one or WORLD for one in self._filters.remotes(host, protocol, port)))
 
     def outside_sources(self, destination: str, protocol: str, port: int | None) -> tuple[str, ...]:
         """List the prefixes outside the topology, the whole world not among them, from which a connection is open."""
@@ -190,8 +187,10 @@ class Matrix:
         exit_ = found.there[0].exit
         if (":" in own) != (":" in source):
             why = f"{source} and {found.address} are not of one IP version"
-        else:
+        elif self._filtered(host):
             why = f"{host} sends it out on {exit_}, where its address is {own}: port security drops it"
+        else:
+            why = f"{host} sends it out on {exit_}, where its address is {own}, and the replies come in elsewhere"
         return Verdict(NO_ROUTE, why, source, found.address, found.there, (), host)
 
     def _between(self, source: str, address: str, protocol: str, port: int | None) -> Verdict:
@@ -205,11 +204,12 @@ class Matrix:
             )
         back = self._paths.find(host, there.first, version, source)
         fault = back.fault and f"there is no path back: {back.fault}"
-        if not fault and back.first != there.last:
+        if not fault and back.first != there.last and self._filtered(host):
             fault = f"{host} replies from its interface on {back.first}, not the one on {there.last} that was addressed"
-        if not fault and back.last != there.first:
+        if not fault and back.last != there.first and self._filtered(source):
             fault = f"the reply arrives at {source}'s interface on {back.last}, the packet was sent from {there.first}"
-        if not fault and back.crossings != tuple((one, out, into) for one, into, out in reversed(there.crossings)):
+        passed = [(one, out, into) for one, into, out in reversed(there.crossings) if self._filtered(one)]
+        if not fault and [crossing for crossing in back.crossings if self._filtered(crossing[0])] != passed:
             fault = "the reply does not come back through the same forwarding hosts"
         if fault:
             return Verdict(NO_ROUTE, fault, own, address, there.hops, back.hops)
@@ -225,6 +225,10 @@ class Matrix:
                 return Verdict(CLOSED, why, own, address, there.hops, back.hops, node)
         reason = f"rule of {host}: {rule_text(rule)}" if rule else ""
         return Verdict(OPEN, reason, own, address, there.hops, back.hops, rule=rule)
+
+    def _filtered(self, host: str) -> bool:
+        """Tell whether the ports of a host know of answers only what they saw of questions."""
+        return self.hosts[host].ports[0].port_security
 
     def _choose(self, source: str, host: str, versions: Collection[bool]) -> str | None:
         """Return the address at which ``source`` reaches ``host``: on a common network, else the first that works.

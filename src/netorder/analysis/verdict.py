@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from netorder.protocols import PING
+
 if TYPE_CHECKING:
     from netorder.analysis.paths import Hop
     from netorder.plan.model import Rule
@@ -44,6 +46,8 @@ class Verdict:
 
 def flow_text(protocol: str, first: int | None, last: int | None = None) -> str:
     """Return a protocol and its ports: ``icmp``, ``tcp 80``, ``udp 6000-6010``; None: it has none, or all of them."""
+    if protocol == PING:
+        return "icmp"  # as it is asked for
     if first is None:
         return protocol
     return f"{protocol} {first}" + (f"-{last}" if last not in {None, first} else "")

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from netorder.analysis.probes import Sample, from_inside, from_outside, route_probes
+from netorder.analysis.probes import Sample, from_inside, from_outside, route_probes, untried
 from netorder.analysis.reach import Matrix
 from netorder.errors import UsageError
 from netorder.ip import VERSIONS
@@ -51,8 +51,10 @@ def probes(file: str, host: str, kind: str, wanted: str) -> list[dict[str, Any]]
 
 def sampled(file: str, wanted: str) -> str:
     """Say what is probed where that is not everything; else return an empty text."""
-    found = "" if _is_all(wanted) else str(Sample(matrix_of(file)))
-    return f"{found}; `-e probes=all` tries all of them" if found else ""
+    matrix = matrix_of(file)
+    found = "" if _is_all(wanted) else str(Sample(matrix))
+    less = f"{found}; `-e probes=all` tries all of them" if found else ""
+    return "\n".join(filter(None, (less, untried(matrix.plan))))
 
 
 def _is_all(wanted: str) -> bool:

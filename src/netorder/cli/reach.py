@@ -14,6 +14,7 @@ from netorder.cli.command import add, load_all, members, unknown
 from netorder.errors import UsageError
 from netorder.plan.build import build_plan
 from netorder.plan.security_groups import Declarations
+from netorder.protocols import PING, WITH_PORTS, parse
 
 if TYPE_CHECKING:
     from netorder.cli.command import Commands
@@ -51,7 +52,12 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("--from", dest="source", metavar="A", help="the source of the connection")
     parser.add_argument("--to", dest="destination", metavar="B", help="the destination of the connection")
     parser.add_argument("--port", type=_port, metavar="N", help=f"the port, 1 to {LAST_PORT} (without: ICMP)")
-    parser.add_argument("--protocol", choices=("tcp", "udp", "icmp"), help="tcp with --port, else icmp")
+    parser.add_argument(
+        "--protocol",
+        type=_protocol,
+        metavar="P",
+        help="tcp, udp, sctp, icmp (a ping), or the name or number of another one; tcp with --port, else icmp",
+    )
     parser.add_argument("--open", action="store_true", help="what is open (the default)")
     parser.add_argument("--closed", action="store_true", help="what is closed, and why; with --open, both")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="text is for people (the default)")
@@ -67,14 +73,22 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _protocol(text: str) -> str:
+    word, message = parse(text)
+    if word is None:
+        raise argparse.ArgumentTypeError(message.partition(";")[0] if "all: true" in message else message)
+    return word
+
+
 def run(options: argparse.Namespace) -> int:
     """Print one pair hop by hop, or all pairs; return the exit status. Raises TopologyError and UsageError."""
     (topology,) = load_all(options.file)
     protocol = options.protocol or ("tcp" if options.port else "icmp")
-    if protocol == "icmp" and options.port is not None:
-        raise UsageError("icmp has no ports: omit --port")
-    if protocol != "icmp" and options.port is None:
+    if protocol not in WITH_PORTS and options.port is not None:
+        raise UsageError(f"{protocol} has no ports: omit --port")
+    if protocol in WITH_PORTS and options.port is None:
         raise UsageError(f"{protocol} needs a port: add --port N")
+    protocol = PING if protocol == "icmp" else protocol
     matrix = Matrix(build_plan(topology))
     sources = _ends("--from", options.source, matrix)
     destinations = _ends("--to", options.destination, matrix)

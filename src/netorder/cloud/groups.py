@@ -9,6 +9,8 @@ from functools import cache
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, cast
 
+from netorder.protocols import match_text, normal
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Groups", "NormalRule", "normal_rule", "rule_text"]
 
-_PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
 _ALL_PORTS = (1, 65535)  # Neutron stores this range as none (securitygroups_db), but did not always
 NormalRule = tuple[str, str, str | None, int | None, int | None, str | None]
 
@@ -123,9 +124,7 @@ def normal_rule(rule: Rule | Mapping[str, Any]) -> NormalRule:
     else:
         values = (rule.direction, rule.ethertype, rule.protocol, rule.port_min, rule.port_max, rule.remote_cidr)  # type: ignore[union-attr]
     direction, ethertype, protocol, low, high, remote = cast("NormalRule", values)
-    protocol = None if protocol in {None, "any"} else _PROTOCOLS.get(str(protocol), str(protocol).lower())
-    if protocol == "icmp" and ethertype == "IPv6":
-        protocol = "ipv6-icmp"
+    protocol = normal(protocol, ethertype)
     if (low, high) == _ALL_PORTS:
         low = high = None
     return (direction, ethertype, protocol, low, high, _normal_remote(remote))
@@ -146,11 +145,6 @@ def _normal_remote(remote: str | None) -> str | None:
 def rule_text(rule: NormalRule) -> str:
     """Write a rule for people: ``ingress IPv4 tcp 50001 from 192.168.1.88/32``."""
     direction, ethertype, protocol, low, high, remote = rule
-    if low is None:
-        ports = " 1-65535" if protocol in ("tcp", "udp") else ""
-    elif low == high:
-        ports = f" {low}"
-    else:
-        ports = f" {low}-{high}"
+    what = match_text(protocol, low, high) or "any protocol"
     preposition = "from" if direction == "ingress" else "to"
-    return f"{direction} {ethertype} {protocol or 'any protocol'}{ports} {preposition} {remote or 'anywhere'}"
+    return f"{direction} {ethertype} {what} {preposition} {remote or 'anywhere'}"

@@ -247,6 +247,8 @@ class _Questions:
             "external-net": any(router.external for router in routers),
             "extraroute": any(router.routes for router in routers),
             "allowed-address-pairs": any(port.allowed_address_pairs for port in ports),
+            "port-security": any(not port.port_security for port in ports),
+            "net-mtu-writable": any(network.mtu for network in self.plan.networks),
         }
         missing = [name for name, wanted in needed.items() if wanted and name not in self._extensions]
         return [

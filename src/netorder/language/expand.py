@@ -31,7 +31,7 @@ REFERENCES: dict[str, tuple[str, ...]] = {
     "networks": (),
     "routers": ("networks",),
     "hosts": ("network", "networks"),
-    "allow": ("from", "to"),
+    "allow": ("from", "to", "within"),
 }
 SINGLE = frozenset({"network"})  # of these, those that hold one name alone
 MOST = 1000  # of one entry or block

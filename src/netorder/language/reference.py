@@ -42,9 +42,8 @@ def _table(part: dict[str, Any], whole: dict[str, Any]) -> Iterator[str]:
         definition = whole["$defs"][value["$ref"].rpartition("/")[2]] if "$ref" in value else {}
         full = definition | value
         required = "; required" if key in part.get("required", ()) else ""
-        required = required or (
-            "; required without `for_each`" if key in part.get("then", {}).get("required", ()) else ""
-        )
+        if key in part.get("then", {}).get("required", ()):
+            required = f"; required without `{part['if']['not']['required'][0]}`"
         holds = full["title"] + required
         if "default" in full:
             default = json.dumps(full["default"]).strip('"')

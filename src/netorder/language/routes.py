@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from netorder.ip import IPV4, VERSIONS, covers, joined, overlap
+from netorder.ip import ANYWHERE, IPV4, VERSIONS, covers, joined, overlap
 from netorder.language.outside_routes import check_outside_routes
 from netorder.language.prefixes import is_usable
 from netorder.routing.decide import Routing, decide
@@ -197,7 +197,7 @@ def _tables(specs: Specs, routings: Mapping[int, Routing], decided: Mapping[int,
 def _ssh_entries(specs: Specs, rules: tuple[RuleSpec, ...]) -> frozenset[str]:
     """Return the hosts with a floating address that allow SSH from somewhere outside the topology, and answer there."""
     own = joined([subnet.cidr for network in specs.networks for subnet in network.subnets])
-    sources: dict[str, set[Prefix]] = {}
+    sources: dict[str, set[Prefix]] = {host.name: {ANYWHERE[0]} for host in specs.hosts if not host.port_security}
     for rule in rules:
         if any(match.tcp(SSH) for match in rule.matches):
             outside = {

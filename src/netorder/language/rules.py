@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from netorder.ip import ANYWHERE, VERSIONS
+from netorder.protocols import ANYTHING, WITH_PORTS, icmp_word, on_wire, parse
 from netorder.routing.graph import components
 from netorder.text import did_you_mean, few
 from netorder.topology import LAST_PORT, SSH, Match, RuleSpec
@@ -26,6 +27,7 @@ __all__ = ["read_rules"]
 
 
 _EVERYBODY = {"all", "any", "anybody", "anyone", "anywhere", "everybody", "everyone", "everything", "ext", "external"}
+_WHAT = {"all", "icmp", "icmpv6", "protocol", "application", *WITH_PORTS}  # the keys that let something in
 _EVERYBODY |= {"internet", "outside", "public", "world", "*"}
 
 
@@ -94,20 +96,27 @@ def _rule(context: _Context, path: Path) -> RuleSpec:
     reader = context.reader
     rule = reader.mapping(*path)
     applications = _applications(context, path)
-    if not rule.keys() & {"tcp", "udp", "icmp", "application"} and not reader.refused(*path):
-        message = "this rule lets nothing in; say what: `tcp: 80`, `udp: 53`, `icmp: true` or `application: true`"
-        reader.error(path, message)
+    if not rule.keys() & _WHAT and not reader.refused(*path):
+        message = "this rule lets nothing in; say what: `tcp: 80`, `udp: 53`, `icmp: true`, `application: true`"
+        reader.error(path, f"{message}, or `all: true` for everything")
+    for key in ("from", "to") if "within" in rule else ():
+        if key in rule:
+            message = "`within` names both ends of this rule: its members reach each other"
+            reader.error((*path, key), f"{message}; remove `{key}`, or `within`", of_key=True)
     targets: dict[str, None] = {}
-    for place, word in reader.items(*path, "to"):
+    for place, word in reader.items(*path, "within" if "within" in rule else "to"):
         if isinstance(word, str):
             targets |= dict.fromkeys(_targets(context, place, word))
             if applications != ():
                 _check_has_application(context, place, word, applications)
-    sources: dict[Prefix, None] = {} if "from" in rule else dict.fromkeys(ANYWHERE)
-    for place, word in reader.items(*path, "from"):
-        if isinstance(word, str):
+    sources: dict[Prefix, None] = {} if rule.keys() & {"from", "within"} else dict.fromkeys(ANYWHERE)
+    for place, word in reader.items(*path, "within" if "within" in rule else "from"):
+        if isinstance(word, str) and ("within" not in rule or context.members(word)):  # reported as targets
             sources |= dict.fromkeys(_sources(context, place, word, tuple(targets)))
-    matches = tuple(_matches(reader, path, world=any(one.prefixlen == 0 for one in sources)))
+    if "within" in rule and len(targets) == 1:
+        message = f"`{next(iter(targets))}` is alone in `within`, so this lets nothing in"
+        reader.warning((*path, "within"), message)
+    matches = tuple(_matches(reader, path, tuple(sources)))
     file, line, _ = reader.document.values[path]
     return RuleSpec(tuple(sources), tuple(targets), matches, applications, f"{file}:{line}")
 
@@ -220,21 +229,71 @@ def _check_joined(
 # Protocols and ports
 
 
-def _matches(reader: Reader, path: Path, *, world: bool) -> Iterator[Match]:
-    """Yield what the rule at ``path`` matches, for the whole ``world`` or not."""
-    for protocol in ("tcp", "udp"):
-        for place, match in _ports(reader, protocol, (*path, protocol)):
-            if match.tcp(SSH) and world:
-                message = f"SSH (tcp {SSH}) is open to the whole world; name the prefix that you come from in `from`"
-                reader.warning(place, message)
-            yield match
-    if reader.true(*path, "icmp"):
-        yield Match("icmp")
+def _matches(reader: Reader, path: Path, sources: tuple[Prefix, ...]) -> Iterator[Match]:
+    """Yield what the rule at ``path`` matches, each once."""
+    known: dict[Match, str] = {}
+    world = any(one.prefixlen == 0 for one in sources)
+    versions = {one.version for one in sources}
+    for place, match, text in _named(reader, path):
+        if match.tcp(SSH) and world:
+            message = f"SSH (tcp {SSH}) is open to the whole world; name the prefix that you come from in `from`"
+            reader.warning(place, message)
+        if versions and not any(on_wire(match.protocol, version) for version in versions):
+            version = next(iter(versions))
+            message = f"`{text}` is of IPv{10 - version}, and all sources are IPv{version}, so this lets nothing in"
+            reader.error(place, f"{message}; remove it, or name sources of IPv{10 - version}")
+        if match in known and match.protocol not in WITH_PORTS:  # ports are looked at where they are read
+            reader.error(place, f"`{text}` is in `{known[match]}` of the same rule already; remove one")
+            continue
+        if Match(ANYTHING) in known:
+            reader.error(place, f"`{text}` is in `all: true` of the same rule already; remove one")
+        known[match] = text
+        yield match
 
 
-def _ports(reader: Reader, protocol: str, path: Path) -> Iterator[tuple[Path, Match]]:
+def _named(reader: Reader, path: Path) -> Iterator[tuple[Path, Match, str]]:
+    """Yield place, meaning and text of all that a rule lets in, `all` first."""
+    if reader.true(*path, "all"):
+        yield (*path, "all"), Match(ANYTHING), "all: true"
+    for protocol in WITH_PORTS:
+        yield from ((place, one, f"{protocol}: {text}") for place, one, text in _ports(reader, protocol, path))
+    yield from _messages(reader, path)
+    for place, entry in reader.items(*path, "protocol"):
+        word, message = parse(str(entry)) if entry is not None else ("", "")
+        if word is None:
+            reader.error(place, message)
+        elif word:
+            ports = (1, LAST_PORT) if word in WITH_PORTS else (0, 0)
+            yield place, Match(word, *ports), f"protocol: {entry}"
+
+
+def _messages(reader: Reader, path: Path) -> Iterator[tuple[Path, Match, str]]:
+    for key in ("icmp", "icmpv6"):
+        for place, entry in reader.items(*path, key):
+            text = f"{key}: {str(entry).lower()}"
+            if entry is True:
+                yield place, Match(key), text
+            elif entry is None:
+                continue
+            elif message := _icmp_problem(str(entry)):
+                reader.error(place, f"`{entry}` {message}")
+            else:
+                yield place, Match(icmp_word(key, str(entry))), text
+
+
+def _icmp_problem(entry: str) -> str:
+    """Return what is wrong with a type of ICMP message, or nothing."""
+    parts = entry.split("/")
+    if not parts[0].isdecimal():
+        return ""  # a name that the schema knows
+    if any(int(part) > 255 for part in parts):  # noqa: PLR2004 - the fields of RFC 792 and RFC 4443 have 8 bits
+        return "is not a type and code of ICMP; both are 0 to 255"
+    return ""
+
+
+def _ports(reader: Reader, protocol: str, path: Path) -> Iterator[tuple[Path, Match, str]]:
     known: list[Match] = []
-    for place, entry in reader.items(*path):
+    for place, entry in reader.items(*path, protocol):
         if isinstance(entry, bool) or not isinstance(entry, int | str):
             continue
         first, _, last = str(entry).partition("-")
@@ -248,7 +307,7 @@ def _ports(reader: Reader, protocol: str, path: Path) -> Iterator[tuple[Path, Ma
             its = str(other.first) if other.first == other.last else f"{other.first}-{other.last}"
             reader.error(place, f"`{entry}` is in `{its}` of the same rule already; remove one")
         known.append(match)
-        yield place, match
+        yield place, match, str(entry)
 
 
 # Applications

@@ -125,12 +125,15 @@ def _translate(error: ValidationError, expected: str) -> Iterator[Violation]:
     elif error.validator == "additionalProperties" and schema.get("additionalProperties") is False:
         yield from _unknown_keys(path, instance, schema["properties"])
     elif error.validator == "required":
-        known = schema.get("properties") or _schema()["properties"]  # those that only some topologies need
+        # keys that are needed without another one are required by a schema that has no properties
+        whole = _schema()["$defs"]["allow"] if path[:1] == ("allow",) else _schema()
+        known = schema.get("properties") or whole["properties"]
+        instead = () if "properties" in schema else whole["if"]["not"]["required"]
         for key in schema["required"]:
             unknown = instance.keys() - known.keys()
             if key in instance or did_you_mean(key, unknown):
                 continue  # there, or there but misspelt, which is reported as such
-            if any(_synonym(path, one, known) == key for one in unknown):
+            if any(_synonym(path, one, known) in {key, *instead} for one in unknown):
                 continue
             fix = f"add `{key}:` with {_title(known[key])}"
             yield Violation(path, True, f"{_what(path)} has no `{key}`; {fix}")
@@ -211,6 +214,7 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("prefix", "range", "subnet", "ipv4", "ipv6"), "cidr"),
         **dict.fromkeys(("dns", "nameservers", "name_servers"), "dns_nameservers"),
         "gateway_ip": "gateway",
+        "mtu_size": "mtu",
     },
     "routers": {
         **dict.fromkeys(("copies", "replicas"), "count"),
@@ -232,6 +236,7 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("accounts", "logins"), "users"),
         "labels": "tags",
         "os": "image",
+        "port_security_enabled": "port_security",
         "replicas": "count",
     },
     "applications": {
@@ -252,7 +257,11 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("dest", "destination", "dst", "target", "targets"), "to"),
         **dict.fromkeys(("dport", "port", "ports"), "tcp"),
         **dict.fromkeys(("app", "applications", "service"), "application"),
-        "ping": "icmp",
+        **dict.fromkeys(("ping", "icmp_type", "type"), "icmp"),
+        **dict.fromkeys(("icmp6", "icmp_v6", "ipv6-icmp"), "icmpv6"),
+        **dict.fromkeys(("ip_protocol", "proto", "protocols"), "protocol"),
+        **dict.fromkeys(("any", "everything"), "all"),
+        **dict.fromkeys(("among", "between", "itself", "self"), "within"),
     },
 }
 
@@ -310,7 +319,7 @@ def _of_another_type(value: object, schema: Any) -> str:  # noqa: ANN401 - a JSO
     if isinstance(value, str) and "boolean" in types and (meant := _BOOLEAN_WORDS.get(value.lower())):
         if value.lower() in ("true", "false"):
             return f"; quotes make it a text: write `{meant}` without"
-        named = ", or name a network that is called so in `external_network`" if "string" in types else ""
+        named = ", or name a network that is called so in `external_network`" if _holds_names(schema) else ""
         return f"; YAML 1.2 has no booleans but true and false: write `{meant}`{named}"
     if isinstance(value, str) and "integer" in types and re.fullmatch(r"[0-9]{1,18}", value):
         return f"; quotes make it a text: write `{int(value)}` without"
@@ -318,6 +327,13 @@ def _of_another_type(value: object, schema: Any) -> str:  # noqa: ANN401 - a JSO
     if isinstance(value, bool | int | float) and types in ({"string"}, {"string", "object"}) and free:
         return f'; if that is its name, put it in quotes: `"{shown(value)[1:-1]}"`'
     return ""
+
+
+def _holds_names(schema: Any) -> bool:  # noqa: ANN401 - a JSON Schema
+    """Tell whether a schema accepts any text, not only some."""
+    return (schema.get("type") == "string" and "pattern" not in schema) or any(
+        map(_holds_names, schema.get("anyOf", ()))
+    )
 
 
 def _types(schema: Any) -> set[str]:  # noqa: ANN401 - a JSON Schema

@@ -45,7 +45,7 @@ class Specs:
 def specs(reader: Reader, names: Names, addresses: Addresses, declared: DeclaredRoutes, servers: Servers) -> Specs:
     """Return the specs; there must be no error."""
     return Specs(
-        networks=tuple(_network(name, its, addresses) for name, its in names.networks.items()),
+        networks=tuple(_network(reader, name, its, addresses) for name, its in names.networks.items()),
         routers=tuple(
             RouterSpec(
                 name=name,
@@ -65,14 +65,14 @@ def specs(reader: Reader, names: Names, addresses: Addresses, declared: Declared
     )
 
 
-def _network(name: str, its: NetworkEntry, addresses: Addresses) -> NetworkSpec:
+def _network(reader: Reader, name: str, its: NetworkEntry, addresses: Addresses) -> NetworkSpec:
     router = addresses.gateway_routers.get(name)
     subnets = []
     for version in addresses.subnets.versions(name):
         layout = addresses.subnets.layouts[name, version]
         servers = tuple(str(server) for server in its.dns_nameservers if server.version == version)
         subnets.append(SubnetSpec(layout.cidr, layout.gateway if router else None, layout.pool, servers))
-    return NetworkSpec(name, tuple(subnets), router, its.routes)
+    return NetworkSpec(name, tuple(subnets), router, its.routes, reader.get("networks", name, "mtu"))
 
 
 def _host(
@@ -110,4 +110,5 @@ def _host(
         server=server,
         flavor_place=f"{file}:{line}",
         has_flavor=reader.get("hosts", key, "flavor") is not None,
+        port_security=reader.get("hosts", key, "port_security") is not False,
     )

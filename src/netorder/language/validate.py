@@ -6,7 +6,7 @@ from collections import Counter
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
-from netorder.ip import IPV4, VERSIONS, covers, joined, overlap
+from netorder.ip import IPV4, IPV6, VERSIONS, covers, joined, overlap
 from netorder.text import few
 from netorder.topology import SSH, HostSpec, RuleSpec
 
@@ -24,6 +24,7 @@ __all__ = ["check"]
 MOST_HOST_ROUTES = 20  # of a subnet (max_subnet_host_routes)
 MOST_NAME_SERVERS = 5  # of a subnet (max_dns_nameservers)
 MOST_ROUTES = 30  # of a router (max_routes)
+LEAST_IPV6_MTU = 1280
 
 
 def check(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Routes) -> None:
@@ -32,6 +33,8 @@ def check(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Rou
     _check_router_routes(reader, specs, routes)
     _check_name_servers(reader, specs)
     _check_announced(reader, specs)
+    _check_mtu(reader, specs)
+    _check_port_security(reader, specs)
     if not reader.failed:
         _check_calls(reader, specs, rules, routes)
         _check_packages(reader, specs)
@@ -71,6 +74,22 @@ def _check_subnet_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
         if count > MOST_HOST_ROUTES:
             message = f"network `{network.name}` needs {count} routes, and DHCP hands out {MOST_HOST_ROUTES} at most"
             report(network.name, "many", f"{message}; use `routes: host` or `routes: router`")
+
+
+def _check_port_security(reader: Reader, specs: Specs) -> None:
+    """Warn of hosts that are open to the world by it."""
+    for host in _first_of_each(specs):
+        if host.floating_ip and not host.port_security:
+            message = f"without port security everything on host `{host.name}` is open to the whole world"
+            fix = "filter on the host itself, or take its floating address away"
+            reader.warning(("hosts", specs.entries[host.name], "port_security"), f"{message}; {fix}")
+
+
+def _check_mtu(reader: Reader, specs: Specs) -> None:
+    for network in specs.networks:
+        if network.mtu and network.mtu < LEAST_IPV6_MTU and network.subnet(IPV6):
+            message = f"IPv6 needs an `mtu` of {LEAST_IPV6_MTU} or more (RFC 8200), and network `{network.name}` has it"
+            reader.error(("networks", network.name, "mtu"), f"{message}; write {LEAST_IPV6_MTU}, or remove its IPv6")
 
 
 def _check_router_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
@@ -131,7 +150,8 @@ def _check_calls(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], rout
     for caller in _first_of_each(specs):
         for called in dict.fromkeys(one for application in caller.applications for one in application.calls):
             callee = running[called]
-            if caller.name != callee.name and not _allowed(caller, callee, called, rules, routes):
+            passes = not callee.port_security or caller.name == callee.name
+            if not passes and not _allowed(caller, callee, called, rules, routes):
                 message = f"`{caller.name}` calls `{called}` on `{callee.name}`, and no rule lets it in; add to "
                 message += f"`allow:` `- {{from: {caller.name}, to: {callee.name}, application: {called}}}`"
                 reader.warning(("hosts", specs.entries[caller.name], "applications"), message)

@@ -83,7 +83,7 @@ class _Planner:
                     host_routes=self._tables.of_network(network.name, version) if handed_out else (),
                 )
             )
-        return Network(network.name, name, tuple(subnets))
+        return Network(network.name, name, tuple(subnets), network.mtu)
 
     def _router(self, router: RouterSpec) -> Router:
         name = self._cloud_name(router.name)
@@ -142,8 +142,9 @@ class _Planner:
             cloud_name=name if index == 0 else f"{name}.{interface.network}",
             network=interface.network,
             addresses=tuple(map(str, interface.addresses)),
-            security_groups=(self._group_of[host.name],),
-            allowed_address_pairs=self._pairs.get((host.name, interface.network), ()),
+            security_groups=(self._group_of[host.name],) if host.port_security else (),
+            allowed_address_pairs=(self._pairs.get((host.name, interface.network), ()) if host.port_security else ()),
+            port_security=host.port_security,
         )
 
     def _gateways(self, host: HostSpec) -> tuple[str, ...]:

@@ -79,6 +79,7 @@ _RULE = tuple(f"Rule.{name}" for name in "direction ethertype protocol port_min 
 
 FIELDS = (
     Field("key pair", "public_key", _REFUSE, note="the hosts would not accept another key"),
+    Field("network", "mtu", _IN_PLACE, ("Network.mtu",), "hosts learn it with the next lease; taken away, it stays"),
     Field("network", "admin_state_up", _IN_PLACE),
     Field("network", "subnets", _REFUSE, note="a subnet of somebody else's is on a network that must go"),
     Field("subnet", "cidr", _REPLACE, ("Subnet.cidr", "Subnet.version"), "with every port on it", "its prefix differs"),
@@ -110,6 +111,7 @@ FIELDS = (
     Field("port", "addresses", _IN_PLACE, ("Port.addresses",), f"{_VERSION}; its host runs on"),
     Field("port", "security_groups", _IN_PLACE, ("Port.security_groups",), "the host is never without its rules"),
     Field("port", "allowed_address_pairs", _IN_PLACE, ("Port.allowed_address_pairs",)),
+    Field("port", "port_security", _IN_PLACE, ("Port.port_security",), "with its security groups and address pairs"),
     Field("port", "admin_state_up", _IN_PLACE),
     Field("port", "holder", _REFUSE, note="somebody else's server holds the port"),
     Field("server group", "policy", _REPLACE, ("ServerGroup.policy",), "and its servers with it", "its policy differs"),

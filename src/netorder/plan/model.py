@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from netorder.protocols import ANYTHING, match_text, word_of
 from netorder.routing.tables import Route
 from netorder.topology import Check, Server, User
 
@@ -53,11 +54,12 @@ class Subnet:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One network with its subnets: one IPv4, one IPv6, or one of each."""
+    """One network with its subnets: one IPv4, one IPv6, or one of each. ``mtu`` None is the cloud's."""
 
     name: str
     cloud_name: str
     subnets: tuple[Subnet, ...]
+    mtu: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,9 @@ class Router:
 class Rule:
     """One security-group rule, in Neutron's terms.
 
-    ``protocol`` is tcp, udp, icmp, ipv6-icmp or None for any; ``port_min``/``port_max`` None means all ports, which
-    Neutron never stores as 1 to 65535; ``remote_cidr`` None means anywhere. ICMP rules carry no ports.
+    ``protocol`` is a name that netorder.protocols knows (ipv6-icmp of IPv6), a number as text, or None for any.
+    ``port_min``/``port_max`` None means all ports, which Neutron never stores as 1 to 65535; of ICMP they are type and
+    code, None any. ``remote_cidr`` None means anywhere.
     """
 
     direction: str  # "ingress" or "egress"
@@ -101,13 +104,14 @@ class Rule:
     remote_cidr: str | None
 
     @property
+    def word(self) -> str:
+        """What it matches apart from ports, a word of netorder.protocols: the same of both IP versions."""
+        return word_of(self.protocol, self.port_min, self.port_max)
+
+    @property
     def match(self) -> str:
-        """What it matches, for people: ``tcp 22``, ``tcp 1-65535``, ``icmp``, ``anything``."""
-        if self.port_min is not None:
-            ports = f" {self.port_min}" if self.port_min == self.port_max else f" {self.port_min}-{self.port_max}"
-        else:
-            ports = " 1-65535" if self.protocol in ("tcp", "udp") else ""
-        return f"{self.protocol or 'anything'}{ports}"
+        """What it matches, for people: ``tcp 22``, ``tcp 1-65535``, ``icmp``, ``icmp echo-request``, ``anything``."""
+        return match_text(self.protocol, self.port_min, self.port_max) or ANYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +126,24 @@ class SecurityGroup:
     rules: tuple[Rule, ...]
 
 
+# what is no group of the cloud's
+_UNFILTERED = SecurityGroup(
+    "",
+    "",
+    tuple(
+        Rule(direction, ethertype, None, None, None, None)
+        for direction in ("egress", "ingress")
+        for ethertype in ("IPv4", "IPv6")
+    ),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """A host's port: ``cloud_name`` in the cloud, one fixed address on each of the subnets of ``network``.
 
     Port security drops packets from and to other addresses than its own ``addresses`` and those in the prefixes of
-    ``allowed_address_pairs``, for which the host forwards.
+    ``allowed_address_pairs``, for which the host forwards. Without it there are no security groups either.
     """
 
     cloud_name: str
@@ -135,6 +151,7 @@ class Port:
     addresses: tuple[str, ...]
     security_groups: tuple[str, ...]
     allowed_address_pairs: tuple[str, ...]
+    port_security: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +256,11 @@ class Host:
         """The TCP ports of its applications."""
         return tuple(port for one in self.applications for port in one.tcp_ports)
 
+    @property
+    def group(self) -> str:
+        """The name of its security group in :attr:`Plan.filters`."""
+        return next(iter(self.ports[0].security_groups), _UNFILTERED.name)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -251,3 +273,9 @@ class Plan:
     security_groups: tuple[SecurityGroup, ...]
     hosts: tuple[Host, ...]
     server_groups: tuple[ServerGroup, ...] = ()
+
+    @property
+    def filters(self) -> tuple[SecurityGroup, ...]:
+        """The security groups, and what stands for them at ports without: everything passes."""
+        open_hosts = any(not port.port_security for host in self.hosts for port in host.ports)
+        return (*self.security_groups, _UNFILTERED) if open_hosts else self.security_groups

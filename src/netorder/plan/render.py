@@ -67,7 +67,8 @@ def _networks(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
             gateway = "no router, so no gateway"
             if subnet.gateway_ip:
                 gateway = f"gateway {subnet.gateway_ip} ({called[subnet.gateway_ip]})"
-            yield "" if index else network.name, subnet.cidr, gateway
+            mtu = f", mtu {network.mtu}" if network.mtu and not index else ""
+            yield "" if index else network.name, subnet.cidr, gateway + mtu
 
 
 def _routers(plan: Plan) -> Iterator[Sequence[str]]:
@@ -78,10 +79,10 @@ def _routers(plan: Plan) -> Iterator[Sequence[str]]:
 
 
 def _hosts(plan: Plan) -> Iterator[Sequence[str]]:
-    rules = {group.name: group.rules for group in plan.security_groups}
+    rules = {group.name: group.rules for group in plan.filters}
     own = [ip_network(subnet.cidr) for network in plan.networks for subnet in network.subnets]
     for host in plan.hosts:
-        path = _ssh_path(host, rules[host.ports[0].security_groups[0]], own)
+        path = _ssh_path(host, rules[host.group], own)
         packages = ", packages through the controller" if host.proxy == "controller" else ""
         about = [f"{host.image}, {host.flavor}", ("routes, " if host.forwarding else "") + path + packages]
         for index, port in enumerate(host.ports):
@@ -123,7 +124,7 @@ def _ssh_sources(rules: Sequence[Rule], own: Sequence[Prefix]) -> list[str]:
         for rule in rules
         if rule.direction == "ingress"
         and rule.ethertype == "IPv4"
-        and rule.protocol == "tcp"
+        and rule.protocol in (None, "tcp")
         and (rule.port_min or 0) <= SSH <= (rule.port_max or LAST_PORT)
     ]
     prefixes = [ip_network(remote) for remote in remotes if remote]
@@ -161,8 +162,8 @@ def _applications(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]
 def _rules(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
     members: dict[str, list[str]] = {}
     for host in plan.hosts:
-        members.setdefault(host.ports[0].security_groups[0], []).append(host.name)
-    for group in plan.security_groups:
+        members.setdefault(host.group, []).append(host.name)
+    for group in plan.filters:
         whose = few(members[group.name])
         ingress: dict[str, dict[str, None]] = {}
         for rule in group.rules:

@@ -10,12 +10,13 @@ from ipaddress import ip_network
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
-from netorder.ip import IPV6, overlap
+from netorder.ip import overlap
 from netorder.plan.model import Rule, SecurityGroup
+from netorder.protocols import on_wire
 from netorder.topology import SSH, Match
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from netorder.ip import Prefix
     from netorder.routing.decide import Routing
@@ -33,7 +34,7 @@ _Allowed = tuple[tuple[int, frozenset[Match]], ...]
 
 
 class SecurityGroups(NamedTuple):
-    """The ``groups`` in the order of the first host of each, and the name of each host's group by its name."""
+    """The ``groups`` in the order of the first host of each, and each host's one; none without port security."""
 
     groups: tuple[SecurityGroup, ...]
     group_of: dict[str, str]
@@ -69,7 +70,7 @@ class Declarations:
         key = (index, matches)
         if key not in self._made:
             sources = self._topology.rules[index].sources
-            self._made[key] = frozenset(self._maker.ingress(*one) for one in product(matches, sources))
+            self._made[key] = frozenset(self._maker.ingress(matches, sources))
         return self._made[key]
 
 
@@ -77,20 +78,29 @@ class _RuleMaker:
     """Makes each ingress rule once, and knows their order: by version, protocol, ports, source as numbers."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[Match, Prefix], Rule] = {}
-        self._orders: dict[Rule, tuple[str, str, int, int, int, int]] = {}
+        self._made: dict[tuple[Match, Prefix], Rule | None] = {}
+        self._orders: dict[Rule, tuple[str | int, ...]] = {}
 
-    def ingress(self, match: Match, source: Prefix) -> Rule:
-        key = (match, source)
-        if key not in self._made:
-            remote = str(source) if source.prefixlen else None
-            protocol = "ipv6-icmp" if match.protocol == "icmp" and source.version == IPV6 else match.protocol
-            first, last = (match.first, match.last) if match.some_ports else (None, None)
-            rule = Rule("ingress", f"IPv{source.version}", protocol, first, last, remote)
-            self._made[key] = rule
-            base, length = (int(source.network_address), source.prefixlen) if source.prefixlen else (0, 0)
-            self._orders[rule] = (rule.ethertype, protocol, match.first, match.last, base, length)
-        return self._made[key]
+    def ingress(self, matches: Iterable[Match], sources: Iterable[Prefix]) -> Iterator[Rule]:
+        """Yield the rules for what is matched from each source; of some there is none in an IP version."""
+        for match, source in product(matches, sources):
+            key = (match, source)
+            if key not in self._made:
+                self._made[key] = self._rule(match, source)
+            if rule := self._made[key]:
+                yield rule
+
+    def _rule(self, match: Match, source: Prefix) -> Rule | None:
+        wire = on_wire(match.protocol, source.version)
+        if wire is None:
+            return None
+        remote = str(source) if source.prefixlen else None
+        first, last = (match.first, match.last) if match.some_ports else (wire.low, wire.high)
+        rule = Rule("ingress", f"IPv{source.version}", wire.protocol, first, last, remote)
+        base, length = (int(source.network_address), source.prefixlen) if source.prefixlen else (0, 0)
+        ports = (-1 if one is None else one for one in ((match.first, match.last) if wire.low is None else wire[1:]))
+        self._orders[rule] = (rule.ethertype, wire.protocol or "", *ports, base, length)
+        return rule
 
     def in_order(self, rules: Iterable[Rule]) -> tuple[Rule, ...]:
         return tuple(sorted(rules, key=self._orders.__getitem__))
@@ -115,6 +125,8 @@ class _Sharing:
         """
         alike: dict[tuple[int, frozenset[str], frozenset[Rule]], list[HostSpec]] = {}
         for host in self._topology.hosts:
+            if not host.port_security:
+                continue
             declared = self._declared_rules(host)  # the very same tuple for many hosts
             versions = frozenset(f"IPv{address.version}" for address in host.addresses)
             alike.setdefault((id(declared), versions, self._derived_rules(host)), []).append(host)
@@ -138,10 +150,9 @@ class _Sharing:
         if allowed not in self._rules_of:
             self._rules_of[allowed] = self._maker.in_order(
                 {
-                    self._maker.ingress(match, source)
+                    rule
                     for index, matches in allowed
-                    for match in matches
-                    for source in self._topology.rules[index].sources
+                    for rule in self._maker.ingress(matches, self._topology.rules[index].sources)
                 }
             )
         return self._rules_of[allowed]
@@ -153,7 +164,7 @@ class _Sharing:
         if path and path.through and path.source:
             bastion = self._hosts[path.through[-1]].address(path.source, path.version)
             if bastion:
-                rules.add(self._maker.ingress(Match("tcp", SSH, SSH), ip_network(bastion)))
+                rules.update(self._maker.ingress([Match("tcp", SSH, SSH)], [ip_network(bastion)]))
         return frozenset(rules)
 
 
@@ -186,7 +197,7 @@ def _rules_of_forwarders(topology: Topology, maker: _RuleMaker) -> dict[str, set
             parts = [part for source in rule.sources if source.version == version for part in forwarders.parts(source)]
             for (match, destination), (network, part) in product(targets, parts):
                 for host in forwarders.between(network, destination):
-                    found.setdefault(host, set()).add(maker.ingress(match, part))
+                    found.setdefault(host, set()).update(maker.ingress([match], [part]))
     return found
 
 

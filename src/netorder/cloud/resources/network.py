@@ -34,8 +34,8 @@ __all__ = [
 ]
 
 KIND = "network"
-# Fields of an update request, by the field that differs.
-UPDATE: dict[str, dict[str, Any]] = {"admin_state_up": {"is_admin_state_up": True}}
+# What an update request calls each field.
+UPDATE = {"admin_state_up": "is_admin_state_up", "mtu": "mtu"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,11 @@ def compare(draft: Draft) -> None:
     for network in draft.plan.networks:
         found = draft.chosen.networks.get(network.cloud_name)
         change = partial(NetworkChange, KIND, network.cloud_name)
-        planned: dict[str, object] = {"admin_state_up": True}
+        planned: dict[str, object] = {"admin_state_up": True} | ({"mtu": network.mtu} if network.mtu else {})
         if found:
             draft.ids.networks[network.cloud_name] = found.id
-            draft.differ(change, KIND, {"admin_state_up": found.is_admin_state_up}, planned, id=found.id)
+            has = {"admin_state_up": found.is_admin_state_up, "mtu": found.mtu}
+            draft.differ(change, KIND, {name: has[name] for name in planned}, planned, id=found.id)
         else:
             draft.add(change("create", "missing", after=planned))
         subnet.compare(draft, network, found)
@@ -68,7 +69,8 @@ def foreign_problem(observed: Observed, found: CloudNetwork) -> str:
 
 def create_body(work: Work, change: NetworkChange) -> dict[str, Any]:
     """Return one of a bulk request's bodies."""
-    return {"name": change.name, "description": work.mark}
+    mtu = (change.after or {}).get("mtu")
+    return {"name": change.name, "description": work.mark} | ({"mtu": mtu} if mtu else {})
 
 
 def creations(work: Work) -> Iterable[Job]:
@@ -83,7 +85,7 @@ def creations(work: Work) -> Iterable[Job]:
 def updates(work: Work) -> Iterable[Job]:
     """Update networks one by one."""
     for change in work.changes.of(NetworkChange, "update"):
-        fields = {key: value for name in change.after or {} for key, value in UPDATE[name].items()}
+        fields = {UPDATE[name]: value for name, value in (change.after or {}).items()}
         yield Job(KIND, (change.name,), "update", bound(work.conn.network.update_network, change.id, **fields))
 
 

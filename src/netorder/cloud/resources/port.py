@@ -82,7 +82,9 @@ def _compare(draft: Draft, host: Host, port: Port) -> None:
     }
     pairs = sorted(port.allowed_address_pairs)
     if not found:
-        draft.add(change("create", "missing", after=planned | ({"allowed_address_pairs": pairs} if pairs else {})))
+        more: dict[str, object] = {"allowed_address_pairs": pairs} if pairs else {}
+        more |= {} if port.port_security else {"port_security": False}
+        draft.add(change("create", "missing", after=planned | more))
         return
     draft.ids.ports[port.cloud_name] = found.id
     has: dict[str, object] = {
@@ -93,6 +95,9 @@ def _compare(draft: Draft, host: Host, port: Port) -> None:
     found_pairs = sorted(pair["ip_address"] for pair in found.allowed_address_pairs or ())
     if found_pairs or pairs:
         has["allowed_address_pairs"], planned["allowed_address_pairs"] = found_pairs, pairs
+    # a cloud without the extension says nothing, which the SDK reads as off; what is off has no groups
+    has["port_security"] = bool(found.is_port_security_enabled or found.security_group_ids)
+    planned["port_security"] = port.port_security
     if why := draft.why_replaced(KIND, has, planned, found):
         server = draft.chosen.servers.get(host.cloud_name)
         held_by = str(found.device_id or "")
@@ -119,6 +124,7 @@ def create_body(work: Work, change: PortChange) -> dict[str, Any]:
         "fixed_ips": _fixed(work, change),
         "security_groups": _groups(work, change),
     }
+    body |= {} if change.port.port_security else {"port_security_enabled": False}
     return body | ({"allowed_address_pairs": _pairs(change)} if change.port.allowed_address_pairs else {})
 
 
@@ -144,6 +150,7 @@ def update_body(work: Work, change: PortChange) -> dict[str, Any]:
         "addresses": lambda: {"fixed_ips": _fixed(work, change)},
         "security_groups": lambda: {"security_groups": _groups(work, change)},
         "allowed_address_pairs": lambda: {"allowed_address_pairs": _pairs(change)},
+        "port_security": lambda: {"port_security_enabled": change.port.port_security},
         "admin_state_up": lambda: {"admin_state_up": True},
     }
     return {key: value for name in change.after or {} for key, value in fields[name]().items()}

@@ -11,6 +11,7 @@ from openstack.network.v2.security_group import SecurityGroup as CloudGroup
 from netorder.cloud.change import Change, deletion
 from netorder.cloud.groups import normal_rule, rule_text
 from netorder.cloud.jobs import Job, bound, ignore_not_found
+from netorder.protocols import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -119,7 +120,7 @@ def _rule_body(work: Work, group_id: str, rule: NormalRule) -> dict[str, Any]:
         "security_group_id": group_id,
         "direction": direction,
         "ethertype": ethertype,
-        "protocol": protocol,
+        "protocol": number(protocol),
         "port_range_min": low,
         "port_range_max": high,
         "remote_ip_prefix": remote,
