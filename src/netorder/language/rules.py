@@ -259,7 +259,7 @@ def _named(reader: Reader, path: Path) -> Iterator[tuple[Path, Match, str]]:
         yield from ((place, one, f"{protocol}: {text}") for place, one, text in _ports(reader, protocol, path))
     yield from _messages(reader, path)
     for place, entry in reader.items(*path, "protocol"):
-        word, message = parse(str(entry)) if entry is not None else ("", "")
+        word, message = parse(str(entry)) if isinstance(entry, int | str) else ("", "")
         if word is None:
             reader.error(place, message)
         elif word:
@@ -273,7 +273,7 @@ def _messages(reader: Reader, path: Path) -> Iterator[tuple[Path, Match, str]]:
             text = f"{key}: {str(entry).lower()}"
             if entry is True:
                 yield place, Match(key), text
-            elif entry is None:
+            elif isinstance(entry, bool) or not isinstance(entry, int | str):  # refused
                 continue
             elif message := _icmp_problem(str(entry)):
                 reader.error(place, f"`{entry}` {message}")
