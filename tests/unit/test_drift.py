@@ -219,6 +219,18 @@ def test_a_unit_is_compared_line_by_line() -> None:
     assert inside(service={"unit_before": ""})[1:] == [(PATH, "there", "missing", False)]
 
 
+def test_that_a_caller_does_not_serve_is_drift_where_nothing_else_is() -> None:
+    """Else it is a consequence of what differs: in the cloud, or in the host of what it calls."""
+    serving = {"name": "web", "calls": {"app": []}, "check": {"what": "web on front"}}
+    wrong = {"what": "web on front", "expected": "status 200", "found": "status 502", "ok": False}
+    front = {"netorder_applications": [serving], "netorder_findings": [wrong]}
+    assert [row[:2] for row in rows(found(front=front))] == [("front", "web on front")]
+    stopped = {"what": "unit app.service", "expected": "active, enabled", "found": "failed, enabled", "ok": False}
+    answer = found(front=front, back={"netorder_findings": [stopped]})
+    assert [row[:2] for row in rows(answer)] == [("back", "unit app.service")]
+    assert answer["drift"]
+
+
 def test_json_holds_all_of_it() -> None:
     answer = found(front={"netorder_findings": [STOPPED]})
     assert json.loads(as_json(answer)) == answer

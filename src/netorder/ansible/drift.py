@@ -151,6 +151,7 @@ def drift(
             path = hosts[name].get("netorder_ssh_path")
             on_purpose = off_reason(hosts[name].get("netorder_off", ()), name, path)
             unchecked = unchecked or (path is not None and not on_purpose)
+    differences = _causes(differences, hosts)
     return {
         "topology": topology,
         "drift": bool(differences or refused) or unchecked,
@@ -161,6 +162,18 @@ def drift(
         "unchanged": dict(preview.get("unchanged", {})),
         "needs_allow": list(preview.get("needs_allow", [])),
     }
+
+
+def _causes(differences: list[Difference], hosts: Mapping[str, Mapping[str, Any]]) -> list[Difference]:
+    """Leave out that applications which call others do not serve where anything else differs: it may follow of it."""
+    callers = {
+        (host, one["check"]["what"])
+        for host, variables in hosts.items()
+        for one in variables.get("netorder_applications", ())
+        if one["calls"] and one["check"]
+    }
+    causes = [one for one in differences if (one["where"], one["what"]) not in callers]
+    return causes or differences
 
 
 def _of_host(
