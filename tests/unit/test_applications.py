@@ -134,6 +134,8 @@ def test_a_redeploy_goes_from_the_called_to_the_callers():
     there["sub"] = there["sub"] | {"openstack": None}
     there["mul"] = there["mul"] | {"netorder_ssh_path": None}
     assert redeploy_order(there, [*its]) == ["sum", "div", "calculator"]
+    there["div"] = there["div"] | {"netorder_off": ["div"]}  # stopped on purpose
+    assert redeploy_order(there, [*its]) == ["sum", "calculator"]
 
 
 @pytest.mark.parametrize(("host", "warned"), [("{network: m, applications: a}", 1), ("{network: m, applications: a, proxy: controller}", 0), ("{network: n, applications: a}", 0)])  # fmt: skip  # noqa: E501

@@ -17,6 +17,7 @@ import yaml
 
 from netorder.analysis.probes import listens_on
 from netorder.analysis.reach import OUTSIDE
+from netorder.ansible.drift import off_reason
 from netorder.ansible.plans import matrix_of
 from netorder.plan.model import Endpoint
 
@@ -242,11 +243,17 @@ def connections(applications: Iterable[Mapping[str, Any]]) -> list[dict[str, Any
 
 
 def redeploy_order(hosts: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> list[str]:
-    """Return the hosts of ``names`` that SSH reaches, those whose applications others call first.
+    """Return the hosts of ``names`` that SSH reaches and that are on, those whose applications others call first.
 
     ``hosts`` are Ansible's variables of all hosts.
     """
-    reached = [one for one in names if hosts[one].get("openstack") and hosts[one]["netorder_ssh_path"] is not None]
+    reached = [
+        one
+        for one in names
+        if hosts[one].get("openstack")
+        and (path := hosts[one]["netorder_ssh_path"]) is not None
+        and not off_reason(hosts[one].get("netorder_off", ()), one, path)
+    ]
     return sorted(reached, key=lambda one: max(its["step"] for its in hosts[one]["netorder_applications"]))
 
 
