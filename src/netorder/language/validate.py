@@ -196,6 +196,7 @@ def _check_ssh_paths(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], 
     for rule in rules:
         for target in rule.targets if any(match.tcp(SSH) for match in rule.matches) else ():
             sources.setdefault(target, []).extend(rule.sources)
+    alike: dict[str, list[HostSpec]] = {}  # by what would help
     for host in _first_of_each(specs):
         if routes.ssh_paths[host.name] is not None:
             continue
@@ -205,8 +206,12 @@ def _check_ssh_paths(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], 
             astray = [to for to, _ in host.routes if any(overlap(to, one) for one in sources.get(host.name, ()))]
             if astray:
                 fix = f"its route to `{astray[0]}` sends the replies elsewhere: remove it, or allow SSH from elsewhere"
-        message = f"host `{host.name}` cannot be configured: SSH does not reach it from outside; {fix}"
-        reader.warning(("hosts", specs.entries[host.name]), message, of_key=True)
+        alike.setdefault(fix, []).append(host)
+    for fix, hosts in alike.items():
+        more = f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""
+        it = "them" if more else "it"
+        message = f"host `{hosts[0].name}`{more} cannot be configured: SSH does not reach {it} from outside; {fix}"
+        reader.warning(("hosts", specs.entries[hosts[0].name]), message, of_key=True)
 
 
 def _check_floating_sources(reader: Reader, specs: Specs) -> None:
