@@ -243,7 +243,7 @@ class _Drawer:
         among = [
             name for name, its in members.items() if len(its) > 1 and all(self._met(name, its, one) for one in its)
         ]
-        if among and kind != "service" and self._chance(6):
+        if among and kind != "application" and self._chance(6):
             return {"within": self._draw(st.sampled_from(among))} | {key: rule[key] for key in rule if key != "to"}
         targets = [host for name in _list(rule["to"]) for host in members[name]]
         joined = [
