@@ -35,10 +35,10 @@ demo: setup cloud ## the topology on a real OpenStack, up to the calculator's an
 	@scripts/demo
 
 .PHONY: test
-test: setup lint unit packets host-network services-test $(if $(LOCAL),life reconcile operations faults) molecule repair ## every test, on the real cloud too
+test: setup lint unit packets host-network services-test $(if $(LOCAL),life reconcile faults) molecule repair ## every test, on the real cloud too
 
 .PHONY: test-full
-test-full: test drawn-full $(if $(LOCAL),life-full operations-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
+test-full: test drawn-full $(if $(LOCAL),life-full applications operations operations-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
 
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
@@ -104,7 +104,11 @@ life-full: setup cloud ## the slow tests of the local cloud, not in `make test`
 
 .PHONY: reconcile
 reconcile: setup ## previews against what then happens, changes of a running topology, the request budget
-	$(AS_ROOT) pytest -q --hypothesis-seed=$(SEED) --drawn=$(or $(DRAWN),2) --ignore=tests/cloud/test_operations.py tests/cloud
+	$(AS_ROOT) pytest -q --hypothesis-seed=$(SEED) --drawn=$(or $(DRAWN),2) --ignore=tests/cloud/test_operations.py --ignore=tests/cloud/test_applications.py tests/cloud
+
+.PHONY: applications
+applications: setup ## three tiers of nginx, a web application and PostgreSQL, deployed in containers on a local cloud of their own
+	$(AS_ROOT) pytest -q tests/cloud/test_applications.py
 
 .PHONY: operations operations-full
 operations: setup ## snapshot, restore, power, in containers on a local cloud of their own

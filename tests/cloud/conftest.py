@@ -16,6 +16,7 @@ from netorder.cloud.session import connect
 from netorder.controller.provision import provision, teardown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 FOLLOWS = {"updated_at", "revision_number", "status", "subnet_ids"}  # subnets are listed themselves
@@ -100,7 +101,16 @@ class Site:
 @pytest.fixture
 def site(cloud, tmp_path):
     """Return a user's directory whose topology is torn down at the end, to nothing left."""
-    one = Site(tmp_path, cloud)
+    yield from used(Site(tmp_path, cloud))
+
+
+@pytest.fixture(scope="module")
+def lasting(cloud, tmp_path_factory):
+    """Return a user's directory whose topology stays from test to test, which saves half a minute for each."""
+    yield from used(Site(tmp_path_factory.mktemp("lasting"), cloud))
+
+
+def used(one: Site) -> Iterator[Site]:
     one.gone()  # what an interrupted test run left
     yield one
     one.gone()
