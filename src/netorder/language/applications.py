@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Applications", "hosted", "read_applications"]
 
 Applications = tuple[ApplicationSpec, ...]
+GIVEN = frozenset({"application", "entry_point", "step"})  # variables of the tasks around a role
 
 
 def read_applications(reader: Reader) -> dict[str, ApplicationSpec]:
@@ -52,7 +53,7 @@ def _application(reader: Reader, name: str, names: Iterable[str]) -> Application
         role=_resolved_role(reader, name),
         ports=ports,
         calls=tuple(calls),
-        variables=_variables(reader.mapping(*path, "vars")),
+        variables=_variables(reader, (*path, "vars")),
         check=_check(reader, (*path, "check"), ports),
         ready=reader.text(*path, "ready") or "check",
         units=tuple(str(unit) for _, unit in reader.items(*path, "units")),
@@ -76,7 +77,13 @@ def _resolved_role(reader: Reader, name: str) -> str:
     return os.path.relpath(directory, FilePath(whole).parent)
 
 
-def _variables(declared: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+def _variables(reader: Reader, path: Path) -> tuple[tuple[str, str], ...]:
+    """Return the variables at ``path``, each with its value as JSON; report those that netorder gives itself."""
+    declared = reader.mapping(*path)
+    for name in sorted(GIVEN & declared.keys()):
+        reader.error(
+            (*path, name), f"`{name}` is a variable that netorder gives every role; name it otherwise", of_key=True
+        )
     return tuple((name, json.dumps(declared[name], sort_keys=True)) for name in sorted(declared))
 
 
@@ -163,7 +170,7 @@ def _as_hosted(reader: Reader, place: Path, application: ApplicationSpec) -> App
     entry = reader.mapping(*place)
     if not entry:
         return application
-    variables = dict(application.variables) | dict(_variables(reader.mapping(*place, "vars")))
+    variables = dict(application.variables) | dict(_variables(reader, (*place, "vars")))
     ports = _ports(reader, (*place, "ports")) if "ports" in entry else application.ports
     if len(ports) != len(application.ports):
         had = ", ".join(f"{one.first}/{one.protocol}" for one in application.ports) or "none"
