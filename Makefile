@@ -38,7 +38,7 @@ demo: setup cloud ## the topology on a real OpenStack, up to the calculator's an
 test: setup lint unit packets host-network services-test $(if $(LOCAL),life reconcile faults) molecule repair ## every test, on the real cloud too
 
 .PHONY: test-full
-test-full: test drawn-full $(if $(LOCAL),life-full applications operations operations-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
+test-full: test drawn-full $(if $(LOCAL),life-full reconcile-full applications operations operations-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
 
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
@@ -102,9 +102,13 @@ life: setup cloud ## the local cloud itself: its guests, its faults, its hosts, 
 life-full: setup cloud ## the slow tests of the local cloud, not in `make test`
 	$(AS_ROOT) pytest -q -m full tests/localcloud
 
-.PHONY: reconcile
+.PHONY: reconcile reconcile-full
+ORDERS := --ignore=tests/cloud/test_operations.py --ignore=tests/cloud/test_applications.py tests/cloud
 reconcile: setup ## previews against what then happens, changes of a running topology, the request budget
-	$(AS_ROOT) pytest -q --hypothesis-seed=$(SEED) --drawn=$(or $(DRAWN),2) --ignore=tests/cloud/test_operations.py --ignore=tests/cloud/test_applications.py tests/cloud
+	$(AS_ROOT) pytest -q -m "not full" --hypothesis-seed=$(SEED) --drawn=$(or $(DRAWN),2) $(ORDERS)
+
+reconcile-full: setup ## the same for more changes, and the request budget of 50 hosts
+	$(AS_ROOT) pytest -q -m full $(ORDERS)
 
 .PHONY: applications
 applications: setup ## three tiers of nginx, a web application and PostgreSQL, deployed in containers on a local cloud of their own

@@ -26,7 +26,13 @@ FIFTY = {
 }
 
 
-@pytest.mark.parametrize(("topology", "from_nothing"), [(TARGET, 45), (FIFTY, 150)], ids=["target", "50 hosts"])
+@pytest.mark.parametrize(
+    ("topology", "from_nothing"),
+    [
+        pytest.param(TARGET, 45, id="target"),
+        pytest.param(FIFTY, 150, id="50 hosts", marks=pytest.mark.full),  # two minutes
+    ],
+)
 def test_requests_are_within_the_budget(site, topology, from_nothing):
     """From nothing as the size demands, and without a change always the same few."""
     made = site.run(topology)
