@@ -9,6 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 ROOT = Path(__file__).parents[2]
 PLAYBOOK_SECONDS = 900
 
@@ -25,6 +27,13 @@ def environment(root: Path = ROOT) -> dict[str, str]:
     if topology := os.environ.get("NETORDER_TOPOLOGY"):
         ours["NETORDER_TOPOLOGY"] = str(Path(topology).resolve())
     return ours
+
+
+def topology_file() -> dict[str, Any]:
+    """Return what the topology under test holds, to be written elsewhere: what it includes is found from there too."""
+    path = Path(environment()["NETORDER_TOPOLOGY"])
+    topology: dict[str, Any] = yaml.safe_load(path.read_text())
+    return topology | {"include": str(path.parent / topology["include"])}
 
 
 def run(*arguments: str, root: Path = ROOT) -> subprocess.CompletedProcess[str]:

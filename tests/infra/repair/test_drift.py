@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from playbooks import ROOT, changes, drift, environment
+from playbooks import ROOT, changes, drift, topology_file
 
 if TYPE_CHECKING:
     import openstack
@@ -177,7 +177,7 @@ def test_causes_of_unreachable_hosts_are_distinguished_from_consequences(
 
 def test_what_a_run_would_refuse_is_in_the_report_beside_what_it_would_change(the_plan: Plan, report: Path) -> None:
     """A flavor that the cloud does not have, and a host that does not exist yet."""
-    topology = yaml.safe_load(Path(environment()["NETORDER_TOPOLOGY"]).read_text())
+    topology = topology_file()
     topology["hosts"]["div"]["flavor"] = "none-such"
     topology["hosts"]["more"] = {"network": the_plan.hosts[0].ports[0].network}
     changed = report.with_name("topology.yml")

@@ -83,7 +83,9 @@ def test_a_new_version_goes_from_host_to_host_and_the_old_one_comes_back(
     assert len({*after.values()}) == 1
     assert after != before
     turns = re.findall(
-        r"^TASK \[Check the running version\].*\n(?:.*\n)*?(?:ok|changed): \[([a-z]+)\]", done.stdout, re.MULTILINE
+        r"^TASK \[Wait until its applications serve\].*\n(?:.*\n)*?(?:ok|changed): \[([a-z]+)\]",
+        done.stdout,
+        re.MULTILINE,
     )
     assert tuple(turns) == HOSTS
     back = re.search(r"before: ansible-playbook (playbooks/redeploy.yml) -e (version=[0-9a-f]{12})", done.stdout)

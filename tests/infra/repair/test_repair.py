@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from playbooks import ROOT, changes, environment, run
+from playbooks import ROOT, changes, environment, run, topology_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,7 +127,7 @@ def test_a_bad_image_is_reported_in_novas_words_and_the_host_replaced_with_a_goo
 ) -> None:
     """Nova finds out when it has fetched it. To replace a server in ERROR needs no permission."""
     before = names(cloud, the_plan.topology)
-    topology = yaml.safe_load(Path(environment()["NETORDER_TOPOLOGY"]).read_text())
+    topology = topology_file()
     topology["hosts"]["more"] = {"network": the_plan.hosts[0].ports[0].network, "image": "netorder-bad"}
     file = tmp_path / "topology.yml"
     provision = ("playbooks/provision.yml", "-e", f"topology={file}")
@@ -182,7 +182,7 @@ def test_a_host_that_does_not_answer_is_explained(
 
 def test_where_ssh_is_blocked_the_allowed_sources_are_reported(the_plan: Plan, tmp_path: Path) -> None:
     """The cause is the topology's own rule, which no waiting changes."""
-    topology = yaml.safe_load(Path(environment()["NETORDER_TOPOLOGY"]).read_text())
+    topology = topology_file()
     topology["allow"][0]["tcp"].remove(22)
     topology["allow"].append({"from": "203.0.113.0/24", "to": "calculator", "tcp": 22})
     file = tmp_path / "topology.yml"
