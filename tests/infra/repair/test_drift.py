@@ -5,7 +5,6 @@ The tests run in this order; before and after each of them everything matches th
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +13,8 @@ import yaml
 from playbooks import ROOT, changes, drift, topology_file
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import openstack
     from conftest import On
 
