@@ -270,16 +270,16 @@ class _Questions:
         disks = {server.id: server.flavor.disk or 0 for server in self.observed.servers if server.flavor}
         for change in self._resized:
             host = change.host
+            flavor = self._flavors.get(host.flavor)
+            if not flavor:
+                problems.append(f"Host {host.name}: {self._no_flavor(host.flavor)}")
+                continue
             if kind := self._containers.get(self._made_from.get(change.id, "")):
                 problems.append(
                     f"Host {host.name}: its image is for containers ({kind}), and Nova loses the disk of a container "
                     f"that it resizes. Keep its flavor, or have it made anew: write the other one into the topology, "
                     f"delete server {change.name} and run site.yml."
                 )
-                continue
-            flavor = self._flavors.get(host.flavor)
-            if not flavor:
-                problems.append(f"Host {host.name}: {self._no_flavor(host.flavor)}")
                 continue
             self.facts.flavors[host.flavor] = flavor.id
             has = disks.get(change.id, 0)
