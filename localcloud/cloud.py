@@ -112,8 +112,7 @@ class Cloud:
 
     def add_to_clouds_yaml(self, values: dict[str, str]) -> None:
         """Write the cloud's entry in clouds.yaml and keep the others (the file is JSON, which is YAML)."""
-        clouds = self._clouds()
-        clouds[self.entry] = {
+        entry = {
             "auth": {
                 "auth_url": f"http://{values['ip']}:5000/v3",
                 "username": values["user"], "password": values["user_password"], "project_name": values["project"],
@@ -121,13 +120,29 @@ class Cloud:
             },
             "region_name": "RegionOne", "identity_api_version": 3,
         }  # fmt: skip
-        self._write_clouds(clouds)
+        with self._alone_with_clouds():
+            clouds = self._clouds()
+            if clouds.get(self.entry) != entry:
+                self._write_clouds(clouds | {self.entry: entry})
 
     def remove_from_clouds_yaml(self) -> None:
         """Remove the entry, and the file with the last one."""
-        clouds = self._clouds()
-        if clouds.pop(self.entry, None):
-            self._write_clouds(clouds)
+        if not self.base.exists():
+            return
+        with self._alone_with_clouds():
+            clouds = self._clouds()
+            if clouds.pop(self.entry, None):
+                self._write_clouds(clouds)
+
+    @contextmanager
+    def _alone_with_clouds(self) -> Iterator[None]:
+        """Keep other clouds' commands from the file that is read here and written again."""
+        directory = os.open(self.base, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(directory)
 
     def _clouds(self) -> dict[str, Any]:
         try:

@@ -49,6 +49,7 @@ def up(cloud: Cloud, guests: str, workers: str, heat: bool, log: Log) -> None:
                 raise CloudError(f"{cloud.entry} is up without Heat; fix: `down`, then `up` with LOCALCLOUD_HEAT=yes")
             if not cloud.status().get("ready"):
                 machine.wait_ready(cloud, log)
+            cloud.add_to_clouds_yaml(cloud.parameters())  # a start that was killed may not have come to that
             log(f"the cloud is up already: OS_CLOUD={cloud.entry}")
             return
         began = time.monotonic()

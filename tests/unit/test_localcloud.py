@@ -97,6 +97,15 @@ def test_only_its_owner_enters_the_state(cloud):
     assert cloud.home.stat().st_mode & 0o077 == 0
 
 
+def test_clouds_that_start_together_keep_each_others_entries(cloud):
+    """Each reads the file and writes it again."""
+    values = {"ip": "169.254.0.1", "user": "u", "user_password": "p", "project": "x"}
+    clouds = [Cloud(cloud.base, f"c{number}") for number in range(20)]
+    with ThreadPoolExecutor(20) as pool:
+        list(pool.map(lambda one: one.add_to_clouds_yaml(values), clouds))
+    assert json.loads((cloud.base / "clouds.yaml").read_text())["clouds"].keys() == {one.entry for one in clouds}
+
+
 def test_clouds_share_one_clouds_yaml(cloud):
     """Each cloud adds and removes its own entry; the file is removed with the last one."""
     values = {"ip": "172.24.5.2", "user": "u", "user_password": "p", "project": "q"}
