@@ -76,13 +76,14 @@ def test_the_routes_are_written_down(routed: Host, on: On) -> None:
 
 def test_the_service_runs_now_and_at_boot(serving: Host, the_plan: Plan, on: On) -> None:
     """Listening on its port at the plan's address alone, under an account that is not root's."""
-    assert serving.service
+    (application,) = serving.applications
+    (name,), (port,) = application.units, application.tcp_ports
     guest = on(serving)
-    unit = guest.service(f"netorder-{serving.service.name}")
+    unit = guest.service(name)
     assert (unit.is_running, unit.is_enabled) == (True, True)
-    listening = [place for place in guest.socket.get_listening_sockets() if place.endswith(f":{serving.service.port}")]
-    assert listening == [f"tcp://{listens_on(Matrix(the_plan), serving)}:{serving.service.port}"]
-    user = guest.check_output(f"ps -o user= -p $(systemctl show -p MainPID --value netorder-{serving.service.name})")
+    listening = [place for place in guest.socket.get_listening_sockets() if place.endswith(f":{port}")]
+    assert listening == [f"tcp://{listens_on(Matrix(the_plan), serving)}:{port}"]
+    user = guest.check_output(f"ps -o user= -p $(systemctl show -p MainPID --value {name})")
     assert user.strip() not in {"root", ""}
 
 
@@ -95,7 +96,7 @@ def test_a_host_reaches_what_it_may_and_nothing_else(planned: Host, the_plan: Pl
 
 def test_the_services_do_not_answer_the_neighbour(the_plan: Plan, on: On) -> None:
     """It has a route to them, so it is the security groups that block it."""
-    neighbours = [host for host in the_plan.hosts if host.routes and host.service is None]
+    neighbours = [host for host in the_plan.hosts if host.routes and not host.applications]
     services = [(host.ports[0].addresses[0], port) for host in the_plan.hosts for port in host.tcp_ports]
     behind = [(address, port) for address, port in services if port != 50000]  # 50000 is open to all
     for neighbour in neighbours:
