@@ -25,13 +25,16 @@ class ActionModule(ActionBase):
             {
                 "answers": {"type": "list", "elements": "dict", "default": []},
                 "connections": {"type": "list", "elements": "dict", "default": []},
+                "units": {"type": "list", "elements": "str", "default": []},
                 "directory": {"type": "path", "required": True},
                 "timeout": {"type": "float", "default": 30.0},
             }
         )
         directory, host = Path(options["directory"]), (task_vars or {}).get("inventory_hostname", "")
         wait = Wait(Waits(directory.parent / WAITS / directory.name), f"applications on {host}", options["timeout"])
-        asked = {key: options[key] for key in ("answers", "connections")}
+        asked = {key: options[key] for key in ("connections", "units")}
+        # whether or not its unit runs: one that does not has nothing that serves
+        asked["answers"] = [{key: one[key] for key in one if key != "unit"} for one in options["answers"]]
         while True:
             answer = self._execute_module(module_name="netorder_observe", module_args=asked, task_vars=task_vars)
             wrong = [one for one in answer.get("checks", []) if not one["ok"]]

@@ -11,7 +11,9 @@ description:
   - Says for what it waits, since when, how long at most, and how long that took the last time.
 options:
   answers:
-    description: HTTP requests and the answers that are right, as M(netorder_observe) takes them.
+    description:
+      - HTTP requests and the answers that are right, as M(netorder_observe) takes them.
+      - They are sent whether or not their unit runs.
     type: list
     elements: dict
     default: []
@@ -19,6 +21,11 @@ options:
     description: TCP connections, as M(netorder_observe) takes them.
     type: list
     elements: dict
+    default: []
+  units:
+    description: systemd units that must be active and enabled.
+    type: list
+    elements: str
     default: []
   directory:
     description: The topology's directory on the controller; how long it took is kept beside it.

@@ -41,7 +41,12 @@ def service():
 
 
 def ask(service, directory: Path, seconds: float) -> str:
-    wanted = {"what": "web on here", "url": f"http://127.0.0.1:{service.server_port}/readyz", "contains": "ready"}
+    wanted = {
+        "what": "web on here",
+        "url": f"http://127.0.0.1:{service.server_port}/readyz",
+        "contains": "ready",
+        "unit": "no-such.service",
+    }
     arguments = {"answers": [wanted], "directory": str(directory / "lab")}
     done = subprocess.run(
         [Path(sys.executable).parent / "ansible", "-i", "here,", "here", "-c", "local", "-m", "netorder_wait_ready",
