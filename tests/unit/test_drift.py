@@ -221,7 +221,7 @@ def test_a_unit_is_compared_line_by_line() -> None:
 
 def test_that_a_caller_does_not_serve_is_drift_where_nothing_else_is() -> None:
     """Else it is a consequence of what differs: in the cloud, or in the host of what it calls."""
-    serving = {"name": "web", "calls": {"app": []}, "check": {"what": "web on front"}}
+    serving = {"name": "web", "calls": {"app": [{"host": "back"}]}, "check": {"what": "web on front"}}
     wrong = {"what": "web on front", "expected": "status 200", "found": "status 502", "ok": False}
     front = {"netorder_applications": [serving], "netorder_findings": [wrong]}
     assert [row[:2] for row in rows(found(front=front))] == [("front", "web on front")]
@@ -229,6 +229,12 @@ def test_that_a_caller_does_not_serve_is_drift_where_nothing_else_is() -> None:
     answer = found(front=front, back={"netorder_findings": [stopped]})
     assert [row[:2] for row in rows(answer)] == [("back", "unit app.service")]
     assert answer["drift"]
+    elsewhere = {
+        "netorder_applications": [serving | {"calls": {"app": [{"host": "sealed"}]}}],
+        "netorder_findings": [wrong],
+    }
+    answer = found(front=elsewhere, back={"netorder_findings": [stopped]})
+    assert len(rows(answer)) == 2, "what is on a host that it does not call explains nothing"
 
 
 def test_json_holds_all_of_it() -> None:

@@ -165,14 +165,26 @@ def drift(
 
 
 def _causes(differences: list[Difference], hosts: Mapping[str, Mapping[str, Any]]) -> list[Difference]:
-    """Leave out that applications which call others do not serve where anything else differs: it may follow of it."""
-    callers = {
-        (host, one["check"]["what"])
+    """Leave out that an application does not serve where that may follow of something else that differs.
+
+    That is what differs in the cloud, on its own host, or on a host of what it calls.
+    """
+    needs = {
+        (host, one["check"]["what"]): {
+            _CLOUD,
+            host,
+            *(copy["host"] for copies in one["calls"].values() for copy in copies),
+        }
         for host, variables in hosts.items()
         for one in variables.get("netorder_applications", ())
         if one["calls"] and one["check"]
     }
-    causes = [one for one in differences if (one["where"], one["what"]) not in callers]
+
+    def follows(difference: Difference) -> bool:
+        which = difference["where"], difference["what"]
+        return any(one is not difference and one["where"] in needs.get(which, ()) for one in differences)
+
+    causes = [one for one in differences if not follows(one)]
     return causes or differences
 
 
