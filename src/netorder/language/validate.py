@@ -176,17 +176,15 @@ def _allowed(caller: HostSpec, callee: HostSpec, called: str, rules: tuple[RuleS
 
 def _check_packages(reader: Reader, specs: Specs) -> None:
     """Warn of applications that install packages on hosts that have no way to them."""
-    external = {one.network for router in specs.routers if router.external for one in router.interfaces}
+    external = {router.name for router in specs.routers if router.external}
+    networks = {network.name: network for network in specs.networks}
     for host in _first_of_each(specs):
         wanting = [one.name for one in host.applications if one.packages]
-        out = host.interfaces[0].network in external or any(to.prefixlen == 0 for to, _ in host.routes)
+        network = networks[host.interfaces[0].network]
+        out = network.gateway_router in external or any(to.prefixlen == 0 for to in _ways_out(specs, network))
         if wanting and host.proxy == "none" and not out:
-            message = (
-                f"application `{wanting[0]}` installs packages on `{host.name}`, which reaches nothing outside: no "
-            )
-            message += (
-                f"external router joins `{host.interfaces[0].network}`; give the host `proxy: controller`, or join one"
-            )
+            message = f"application `{wanting[0]}` installs packages on `{host.name}`, which reaches nothing outside: "
+            message += f"no external router joins `{network.name}`; give the host `proxy: controller`, or join one"
             reader.warning(("hosts", specs.entries[host.name], "applications"), message)
 
 
