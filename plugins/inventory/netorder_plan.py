@@ -6,17 +6,20 @@ import atexit
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin
 from ansible.template import trust_as_template
 
 from netorder.ansible import inventory as planned
-from netorder.ansible.applications import step_variables
+from netorder.ansible.applications import order, step_variables
 from netorder.ansible.plans import read_matrix
 from netorder.controller import proxy
 from netorder.errors import TopologyError
+
+if TYPE_CHECKING:
+    from netorder.plan.model import Plan
 
 DOCUMENTATION = """
 name: netorder_plan
@@ -56,6 +59,14 @@ def _trusted(value: Any) -> Any:  # noqa: ANN401 - a JSON value
     return trust_as_template(value) if isinstance(value, str) else value
 
 
+def _add_groups(inventory: Any, plan: Plan) -> None:  # noqa: ANN401 - Ansible's
+    """Add the groups that every inventory has; that of the hosts with applications has its order."""
+    for group in planned.GROUPS:
+        inventory.add_group(group)
+    for host in order(plan):
+        inventory.add_host(host, "applications")
+
+
 class InventoryModule(BaseInventoryPlugin):
     """Load, check and plan the topology; add its hosts to the inventory."""
 
@@ -76,8 +87,7 @@ class InventoryModule(BaseInventoryPlugin):
             raise AnsibleParserError(f"{file} is not a topology that can be built: see the lines above") from None
 
         the_plan = matrix.plan
-        for group in planned.GROUPS:
-            inventory.add_group(group)
+        _add_groups(inventory, the_plan)
         for variable, value in {
             "topology": str(file),
             "netorder_topology_file": str(file),  # absolute even where the extra variable is not

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from netorder.ansible.applications import (
     connections,
     main,
     numbers,
-    redeploy_order,
+    order,
     step_variables,
     steps,
     texts,
@@ -125,17 +127,22 @@ def test_all_ports_of_applications_are_tried():
     assert {("app", 9090, True), ("app", 11211, False), ("db-1", 5432, False)} <= tried
 
 
-def test_a_redeploy_goes_from_the_called_to_the_callers():
-    """Hosts that are not there, or that SSH does not reach, are left out."""
-    its = variables(CALCULATOR)
-    there = {name: one | {"openstack": {}, "netorder_ssh_path": []} for name, one in its.items()}
-    there = {name: one | {"openstack": {"status": "ACTIVE"}} for name, one in there.items()}
-    assert redeploy_order(there, [*its]) == ["sum", "sub", "mul", "div", "calculator"]
-    there["sub"] = there["sub"] | {"openstack": None}
-    there["mul"] = there["mul"] | {"netorder_ssh_path": None}
-    assert redeploy_order(there, [*its]) == ["sum", "div", "calculator"]
-    there["div"] = there["div"] | {"netorder_off": ["div"]}  # stopped on purpose
-    assert redeploy_order(there, [*its]) == ["sum", "calculator"]
+def test_the_group_of_hosts_with_applications_begins_with_those_that_are_called():
+    """A redeploy takes them in this order, one by one, also with --limit."""
+    plan = build_plan(load(CALCULATOR))
+    assert plan.hosts[0].name == "calculator"
+    assert order(plan) == ["sum", "sub", "mul", "div", "calculator"]
+    several = topology(
+        "{a: {role: r, calls: b}, b: {role: r, calls: c}, c: {role: r}}",
+        "{x: {network: n, applications: [c, a]}, y: {network: n, applications: b}, z: {network: n}}",
+    )
+    assert order(build_plan(parse(several))) == ["y", "x"], "a host's last application counts"
+    program = Path(sys.executable).with_name("ansible")
+    limited = ["applications:!sealed", "--list-hosts", "--limit", "calculator,mul,sum"]
+    done = subprocess.run(
+        [program, "-i", ROOT / "inventory/10-plan.yml", *limited], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split()[-3:] == ["sum", "mul", "calculator"]
 
 
 @pytest.mark.parametrize(("host", "warned"), [("{network: m, applications: a}", 1), ("{network: m, applications: a, proxy: controller}", 0), ("{network: n, applications: a}", 0)])  # fmt: skip  # noqa: E501

@@ -17,7 +17,6 @@ import yaml
 
 from netorder.analysis.probes import listens_on
 from netorder.analysis.reach import OUTSIDE
-from netorder.ansible.drift import off_reason
 from netorder.ansible.plans import matrix_of
 from netorder.plan.model import Endpoint
 
@@ -33,13 +32,17 @@ __all__ = [
     "application_variables",
     "connections",
     "numbers",
-    "redeploy_order",
+    "order",
     "step_variables",
     "steps",
     "texts",
 ]
 
 _ANY = frozenset({"0.0.0.0", "::"})  # noqa: S104 - what is listened on, not by us
+
+
+# the variables of a host without applications
+NONE: dict[str, Any] = {"netorder_applications": [], "netorder_role_variables": {}, "netorder_units": []}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ def step_variables(plan: Plan, directory: Path, topology: Path) -> dict[str, Any
     its = steps(plan)
     builds = dict.fromkeys(_role(step.role, topology) for step in its if "build" in step.entry_points)
     return {
+        **NONE,
         "netorder_steps": [
             {
                 "number": number,
@@ -105,6 +109,7 @@ _WAIT = {
     "netorder_wait_ready": {
         "answers": "{{ [application] | netorder_answers }}",
         "connections": "{{ [application] | netorder_connections }}",
+        "units": "{{ application.units }}",
         "directory": "{{ netorder_dir }}",
         "timeout": "{{ netorder_ready_timeout | default(60) }}",
     },
@@ -144,8 +149,10 @@ def texts(plan: Plan, topology: Path) -> list[str]:
 def application_variables(matrix: Matrix, host: Host, numbers: Mapping[tuple[str, str], int]) -> dict[str, Any]:
     """Return the variables of ``host`` about its applications; ``numbers`` are those of the steps.
 
-    Those that the file gives the roles, by application, may hold templates.
+    Those that the file gives the roles, by application, may hold templates. A host without has the NONE of all hosts.
     """
+    if not host.applications:
+        return {}
     return {
         "netorder_applications": _applications(matrix, host, numbers),
         "netorder_role_variables": {
@@ -160,8 +167,6 @@ def _applications(matrix: Matrix, host: Host, numbers: Mapping[tuple[str, str], 
 
     ``address`` is the one to listen on, ``url`` where the first port is asked on the host itself.
     """
-    if not host.applications:
-        return []
     address = listens_on(matrix, host)
     asked = next(one for one in host.addresses if (":" in one) == (":" in address)) if address in _ANY else address
     return [
@@ -185,6 +190,12 @@ def _applications(matrix: Matrix, host: Host, numbers: Mapping[tuple[str, str], 
         }
         for one in host.applications
     ]
+
+
+def order(plan: Plan) -> list[str]:
+    """Return the hosts with an application, those whose applications others call first."""
+    last = {host: number for (host, _), number in sorted(numbers(plan).items(), key=lambda item: item[1])}
+    return sorted((host.name for host in plan.hosts if host.applications), key=last.__getitem__)
 
 
 def numbers(plan: Plan) -> dict[tuple[str, str], int]:
@@ -240,21 +251,6 @@ def connections(applications: Iterable[Mapping[str, Any]]) -> list[dict[str, Any
         for one in applications
         if (check := one["check"]) and not check["path"]
     ]
-
-
-def redeploy_order(hosts: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> list[str]:
-    """Return the hosts of ``names`` that SSH reaches and that are on, those whose applications others call first.
-
-    ``hosts`` are Ansible's variables of all hosts.
-    """
-    reached = [
-        one
-        for one in names
-        if hosts[one].get("openstack")
-        and (path := hosts[one]["netorder_ssh_path"]) is not None
-        and not off_reason(hosts[one].get("netorder_off", ()), one, path)
-    ]
-    return sorted(reached, key=lambda one: max(its["step"] for its in hosts[one]["netorder_applications"]))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
