@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,26 @@ def _text(module: str) -> str:
     return (_MODULES / f"{module}.py").read_text(encoding="utf-8")
 
 
+def _started(module: str, arguments: dict[str, Any]) -> subprocess.Popen[str]:
+    """Start one of the modules here, as Ansible would on a host."""
+    text = _text(module).replace("<<INCLUDE_ANSIBLE_MODULE_JSON_ARGS>>", json.dumps(arguments))
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
+        file.write(text)
+        file.seek(0)
+        return subprocess.Popen(
+            [sys.executable, "-"], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+
+def _answer(process: subprocess.Popen[str]) -> dict[str, Any]:
+    output, errors = process.communicate()
+    try:
+        found: dict[str, Any] = json.loads(output)
+    except ValueError:
+        return {"failed": True, "msg": f"ended with status {process.returncode}: {(output + errors).strip()}"}
+    return found
+
+
 class ActionModule(ActionBase):
     """Options and results are documented in plugins/modules/netorder_compare.py."""
 
@@ -26,7 +50,11 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the modules in one exchange."""
         super().run(tmp, task_vars)
-        spec = {"modules": {"type": "dict", "required": True}, "services": {"type": "list", "default": []}}
+        spec = {
+            "modules": {"type": "dict", "required": True},
+            "services": {"type": "list", "default": []},
+            "outside": {"type": "dict"},
+        }
         _, options = self.validate_argument_spec(spec)
         modules = {name: arguments for name, arguments in options["modules"].items() if arguments is not None}
         if unknown := modules.keys() - set(_KNOWN):
@@ -37,7 +65,22 @@ class ActionModule(ActionBase):
             digest = hashlib.sha256(Path(service["source"]).read_bytes()).hexdigest()
             modules[name] = {key: value for key, value in service.items() if key != "source"} | {"digest": digest}
             sources[name] = _text("netorder_service")
-        result: dict[str, Any] = self._execute_module(
-            module_name="netorder_compare", module_args={"modules": modules, "sources": sources}, task_vars=task_vars
-        )
+        # what does not answer is waited for as long as on the host, so at the same time
+        outside = _started("netorder_observe", options["outside"]) if options["outside"] else None
+        try:
+            result: dict[str, Any] = self._execute_module(
+                module_name="netorder_compare",
+                module_args={"modules": modules, "sources": sources},
+                task_vars=task_vars,
+            )
+        finally:
+            found = _answer(outside) if outside else {}
+        if found.get("failed"):
+            return {
+                **result,
+                "failed": True,
+                "msg": "; ".join(filter(None, [result.get("msg"), f"outside: {found['msg']}"])),
+            }
+        if outside and "answers" in result:
+            result["answers"]["outside"] = found
         return result

@@ -32,6 +32,11 @@ options:
     type: list
     elements: dict
     default: []
+  outside:
+    description:
+      - Arguments of C(netorder_observe), which runs on the controller meanwhile. What must not answer is waited for as
+        long there as on the host.
+    type: dict
 author: netorder
 """
 
@@ -45,7 +50,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 answers:
-  description: By module its result; that of a service by C(netorder_service), a space and its unit.
+  description:
+    - By module its result; that of a service by C(netorder_service), a space and its unit; that of I(outside) by
+      C(outside).
   type: dict
   returned: success
 """

@@ -364,6 +364,37 @@ def test_one_that_fails_is_named(running):
     assert "netorder_service: /nowhere/x is not on this host, which has: none" in answer["msg"]
 
 
+def acted(arguments):
+    """Run the action netorder_compare against this machine, which is the host and the controller."""
+    program = Path(sys.executable).with_name("ansible")
+    command = [program, "localhost", "--inventory", "localhost,", "--connection", "local"]
+    command += ["--module-name", "netorder_compare", "--args", json.dumps(arguments)]
+    environment = {**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+    output = subprocess.run(
+        command, cwd=MODULES.parents[1], env=environment, capture_output=True, text=True, check=False
+    ).stdout
+    outcome, _, answer = output.partition("=>")
+    return json.loads(answer) | {"failed": "FAILED" in outcome}
+
+
+def test_outside_is_tried_from_the_controller():
+    """What is found there stands beside what is found on the host; one that fails there fails the task."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        outside = {"connections": [{"name": "x", "address": "127.0.0.1", "port": port, "open": True}]}
+        answer = acted({"modules": {"netorder_observe": {}}, "outside": outside})
+    answers = answer["answers"]
+    assert not answer["failed"]
+    assert answers["netorder_observe"]["checks"] == []
+    (check,) = answers["outside"]["checks"]
+    assert (check["port"], check["found"], check["ok"]) == (port, "open", True)
+
+    answer = acted({"modules": {"netorder_observe": {"units": 1}}, "outside": {"connections": 1}})
+    assert answer["failed"]
+    assert "units must be a list, not 1" in answer["msg"]
+    assert "; outside: ValueError: connections must be a list, not 1" in answer["msg"]
+
+
 @pytest.mark.parametrize("name", ["netorder_service", "netorder_observe", "netorder_compare", "netorder_host_network"])
 def test_standard_library_alone(name):
     """A module that imported Ansible's library would be sent as an archive: five times slower on a slow host."""

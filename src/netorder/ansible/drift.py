@@ -10,6 +10,7 @@ import json
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any
 
+from netorder.analysis.reach import OUTSIDE
 from netorder.cloud.preview import unchanged_text
 from netorder.text import count, few, table
 
@@ -82,7 +83,7 @@ def _hosts_of(change: Mapping[str, Any]) -> list[str]:
 def findings(
     results: Mapping[str, Mapping[str, Any]], services: Iterable[Mapping[str, Any]] = ()
 ) -> list[dict[str, Any]]:
-    """Return what was found inside a host, from the results of its modules in check mode.
+    """Return what was found inside a host, from the results of its modules in check mode, and from outside.
 
     ``services`` are what the files of its services must be like, where they were compared.
     """
@@ -98,7 +99,7 @@ def findings(
         found += _of_unit(f"/etc/systemd/system/{service['unit']}", answer["unit_before"], service["text"])
         if answer["unit_differs"] and answer["unit_before"] == service["text"]:
             found.append(_finding(f"file /etc/systemd/system/{service['unit']}", "root's, mode 0644", "another"))
-    return found
+    return found + [one | {"from": OUTSIDE} for one in results.get("outside", {}).get("checks", [])]
 
 
 def _of_unit(path: str, before: str, after: str) -> list[dict[str, Any]]:
