@@ -14,6 +14,7 @@ def pytest_addoption(parser):
     parser.addoption("--every", action="store_true", help="each fault at each call, not each call with some fault")
     parser.addoption("--only", default="", help="only the cases with this text, as printed: 'POST compute'")
     parser.addoption("--start", type=int, default=1, help="with which life to begin, when an earlier run was stopped")
+    parser.addoption("--part", type=int, default=1, help="of the sample only one case in so many: which, the seed says")
     parser.addoption("--seed", type=int, default=1, help="which fault each call gets in the sample")
 
 

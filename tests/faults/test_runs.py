@@ -98,7 +98,7 @@ def test_servers_that_no_host_takes_are_reported_in_novas_words_and_replaced(clo
     once(life, empty)
 
 
-def test_a_change_that_parts_hosts_is_killed_at_each_write(life, empty, tmp_path, monkeypatch, subtests):
+def test_a_change_that_parts_hosts_is_killed_at_each_write(life, empty, tmp_path, monkeypatch, subtests, *, request):
     """Two hosts that share a security group get other rules each; the next run ends it, and needs no permission."""
     topology = yaml.safe_load(TOPOLOGY.read_text())
     topology["allow"] += [{"from": "front", "to": "left", "tcp": 50002}, {"from": "front", "to": "right", "tcp": 50003}]
@@ -117,8 +117,10 @@ def test_a_change_that_parts_hosts_is_killed_at_each_write(life, empty, tmp_path
     writes = [call for call in life.proxy.calls if call.writes]
     assert len(writes) == 6, writes
     end = counted(life.everything() - empty)
-    for call in writes:
-        for kill in ("killed before", "killed after"):
+    part, seed = request.config.getoption("part"), request.config.getoption("seed")
+    for number, call in enumerate(writes, seed):
+        kills = ("killed before", "killed after")
+        for kill in kills[number % part :: part]:
             with subtests.test(f"{call}: {kill}"):
                 assert run(TOPOLOGY).how == "ok"
                 assert run(parted, {call: kill}).how == "killed"
