@@ -35,7 +35,7 @@ demo: setup cloud ## the topology on a real OpenStack, up to the calculator's an
 	@scripts/demo
 
 .PHONY: test
-test: setup lint unit packets host-network services-test $(if $(LOCAL),life side-by-side) molecule repair ## every test, on the real cloud too
+test: setup lint unit docs packets host-network services-test $(if $(LOCAL),life side-by-side) molecule repair ## every test, on the real cloud too
 
 .PHONY: test-full
 test-full: test drawn-full $(if $(LOCAL),life-full reconcile-full applications operations operations-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
@@ -223,6 +223,16 @@ completions: setup build/completions ## write what completes the command in bash
 
 # not in the environment either: what it writes is in the repository, and needs it no more
 build/completions: scripts/completions.lock
+	rm -rf $@
+	pip install --quiet --disable-pip-version-check --target $@ --requirement $<
+	@touch $@
+
+.PHONY: docs
+docs: setup build/docs ## the documentation as a site, in build/site: no link without a target, no page left out
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=build/docs python -m mkdocs build --quiet --strict
+
+# not in the environment either
+build/docs: scripts/docs.lock
 	rm -rf $@
 	pip install --quiet --disable-pip-version-check --target $@ --requirement $<
 	@touch $@
