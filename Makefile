@@ -229,7 +229,7 @@ build/completions: scripts/completions.lock
 
 .PHONY: docs
 docs: setup build/docs ## the documentation as a site, in build/site: no link without a target, no page left out
-	NO_MKDOCS_2_WARNING=1 PYTHONPATH=build/docs python -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=build/docs python -m mkdocs build --strict
 
 # not in the environment either
 build/docs: scripts/docs.lock
