@@ -125,7 +125,7 @@ def _provide_guest(cloud: Cloud, lower: Path, guests: str, clock: int, log: Log)
         return
     made = guest.make(cloud.cache, log)
     digest = f"{made.digest}-{guests}"
-    parts = ("disk",) if guests == "container" else ("kernel", "disk")
+    parts = ("disk",) if guests == "container" else ("kernel", "initrd", "disk")
     stamp = target / "made-from"
     if not stamp.exists() or stamp.read_text() != digest:
         shutil.rmtree(target, ignore_errors=True)

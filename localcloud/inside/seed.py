@@ -128,7 +128,7 @@ def import_image(cloud: Any, name: str, file: str) -> None:
 
 
 def image(cloud: Any) -> None:
-    """Upload the guest image, with kernel and command line, in place of one of that name with other content."""
+    """Upload the guest image, with kernel, initrd and command line, in place of one of that name with other content."""
     directory = SHARED / "guest"
     guest = json.loads((directory / "guest.json").read_text())
     present: dict[str, Any] = {image.name: image for image in cloud.image.images() if image.status == "active"}
@@ -145,8 +145,9 @@ def image(cloud: Any) -> None:
     properties = {"localcloud_digest": guest["digest"], **guest["properties"], **kinds}
     if guest.get("kernel"):
         properties["kernel_id"] = upload(cloud, "debian-13-kernel", directory / guest["kernel"], "aki", "aki")
+        properties["ramdisk_id"] = upload(cloud, "debian-13-initrd", directory / guest["initrd"], "ari", "ari")
         properties["os_command_line"] = guest["cmdline"]
-    for old in (known, present.get("debian-13-kernel")):
+    for old in (known, present.get("debian-13-kernel"), present.get("debian-13-initrd")):
         if old:
             cloud.image.delete_image(old)
     with tempfile.TemporaryDirectory(dir="/var/tmp") as scratch:

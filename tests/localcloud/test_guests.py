@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from ipaddress import ip_network
@@ -155,6 +156,41 @@ def test_a_guest_is_its_own(guests):
 
     until(rebooted, 180)
     assert guests.ssh(one, "cat /var/lib/ordered") == "once more\none\n"
+
+
+def test_its_kernel_is_debians_with_its_modules(guests):
+    """What routers, firewalls, tunnels and container engines load is loaded by name; devices load their own modules."""
+    address = guests.server("modules")
+    guests.reached(address)
+    assert re.fullmatch(r"[0-9.]+\+deb13-cloud-amd64\n", guests.ssh(address, "uname -r"))
+    names = "vxlan wireguard nf_tables nft_masq nft_ct br_netfilter overlay 8021q bridge bonding dummy veth vrf sch_netem"
+    refused = f"for name in {names}; do sudo modprobe $name || echo $name; done 2>&1"
+    assert guests.ssh(address, refused) == ""
+    assert guests.ssh(address, "lsmod | grep -c '^tun '") is None
+    assert guests.ssh(address, "sudo ip tuntap add tap7 mode tap && cat /sys/class/net/tap7/tun_flags") == "0x1002\n"
+    assert guests.ssh(address, "sudo losetup --find") == "/dev/loop0\n"
+    assert guests.ssh(address, "cat /proc/sys/kernel/tainted; systemctl list-units --failed --quiet") == "0\n"
+
+
+def test_a_guest_is_rescued(guests):
+    """It boots the image on a disk of its own, with its old disk as the second, and its old disk after that."""
+    address = guests.server("rescued")
+    guests.reached(address)
+    key = guests.ssh(address, "cat /etc/ssh/ssh_host_ed25519_key.pub")
+    assert guests.ssh(address, "echo kept | sudo tee /var/lib/kept && sync") == "kept\n"
+    server = guests.servers["rescued"]
+    guests.known(address).unlink()
+    guests.cloud.compute.rescue_server(server)
+    guests.cloud.compute.wait_for_server(server, status="RESCUE", wait=120)
+    guests.reached(address)
+    there = "sudo mount /dev/vdb /mnt && cat /mnt/var/lib/kept; test -e /var/lib/kept || echo fresh"
+    assert guests.ssh(address, there) == "kept\nfresh\n"
+    guests.known(address).unlink()
+    guests.cloud.compute.unrescue_server(server)
+    guests.cloud.compute.wait_for_server(server, wait=120)
+    guests.reached(address)
+    assert guests.ssh(address, "cat /var/lib/kept") == "kept\n"
+    assert guests.ssh(address, "cat /etc/ssh/ssh_host_ed25519_key.pub") == key
 
 
 # in `make test` with containers, which boot in seconds; with virtual machines, two minutes, in `make test-full`

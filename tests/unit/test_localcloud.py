@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import lzma
 import os
 import string
 import sys
@@ -13,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from localcloud import CloudError, __main__, build, capacity, checks, life
-from localcloud.build import rootfs, state
+from localcloud.build import guest, rootfs, state
 from localcloud.capacity import Provider, Room, fitting, overcommit
 from localcloud.cloud import Cloud
 from localcloud.inside.flavors import SMALL
@@ -188,16 +189,58 @@ def test_a_digest_follows_names_modes_and_contents(tmp_path):
     assert build.digest("x", tree) == keys[-1]
 
 
+def unpacked(archive):
+    """Return what a newc archive holds, in its order: {name: (mode, content)}."""
+    found, at = {}, 0
+    while True:
+        assert archive[at : at + 6] == b"070701"
+        fields = [int(archive[at + 6 + 8 * number :][:8], 16) for number in range(13)]
+        mode, size, length = fields[1], fields[6], fields[11]
+        name = archive[at + 110 : at + 110 + length - 1].decode()
+        if name == "TRAILER!!!":
+            return found
+        begin = at + (110 + length + 3) // 4 * 4
+        found[name] = (mode, archive[begin : begin + size])
+        at = (begin + size + 3) // 4 * 4
+
+
+def test_the_initrd_has_the_modules_in_the_order_of_their_dependencies(tmp_path):
+    """Each once and unpacked, what it needs before it, built-in ones left out, and directories before their files."""
+    tree, parts = tmp_path / "tree", tmp_path / "parts"
+    place = tree / "lib/modules/6/kernel"
+    place.mkdir(parents=True)
+    parts.mkdir()
+    for name in ("failover", "virtio_net", "virtio_blk"):
+        (place / f"{name}.ko.xz").write_bytes(lzma.compress(name.encode()))
+    (parts / "busybox").write_bytes(b"box")
+    insmod = "insmod /lib/modules/6/kernel/"
+    lines = ["builtin virtio", f"{insmod}failover.ko.xz", f"{insmod}virtio_net.ko.xz numbers=1",
+             f"{insmod}failover.ko.xz", f"{insmod}virtio_blk.ko.xz"]  # fmt: skip
+    (parts / "dependencies").write_text("\n".join(lines) + "\n")
+    found = unpacked(guest._initrd(parts, tree))
+    assert found["modules/order"][1] == b"failover.ko\nvirtio_net.ko\nvirtio_blk.ko\n"
+    assert {name: content for name, (_, content) in found.items() if name.startswith("modules/") and content} == {
+        "modules/order": found["modules/order"][1], "modules/failover.ko": b"failover",
+        "modules/virtio_net.ko": b"virtio_net", "modules/virtio_blk.ko": b"virtio_blk",
+    }  # fmt: skip
+    assert found["init"] == (0o100755, (guest.TREE / "init").read_bytes())
+    names = list(found)
+    for name, (mode, _) in found.items():
+        parent = name.rpartition("/")[0]
+        assert not parent or names.index(parent) < names.index(name)
+        assert mode == (0o40755 if name in {"bin", "dev", "modules", "root"} else 0o100755)
+
+
 def test_a_root_file_system_without_a_cloud_is_removed(cloud):
     """A newer one has replaced it; those of other clouds are kept, and everything else in the cache."""
-    for name in ("rootfs-old", "rootfs-mine", "rootfs-others", "guest-kernel-1"):
+    for name in ("rootfs-old", "rootfs-mine", "rootfs-others", "guest-1"):
         (cloud.cache / name).mkdir(parents=True)
     (cloud.cache / "rootfs-old.lock").touch()
     for owner, name in ((cloud, "rootfs-mine"), (Cloud(cloud.base, "other"), "rootfs-others")):
         owner.make()
         (owner.shared / "parameters.json").write_text(json.dumps({"rootfs": name}))
     life._prune(cloud)
-    assert sorted(path.name for path in cloud.cache.iterdir()) == ["guest-kernel-1", "rootfs-mine", "rootfs-others"]
+    assert sorted(path.name for path in cloud.cache.iterdir()) == ["guest-1", "rootfs-mine", "rootfs-others"]
 
 
 def test_clean_keeps_the_cache_without_all(cloud, capsys):
