@@ -51,6 +51,8 @@ drivers/nvme drivers/platform drivers/soundwire drivers/thermal drivers/uio driv
 # The kernel is an ELF file, packed behind the code that unpacks it, from where the header says
 # (Documentation/arch/x86/boot.rst: setup_sects, payload_offset, payload_length; the last four bytes are its size).
 KERNEL_FINISH = """\
+umask 022
+export LC_ALL=C
 export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"  # the guest's packages, not the host's
 image=$(apt-cache depends "$KERNEL" | sed -n 's/^ *Depends: //p')
 cd "$PARTS"
