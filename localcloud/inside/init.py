@@ -25,20 +25,23 @@ def mount(*arguments: str) -> None:
 
 
 def mount_cgroups(target: Path) -> None:
-    """Mount every control group hierarchy: in this cgroup namespace each shows only the cloud's groups."""
+    """Mount the control group hierarchies: in this cgroup namespace each shows only the cloud's groups.
+
+    Beside those of version 1 that of version 2 is left out: libvirt would use it as soon as a program on the host
+    (podman, say) has enabled a controller in it.
+    """
     hierarchies = [line.split(":", 2)[:2] for line in Path("/proc/self/cgroup").read_text().splitlines()]
     if hierarchies == [["0", ""]]:
         mount("-t", "cgroup2", "cgroup2", str(target))
         return
     mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", str(target))
     for _, controllers in hierarchies:
-        directory = target / (controllers.removeprefix("name=") or "unified")
+        if not controllers:
+            continue
+        directory = target / controllers.removeprefix("name=")
         directory.mkdir()
-        if controllers:
-            options = f"none,{controllers}" if controllers.startswith("name=") else controllers
-            mount("-t", "cgroup", "-o", options, "cgroup", str(directory))
-        else:
-            mount("-t", "cgroup2", "cgroup2", str(directory))
+        options = f"none,{controllers}" if controllers.startswith("name=") else controllers
+        mount("-t", "cgroup", "-o", options, "cgroup", str(directory))
 
 
 def enter(home: Path, lower: Path, guests: str) -> None:
