@@ -120,6 +120,20 @@ def test_drift_reports_a_service_of_which_nothing_is_installed(tmp_path):
     ]
 
 
+def test_an_application_is_not_named_where_all_of_them_are_run():
+    """But for the topology that is the default, and examples in documentation, which need some name."""
+    named = re.compile(r"calculator|netorder-(sum|sub|mul|div)\b|\b5000[0-4]\b", re.IGNORECASE)
+    default = re.compile(r"topologies\\?/calculator\.yml")
+    places = ("src/netorder", "playbooks", "plugins", "inventory", "roles/host_network", "site.yml")
+    listed = subprocess.run(["git", "ls-files", *places], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    found = []
+    for name in listed.split():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        text = re.sub(r'(?ms)^(DOCUMENTATION|EXAMPLES|RETURN) = r?""".*?"""', "", text)
+        found += [f"{name}: {line}" for line in text.splitlines() if named.search(default.sub("", line))]
+    assert (len(listed.split()) > 100, found) == (True, [])
+
+
 def test_waits_are_bounded_in_seconds():
     """Ansible's own loops count tries, whose time nobody knows, and print a line for each."""
     tasks = [*(ROOT / "playbooks").rglob("*.yml"), *(ROOT / "roles").rglob("*.yml")]
