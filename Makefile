@@ -38,7 +38,7 @@ demo: setup cloud ## the topology on a real OpenStack, up to the calculator's an
 test: setup lint unit docs packets host-network services-test $(if $(LOCAL),life side-by-side) molecule repair ## every test, on the real cloud too
 
 .PHONY: test-full
-test-full: test drawn-full $(if $(LOCAL),life-full reconcile-full applications operations operations-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
+test-full: test drawn-full $(if $(LOCAL),life-full reconcile-full applications examples operations operations-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
 
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
@@ -103,7 +103,7 @@ life-full: setup cloud ## the slow tests of the local cloud, not in `make test`
 	$(AS_ROOT) pytest -q -m full tests/localcloud
 
 .PHONY: reconcile reconcile-full
-ORDERS := --ignore=tests/cloud/test_operations.py --ignore=tests/cloud/test_applications.py tests/cloud
+ORDERS := --ignore=tests/cloud/test_operations.py --ignore=tests/cloud/test_applications.py --ignore=tests/cloud/test_examples.py tests/cloud
 reconcile: setup ## previews against what then happens, changes of a running topology, the request budget
 	$(AS_ROOT) pytest -q -m "not full" --hypothesis-seed=$(SEED) --drawn=$(or $(DRAWN),2) $(ORDERS)
 
@@ -113,6 +113,10 @@ reconcile-full: setup ## the same for more changes, and the request budget of 50
 .PHONY: applications
 applications: setup ## three tiers of nginx, a web application and PostgreSQL, deployed in containers on a local cloud of their own
 	$(AS_ROOT) pytest -q tests/cloud/test_applications.py
+
+.PHONY: examples
+examples: setup ## each topology of topologies/, deployed once in containers on a local cloud of its own (make examples STUDENTS=5)
+	$(AS_ROOT) $(if $(STUDENTS),env STUDENTS=$(STUDENTS)) pytest -q tests/cloud/test_examples.py
 
 .PHONY: operations operations-full
 operations: setup ## snapshot, restore, power, in containers on a local cloud of their own

@@ -93,8 +93,10 @@ def test_the_files_of_the_steps_are_written_once(tmp_path: Path):
     written = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "new").iterdir()}
     main([str(CALCULATOR), str(tmp_path / "new")])
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "new").iterdir()} == written
-    listed = step_variables(build_plan(load(CALCULATOR)), tmp_path / "new", CALCULATOR)
-    assert [Path(step["file"]).name for step in listed["netorder_steps"]] == sorted({*written} - {"application-builds.yml"})
+    listed = step_variables(build_plan(load(CALCULATOR)), tmp_path / "new")
+    assert [Path(step["file"]).name for step in listed["netorder_steps"]] == sorted(
+        {*written} - {"application-builds.yml"}
+    )
     assert listed["netorder_builds"] == str(tmp_path / "new/application-builds.yml")
 
 

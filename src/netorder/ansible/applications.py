@@ -77,7 +77,7 @@ def steps(plan: Plan) -> dict[Step, dict[str, str]]:
     return {step: found[step] for step in sorted(found, key=lambda step: (step.stage, order[step]))}
 
 
-def step_variables(plan: Plan, directory: Path, topology: Path) -> dict[str, Any]:
+def step_variables(plan: Plan, directory: Path) -> dict[str, Any]:
     """Return the variables of all hosts about the steps: each with number, file and entry points; and what to build."""
     its = steps(plan)
     return {
