@@ -17,6 +17,8 @@ from netorder.language.load import load
 
 ELSEWHERE = {"three-tiers": "make applications"}
 EXAMPLES = [path.stem for path in sorted(ROOT.glob("topologies/*.yml")) if path.stem not in ELSEWHERE]
+# a host, a file there that a role wrote and that somebody alters, and what drift then says
+ALTERED = {"own-role": ("site-1", "/srv/page/index.html", "role page: Write the page")}
 PREFIX = "203.0.113.0/24"  # of examples (RFC 5737), which a user replaces: here by anywhere
 
 
@@ -46,7 +48,18 @@ def test_it_is_deployed_as_it_says(name, containers, tmp_path):
         ansible(file, "ansible-playbook", "site.yml")
         assert {one[1:] for one in recap(ansible(file, "ansible-playbook", "site.yml"))} == {("0", "0")}
         assert len([one for one in site.marked() if one.startswith("server ")]) == len(topology.hosts)
-        assert "no drift" in ansible(file, "ansible-playbook", "playbooks/drift.yml")
+        assert "no drift" in ansible(file, "ansible-playbook", "playbooks/drift.yml", "--check")
+        if name in ALTERED:
+            host, changed, row = ALTERED[name]
+            ansible(file, "ansible", host, "-b", "-m", "ansible.builtin.shell", "-a", f"echo >>{changed}")
+            said = ansible(file, "ansible-playbook", "playbooks/drift.yml")
+            assert "no drift" in said
+            assert "not compared: what roles installed on " in said
+            said = ansible(file, "ansible-playbook", "playbooks/drift.yml", "--check", ends=2)
+            assert row in said
+            assert "1 difference, 0 in the cloud, 1 inside 1 host" in said
+            ansible(file, "ansible-playbook", "site.yml", "--tags", "applications")
+            assert "no drift" in ansible(file, "ansible-playbook", "playbooks/drift.yml", "--check")
     finally:
         ansible(file, "ansible-playbook", "playbooks/teardown.yml", "-e", f"confirm={topology.name}")
     assert site.marked() == []
