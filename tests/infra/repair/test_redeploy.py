@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from netorder.plan.model import Plan
 
 # What a redeploy reads; not .netorder, where the artefact is built.
-PARTS = ("ansible.cfg", "applications", "inventory", "playbooks", "plugins", "roles", "src", "topologies")
+PARTS = ("ansible.cfg", "applications", "inventory", "molecule", "playbooks", "plugins", "roles", "src", "topologies")
 # In the order of the redeploy.
 HOSTS = ("sum", "sub", "mul", "div", "calculator")
 
