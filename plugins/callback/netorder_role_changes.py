@@ -47,7 +47,7 @@ class CallbackModule(CallbackBase):
         task, its = result.task, result.result
         if task._role and not isinstance(task, Handler) and its.get("changed"):  # noqa: SLF001 - no other way to it
             what = dict.fromkeys(_about(one) for one in its.get("results", [its]) if one.get("changed"))
-            role = task._role.get_name()  # noqa: SLF001
+            role = task._role.get_name().rpartition("/")[2]  # noqa: SLF001 - of one in a directory that is the path
             name = task.name or task.action
             found.append({"task": f"{role}: {name}", "what": ", ".join(one for one in what if one)})
         result.host.set_variable("netorder_role_changes", found)

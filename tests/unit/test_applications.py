@@ -124,6 +124,17 @@ def test_what_is_built_is_built_once_from_beside_the_file_that_declares_it(tmp_p
     assert tasks[0]["vars"]["application"] == {"directory": str(tmp_path)}
 
 
+def test_a_role_right_beside_the_topology_file_is_a_directory(tmp_path: Path):
+    """Not a name that Ansible would look for elsewhere."""
+    (tmp_path / "page/tasks").mkdir(parents=True)
+    file = tmp_path / "t.yml"
+    file.write_text(topology("{a: {role: ./page}, b: {role: page}}", "{h: {network: n, applications: [a, b]}}"))
+    found = [
+        yaml.safe_load(text)[0]["ansible.builtin.include_role"]["name"] for text in texts(build_plan(load(file)), file)
+    ]
+    assert found == [str(tmp_path / "page"), "page"]
+
+
 def test_a_role_is_given_its_ports_and_whom_it_calls():
     """With the ports that the callee has on that host, at the address by which the caller reaches it."""
     (web, agent) = variables(SHOP)["web-1"]["netorder_applications"]

@@ -74,7 +74,8 @@ def _resolved_role(reader: Reader, name: str) -> str:
     if not (directory / "tasks").is_dir():
         message = f"`{role}` is not the directory of a role: there is no `{directory / 'tasks'}`"
         reader.error(_role(name), f"{message}; it is relative to `{file.name}`")
-    return os.path.relpath(directory, whole.parent)
+    relative = os.path.relpath(directory, whole.parent)
+    return relative if os.sep in relative else f".{os.sep}{relative}"  # without one it would be a name
 
 
 def _directory(reader: Reader, name: str) -> str | None:
