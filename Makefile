@@ -6,14 +6,14 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.made-from-$(shell cat requirements.lock pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
+STAMP := $(VENV)/.made-from-$(shell cat requirements.lock pyproject.toml applications/*/pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
 # keeps the environment, and PATH instead of sudo's own
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env env "PATH=$$PATH")
 LOCALCLOUD := $(AS_ROOT) $(PYTHON) -m localcloud
 
 # without the cloud half of the inventory, which needs a cloud
 ANSIBLE_LINT := ANSIBLE_INVENTORY=$(CURDIR)/inventory/10-plan.yml ansible-lint --offline
-UNIT := pytest -q -n 2 tests/unit tests/golden
+UNIT := pytest -q -n 2 tests/unit tests/golden applications/calculator/tests/unit
 MOLECULE := NETORDER_TOPOLOGY= MOLECULE_COMMAND_BORDERS=false molecule test
 
 # The cloud: the one that OS_CLOUD or OS_* names, else the local one, which is then started when needed.
@@ -38,12 +38,12 @@ demo: setup cloud ## the topology on a real OpenStack, up to the calculator's an
 test: setup lint unit docs packets host-network services-test $(if $(LOCAL),life side-by-side) molecule repair ## every test, on the real cloud too
 
 .PHONY: test-full
-test-full: test drawn-full $(if $(LOCAL),life-full reconcile-full applications operations operations-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
+test-full: test drawn-full $(if $(LOCAL),life-full reconcile-full applications examples operations operations-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
 
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
 
-$(STAMP): requirements.lock pyproject.toml scripts/setup
+$(STAMP): requirements.lock pyproject.toml $(wildcard applications/*/pyproject.toml) scripts/setup
 	@scripts/setup $(VENV) $(PYTHON)
 	@touch $@
 
@@ -51,7 +51,7 @@ $(STAMP): requirements.lock pyproject.toml scripts/setup
 lint: setup ## ruff, mypy, import-linter, yamllint, ansible-lint
 	ruff check .
 	ruff format --check .
-	mypy src
+	mypy src applications/calculator/src
 	mypy localcloud
 	lint-imports --no-logo --no-cache
 	yamllint --strict .
@@ -87,7 +87,7 @@ host-network: setup ## hosts' networks: systemd-networkd, netplan, NetworkManage
 .PHONY: services-test
 services-test: setup ## the calculator's services over HTTP: answers, load, faults, fuzzing, the page in a browser
 	@scripts/setup-services
-	pytest -q tests/services
+	pytest -q applications/calculator/tests/services
 
 .PHONY: bench-services
 bench-services: setup ## the services beside the Node.js originals' equivalents
@@ -103,7 +103,7 @@ life-full: setup cloud ## the slow tests of the local cloud, not in `make test`
 	$(AS_ROOT) pytest -q -m full tests/localcloud
 
 .PHONY: reconcile reconcile-full
-ORDERS := --ignore=tests/cloud/test_operations.py --ignore=tests/cloud/test_applications.py tests/cloud
+ORDERS := --ignore=tests/cloud/test_operations.py --ignore=tests/cloud/test_applications.py --ignore=tests/cloud/test_examples.py tests/cloud
 reconcile: setup ## previews against what then happens, changes of a running topology, the request budget
 	$(AS_ROOT) pytest -q -m "not full" --hypothesis-seed=$(SEED) --drawn=$(or $(DRAWN),2) $(ORDERS)
 
@@ -113,6 +113,10 @@ reconcile-full: setup ## the same for more changes, and the request budget of 50
 .PHONY: applications
 applications: setup ## three tiers of nginx, a web application and PostgreSQL, deployed in containers on a local cloud of their own
 	$(AS_ROOT) pytest -q tests/cloud/test_applications.py
+
+.PHONY: examples
+examples: setup ## each topology of topologies/, deployed once in containers on a local cloud of its own (make examples STUDENTS=5)
+	$(AS_ROOT) $(if $(STUDENTS),env STUDENTS=$(STUDENTS)) pytest -q tests/cloud/test_examples.py
 
 .PHONY: operations operations-full
 operations: setup ## snapshot, restore, power, in containers on a local cloud of their own

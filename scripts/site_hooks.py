@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 OUTSIDE = "project"  # where they are in the site, by their path in the repository
-PAGES = ("CHANGELOG.md", "CONTRIBUTING.md", "README.md", "bench/README.md")
+PAGES = (
+    *("CHANGELOG.md", "CONTRIBUTING.md", "README.md", "bench/README.md"),
+    *("applications/calculator/README.md", "roles/calculator/README.md"),
+)
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)\s#]+)")
 
 

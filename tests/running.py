@@ -79,3 +79,20 @@ class Running:
         return openstack.connection.Connection(
             auth=entry["auth"], region_name=entry["region_name"], identity_api_version="3", **options
         )
+
+
+def ansible(topology, program, *words, ends=0):
+    """Run a program of Ansible's as a user does, in the project's directory; return what it printed."""
+    done = subprocess.run(
+        [Path(sys.executable).with_name(program), *words],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "COLUMNS": "400", "NETORDER_TOPOLOGY": str(topology), "ANSIBLE_NOCOLOR": "1"},
+    )  # fmt: skip
+    assert done.returncode == ends, done.stdout + done.stderr
+    return done.stdout
+
+
+def recap(said):
+    """Return host, changed and failed of each host of a run."""
+    lines = [line.replace("=", " ").split() for line in said.splitlines() if " changed=" in line]
+    return [(line[0], line[line.index("changed") + 1], line[line.index("failed") + 1]) for line in lines]

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 BUILD = ROOT / "build" / "bench-services"
-REFERENCE = ROOT / "tests" / "reference"
+CALCULATOR = ROOT / "applications" / "calculator"
+REFERENCE = CALCULATOR / "tests" / "reference"
 SYNC_REQUEST = "6.1.0"
 OPERATIONS = ("sum", "sub", "mul", "div")
 EXPRESSIONS = ("(5+3)*2", "2+3", "(1+2)*(3+4)", "12*3-4/2", "8/4+1.5")
@@ -185,7 +186,7 @@ def main() -> None:
         npm = ["npm", "install", "--no-save", "--no-package-lock", "--silent", "--prefix", str(BUILD)]
         subprocess.run([*npm, f"sync-request@{SYNC_REQUEST}"], check=True)
     artefact = [sys.executable, "-m", "calculator.build", str(BUILD / "calculator.pyz")]
-    subprocess.run(artefact, check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")})
+    subprocess.run(artefact, check=True, env=os.environ | {"PYTHONPATH": str(CALCULATOR / "src")})
 
     node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
     way = "through nc" if shutil.which("nc") else "through a node process for each call (there is no nc)"

@@ -100,9 +100,9 @@ class InventoryModule(BaseInventoryPlugin):
         }.items():
             inventory.set_variable("all", variable, value)
         directory = root / ".netorder" / the_plan.topology
-        for variable, value in step_variables(the_plan, directory, file).items():
+        for variable, value in step_variables(the_plan, directory).items():
             inventory.set_variable("all", variable, value)
-        for host, variables in planned.host_vars(matrix, directory / "ssh_config"):
+        for host, variables in planned.host_vars(matrix, directory / "ssh_config", file):
             for group in planned.groups(host):
                 inventory.add_host(host.name, inventory.add_group(group))
             for variable, value in (variables | planned.proxy_vars(host, directory, proxy.drawn_port())).items():

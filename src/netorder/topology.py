@@ -128,9 +128,10 @@ class ApplicationSpec:
     """An application on a host: an Ansible role and what it says of it.
 
     ``role`` is its name, or its directory relative to that of the topology file. ``variables`` are the role's, each
-    with its value as JSON. ``calls`` names applications. ``ready`` is who
-    waits until it serves: check or role. ``units`` are systemd's. ``packages`` says whether the role
-    installs some, ``entry_points`` what it offers beside ``main``: build, compare, version.
+    with its value as JSON. ``calls`` names applications. ``ready`` is who waits until it serves: check or role.
+    ``units`` are systemd's. ``packages`` says whether the role installs some, ``entry_points`` what it offers beside
+    ``main``: build, compare, version. ``directory`` is that of the file that declares it, relative to the topology
+    file's; None if it is the same.
     """
 
     name: str
@@ -144,6 +145,7 @@ class ApplicationSpec:
     become: bool
     packages: bool
     entry_points: tuple[str, ...]
+    directory: str | None = None
 
     @property
     def port(self) -> int | None:

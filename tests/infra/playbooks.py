@@ -25,7 +25,9 @@ def environment(root: Path = ROOT) -> dict[str, str]:
     }
     ours.pop("ANSIBLE_INVENTORY_ENABLED", None)
     if topology := os.environ.get("NETORDER_TOPOLOGY"):
-        ours["NETORDER_TOPOLOGY"] = str(Path(topology).resolve())
+        file = Path(topology).resolve()
+        # in a copy of the repository its own, as what an application builds lies beside the file that declares it
+        ours["NETORDER_TOPOLOGY"] = str(root / file.relative_to(ROOT) if file.is_relative_to(ROOT) else file)
     return ours
 
 

@@ -14,6 +14,7 @@ from netorder.analysis.reach import Matrix
 from netorder.ansible.applications import (
     answers,
     application_variables,
+    builds_text,
     connections,
     main,
     numbers,
@@ -34,7 +35,7 @@ def variables(file: Path) -> dict[str, dict[str, object]]:
     """Return the variables about applications of each host of a topology."""
     matrix = Matrix(build_plan(load(file)))
     its = numbers(matrix.plan)
-    return {host.name: application_variables(matrix, host, its) for host in matrix.plan.hosts}
+    return {host.name: application_variables(matrix, host, its, file) for host in matrix.plan.hosts}
 
 
 def topology(applications: str, hosts: str, allow: str = "") -> str:
@@ -92,9 +93,46 @@ def test_the_files_of_the_steps_are_written_once(tmp_path: Path):
     written = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "new").iterdir()}
     main([str(CALCULATOR), str(tmp_path / "new")])
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "new").iterdir()} == written
-    listed = step_variables(build_plan(load(CALCULATOR)), tmp_path / "new", CALCULATOR)
-    assert [Path(step["file"]).name for step in listed["netorder_steps"]] == sorted(written)
-    assert listed["netorder_builds"] == ["calculator"]
+    listed = step_variables(build_plan(load(CALCULATOR)), tmp_path / "new")
+    assert [Path(step["file"]).name for step in listed["netorder_steps"]] == sorted(
+        {*written} - {"application-builds.yml"}
+    )
+    assert listed["netorder_builds"] == str(tmp_path / "new/application-builds.yml")
+
+
+def test_what_is_built_is_built_once_from_beside_the_file_that_declares_it(tmp_path: Path):
+    """Five applications with the same role and variables are one build; none of them is named to it."""
+    (task,) = yaml.safe_load(builds_text(build_plan(load(CALCULATOR)), CALCULATOR))
+    assert task["ansible.builtin.include_role"] == {
+        "name": "calculator",
+        "tasks_from": "build",
+        "apply": {"run_once": True},
+    }
+    assert task["vars"]["application"] == {"directory": str(ROOT / "applications")}
+    assert task["vars"]["calculator_source"] == "{{ application.directory }}/calculator/src"
+    assert variables(CALCULATOR)["sum"]["netorder_applications"][0]["directory"] == str(ROOT / "applications")
+    (tmp_path / "roles/own/tasks").mkdir(parents=True)
+    file = tmp_path / "t.yml"
+    one = "{role: ./roles/own, entry_points: [build], vars: {root: a}}"
+    host = "{network: n, count: 2, applications: [one, {name: two, vars: {root: b}}, three]}"
+    file.write_text(topology(f"{{one: {one}, two: {one}, three: {{role: r}}}}", f"{{h: {host}}}"))
+    tasks = yaml.safe_load(builds_text(build_plan(load(file)), file))
+    assert [(task["ansible.builtin.include_role"]["name"], task["vars"]["root"]) for task in tasks] == [
+        (str(tmp_path / "roles/own"), "a"),
+        (str(tmp_path / "roles/own"), "b"),
+    ]
+    assert tasks[0]["vars"]["application"] == {"directory": str(tmp_path)}
+
+
+def test_a_role_right_beside_the_topology_file_is_a_directory(tmp_path: Path):
+    """Not a name that Ansible would look for elsewhere."""
+    (tmp_path / "page/tasks").mkdir(parents=True)
+    file = tmp_path / "t.yml"
+    file.write_text(topology("{a: {role: ./page}, b: {role: page}}", "{h: {network: n, applications: [a, b]}}"))
+    found = [
+        yaml.safe_load(text)[0]["ansible.builtin.include_role"]["name"] for text in texts(build_plan(load(file)), file)
+    ]
+    assert found == [str(tmp_path / "page"), "page"]
 
 
 def test_a_role_is_given_its_ports_and_whom_it_calls():

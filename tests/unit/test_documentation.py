@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from netorder.language.load import load
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 120
@@ -42,3 +45,20 @@ def test_the_index_of_the_decisions_is_complete():
         number, title = re.match(r"# (\d{4})\. (.+)", text).groups()
         decisions.append((number, path.name, title, re.search(r"^- Date: (\S+)$", text, flags=re.MULTILINE)[1]))
     assert rows == decisions
+
+
+def explained(path: Path) -> str:
+    """Return the first sentence of a topology's first comment, after the line for editors."""
+    lines = path.read_text(encoding="utf-8").splitlines()[1:]
+    comment = " ".join(line[2:] for line in itertools.takewhile(lambda line: line.startswith("# "), lines))
+    return comment.split(". ")[0].rstrip(".")
+
+
+def test_the_table_of_examples_is_complete():
+    """It has each shipped topology with its number of hosts, explained as the file itself does."""
+    wanted = [
+        f"| [{path.stem}](../topologies/{path.name}) | {len(load(path).hosts)} | {explained(path)} |"
+        for path in sorted((ROOT / "topologies").glob("*.yml"))
+    ]
+    table = [line for line in (ROOT / "docs/examples.md").read_text().splitlines() if line.startswith("| [")]
+    assert table == wanted

@@ -48,6 +48,32 @@ def test_without_differences_there_is_no_drift() -> None:
     ]
 
 
+def test_what_roles_would_change_is_drift_and_roles_that_cannot_say_are_named() -> None:
+    """Those with the entry point `compare` are not among them; nor is a host with nothing of its own to compare."""
+    page = {"name": "page", "entry_points": [], "calls": {}, "check": None}
+    own = {"netorder_applications": [page]}
+    answer = found(front=own, back={"netorder_applications": [page | {"entry_points": ["compare"]}]})
+    assert (answer["drift"], answer["roles_checked"]) == (False, [])
+    assert "not compared: what roles installed on front; --check runs them in check mode" in as_table(answer)
+    ran = own | {"netorder_roles_ran": True}
+    answer = found(
+        front=ran | {"netorder_role_changes": []}, back=own | {"netorder_role_failed": "Do it: no\n such file"}
+    )
+    assert (answer["drift"], answer["roles_checked"], rows(answer)) == (False, ["front"], [])
+    assert "back: its roles: in check mode it fails, and what comes after that is not known: Do it: no such file" in (
+        as_table(answer)
+    )
+    changes = [{"task": "page: Write the page", "what": "/srv/index.html"}, {"task": "page: Do it", "what": ""}]
+    answer = found(front=ran | {"netorder_role_changes": changes})
+    assert rows(answer) == [
+        ("front", "role page: Write the page", "no change", "would change /srv/index.html"),
+        ("front", "role page: Do it", "no change", "would change something"),
+    ]
+    assert answer["drift"]
+    assert "says `changed` always" in as_table(answer)
+    assert "not enabled" in found(front=ran)["roles_not_checked"]["front"]
+
+
 def test_each_kind_of_change_is_reported_as_expected_and_actual_values() -> None:
     """A row for each value; of lists, what only one side has."""
     rules = {"rules": ["a", "b"]}, {"rules": ["b", "c"]}
@@ -221,7 +247,12 @@ def test_a_unit_is_compared_line_by_line() -> None:
 
 def test_that_a_caller_does_not_serve_is_drift_where_nothing_else_is() -> None:
     """Else it is a consequence of what differs: in the cloud, or in the host of what it calls."""
-    serving = {"name": "web", "calls": {"app": [{"host": "back"}]}, "check": {"what": "web on front"}}
+    serving = {
+        "name": "web",
+        "calls": {"app": [{"host": "back"}]},
+        "check": {"what": "web on front"},
+        "entry_points": [],
+    }
     wrong = {"what": "web on front", "expected": "status 200", "found": "status 502", "ok": False}
     front = {"netorder_applications": [serving], "netorder_findings": [wrong]}
     assert [row[:2] for row in rows(found(front=front))] == [("front", "web on front")]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +26,9 @@ SERVICE_ALONE = """
     wanted: "{{ observe_compared | map(attribute='service') }}"
     others: {netorder_observe: {checks: []}, netorder_host_network: {differences: []}}
 """
+
+
+NOTHING = "- ansible.builtin.set_fact: {netorder_findings: [], __inside: {}}\n"
 
 
 def lock(name: str) -> dict[str, str]:
@@ -118,6 +123,115 @@ def test_drift_reports_a_service_of_which_nothing_is_installed(tmp_path):
         "/usr/local/lib/netorder-calculator-DIGEST.pyz",
         "/etc/systemd/system/netorder-sum.service",
     ]
+
+
+OWN_ROLE = """
+- name: Write a file
+  ansible.builtin.copy: {content: planned, dest: "{{ directory }}/file", mode: "0644"}
+  notify: Restart it
+- name: Write what is there already
+  ansible.builtin.copy: {content: planned, dest: "{{ directory }}/there", mode: "0644"}
+- name: Make several
+  ansible.builtin.file: {path: "{{ directory }}/{{ item }}", state: directory, mode: "0755"}
+  loop: [one, two, there-too]
+- name: Be told a secret
+  ansible.builtin.copy: {content: "{{ directory }}", dest: "{{ directory }}/secret", mode: "0600"}
+  no_log: true
+- name: Not in check mode
+  ansible.builtin.command: /bin/false
+  when: not ansible_check_mode
+- name: Ask for what is not there yet
+  ansible.builtin.command: /bin/false
+  check_mode: false
+  changed_when: false
+  when: fails
+"""
+OWN_TOPOLOGY = """
+topology: own
+networks: {n: {cidr: 10.0.0.0/24}}
+routers: {r: {external: true, networks: [n]}}
+applications: {page: {role: ./page, vars: {directory: DIRECTORY, fails: FAILS}}}
+hosts: {h: {network: n, applications: page, floating_ip: true}}
+allow: [{to: h, tcp: 22}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("fails", "options", "expected"),
+    [(False, ["--check"], "changes"), (True, ["--check"], "fails"), (False, [], "not run")],
+    ids=["check mode", "a role that cannot", "without"],
+)
+def test_drift_runs_other_roles_in_check_mode_where_it_is_asked_to(tmp_path, fails, options, expected):
+    """What their tasks would change is drift; neither they nor their handlers change anything."""
+    home, root = tmp_path / "host", tmp_path / "project"
+    root.mkdir()
+    for part in PARTS:
+        (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, root / part)
+    (root / "playbooks/tasks/observe.yml").write_text(NOTHING)
+    (root / "page/tasks").mkdir(parents=True)
+    (root / "page/tasks/main.yml").write_text(OWN_ROLE)
+    (root / "page/handlers").mkdir()
+    touch = {"name": "Restart it", "ansible.builtin.file": {"path": f"{home}/handled", "state": "touch"}}
+    (root / "page/handlers/main.yml").write_text(yaml.safe_dump([touch]))
+    (root / "own.yml").write_text(OWN_TOPOLOGY.replace("DIRECTORY", str(home)).replace("FAILS", str(fails).lower()))
+    (home / "there-too").mkdir(parents=True)
+    (home / "there-too").chmod(0o755)
+    (home / "there").write_text("planned")
+    (home / "there").chmod(0o644)
+    before = sorted(home.rglob("*"))
+    host = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "ansible_become": False,
+        "openstack": {"status": "ACTIVE"},
+    }
+    (root / "host.yml").write_text(yaml.safe_dump(host))
+    # nothing is asked of a cloud: what its comparison would have given
+    play = yaml.safe_load((root / "playbooks/drift.yml").read_text())
+    play[0]["tasks"] = [{"ansible.builtin.set_fact": {"netorder_provisioned": {"changes": []}}}]
+    (root / "playbooks/drift.yml").write_text(yaml.safe_dump(play))
+    done = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("ansible-playbook"), "playbooks/drift.yml", "-i", "inventory/10-plan.yml"),
+            *("-e", "topology=own.yml", "-e", "@host.yml", "-e", f"report={tmp_path}/report", "-e", "format=json"),
+            *options,
+        ],
+        cwd=root,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8", "PYTHONPATH": f"{root}/src"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    assert sorted(home.rglob("*")) == before
+    found = json.loads((tmp_path / "report").read_text())
+    rows = [(one["what"], one["actual"].replace(str(home), "~")) for one in found["differences"]]
+    changes = [
+        ("role page: Write a file", "would change ~/file"),
+        ("role page: Make several", "would change ~/one, ~/two"),
+        ("role page: Be told a secret", "would change something"),
+    ]
+    assert rows == ([] if expected == "not run" else changes)
+    assert done.returncode == (0 if expected == "not run" else 2), said
+    assert found["roles_checked"] == (["h"] if expected == "changes" else [])
+    if expected != "changes":
+        assert {"fails": "Ask for what is not there yet", "not run": "not run"}[expected] in found["roles_not_checked"][
+            "h"
+        ]
+
+
+def test_an_application_is_not_named_where_all_of_them_are_run():
+    """But for the topology that is the default, and examples in documentation, which need some name."""
+    named = re.compile(r"calculator|netorder-(sum|sub|mul|div)\b|\b5000[0-4]\b", re.IGNORECASE)
+    default = re.compile(r"topologies\\?/calculator\.yml")
+    places = ("src/netorder", "playbooks", "plugins", "inventory", "roles/host_network", "site.yml")
+    listed = subprocess.run(["git", "ls-files", *places], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    found = []
+    for name in listed.split():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        text = re.sub(r'(?ms)^(DOCUMENTATION|EXAMPLES|RETURN) = r?""".*?"""', "", text)
+        found += [f"{name}: {line}" for line in text.splitlines() if named.search(default.sub("", line))]
+    assert (len(listed.split()) > 100, found) == (True, [])
 
 
 def test_waits_are_bounded_in_seconds():

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import venv
+import zipfile
 from importlib import metadata
 from pathlib import Path
 
@@ -67,6 +68,14 @@ def test_the_wheel_states_its_licence(wheel: Path):
     """As an SPDX expression, with the file."""
     (described,) = metadata.distributions(name="netorder", path=[str(wheel)])
     assert (described.metadata["License-Expression"], described.metadata["License-File"]) == ("Apache-2.0", "LICENSE")
+
+
+def test_the_wheel_has_nothing_of_an_application(wheel: Path):
+    """It has one package, and the calculator is a distribution of its own."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert {name.split("/")[0] for name in names} == {"netorder", f"netorder-{__version__}.dist-info"}
+    assert [name for name in names if "calculator" in name] == []
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +165,8 @@ def test_what_is_not_in_the_wheel_is_named(
 
 
 def test_there_is_no_cloud_and_no_ansible(command: Path):
-    """The environment does lack what the extras bring."""
-    code = "from importlib.util import find_spec; print([n for n in ('openstack', 'ansible', 'h11') if find_spec(n)])"
+    """The environment does lack what the extras bring, and the calculator."""
+    names = ("openstack", "ansible", "h11", "calculator")
+    code = f"from importlib.util import find_spec; print([n for n in {names} if find_spec(n)])"
     done = subprocess.run([command.with_name("python"), "-c", code], env={}, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -30,6 +30,7 @@ __all__ = [
     "Step",
     "answers",
     "application_variables",
+    "builds_text",
     "connections",
     "numbers",
     "order",
@@ -38,6 +39,7 @@ __all__ = [
     "texts",
 ]
 
+BUILDS = "application-builds.yml"
 _ANY = frozenset({"0.0.0.0", "::"})  # noqa: S104 - what is listened on, not by us
 
 
@@ -75,10 +77,9 @@ def steps(plan: Plan) -> dict[Step, dict[str, str]]:
     return {step: found[step] for step in sorted(found, key=lambda step: (step.stage, order[step]))}
 
 
-def step_variables(plan: Plan, directory: Path, topology: Path) -> dict[str, Any]:
+def step_variables(plan: Plan, directory: Path) -> dict[str, Any]:
     """Return the variables of all hosts about the steps: each with number, file and entry points; and what to build."""
     its = steps(plan)
-    builds = dict.fromkeys(_role(step.role, topology) for step in its if "build" in step.entry_points)
     return {
         **NONE,
         "netorder_steps": [
@@ -91,8 +92,14 @@ def step_variables(plan: Plan, directory: Path, topology: Path) -> dict[str, Any
             }
             for number, step in enumerate(its)
         ],
-        "netorder_builds": list(builds),
+        "netorder_builds": str(directory / BUILDS) if _builds(plan) else "",
     }
+
+
+def _builds(plan: Plan) -> list[Application]:
+    """Return one application of each role with an entry point ``build``, variables and directory."""
+    its = (one for host in plan.hosts for one in host.applications if "build" in one.entry_points)
+    return list({(one.role, one.directory, one.variables): one for one in its}.values())
 
 
 def _file(directory: Path, number: int) -> Path:
@@ -101,7 +108,11 @@ def _file(directory: Path, number: int) -> Path:
 
 def _role(role: str, topology: Path) -> str:
     """Return a role's name, or its directory as an absolute path."""
-    return os.path.normpath(topology.resolve().parent / role) if "/" in role else role
+    return _absolute(role, topology) if "/" in role else role
+
+
+def _absolute(directory: str | None, topology: Path) -> str:
+    return os.path.normpath(topology.resolve().parent / (directory or ""))
 
 
 _WAIT = {
@@ -120,6 +131,26 @@ _WAIT = {
 def _on(plan: Plan, hosts: Mapping[str, str]) -> list[Application]:
     """Return the applications of a step, by host and name."""
     return [one for host in plan.hosts for one in host.applications if hosts.get(host.name) == one.name]
+
+
+def builds_text(plan: Plan, topology: Path) -> str:
+    """Return the tasks that make files on the controller, as YAML. There ``application`` has nothing of a host."""
+    tasks = [
+        {
+            "name": f"Build what role {one.role} sends to its hosts",
+            "ansible.builtin.include_role": {
+                "name": _role(one.role, topology),
+                "tasks_from": "build",
+                "apply": {"run_once": True},
+            },
+            "vars": {
+                "application": {"directory": _absolute(one.directory, topology)},
+                **{name: json.loads(value) for name, value in one.variables},
+            },
+        }
+        for one in _builds(plan)
+    ]
+    return f"---\n# Written by netorder from {topology.name}.\n" + yaml.safe_dump(tasks, sort_keys=False, width=120)
 
 
 def texts(plan: Plan, topology: Path) -> list[str]:
@@ -146,7 +177,9 @@ def texts(plan: Plan, topology: Path) -> list[str]:
 # What a host's roles are given
 
 
-def application_variables(matrix: Matrix, host: Host, numbers: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+def application_variables(
+    matrix: Matrix, host: Host, numbers: Mapping[tuple[str, str], int], topology: Path
+) -> dict[str, Any]:
     """Return the variables of ``host`` about its applications; ``numbers`` are those of the steps.
 
     Those that the file gives the roles, by application, may hold templates. A host without has the NONE of all hosts.
@@ -154,7 +187,7 @@ def application_variables(matrix: Matrix, host: Host, numbers: Mapping[tuple[str
     if not host.applications:
         return {}
     return {
-        "netorder_applications": _applications(matrix, host, numbers),
+        "netorder_applications": _applications(matrix, host, numbers, topology),
         "netorder_role_variables": {
             one.name: {name: json.loads(value) for name, value in one.variables} for one in host.applications
         },
@@ -162,7 +195,9 @@ def application_variables(matrix: Matrix, host: Host, numbers: Mapping[tuple[str
     }
 
 
-def _applications(matrix: Matrix, host: Host, numbers: Mapping[tuple[str, str], int]) -> list[dict[str, Any]]:
+def _applications(
+    matrix: Matrix, host: Host, numbers: Mapping[tuple[str, str], int], topology: Path
+) -> list[dict[str, Any]]:
     """Return what the roles of ``host`` are given as ``application``, and what playbooks ask of it.
 
     ``address`` is the one to listen on, ``url`` where the first port is asked on the host itself.
@@ -181,6 +216,7 @@ def _applications(matrix: Matrix, host: Host, numbers: Mapping[tuple[str, str], 
             "calls": {name: [_call(copy) for copy in copies] for name, copies in one.calls},
             "urls": {name: [copy.url for copy in copies] for name, copies in one.calls},
             "version": "",
+            "directory": _absolute(one.directory, topology),
             "units": list(one.units),
             "entry_points": list(one.entry_points),
             "check": _check(host, one, asked),
@@ -260,8 +296,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("directory", type=Path)
     given = parser.parse_args(arguments)
     given.directory.mkdir(parents=True, exist_ok=True)
-    for number, text in enumerate(texts(matrix_of(given.topology).plan, given.topology)):
-        file = _file(given.directory, number)
+    plan = matrix_of(given.topology).plan
+    wanted = {_file(given.directory, number): text for number, text in enumerate(texts(plan, given.topology))}
+    if _builds(plan):
+        wanted[given.directory / BUILDS] = builds_text(plan, given.topology)
+    for file, text in wanted.items():
         if not file.is_file() or file.read_text(encoding="utf-8") != text:
             part = file.with_name(f"{file.name}.{os.getpid()}.part")
             part.write_text(text, encoding="utf-8")

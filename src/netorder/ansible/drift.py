@@ -23,6 +23,7 @@ __all__ = ["as_json", "as_table", "drift", "findings", "off_reason", "out_of_rea
 
 _CLOUD = "cloud"
 _NOTHING = "-"
+NOT_RUN = "its roles were not run in check mode"
 # What the SSH path to a host is made of in the cloud, beside its own ports and the rules for it.
 _SHARED = frozenset({"network", "subnet", "router", "router interface"})
 
@@ -130,11 +131,14 @@ def drift(
 
     ``preview`` is what provisioning returned in check mode (``changes``; ``problems`` when it would refuse). ``hosts``
     are Ansible's variables of all hosts, of which ``names`` are the plan's: ``netorder_findings`` is what was found
-    inside one, ``netorder_unanswered`` what SSH said where nobody answered.
+    inside one, ``netorder_unanswered`` what SSH said where nobody answered. Where roles were run in check mode,
+    ``netorder_role_changes`` are the tasks that would change something, ``netorder_role_failed`` the task that failed.
 
     The answer has ``drift``, ``differences`` (each with where, what, expected, actual; in the cloud also kind, name,
-    action, reason), ``refused`` (problems), ``not_checked`` (host to reason), ``checked``, ``unchanged`` (kind
-    to count) and ``needs_allow``. A host that should have been checked and was not is drift.
+    action, reason; of a role's task its name), ``refused`` (problems), ``not_checked`` (host to reason), ``checked``,
+    ``unchanged`` (kind to count) and ``needs_allow``. A host that should have been checked and was not is drift.
+    ``roles_not_checked`` (host to reason) are those whose roles without the entry point ``compare`` were not run, or
+    not to their end: no drift, since not every role can be run in check mode. ``roles_checked`` are the others of them.
     """
     changes = preview.get("changes", [])
     differences = [row for change in changes for row in _of_change(change)]
@@ -153,16 +157,34 @@ def drift(
             on_purpose = off_reason(hosts[name].get("netorder_off", ()), name, path)
             unchecked = unchecked or (path is not None and not on_purpose)
     differences = _causes(differences, hosts)
+    checked = [name for name in names if name not in not_checked]
+    roles = {name: _roles_unchecked(hosts[name]) for name in checked if _compared_by_nobody(hosts[name])}
     return {
         "topology": topology,
         "drift": bool(differences or refused) or unchecked,
         "differences": differences,
         "refused": refused,
         "not_checked": {name: not_checked[name] for name in names if name in not_checked},
-        "checked": [name for name in names if name not in not_checked],
+        "checked": checked,
+        "roles_checked": [name for name, reason in roles.items() if not reason],
+        "roles_not_checked": {name: reason for name, reason in roles.items() if reason},
         "unchanged": dict(preview.get("unchanged", {})),
         "needs_allow": list(preview.get("needs_allow", [])),
     }
+
+
+def _compared_by_nobody(variables: Mapping[str, Any]) -> bool:
+    """Return whether a host has an application whose role does not say what its files must be like."""
+    return any("compare" not in one["entry_points"] for one in variables.get("netorder_applications", ()))
+
+
+def _roles_unchecked(variables: Mapping[str, Any]) -> str:
+    """Return why what the roles of a host would change is not known, or not all of it; nothing where it is."""
+    if failed := variables.get("netorder_role_failed"):
+        return f"in check mode it fails, and what comes after that is not known: {' '.join(str(failed).split())}"
+    if not variables.get("netorder_roles_ran"):
+        return NOT_RUN
+    return "" if "netorder_role_changes" in variables else "the callback netorder_role_changes is not enabled"
 
 
 def _causes(differences: list[Difference], hosts: Mapping[str, Mapping[str, Any]]) -> list[Difference]:
@@ -206,7 +228,11 @@ def _of_host(
     findings = variables.get("netorder_findings")
     if findings is None:
         return [], "checking it failed: see the failed task above"
-    return [_difference(name, one["what"], one["expected"], one["found"]) for one in findings if not one["ok"]], ""
+    rows = [_difference(name, one["what"], one["expected"], one["found"]) for one in findings if not one["ok"]]
+    for one in variables.get("netorder_role_changes", ()):
+        what = f"would change {one['what']}" if one["what"] else "would change something"
+        rows.append(_difference(name, f"role {one['task']}", "no change", what) | {"task": one["task"]})
+    return rows, ""
 
 
 def _difference(where: str, what: str, expected: str, actual: str) -> Difference:
@@ -271,6 +297,7 @@ def as_table(found: Mapping[str, Any]) -> str:
         lines += [*table(rows), ""]
     lines += [f"refused: {problem}" for problem in found["refused"]]
     lines += [f"{name}: not checked: {reason}" for name, reason in found["not_checked"].items()]
+    lines += _about_roles(found)
     if found["unchanged"]:
         lines.append(f"matches the plan in the cloud: {unchanged_text(found['unchanged'])}")
     if found["drift"]:
@@ -286,6 +313,20 @@ def as_table(found: Mapping[str, Any]) -> str:
     else:
         lines.append(f"{found['topology']}: no drift, in the cloud and inside {count(len(found['checked']), 'host')}")
     return "\n".join(lines)
+
+
+def _about_roles(found: Mapping[str, Any]) -> list[str]:
+    """Return what is to be known about applications whose roles compare nothing."""
+    reasons: dict[str, str] = found["roles_not_checked"]
+    lines = [f"{name}: its roles: {reason}" for name, reason in reasons.items() if reason != NOT_RUN]
+    if not_run := [name for name, reason in reasons.items() if reason == NOT_RUN]:
+        lines.append(f"not compared: what roles installed on {few(not_run)}; --check runs them in check mode")
+    if any("task" in one for one in found["differences"]):
+        lines.append(
+            "`role ...` is what a task says in check mode. If it says so right after a run too, it is no drift: "
+            "the task says `changed` always, as commands without `changed_when` do"
+        )
+    return lines
 
 
 def _allow(words: Sequence[str]) -> str:

@@ -29,7 +29,7 @@ def groups(host: Host) -> tuple[str, ...]:
     return (*host.groups, *sealed, *(("proxied",) if host.proxy == "controller" else ()))
 
 
-def host_vars(matrix: Matrix, ssh_config: Path) -> Iterator[tuple[Host, dict[str, Any]]]:
+def host_vars(matrix: Matrix, ssh_config: Path, topology: Path) -> Iterator[tuple[Host, dict[str, Any]]]:
     """Yield each host and its variables, plain values, of what it needs itself: not its row of the matrix.
 
     ``ansible_host`` is not among them: the cloud reports it.
@@ -40,7 +40,7 @@ def host_vars(matrix: Matrix, ssh_config: Path) -> Iterator[tuple[Host, dict[str
     ssh_args = f"-F {shlex.quote(str(ssh_config))}"
     for host in matrix.plan.hosts:
         variables = _variables(matrix, host, ssh_args, subnets, _interfaces(host, subnets, routers))
-        yield host, variables | application_variables(matrix, host, steps)
+        yield host, variables | application_variables(matrix, host, steps, topology)
 
 
 def _variables(

@@ -31,6 +31,7 @@ def add_parser(commands: Commands) -> None:
             "netorder drift mynet.yml": "the table",
             "netorder drift mynet.yml --format json | jq .differences": "for programs; the run is on standard error",
             "netorder drift mynet.yml --report drift.txt": "the table in a file, too",
+            "netorder drift mynet.yml -- --check": "run roles that compare nothing, in check mode",
         },
         statuses=playbooks.ANSIBLE_STATUSES
         | {"0": "no drift", "2": "drift, or a host could not be checked; or the command line has errors"},

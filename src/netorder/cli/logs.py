@@ -33,7 +33,7 @@ def add_parser(commands: Commands) -> None:
         "those of its applications' systemd units, or with --all, and where there are none, of everything. Runs "
         "journalctl there.",
         examples={
-            "netorder logs calculator": "the application's last lines",
+            "netorder logs web": "the application's last lines",
             "netorder logs sum -f": "go on showing new ones",
             "netorder logs -t mynet.yml web-1 --all -n 200": "everything on a host, 200 lines",
             "netorder logs sum --since '10 min ago'": "since when",

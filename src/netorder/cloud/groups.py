@@ -143,7 +143,7 @@ def _normal_remote(remote: str | None) -> str | None:
 
 
 def rule_text(rule: NormalRule) -> str:
-    """Write a rule for people: ``ingress IPv4 tcp 50001 from 192.168.1.88/32``."""
+    """Write a rule for people: ``ingress IPv4 tcp 8000 from 192.168.1.88/32``."""
     direction, ethertype, protocol, low, high, remote = rule
     what = match_text(protocol, low, high) or "any protocol"
     preposition = "from" if direction == "ingress" else "to"

@@ -60,6 +60,7 @@ def _application(reader: Reader, name: str, names: Iterable[str]) -> Application
         become=become is not False,
         packages=reader.true(*path, "packages"),
         entry_points=tuple(str(one) for _, one in reader.items(*path, "entry_points")),
+        directory=_directory(reader, name),
     )
 
 
@@ -68,13 +69,27 @@ def _resolved_role(reader: Reader, name: str) -> str:
     role = str(reader.text(*_role(name)))
     if not role.startswith("."):
         return role
-    whole, _, _ = reader.document.values[()]
-    file, _, _ = reader.document.values[_role(name)]
-    directory = FilePath(file).parent / role
+    whole, file = _files(reader, name)
+    directory = file.parent / role
     if not (directory / "tasks").is_dir():
         message = f"`{role}` is not the directory of a role: there is no `{directory / 'tasks'}`"
-        reader.error(_role(name), f"{message}; it is relative to `{FilePath(file).name}`")
-    return os.path.relpath(directory, FilePath(whole).parent)
+        reader.error(_role(name), f"{message}; it is relative to `{file.name}`")
+    relative = os.path.relpath(directory, whole.parent)
+    return relative if os.sep in relative else f".{os.sep}{relative}"  # without one it would be a name
+
+
+def _directory(reader: Reader, name: str) -> str | None:
+    """Return where the file is that declares an application, relative to the topology file's; None if it is there."""
+    whole, file = _files(reader, name)
+    directory = os.path.relpath(file.parent, whole.parent)
+    return None if directory == os.path.curdir else directory
+
+
+def _files(reader: Reader, name: str) -> tuple[FilePath, FilePath]:
+    """Return the topology file and the one that declares an application."""
+    whole, _, _ = reader.document.values[()]
+    file, _, _ = reader.document.values[_role(name)]
+    return FilePath(whole), FilePath(file)
 
 
 def _variables(reader: Reader, path: Path) -> tuple[tuple[str, str], ...]:

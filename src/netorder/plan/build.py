@@ -215,6 +215,7 @@ class _Planner:
             become=application.become,
             packages=application.packages,
             entry_points=application.entry_points,
+            directory=application.directory,
         )
 
     @cached_property

@@ -154,8 +154,8 @@ NO_COST = frozenset(
     "Host.manages Host.proxy Host.names "
     "Application.name Application.role Application.tcp_ports Application.udp_ports Application.calls "
     "Application.stage Application.variables Application.check Application.ready Application.units Application.become "
-    "Application.packages Application.entry_points Endpoint.host Endpoint.address Endpoint.port "
-    "Check.port Check.path Check.body Check.status Check.answer Check.contains".split()
+    "Application.packages Application.entry_points Application.directory Endpoint.host Endpoint.address "
+    "Endpoint.port Check.port Check.path Check.body Check.status Check.answer Check.contains".split()
 )
 
 

@@ -177,7 +177,8 @@ class Application:
     ``variables`` are its, with the values as JSON. ``calls`` are the applications that it calls: names, with the
     endpoints of each copy. ``stage`` is 0 for one that calls no other, and more than that of each that it calls.
     ``ready`` is who waits until it serves: check or role. ``units`` are systemd's. ``packages``: its role installs
-    some. ``entry_points`` are those that the role offers beside ``main``.
+    some. ``entry_points`` are those that the role offers beside ``main``. ``directory`` is that of the file that
+    declares it, relative to the topology file's; None if it is the same.
     """
 
     name: str
@@ -193,6 +194,7 @@ class Application:
     become: bool
     packages: bool
     entry_points: tuple[str, ...]
+    directory: str | None = None
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -219,7 +221,7 @@ class Host:
     between its ports.
 
     ``ssh_path`` names the hosts that SSH jumps through to reach it, outermost first: () means its own floating IP,
-    ("calculator",) means through calculator; None means that it cannot be reached from outside. ``ssh_address`` is its
+    ("bastion",) means through bastion; None means that it cannot be reached from outside. ``ssh_address`` is its
     address as used by the last of them.
     ``groups`` are its inventory groups. ``manages`` names what of its network others must not change: addresses,
     forwarding. ``proxy`` "controller": while a playbook runs, packages reach it through the controller, over SSH; else

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from netorder.plan.model import Plan
 
 # What a redeploy reads; not .netorder, where the artefact is built.
-PARTS = ("ansible.cfg", "applications", "inventory", "playbooks", "plugins", "roles", "src", "topologies")
+PARTS = ("ansible.cfg", "applications", "inventory", "molecule", "playbooks", "plugins", "roles", "src", "topologies")
 # In the order of the redeploy.
 HOSTS = ("sum", "sub", "mul", "div", "calculator")
 
@@ -39,7 +39,7 @@ def changed(tmp_path: Path, the_plan: Plan) -> Callable[[str, str], Path]:
             (shutil.copytree if where.is_dir() else shutil.copy)(where, root / part)
         (root / ".netorder").mkdir()
         (root / ".netorder" / the_plan.topology).symlink_to(ROOT / ".netorder" / the_plan.topology)
-        file = root / "src/calculator/operations.py"
+        file = root / "applications/calculator/src/calculator/operations.py"
         text = file.read_text()
         assert text.count(line) == 1
         file.write_text(text.replace(line, new))

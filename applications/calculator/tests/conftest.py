@@ -1,0 +1,10 @@
+"""The processes that tests start run the source beside these tests, whichever is installed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_SOURCE = Path(__file__).parents[1] / "src"
+
+os.environ["PYTHONPATH"] = os.pathsep.join([str(_SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])])
