@@ -100,6 +100,24 @@ def test_the_first_hour_prints_what_it_shows(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "lab.svg").read_text().startswith("<svg ")
 
 
+def test_the_readme_shows_what_there_is(monkeypatch, capsys, tmp_path):
+    """Its topology is an example's, its picture is the one that a golden test holds, its commands print what it shows."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (shown,) = [block for language, block in BLOCK.findall(text) if language == "yaml"]
+    example = (ROOT / "topologies/two-tiers.yml").read_text(encoding="utf-8")
+    assert shown == re.sub(r"(?m)^#.*\n", "", example)
+    (picture,) = re.findall(r"!\[[^]]*\]\((\S+)\)", text)
+    assert picture == "tests/golden/graph/two-tiers.svg"
+    monkeypatch.chdir(ROOT)
+    (block,) = [block for language, block in BLOCK.findall(text) if language == "console"]
+    for step in re.split(r"(?m)^\$ ", block)[1:]:
+        line, *expected = step.splitlines()
+        words = shlex.split(line.replace("build/", f"{tmp_path}/"))
+        assert main(words[1:]) == 0
+        assert_shown(capsys.readouterr().out, expected)
+    assert (tmp_path / "two-tiers.svg").read_bytes() == (ROOT / picture).read_bytes()
+
+
 def replace_line(file: Path, new: str) -> None:
     """Replace the line of a file that begins like ``new``."""
     lines = file.read_text(encoding="utf-8").splitlines()
