@@ -78,17 +78,24 @@ def teardown(
     cloud: str | None = None,
     check: bool = False,
     snapshots: str = "keep",
+    floating_ips: str = "keep",
 ) -> dict[str, Any]:
     """Delete all that carries the marker of the topology of this name, and its files; return the Ansible result.
 
-    ``snapshots`` of it are kept ("keep") or deleted ("delete").
+    ``snapshots`` of it are kept ("keep") or deleted ("delete"), and so its ``floating_ips`` that are to be kept.
     """
     start = time.monotonic()
     files = files.expanduser().absolute()
     with nullcontext() if check else lock.held(files, topology):
         session = connect(progress, cloud)
         session.waits = Waits(files / WAITS / topology)
-        changes = teardown_cloud(session, topology, check=check, snapshots=snapshots == "delete")
+        changes = teardown_cloud(
+            session,
+            topology,
+            check=check,
+            snapshots=snapshots == "delete",
+            floating_ips=floating_ips == "delete",
+        )
         answer = result_of(session, changes, {}, start).as_dict()
         answer["removed"] = [] if check else [str(p) for p in access.remove(files / topology)]
         answer["changed"] = bool(changes or answer["removed"])

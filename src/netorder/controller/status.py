@@ -72,7 +72,7 @@ def ask(plan: Plan, progress: Progress) -> Status:
 def status(plan: Plan, observed: Observed) -> Status:
     """Compare by name what was observed with the plan; whether each is as planned, drift says."""
     chosen = Chosen(observed)
-    floating = {ip.port_id: str(ip.floating_ip_address) for ip in observed.floating_ips if ip.port_id}
+    floating = {ip.port_id: str(ip.floating_ip_address) for ip in observed.associated}
     own = [_host(host, chosen, floating) for host in plan.hosts]
     named = {host.cloud_name for host in plan.hosts}
     others = [server for name, server in sorted(chosen.servers.items()) if name not in named] + chosen.surplus_servers
@@ -116,7 +116,7 @@ def _there(plan: Plan, observed: Observed, chosen: Chosen) -> dict[str, int]:
     networks = sum(network.cloud_name in chosen.networks for network in plan.networks)
     routers = sum(router.cloud_name in chosen.routers for router in plan.routers)
     servers = sum(host.cloud_name in chosen.servers for host in plan.hosts)
-    bound = sum(1 for ip in observed.floating_ips if ip.port_id)
+    bound = len(observed.associated)
     return {"network": networks, "router": routers, "server": servers, "floating IP": bound}
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from netorder.errors import Diagnostic, TopologyError
 from netorder.language.assign import assign
 from netorder.language.document import read_shaped
+from netorder.language.floating import read_floating
 from netorder.language.resolve import resolve
 from netorder.language.routes import declared_routes, derive
 from netorder.language.rules import read_rules
@@ -18,11 +19,12 @@ from netorder.language.servers import read_servers
 from netorder.language.specs import specs
 from netorder.language.validate import check
 from netorder.language.yaml_source import read, read_file
-from netorder.topology import Topology
+from netorder.topology import CloudName, Topology
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from netorder.language.document import Reader
     from netorder.language.yaml_source import Document
 
 __all__ = ["Topology", "TopologyError", "load", "parse"]
@@ -41,6 +43,11 @@ def parse(text: str, path: str = "<text>") -> Topology:
     return _topology(read(text, path))
 
 
+def _cloud(reader: Reader) -> CloudName | None:
+    name = reader.text("cloud") or reader.text("cloud", "name")
+    return CloudName(name, reader.text("cloud", "region")) if name else None
+
+
 def _topology(document: Document) -> Topology:
     if document.foreign:
         raise TopologyError([Diagnostic(*document.values[()], "error", document.foreign)])
@@ -50,8 +57,9 @@ def _topology(document: Document) -> Topology:
     declared = declared_routes(reader, names, addresses)
     rules = read_rules(reader, names, addresses)
     servers = read_servers(reader, names)
+    floating = read_floating(reader, names, addresses)
     reader.raise_if_failed()
-    parts = specs(reader, names, addresses, declared, servers)
+    parts = specs(reader, names, addresses, declared, servers, floating)
     routes = derive(reader, parts, rules)
     check(reader, parts, rules, routes)
     reader.raise_if_failed()
@@ -67,5 +75,7 @@ def _topology(document: Document) -> Topology:
         routings=routes.routings,
         tables=routes.tables,
         ssh_paths=routes.ssh_paths,
+        key_pair=reader.text("key_pair"),
+        cloud=_cloud(reader),
         warnings=tuple(sorted(set(reader.diagnostics))),
     )
