@@ -27,7 +27,6 @@ __all__ = [
     "SSH",
     "ApplicationSpec",
     "Check",
-    "CloudName",
     "FloatingIp",
     "HostSpec",
     "Interface",
@@ -58,14 +57,6 @@ GROUPS = {
     "stray": "the group of the servers that the topology does not have",
 }
 MANAGEABLE = ("addresses", "forwarding")  # what a host may leave to nobody else
-
-
-@dataclass(frozen=True, slots=True)
-class CloudName:
-    """Which cloud: an entry of clouds.yaml, and one of its regions, None its first."""
-
-    name: str
-    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +340,7 @@ class Topology:
     tables: Tables
     ssh_paths: Mapping[str, SshPath | None]
     key_pair: str | None
-    cloud: CloudName | None
+    cloud: str | None
     warnings: tuple[Diagnostic, ...]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from netorder.controller import state
 from netorder.cli import init
 from netorder.cli.main import main
 from netorder.controller import playbooks, process
@@ -274,8 +275,8 @@ def test_a_missing_program_is_named(monkeypatch, capsys, tmp_path):
 @pytest.fixture
 def files(tmp_path):
     """Return a directory with the SSH settings of the calculator, but for div."""
-    directory = tmp_path / "calculator"
-    directory.mkdir()
+    directory = state.directory(tmp_path, None, "calculator")
+    directory.mkdir(parents=True)
     blocks = [f"Host {name} 10.0.0.1\n  HostName 10.0.0.1\n" for name in ("calculator", "sum", "sub", "mul")]
     (directory / "ssh_config").write_text("\n".join([*blocks, "Host *\n"]))
     return ["--files", str(tmp_path)], f"-F {directory}/ssh_config"
@@ -426,9 +427,10 @@ allow:
 def copies(tmp_path):
     """Return the options for a topology in which a service runs twice."""
     (tmp_path / "copies.yml").write_text(COPIES.replace("ROOT", str(ROOT)))
-    (tmp_path / "copies").mkdir()
+    directory = state.directory(tmp_path, None, "copies")
+    directory.mkdir(parents=True)
     names = ("calculator", "sum-1", "sum-2", "sub", "mul", "div")
-    (tmp_path / "copies/ssh_config").write_text("\n".join(f"Host {name} x\n" for name in names))
+    (directory / "ssh_config").write_text("\n".join(f"Host {name} x\n" for name in names))
     return ["-t", str(tmp_path / "copies.yml"), "--files", str(tmp_path)]
 
 

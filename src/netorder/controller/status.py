@@ -65,8 +65,8 @@ class Status:
 
 
 def ask(plan: Plan, progress: Progress) -> Status:
-    """Ask the cloud that OS_CLOUD or OS_* name, and change nothing; raises CloudError."""
-    return status(plan, observe(connect(progress), plan.topology))
+    """Ask the topology's cloud, or that of OS_CLOUD or OS_*, and change nothing; raises CloudError."""
+    return status(plan, observe(connect(progress, plan.cloud), plan.topology))
 
 
 def status(plan: Plan, observed: Observed) -> Status:

@@ -19,12 +19,11 @@ from netorder.language.servers import read_servers
 from netorder.language.specs import specs
 from netorder.language.validate import check
 from netorder.language.yaml_source import read, read_file
-from netorder.topology import CloudName, Topology
+from netorder.topology import Topology
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from netorder.language.document import Reader
     from netorder.language.yaml_source import Document
 
 __all__ = ["Topology", "TopologyError", "load", "parse"]
@@ -41,11 +40,6 @@ def load(path: str | Path) -> Topology:
 def parse(text: str, path: str = "<text>") -> Topology:
     """Do for ``text`` what ``load`` does for a file; ``path`` is what diagnostics call it."""
     return _topology(read(text, path))
-
-
-def _cloud(reader: Reader) -> CloudName | None:
-    name = reader.text("cloud") or reader.text("cloud", "name")
-    return CloudName(name, reader.text("cloud", "region")) if name else None
 
 
 def _topology(document: Document) -> Topology:
@@ -76,6 +70,6 @@ def _topology(document: Document) -> Topology:
         tables=routes.tables,
         ssh_paths=routes.ssh_paths,
         key_pair=reader.text("key_pair"),
-        cloud=_cloud(reader),
+        cloud=reader.text("cloud"),
         warnings=tuple(sorted(set(reader.diagnostics))),
     )

@@ -319,7 +319,8 @@ def _of_another_type(value: object, schema: Any) -> str:  # noqa: ANN401 - a JSO
     if isinstance(value, str) and "boolean" in types and (meant := _BOOLEAN_WORDS.get(value.lower())):
         if value.lower() in ("true", "false"):
             return f"; quotes make it a text: write `{meant}` without"
-        named = ", or name a network that is called so in `external_network`" if _holds_names(schema) else ""
+        external = _holds_names(schema) and "external" in schema.get("title", "")
+        named = ", or name a network that is called so in `external_network`" if external else ""
         return f"; YAML 1.2 has no booleans but true and false: write `{meant}`{named}"
     if isinstance(value, str) and "integer" in types and re.fullmatch(r"[0-9]{1,18}", value):
         return f"; quotes make it a text: write `{int(value)}` without"

@@ -145,8 +145,7 @@ _TABLE = {(field.kind, field.name): field for field in FIELDS}
 NAMES = frozenset(
     "Plan.topology Network.name Network.cloud_name Subnet.cloud_name Router.name Router.cloud_name "
     "RouterInterface.port_name SecurityGroup.name Port.cloud_name Host.name Host.cloud_name ServerGroup.name "
-    "ServerGroup.cloud_name Network.existing Router.existing Plan.key_pair FloatingIp.address Plan.cloud "
-    "CloudName.name CloudName.region".split()
+    "ServerGroup.cloud_name Network.existing Router.existing Plan.key_pair FloatingIp.address Plan.cloud".split()
 )
 # What these hold are resources of their own: one more is created, one less is deleted.
 PARTS = frozenset(

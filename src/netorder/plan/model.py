@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 
 from netorder.protocols import ANYTHING, match_text, word_of
 from netorder.routing.tables import Route
-from netorder.topology import Check, CloudName, FloatingIp, Server, User
+from netorder.topology import Check, FloatingIp, Server, User
 
 __all__ = [
     "Application",
     "Check",
-    "CloudName",
     "Endpoint",
     "FloatingIp",
     "Host",
@@ -323,7 +322,7 @@ class Plan:
     hosts: tuple[Host, ...]
     server_groups: tuple[ServerGroup, ...] = ()
     key_pair: str | None = None
-    cloud: CloudName | None = None
+    cloud: str | None = None
 
     @property
     def filters(self) -> tuple[SecurityGroup, ...]:

@@ -45,6 +45,7 @@ def _summary(plan: Plan) -> str:
     ]
     if floating := sum(len(host.floating) for host in plan.hosts):
         counts.append(count(floating, "floating address", "floating addresses"))
+    counts += [f"in the cloud {plan.cloud}"] if plan.cloud else []
     outside = plan.external_network or "the cloud's only external network"
     return ", ".join(counts) + (f"; outside is {outside}" if any(router.external for router in plan.routers) else "")
 

@@ -12,6 +12,8 @@ import yaml
 
 from playbooks import ROOT, changes, drift, topology_file
 
+from netorder.controller import state
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -81,7 +83,9 @@ def inside(on: On, hosts: list[str]) -> dict[str, str]:
 
 def kept_here(topology: str) -> dict[str, int]:
     """Return when each file on the controller was written."""
-    return {path.name: path.stat().st_mtime_ns for path in (ROOT / ".netorder" / topology).iterdir()}
+    return {
+        path.name: path.stat().st_mtime_ns for path in state.directory(ROOT / ".netorder", None, topology).iterdir()
+    }
 
 
 def named(found: dict[str, Any]) -> set[tuple[str, str]]:
