@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from netorder.controller import state
 from netorder.cli import init
 from netorder.cli.main import main
-from netorder.controller import playbooks, process
+from netorder.controller import playbooks, process, state
 from netorder.errors import UsageError
 from netorder.language.load import load
 

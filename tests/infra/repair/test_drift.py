@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from playbooks import ROOT, changes, drift, topology_file
-
 from netorder.controller import state
+from playbooks import ROOT, changes, drift, topology_file
 
 if TYPE_CHECKING:
     from pathlib import Path
