@@ -11,7 +11,7 @@ from netorder.cloud.resources.server import METADATA, OFF
 
 DOCUMENTATION = """
 name: netorder_openstack
-short_description: the topology's servers in its cloud: the file's, or the one that OS_CLOUD or OS_* name
+short_description: the topology's servers in its cloud
 description:
   - C(openstack.cloud.openstack) with fixed options. It reads one cloud only, takes only the servers of the topology
     (metadata C(netorder_topology)), names them as the topology does (metadata C(netorder_host)), and a cloud that does

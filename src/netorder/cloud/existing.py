@@ -53,6 +53,8 @@ def look_up(cloud: Cloud, plan: Plan, observed: Observed, *, addresses_allowed: 
     ``addresses_allowed``: it is known that the cloud lets the login choose addresses on others' networks.
     """
     lookup = _Lookup(cloud, plan, observed, addresses_allowed=addresses_allowed)
+    if not lookup.needed:
+        return lookup.found
     with translate_errors():
         lookup.ask()
     lookup.judge()
@@ -65,7 +67,7 @@ class _Lookup:
         self.plan = plan
         self.observed = observed
         self.found = Existing()
-        self._addresses_allowed = addresses_allowed or "admin" in cloud.roles
+        self._addresses_allowed = addresses_allowed
         self._of_networks = [network for network in plan.networks if network.existing]
         self._of_routers = [router for router in plan.routers if router.existing]
         self._names = {group: None for host in plan.hosts for group in host.ports[0].existing_groups or ()}
@@ -74,6 +76,11 @@ class _Lookup:
         self._routers: list[CloudRouter] = []
         self._groups: list[Any] = []
         self._ports: dict[str, list[CloudPort]] = {}  # by network
+
+    @property
+    def needed(self) -> bool:
+        """Whether the plan uses anything that exists."""
+        return bool(self._of_networks or self._of_routers or self._names or self.plan.key_pair)
 
     def ask(self) -> None:
         """Ask the cloud, in threads."""
@@ -216,7 +223,8 @@ class _Lookup:
                     fix = "give it another `address:`" if "host" in wanted[address][0] else "name an address for it"
                     self._problem(f"{what}: {address} of {wanted[address][0]} is taken by port {holder}: {fix}.")
         missing = sorted({name for _, name in wanted.values()} - ours.keys())
-        if missing and one.project_id != self.cloud.project and not self._addresses_allowed:
+        allowed = self._addresses_allowed or "admin" in self.cloud.roles
+        if missing and one.project_id != self.cloud.project and not allowed:
             self._problem(
                 f"{what} is another project's, and unless its operator decides otherwise, Neutron lets only its owner "
                 f"choose addresses on it ({few(missing)}). Where you know that this cloud's policy "
