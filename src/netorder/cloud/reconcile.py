@@ -102,7 +102,7 @@ def reconcile(
     start = time.monotonic()
     cloud.phase = "list"
     observed = observe(cloud, plan.topology)
-    named = observed.routers and any(
+    named = (observed.routers or observed.floating_ips) and any(
         router.external and (router.external_network or plan.external_network) for router in plan.routers
     )
     externals = external_networks(cloud) if named else ()

@@ -90,15 +90,16 @@ def _host(host: Host, chosen: Chosen, floating: Mapping[str, str]) -> HostStatus
     server: Server | None = chosen.servers.get(host.cloud_name)
     ports = [chosen.ports.get(port.cloud_name) for port in host.ports]
     addresses = tuple(address for port in ports if port for address in _fixed(port))
-    outside = floating.get(str(ports[0].id)) if ports[0] else None
+    has = [address for port in ports if port and (address := floating.get(str(port.id)))]
+    outside = ", ".join(has) or host.outside_address
     notes = []
     if server is not None and server.status == "ERROR":
         notes.append(fault_text(server))
     missing = [address for address in host.addresses if address not in addresses]
     if missing and server is not None:
         notes.append(f"lacks {', '.join(missing)}")
-    if host.floating_ip and outside is None and server is not None:
-        notes.append("no floating address")
+    if len(has) < len(host.floating) and server is not None:
+        notes.append("no floating address" if len(host.floating) == 1 else "floating addresses are missing")
     state = str(server.status) if server is not None else ABSENT
     return HostStatus(host.name, state, addresses, outside, "; ".join(notes), server.id if server is not None else None)
 

@@ -135,7 +135,7 @@ class _Comparison:
         take(self._is_at)
         take(lambda slot, ip: kept_for(self._topology, ip.description) == (slot.host.name, slot.floating.network))
         take(lambda slot, ip: not ip.port_id and not is_kept(ip) and self._fits(slot, ip))
-        take(lambda slot, ip: self._fits(slot, ip) and bool(ip.port_id))
+        take(lambda slot, ip: self._fits(slot, ip) and bool(ip.port_id) and is_kept(ip) <= slot.floating.keep)
 
     def _is_at(self, slot: _Slot, ip: FloatingIP) -> bool:
         port = self._draft.chosen.ports.get(slot.port)
