@@ -121,6 +121,59 @@ def test_what_exists_is_found_and_nothing_of_it_is_made():
     assert [one.router for one in changes.routes] == ["t-inner"]  # not the existing one
 
 
+def built(plan: Plan = PLAN) -> tuple[Observed, Existing]:
+    """Return a cloud that has all of the plan: what carries the marker, and what exists beside it."""
+    seen = as_built(plan)
+    own_networks = {f"network:{network.name}" for network in plan.networks if not network.existing}
+    own_ports = {one.port_name for router in plan.routers for one in router.interfaces if one.own}
+    own_ports |= {port.cloud_name for host in plan.hosts for port in host.ports}
+    for port in seen.ports:
+        if port.name == "t-door":
+            port.security_group_ids = [*port.security_group_ids, "g1"]
+    observed = replace(
+        seen,
+        networks=tuple(one for one in seen.networks if one.id in own_networks),
+        subnets=tuple(one for one in seen.subnets if one.network_id in own_networks),
+        routers=tuple(one for one in seen.routers if one.id == "router:inner"),
+        ports=tuple(one for one in seen.ports if one.name in own_ports),
+        keypair=None,
+    )
+    found = Existing(
+        networks={"campus": "network:campus"},
+        subnets={"campus": "subnet:campus"},
+        routers={"rt": "router:rt"},
+        groups={"monitoring": "g1"},
+        keypair=Keypair.existing(name="laptop", public_key=KEY),
+    )
+    return observed, found
+
+
+def test_a_second_run_changes_nothing():
+    observed, found = built()
+    result = compare(PLAN, observed, key=KEY, existing=found)
+    assert (result.changes, result.problems, result.routes) == ((), (), ())
+
+
+def test_a_group_that_somebody_took_away_is_given_back():
+    observed, found = built()
+    port = next(one for one in observed.ports if one.name == "t-door")
+    port.security_group_ids = ["group:door"]
+    (change,) = compare(PLAN, observed, key=KEY, existing=found).changes
+    assert (change.action, change.kind, change.after) == (
+        "update",
+        "port",
+        {"security_groups": ["monitoring", "t-door"]},
+    )
+
+
+def test_a_teardown_leaves_what_exists():
+    """It needs no file: the interface on the existing router is ours by its marker, the router is not."""
+    observed, _ = built()
+    gone = {(one.kind, one.name) for one in deletions(observed)}
+    assert ("router interface", "t-rt.lab") in gone
+    assert not gone & {("network", "campus"), ("router", "campus-rt"), ("router interface", "t-rt.campus")}
+
+
 @pytest.mark.parametrize(
     ("lists", "said"),
     [
