@@ -256,6 +256,15 @@ def test_what_does_not_fit_is_named_before_anything_is_changed(lists: dict[str, 
     assert said in "\n".join(look(**lists).problems)
 
 
+def test_of_several_that_of_the_own_project_is_meant():
+    """An administrator sees each project's."""
+    both = [
+        SecurityGroup.existing(id=f"g-{project}", name="monitoring", project_id=project) for project in ("p2", "p1")
+    ]
+    found = look(security_groups=both)
+    assert (found.groups, found.problems) == ({"monitoring": "g-p1"}, [])
+
+
 def test_addresses_on_others_networks_are_chosen_where_that_is_known_to_be_allowed():
     theirs = [Network.existing(id="n1", name="campus", project_id="p2")]
     assert look(networks=theirs, allowed=True).problems == []

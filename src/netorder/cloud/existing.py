@@ -146,6 +146,8 @@ class _Lookup:
     def _only(self, what: str, kind: str, name: str, known: Sequence[Any]) -> Any:  # noqa: ANN401 - a resource
         """Return the only one called so, which is not the topology's own; note why there is none."""
         found = _called(known, name)
+        if len(mine := [one for one in found if one.project_id == self.cloud.project]) == 1:
+            found = mine  # an administrator sees each project's `default`
         if len(found) > 1:
             choices = "; ".join(sorted(f"{one.id} (project {one.project_id})" for one in found))
             self._problem(f"{what}: {len(found)} {kind}s are called {name}; write the id of one: {choices}.")
