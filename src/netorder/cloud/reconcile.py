@@ -96,7 +96,8 @@ def reconcile(
     Raises RefusedError before the first change, CloudError after it, when it cannot be.
 
     ``key`` is the user's public key (None only in check mode: it is made on the first run). ``allow`` names what may
-    be done to what is in use, "delete", "replace", and what the cloud's policy is known to allow, "zero-disk".
+    be done to what is in use, "delete", "replace", and what the cloud's policy is known to allow, "zero-disk",
+    "fixed-address".
     ``hostkey_timeout`` (s) of 0: host keys are not learned.
     """
     start = time.monotonic()
