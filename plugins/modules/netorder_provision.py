@@ -86,7 +86,8 @@ needs_allow:
   elements: str
   returned: success
 hosts:
-  description: By host name the server's id, address, floating_ip, hostkey and others (more floating IPs); null if not there yet (check mode).
+  description: By host name the server's id, address, floating_ip, hostkey and others (more floating IPs); null if not
+    there yet (check mode).
   type: dict
   returned: success
 timings:
