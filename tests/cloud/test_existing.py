@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import pytest
+from conftest import campus
 
 pytestmark = pytest.mark.full
 
 
 @pytest.fixture
-def campus(cloud):
-    """Make a network with its router, a security group and a floating address, as somebody else would."""
-    network = cloud.network
-    with contextlib.ExitStack() as stack:
-        outside = next(network.networks(is_router_external=True)).id
-        net = network.create_network(name="campus")
-        stack.callback(network.delete_network, net)
-        subnet = network.create_subnet(network_id=net.id, ip_version=4, cidr="10.77.0.0/24", gateway_ip="10.77.0.1")
-        router = network.create_router(name="campus-rt", external_gateway_info={"network_id": outside})
-        stack.callback(network.delete_router, router)
-        network.add_interface_to_router(router, subnet_id=subnet.id)
-        stack.callback(network.remove_interface_from_router, router, subnet_id=subnet.id)
-        group = network.create_security_group(name="monitoring")
-        stack.callback(network.delete_security_group, group)
-        address = network.create_ip(floating_network_id=outside, description="mine")
-        stack.callback(network.delete_ip, address)
-        yield str(address.floating_ip_address)
+def address(cloud):
+    """Make what the topologies use, as somebody else would; return the floating address."""
+    with campus(cloud.network) as made:
+        yield made
 
 
 def topology(door: Any, worker: Any) -> dict[str, Any]:
@@ -51,20 +38,20 @@ def floating(cloud) -> dict[str, str | None]:
     return {str(ip.floating_ip_address): ports.get(ip.port_id) for ip in ips}
 
 
-def test_what_exists_is_used_and_left_as_it_was(site, cloud, campus):
+def test_what_exists_is_used_and_left_as_it_was(site, cloud, address):
     before = site.listing()
-    kept_on_door = topology({"keep": True}, campus)
+    kept_on_door = topology({"keep": True}, address)
     assert site.run(kept_on_door, check=True)["changed"]
     assert site.listing() == before
     site.run(kept_on_door)
     (kept,) = [address for address, port in floating(cloud).items() if port == "lab-door"]
-    assert floating(cloud)[campus] == "lab-worker"
+    assert floating(cloud)[address] == "lab-worker"
     assert not site.run(kept_on_door)["changes"]
     # the words change places, and so do the addresses
-    site.run(topology(campus, {"keep": True}))
-    assert floating(cloud) == {campus: "lab-door", kept: "lab-worker"}
-    assert not site.run(topology(campus, {"keep": True}))["changes"]
+    site.run(topology(address, {"keep": True}))
+    assert floating(cloud) == {address: "lab-door", kept: "lab-worker"}
+    assert not site.run(topology(address, {"keep": True}))["changes"]
     site.gone()
-    assert floating(cloud) == {campus: None, kept: None}
+    assert floating(cloud) == {address: None, kept: None}
     cloud.network.delete_ip(cloud.network.find_ip(kept))
     assert site.listing() == before
