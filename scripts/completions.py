@@ -15,7 +15,7 @@ from netorder.cloud.change import PERMISSIONS
 PATHS = {"FILE": shtab.FILE, "OLD": shtab.FILE, "NEW": shtab.FILE, "KEY": shtab.FILE, "DIR": shtab.DIRECTORY}
 # the hosts that the last runs wrote SSH settings for
 HOSTS = {"bash": "_netorder_hosts", "zsh": "_netorder_hosts", "fish": "(_netorder_hosts)"}
-LISTED = r"sed -n 's/^Host \([^ *]*\).*/\1/p' .netorder/*/ssh_config 2>/dev/null"
+LISTED = r"sed -n 's/^Host \([^ *]*\).*/\1/p' .netorder/*/*/ssh_config 2>/dev/null"
 PREAMBLE = {
     "bash": f'_netorder_hosts() {{ compgen -W "$({LISTED})" -- "$1"; }}\n',
     "zsh": f'_netorder_hosts() {{ compadd -- ${{(f)"$({LISTED})"}} }}\n',

@@ -198,7 +198,8 @@ class _Drawer:
         else:
             host |= self._by_hand(names)
         if "4" in self._versions[names[0]] and self._gate(names[0]) and self._chance(2):
-            host["floating_ip"] = True
+            its = {"network": names[0]}
+            host["floating_ip"] = self._draw(st.sampled_from([True, True, its, [its]]))  # none that outlives a teardown
         if self._chance(3):
             host["groups"] = self._draw(st.lists(st.sampled_from(GROUPS), min_size=1, max_size=2, unique=True))
         if self._chance(8):

@@ -29,6 +29,7 @@ class ActionModule(ActionBase):
                 "files": {"type": "path", "required": True},
                 "cloud": {"type": "str"},
                 "snapshots": {"type": "str", "choices": ["keep", "delete"], "default": "keep"},
+                "floating_ips": {"type": "str", "choices": ["keep", "delete"], "default": "keep"},
             }
         )
         try:
@@ -37,6 +38,7 @@ class ActionModule(ActionBase):
                 files=Path(options["files"]),
                 cloud=options["cloud"],
                 snapshots=options["snapshots"],
+                floating_ips=options["floating_ips"],
                 check=self._task.check_mode,
                 progress=lambda line: self._display.display(f"  {line}"),
             )

@@ -38,6 +38,7 @@ class ActionModule(ActionBase):
                 "timeout": {"type": "float", "default": 180.0},
             }
         )
+        cloud = (task_vars or {}).get("netorder_cloud") or None
         host, address, behind = options["host"], options["address"], bool(options["before"])
         seen: list[tuple[Signs, ssh_wait.Cause]] = []
         sources, blocked = options["before"], options["blocked"]
@@ -54,7 +55,7 @@ class ActionModule(ActionBase):
             from netorder.cloud.signs import signs  # noqa: PLC0415
 
             try:
-                found = signs(connect(lambda _: None), options["topology"], host)
+                found = signs(connect(lambda _: None, cloud), options["topology"], host)
             except NetorderError as error:
                 self._display.warning(f"{host}: the cloud could not be asked why it does not answer: {error}")
                 return False

@@ -11,7 +11,7 @@ from netorder.cloud.resources.server import METADATA, OFF
 
 DOCUMENTATION = """
 name: netorder_openstack
-short_description: the topology's servers in the cloud that OS_CLOUD or OS_* name
+short_description: the topology's servers in its cloud
 description:
   - C(openstack.cloud.openstack) with fixed options. It reads one cloud only, takes only the servers of the topology
     (metadata C(netorder_topology)), names them as the topology does (metadata C(netorder_host)), and a cloud that does
@@ -33,7 +33,8 @@ class InventoryModule(upstream.InventoryModule):
     NAME = "netorder_openstack"
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:  # noqa: ANN401, D102 - Ansible's
-        topology = inventory.groups["all"].get_vars().get("netorder_topology")
+        variables = inventory.groups["all"].get_vars()
+        topology = variables.get("netorder_topology")
         if topology is None:
             raise AnsibleParserError(
                 "which topology? Name all of inventory/, or inventory/10-plan.yml before this file"
@@ -42,7 +43,9 @@ class InventoryModule(upstream.InventoryModule):
         self._topology = topology
         cloud = "the cloud"
         try:
-            cloud = upstream.openstack.config.OpenStackConfig().get_one().name
+            cloud = (
+                upstream.openstack.config.OpenStackConfig().get_one(cloud=variables.get("netorder_cloud") or None).name
+            )
             self._fixed["only_clouds"] = [cloud]
             super().parse(inventory, loader, path, cache)
         except AnsibleParserError:

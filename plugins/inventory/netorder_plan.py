@@ -15,7 +15,7 @@ from ansible.template import trust_as_template
 from netorder.ansible import inventory as planned
 from netorder.ansible.applications import order, step_variables
 from netorder.ansible.plans import read_matrix
-from netorder.controller import proxy
+from netorder.controller import proxy, state
 from netorder.errors import TopologyError
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ class InventoryModule(BaseInventoryPlugin):
 
         the_plan = matrix.plan
         _add_groups(inventory, the_plan)
+        directory = state.directory(root / ".netorder", the_plan.cloud, the_plan.topology)
         for variable, value in {
             "topology": str(file),
             "netorder_topology_file": str(file),  # absolute even where the extra variable is not
@@ -96,10 +97,11 @@ class InventoryModule(BaseInventoryPlugin):
             "netorder_root": str(root),
             "netorder_off": [],  # hosts that are stopped on purpose, as the cloud has them
             "netorder_environment": {},  # of hosts without a proxy for packages
-            "netorder_dir": str(root / ".netorder" / the_plan.topology),
+            "netorder_cloud": the_plan.cloud or "",
+            "netorder_files": str(root / ".netorder"),
+            "netorder_dir": str(directory),
         }.items():
             inventory.set_variable("all", variable, value)
-        directory = root / ".netorder" / the_plan.topology
         for variable, value in step_variables(the_plan, directory).items():
             inventory.set_variable("all", variable, value)
         for host, variables in planned.host_vars(matrix, directory / "ssh_config", file):

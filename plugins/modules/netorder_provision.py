@@ -32,9 +32,10 @@ options:
       - Which destructive changes are permitted, C(delete) and C(replace). A run that needs one which is not permitted
         stops before its first change.
       - C(zero-disk) says that the cloud's policy lets its users start servers of a flavor without a disk from an image.
+      - C(fixed-address) says that it lets them choose addresses on networks of other projects.
     type: list
     elements: str
-    choices: [delete, replace, zero-disk]
+    choices: [delete, replace, zero-disk, fixed-address]
     default: []
   format:
     description: How the times of what was changed are shown at the end.
@@ -85,7 +86,8 @@ needs_allow:
   elements: str
   returned: success
 hosts:
-  description: By host name the server's id, address, floating_ip and hostkey; null if not there yet (check mode).
+  description: By host name the server's id, address, floating_ip, hostkey and others (more floating IPs); null if not
+    there yet (check mode).
   type: dict
   returned: success
 timings:

@@ -27,6 +27,11 @@ options:
     type: str
     choices: [keep, delete]
     default: keep
+  floating_ips:
+    description: Whether the topology's kept floating addresses are deleted too. Kept ones are named.
+    type: str
+    choices: [keep, delete]
+    default: keep
 attributes:
   check_mode: {support: full, description: Changes nothing.}
   diff_mode: {support: full, description: Shows each deletion.}

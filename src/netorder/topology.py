@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from netorder.cloud_init import accounts, digest
+from netorder.ip import IPV4
 from netorder.protocols import ANYTHING
 from netorder.text import few
 
@@ -26,6 +27,7 @@ __all__ = [
     "SSH",
     "ApplicationSpec",
     "Check",
+    "FloatingIp",
     "HostSpec",
     "Interface",
     "Match",
@@ -38,6 +40,7 @@ __all__ = [
     "Topology",
     "User",
     "group_of",
+    "outside_interface",
 ]
 
 SSH = 22
@@ -58,11 +61,14 @@ MANAGEABLE = ("addresses", "forwarding")  # what a host may leave to nobody else
 
 @dataclass(frozen=True, slots=True)
 class SubnetSpec:
-    """A network's prefix of one IP version; ``gateway`` is None when no router joins the network."""
+    """A network's prefix of one IP version; ``gateway`` is None when no router joins the network.
+
+    ``allocation_pool`` is None of a network that exists: the cloud has it.
+    """
 
     cidr: Prefix
     gateway: Address | None
-    allocation_pool: tuple[Address, Address]
+    allocation_pool: tuple[Address, Address] | None
     dns_nameservers: tuple[str, ...]
 
 
@@ -70,7 +76,9 @@ class SubnetSpec:
 class NetworkSpec:
     """A network; ``gateway_router`` has its gateways. Its hosts' ``routes`` live on the host, subnet or router.
 
-    ``mtu`` None is the cloud's.
+    ``mtu`` None is the cloud's. One that is ``existing`` is called so in the cloud, by name or id; nobody here has its
+    gateway unless there is a ``gateway_router``. On a ``reachable`` one the outside reaches hosts at their addresses.
+    ``place`` is where the file says that it exists (FILE:LINE).
     """
 
     name: str
@@ -78,6 +86,9 @@ class NetworkSpec:
     gateway_router: str | None
     routes: str
     mtu: int | None = None
+    existing: str | None = None
+    reachable: bool = False
+    place: str = field(default="", compare=False)
 
     def subnet(self, version: int) -> SubnetSpec | None:
         """Return the subnet of an IP version."""
@@ -98,13 +109,30 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class RouterSpec:
-    """A router. ``routes`` are the declared ones, (destination, next hop) pairs."""
+    """A router. ``routes`` are the declared ones, (destination, next hop) pairs.
+
+    ``existing`` and ``place`` are as of networks.
+    """
 
     name: str
     external: bool
     external_network: str | None
     interfaces: tuple[Interface, ...]
     routes: tuple[tuple[Prefix, Address], ...]
+    existing: str | None = None
+    place: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FloatingIp:
+    """A floating address that leads to a host's address on ``network``; ``keep``: it outlives the host.
+
+    ``address`` is the given one, None one that the topology gets.
+    """
+
+    network: str
+    address: str | None = None
+    keep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,12 +243,12 @@ class HostSpec:
     ``proxy`` is how packages reach it: controller or none; ``names`` how it finds others by name: hosts_file or none.
     ``server`` is None where the file says nothing of that.
     ``flavor_place`` (FILE:LINE) is that of its own key `flavor` if it ``has_flavor``, else of its entry.
-    Without ``port_security`` nothing is filtered at its ports.
+    Without ``port_security`` nothing is filtered at its ports. ``security_groups`` are existing ones of the cloud's.
     """
 
     name: str
     interfaces: tuple[Interface, ...]
-    floating_ip: bool
+    floating_ips: tuple[FloatingIp, ...]
     forward: bool
     image: str
     flavor: str
@@ -235,6 +263,12 @@ class HostSpec:
     flavor_place: str = field(default="", compare=False)
     has_flavor: bool = field(default=False, compare=False)
     port_security: bool = True
+    security_groups: tuple[str, ...] = ()
+
+    @property
+    def floating_ip(self) -> bool:
+        """Whether it has a floating address."""
+        return bool(self.floating_ips)
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -290,6 +324,7 @@ class RuleSpec:
 class Topology:
     """A checked topology. ``ssh_entries`` are the hosts that allow SSH from outside; ``warnings`` are for people.
 
+    ``key_pair`` is an existing one. ``cloud`` None is the one of the environment.
     ``routings`` (by IP version), ``tables`` (static routes) and ``ssh_paths`` (to each host) follow from the rest.
     """
 
@@ -304,7 +339,18 @@ class Topology:
     routings: Mapping[int, Routing]
     tables: Tables
     ssh_paths: Mapping[str, SshPath | None]
+    key_pair: str | None
+    cloud: str | None
     warnings: tuple[Diagnostic, ...]
+
+
+def outside_interface(networks: Mapping[str, NetworkSpec], host: HostSpec) -> Interface | None:
+    """Return by which interface the outside reaches a host at its own IPv4 address, if by any: its gateway's."""
+    for one in host.interfaces:
+        subnet = networks[one.network].subnet(IPV4)
+        if subnet and subnet.gateway:
+            return one if networks[one.network].reachable else None
+    return None
 
 
 def group_of(application: str) -> str:

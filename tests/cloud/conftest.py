@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -115,3 +116,22 @@ def used(one: Site) -> Iterator[Site]:
     yield one
     one.gone()
     assert one.marked() == []
+
+
+@contextlib.contextmanager
+def campus(network: Any) -> Iterator[str]:
+    """Make a network with its router, a security group and a floating address that no topology owns."""
+    with contextlib.ExitStack() as stack:
+        outside = next(network.networks(is_router_external=True)).id
+        net = network.create_network(name="campus")
+        stack.callback(network.delete_network, net)
+        subnet = network.create_subnet(network_id=net.id, ip_version=4, cidr="10.77.0.0/24", gateway_ip="10.77.0.1")
+        router = network.create_router(name="campus-rt", external_gateway_info={"network_id": outside})
+        stack.callback(network.delete_router, router)
+        network.add_interface_to_router(router, subnet_id=subnet.id)
+        stack.callback(network.remove_interface_from_router, router, subnet_id=subnet.id)
+        group = network.create_security_group(name="monitoring")
+        stack.callback(network.delete_security_group, group)
+        address = network.create_ip(floating_network_id=outside, description="mine")
+        stack.callback(network.delete_ip, address)
+        yield str(address.floating_ip_address)

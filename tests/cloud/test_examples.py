@@ -5,12 +5,13 @@ On containers, in one cloud, one after the other. `three-tiers` is deployed by t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 
 import openstack
 import pytest
-from conftest import Site
+from conftest import Site, campus
 from running import BASE, ROOT, Running, ansible, recap
 
 from netorder.language.load import load
@@ -31,7 +32,15 @@ def containers():
         yield openstack.connect()
 
 
+@pytest.fixture
+def beside(name, containers):
+    """Make what an example finds in the cloud."""
+    with campus(containers.network) if name == "existing-network" else contextlib.nullcontext():
+        yield
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.usefixtures("beside")
 def test_it_is_deployed_as_it_says(name, containers, tmp_path):
     """The run ends with verify, which tries what must be open and what must be closed."""
     shutil.copytree(ROOT / "topologies", tmp_path / "topologies")

@@ -18,6 +18,7 @@ from running import BASE, ROOT, Running
 
 from netorder.cloud.resize import resize
 from netorder.cloud.session import connect
+from netorder.controller import state
 from netorder.controller.provision import provision, teardown
 from netorder.errors import CloudError
 
@@ -66,8 +67,9 @@ class Day:
 
     def ssh(self, command: str, host: str = "one") -> str:
         """Run a command on a host."""
+        settings = state.directory(FILES, None, "operate") / "ssh_config"
         return subprocess.run(
-            ["ssh", "-F", FILES / "operate/ssh_config", "-o", "ControlPath=none", host, command],
+            ["ssh", "-F", settings, "-o", "ControlPath=none", host, command],
             capture_output=True, text=True, check=True,
         ).stdout.strip()  # fmt: skip
 

@@ -26,7 +26,8 @@ def test_plan(source: Path):
 def plain(value: object) -> object:
     """Return a value of the model as JSON holds it: an object has each of its fields but those that say nothing."""
     if dataclasses.is_dataclass(value):
-        found = {field.name: (plain(getattr(value, field.name)), field.default) for field in dataclasses.fields(value)}
+        its = [field for field in dataclasses.fields(value) if field.compare]  # not where the file says it
+        found = {field.name: (plain(getattr(value, field.name)), field.default) for field in its}
         return {name: one for name, (one, default) in found.items() if not (default in (None, True) and one is default)}
     return [plain(item) for item in value] if isinstance(value, tuple) else value
 

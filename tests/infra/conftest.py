@@ -16,6 +16,7 @@ import openstack
 import pytest
 import testinfra
 
+from netorder.controller import state
 from netorder.language.load import load
 from netorder.plan.build import build_plan
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 TOPOLOGY = Path(os.environ.get("NETORDER_TOPOLOGY") or ROOT / "topologies/calculator.yml").resolve()
 PLAN = build_plan(load(TOPOLOGY))
-SSH_CONFIG = ROOT / ".netorder" / PLAN.topology / "ssh_config"
+SSH_CONFIG = state.directory(ROOT / ".netorder", PLAN.cloud, PLAN.topology) / "ssh_config"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

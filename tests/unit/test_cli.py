@@ -13,6 +13,7 @@ import pytest
 
 from netorder import __version__
 from netorder.cli.main import main
+from netorder.controller import state
 from netorder.errors import NetorderError
 from netorder.language.load import load
 from netorder.plan.build import build_plan
@@ -378,9 +379,10 @@ def test_diff_shows_the_errors_of_both_files(capsys: pytest.CaptureFixture[str])
 
 def test_times_without_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Says where it looked; the exit status is 1."""
+    where = state.directory(tmp_path, None, "calculator")
     assert main(["times", CALCULATOR, "--files", str(tmp_path)]) == 1
     out, err = capsys.readouterr()
-    expected = f"netorder times: error: no run has changed calculator yet (none in {tmp_path}/calculator)"
+    expected = f"netorder times: error: no run has changed calculator yet (none in {where})"
     assert (out, err.splitlines()[-1]) == ("", expected)
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from netorder.cli import init
 from netorder.cli.main import main
-from netorder.controller import playbooks, process
+from netorder.controller import playbooks, process, state
 from netorder.errors import UsageError
 from netorder.language.load import load
 
@@ -274,8 +274,8 @@ def test_a_missing_program_is_named(monkeypatch, capsys, tmp_path):
 @pytest.fixture
 def files(tmp_path):
     """Return a directory with the SSH settings of the calculator, but for div."""
-    directory = tmp_path / "calculator"
-    directory.mkdir()
+    directory = state.directory(tmp_path, None, "calculator")
+    directory.mkdir(parents=True)
     blocks = [f"Host {name} 10.0.0.1\n  HostName 10.0.0.1\n" for name in ("calculator", "sum", "sub", "mul")]
     (directory / "ssh_config").write_text("\n".join([*blocks, "Host *\n"]))
     return ["--files", str(tmp_path)], f"-F {directory}/ssh_config"
@@ -316,7 +316,11 @@ def test_the_command_line_of_logs(line, files):
     [
         (["ssh", "div"], 1, "does not know div yet: run `netorder up topologies/calculator.yml`"),
         (["exec", "net2", "--", "id"], 1, "does not know div yet"),
-        (["ssh", "sum", "--files", "/no/where"], 6, "there are no SSH settings in /no/where/calculator"),
+        (
+            ["ssh", "sum", "--files", "/no/where"],
+            6,
+            f"there are no SSH settings in /no/where/{state.cloud_name(None)}/calculator",
+        ),
     ],
 )
 def test_ssh_says_what_is_missing(files, arguments, status, said, capsys):
@@ -426,9 +430,10 @@ allow:
 def copies(tmp_path):
     """Return the options for a topology in which a service runs twice."""
     (tmp_path / "copies.yml").write_text(COPIES.replace("ROOT", str(ROOT)))
-    (tmp_path / "copies").mkdir()
+    directory = state.directory(tmp_path, None, "copies")
+    directory.mkdir(parents=True)
     names = ("calculator", "sum-1", "sum-2", "sub", "mul", "div")
-    (tmp_path / "copies/ssh_config").write_text("\n".join(f"Host {name} x\n" for name in names))
+    (directory / "ssh_config").write_text("\n".join(f"Host {name} x\n" for name in names))
     return ["-t", str(tmp_path / "copies.yml"), "--files", str(tmp_path)]
 
 

@@ -63,8 +63,8 @@ def complete(directory: Path, *words: str) -> list[str]:
 
 def test_bash_completes(tmp_path):
     """Commands, options, words, files and hosts."""
-    (tmp_path / ".netorder/t").mkdir(parents=True)
-    (tmp_path / ".netorder/t/ssh_config").write_text("Host web-1 10.0.0.1\n  HostName 10.0.0.1\nHost *\n")
+    (tmp_path / ".netorder/c/t").mkdir(parents=True)
+    (tmp_path / ".netorder/c/t/ssh_config").write_text("Host web-1 10.0.0.1\n  HostName 10.0.0.1\nHost *\n")
     (tmp_path / "mynet.yml").touch()
     assert complete(tmp_path, "netorder", "pr") == ["preview"]
     assert complete(tmp_path, "netorder", "up", "--pr") == ["--probes"]

@@ -415,5 +415,5 @@ def test_every_field_of_the_table_that_comes_from_the_plan_is_compared():
     plan = build_plan(parse(TEXT.replace("  sum: {", "  sum: {server_group: affinity, ")))
     shown = {("server" if kind == "host" else kind, name) for (kind, _), one in _resources(plan) for name in one.fields}
     of_the_plan = {(field.kind, field.name) for field in FIELDS if field.planned}
-    assert of_the_plan - shown == {("server", "ports"), ("port", "security_groups"), ("security group", "name")}
+    assert of_the_plan - shown == {("server", "ports"), ("security group", "name")}
     assert shown - of_the_plan == {("floating IP", "network")}

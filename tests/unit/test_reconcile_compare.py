@@ -99,7 +99,7 @@ def as_built(wanted: model.Plan = PLAN) -> Observed:
                 gateway_ip=s.gateway_ip,
                 dns_nameservers=list(s.dns_nameservers),
                 enable_dhcp=True,
-                allocation_pools=[{"start": s.allocation_pool[0], "end": s.allocation_pool[1]}],
+                allocation_pools=[{"start": first, "end": last} for first, last in filter(None, [s.allocation_pool])],
                 host_routes=[{"destination": r.destination, "nexthop": r.next_hop} for r in s.host_routes],
             )
             for n in networks.values()

@@ -133,7 +133,7 @@ def test_as_json():
 def test_the_command(observed, code, monkeypatch, capsys):
     """By its exit status only with --exit-code; it asks once, and nothing else."""
     cloud = SimpleNamespace()
-    monkeypatch.setattr(module, "connect", lambda _progress: cloud)
+    monkeypatch.setattr(module, "connect", lambda _progress, _name: cloud)
     monkeypatch.setattr(
         module, "observe", lambda asked, name: observed if (asked, name) == (cloud, "calculator") else 1
     )
@@ -147,7 +147,7 @@ def test_the_command(observed, code, monkeypatch, capsys):
 
 
 def test_a_cloud_that_does_not_answer(monkeypatch, capsys):
-    def refuse(_progress):
+    def refuse(_progress, _name):
         raise CloudError("Nothing answers: no route. Is the cloud up?")
 
     monkeypatch.setattr(module, "connect", refuse)

@@ -21,7 +21,7 @@ from netorder.protocols import WITH_PORTS, on_wire
 from netorder.text import few
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from netorder.plan.model import (
         Application,
@@ -115,7 +115,24 @@ def differences(old: Plan, new: Plan) -> list[Difference]:
             found.append(
                 Difference(action, *key, "", stops=action == "removed" and key[0] not in {"subnet", "server group"})
             )
-    return _sorted(found)
+    return _sorted(_moved(found, before, after))
+
+
+def _moved(
+    found: Sequence[Difference], before: Mapping[_Key, _Resource], after: Mapping[_Key, _Resource]
+) -> list[Difference]:
+    """Return the differences with floating IPs that move: one that a host loses goes to one that needs one."""
+    result = [one for one in found if one.kind != "floating IP" or one.action not in {"added", "removed"}]
+    lost = [one for one in found if one.kind == "floating IP" and one.action == "removed"]
+    for one in (one for one in found if one.kind == "floating IP" and one.action == "added"):
+        network = after[one.kind, one.name].fields.get("network", "")
+        old = next((its for its in lost if before[its.kind, its.name].fields.get("network") == network), None)
+        if old is None:
+            result.append(one)
+        else:
+            lost.remove(old)
+            result.append(replace(one, action="changed", what=f"it was {old.name}'s, its address stays", stops=True))
+    return [*result, *lost]
 
 
 def _sorted(found: Iterable[Difference]) -> list[Difference]:
@@ -262,12 +279,17 @@ def _hosts(
         for port in host.ports:
             fields = {**_place(port), "allowed_address_pairs": port.allowed_address_pairs}
             fields["port_security"] = port.port_security
+            fields["security_groups"] = port.existing_groups or ()
             one = _Resource(fields, owner=whole, subnets=its(port))
             yield ("port", port.cloud_name.removeprefix(prefix)), one
-        if host.floating_ip:
-            router = exit_router(plan, host)
-            outside = {"network": router.external_network or plan.external_network}
-            yield ("floating IP", host.name), _Resource(outside, owner=whole)
+        for index, floating in enumerate(host.floating):
+            router = exit_router(plan, floating.network)
+            name = f"{host.name}.{floating.network}" if index else host.name
+            outside: dict[str, object] = {"network": router.external_network or plan.external_network}
+            outside |= {"port": floating.network, "keep": floating.keep}
+            if floating.address:  # which is known by itself
+                name, outside = floating.address, {"port": f"{host.name} on {floating.network}"}
+            yield ("floating IP", name), _Resource(outside, owner=whole)
 
 
 def _server(host: Host, groups: Collection[str]) -> dict[str, object]:
@@ -280,7 +302,7 @@ def _subnet_fields(subnet: Subnet) -> dict[str, object]:
         "cidr": subnet.cidr,
         "gateway_ip": subnet.gateway_ip,
         "dns_nameservers": subnet.dns_nameservers,
-        "allocation_pools": "-".join(subnet.allocation_pool),
+        "allocation_pools": "-".join(subnet.allocation_pool or ()),
         "host_routes": _routes(subnet.host_routes),
     }
 

@@ -175,7 +175,7 @@ class Side:
             )
             for port in host.ports
         )
-        return (name if host.forwarding else "", host.floating_ip, host.gateways, host.routes, ports)
+        return (name if host.forwarding else "", host.floating, host.outside_address, host.gateways, host.routes, ports)
 
 
 class _Result(NamedTuple):
@@ -297,7 +297,7 @@ class _Flows:
         """Yield the flows between a set of hosts and the outside."""
         name = members[0]
         hosts = [host for side in self._sides if (host := side.matrix.hosts.get(name))]
-        if any(host.floating_ip for host in hosts):
+        if any(host.entry for host in hosts):
             for source, known in self._from_outside(name).items():
                 end = source if source == OUTSIDE else first_address(source)
                 for ports, result in self._fates(end, name, known, [name, name]):

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.analysis.filters import may_pass
 from netorder.analysis.paths import ELSEWHERE, Hop
-from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, OUTSIDE, Verdict, flow_text, rule_text
+from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, OUTSIDE, Verdict, flow_text, others_allow, rule_text
 from netorder.ip import IPV4, IPV6
+from netorder.text import few
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from netorder.analysis.filters import Filters
     from netorder.analysis.paths import Paths, Step
+    from netorder.plan.model import Host
 
 __all__ = ["Outside"]
 
@@ -47,21 +49,24 @@ class Outside:
     def arriving(self, remote: str | None, name: str, destination: str, protocol: str, port: int | None) -> Verdict:
         """Return what becomes of a connection to host ``name``, addressed by its name or an address of its own."""
         host = self._paths.hosts[name]
-        address = next((one for one in host.ports[0].addresses if ":" not in one), None)
-        network = host.ports[0].network
-        subnet = self._paths.subnets.get((network, IPV4))
-        gateway = self._paths.owners.get((subnet and subnet.gateway_ip) or "")
-        fault = None
+        address, fault = self._entry(host, name, destination)
         if remote and ":" in remote:
             fault = "nothing comes in from outside by IPv6"
-        elif not host.floating_ip or address is None or gateway is None:
-            fault = f"{name} has no floating address"
-        elif destination not in (name, address):
-            fault = f"{name}'s floating address is that of {address}"
-        if fault or gateway is None:
+        if fault or address is None:
             return Verdict(NO_ROUTE, fault or "", remote, address, (), ())
-        router = gateway[0]
+        network = self._paths.owners[address][1]
+        subnet = self._paths.subnets[network, IPV4]
+        gateway = self._paths.owners.get(subnet.gateway_ip or "")
+        router = gateway[0] if gateway else str(subnet.gateway_ip)
         there = (
+            (
+                Hop(OUTSIDE, None, None, f"address of {name}"),
+                Hop(router, OUTSIDE, network, "the gateway of its network"),
+                Hop(name, network, None, ""),
+            )
+            if address == host.outside_address
+            else ()
+        ) or (
             Hop(OUTSIDE, None, None, f"floating address of {name}"),
             Hop(router, OUTSIDE, network, f"translates the floating address to {address}"),
             Hop(name, network, None, ""),
@@ -71,14 +76,31 @@ class Outside:
         if not fault and [hop.node for hop in reply.hops] != [name, router]:
             fault = "it replies by another path, " + " -> ".join(hop.node for hop in reply.hops)
         if fault:
-            why = f"{name} does not reply through {router}, which has its floating address: {fault}"
+            has = "is its way in" if address == host.outside_address else "has its floating address"
+            why = f"{name} does not reply through {router}, which {has}: {fault}"
             return Verdict(NO_ROUTE, why, remote, address, there, reply.hops)
-        back = (reply.hops[0], Hop(router, network, OUTSIDE, "translates back"), Hop(OUTSIDE, None, None, ""))
+        translated = "" if address == host.outside_address else "translates back"
+        back = (reply.hops[0], Hop(router, network, OUTSIDE, translated), Hop(OUTSIDE, None, None, ""))
         rule = self._filters.first(name, "ingress", protocol, port, remote)
         if rule is None:
             why = f"no rule of {name} allows {flow_text(protocol, port)} from {remote or 'anywhere'}"
+            why += f"; {unknown}" if (unknown := others_allow(host)) else ""
             return Verdict(CLOSED, why, remote, address, there, back, name)
         return Verdict(OPEN, f"rule of {name}: {rule_text(rule)}", remote, address, there, back, rule=rule)
+
+    def _entry(self, host: Host, name: str, destination: str) -> tuple[str | None, str | None]:
+        """Return the address of a host that what comes from outside is delivered to, or why there is none."""
+        entries = [host.outside_address] if host.outside_address else []
+        entries += [
+            address for one in host.floating for address in host.port(one.network).addresses if ":" not in address
+        ]
+        if not entries:
+            return next((one for one in host.ports[0].addresses if ":" not in one), None), (
+                f"{name} has no floating address"
+            )
+        if destination not in (name, *entries):
+            return entries[0], f"{name}'s floating address is that of {few(entries)}"
+        return (host.entry if destination == name else destination), None
 
     # To the outside
 

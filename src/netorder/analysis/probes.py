@@ -120,9 +120,10 @@ def from_inside(matrix: Matrix, host: Host, others: Collection[Host] | None = No
             if other.tcp_ports and listens_on(matrix, other) in {address, _ANY[":" in address]}:
                 ports += other.tcp_ports
             found += [
-                Probe(other.name, address, port, open=matrix.verdict(host.name, address, "tcp", port) == "open")
+                Probe(other.name, address, port, open=state == "open")
                 for port in ports
                 if (":" in address) in versions
+                and ((state := matrix.verdict(host.name, address, "tcp", port)) == "open" or not other.partly_known)
             ]
     return tuple(found)
 
@@ -133,18 +134,18 @@ def listens_on(matrix: Matrix, host: Host) -> str:
     Where these are several it is all of IPv4, or of IPv6 if it is only called by that.
     """
     mine = matrix.called.intersection(host.addresses)
-    if host.floating_ip or not mine:
-        mine |= {host.ports[0].addresses[0]}
+    if host.entry or not mine:
+        mine |= {host.entry or host.ports[0].addresses[0]}
     return next(iter(mine)) if len(mine) == 1 else _ANY[all(":" in address for address in mine)]
 
 
 def from_outside(matrix: Matrix, host: Host) -> tuple[Probe, ...]:
-    """List what any source outside must and must not reach at ``host``'s floating address.
+    """List what any source outside must and must not reach at ``host``'s address outside.
 
     The ``address`` is the fixed one that it leads to. Probed are SSH, every port of the topology's applications and one
     unused port. A port that is open to some prefixes only is left out, and so is an open one where nothing listens.
     """
-    if not host.floating_ip:
+    if host.entry is None:
         return ()
     listening = {SSH, *host.tcp_ports}
     services = {port for other in matrix.plan.hosts for port in other.tcp_ports}
@@ -153,13 +154,14 @@ def from_outside(matrix: Matrix, host: Host) -> tuple[Probe, ...]:
         world = matrix.verdict(OUTSIDE, host.name, "tcp", port) == "open"
         if (matrix.sources(host.name, "tcp", port) and not world) or (world and port not in listening):
             continue
-        found.append(Probe(host.name, host.ports[0].addresses[0], port, open=world))
+        if world or not host.partly_known:
+            found.append(Probe(host.name, host.entry, port, open=world))
     return tuple(found)
 
 
 def ssh_sources(matrix: Matrix, host: Host) -> tuple[str, ...]:
     """List the IPv4 prefixes that may SSH to ``host``'s floating address; none if its SSH path is another."""
-    return () if host.ssh_path != () or not host.floating_ip else matrix.sources(host.name, "tcp", SSH)
+    return () if host.ssh_path != () or host.entry is None else matrix.sources(host.name, "tcp", SSH)
 
 
 def route_probes(matrix: Matrix, host: Host, others: Collection[Host] | None = None) -> tuple[RouteProbe, ...]:

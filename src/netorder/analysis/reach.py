@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from netorder.analysis.filters import Filters, may_pass
 from netorder.analysis.outside import Outside
 from netorder.analysis.paths import Hop, Paths
-from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, OUTSIDE, Verdict, flow_text, rule_text
+from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, OUTSIDE, Verdict, flow_text, others_allow, rule_text
 from netorder.ip import IPV6, VERSIONS, covers
 from netorder.protocols import WITH_PORTS
 from netorder.topology import LAST_PORT, SSH
@@ -222,6 +222,7 @@ class Matrix:
             if rule is None:
                 end = "to" if direction == "egress" else "from"
                 why = f"no rule of {node} allows {flow_text(protocol, port)} {end} {remote}"
+                why += f"; {unknown}" if (unknown := others_allow(self.hosts[node])) else ""
                 return Verdict(CLOSED, why, own, address, there.hops, back.hops, node)
         reason = f"rule of {host}: {rule_text(rule)}" if rule else ""
         return Verdict(OPEN, reason, own, address, there.hops, back.hops, rule=rule)

@@ -9,7 +9,7 @@ from netorder.protocols import PING
 
 if TYPE_CHECKING:
     from netorder.analysis.paths import Hop
-    from netorder.plan.model import Rule
+    from netorder.plan.model import Host, Rule
 
 __all__ = [
     "CLOSED",
@@ -18,6 +18,7 @@ __all__ = [
     "OUTSIDE",
     "Verdict",
     "flow_text",
+    "others_allow",
     "remote_text",
     "rule_text",
 ]
@@ -42,6 +43,12 @@ class Verdict:
     back: tuple[Hop, ...]
     dropped_by: str | None = None
     rule: Rule | None = None
+
+
+def others_allow(host: Host) -> str:
+    """Return what is not known of what comes in to a host; nothing where all is."""
+    groups = host.ports[0].existing_groups
+    return f"what its existing security groups ({', '.join(groups)}) allow is not in the plan" if groups else ""
 
 
 def flow_text(protocol: str, first: int | None, last: int | None = None) -> str:

@@ -65,7 +65,7 @@ def _variables(
         "netorder_address": host.ports[0].addresses[0],
         "netorder_addresses": list(host.addresses),
         "netorder_network": host.ports[0].network,
-        "netorder_floating_ip": host.floating_ip,
+        "netorder_entry": host.entry is not None,
         "netorder_ssh_path": None if host.ssh_path is None else list(host.ssh_path),
         "netorder_ssh_sources": list(ssh_sources(matrix, host)),
         "netorder_depth": None if host.ssh_path is None else len(host.ssh_path),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.cli.command import TOPOLOGY, topology_file
+from netorder.controller import state
 from netorder.errors import UsageError
 from netorder.language.load import load
 from netorder.plan.build import build_plan
@@ -60,4 +61,4 @@ def place(options: argparse.Namespace) -> Place:
     """Return where the topology's hosts are found. Raises TopologyError and UsageError."""
     file = topology_file(options.topology)
     plan = build_plan(load(file))  # its warnings are for those who write it: not at each login
-    return Place(plan, Path(options.files, plan.topology), f"netorder up {file}")
+    return Place(plan, state.directory(Path(options.files), plan.cloud, plan.topology), f"netorder up {file}")

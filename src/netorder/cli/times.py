@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netorder.cli.command import add, load_all
-from netorder.controller import timings
+from netorder.controller import state, timings
 from netorder.errors import NetorderError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def add_parser(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the times; return the exit status. Raises TopologyError, and NetorderError where there is no run."""
     (topology,) = load_all(options.file)
-    directory = Path(options.files, topology.name)
+    directory = state.directory(Path(options.files), topology.cloud, topology.name)
     recorded = timings.read(directory)
     if recorded is None:
         raise NetorderError(f"no run has changed {topology.name} yet (none in {directory})")

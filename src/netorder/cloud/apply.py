@@ -38,9 +38,10 @@ def apply(cloud: Cloud, changes: ChangeSet, *, facts: Facts, key: str) -> dict[s
     server.unplug(work)
     going = [change for change in changes.changes if change.action in DESTRUCTIVE]
     releases = [*port.releases(work), *router_interface.releases(work)]
-    if going or releases:
+    loosened = floating_ip.loosened(changes)
+    if going or releases or loosened:
         first = [change for change in going if change.kind != security_group.KIND]  # hosts may have to leave those yet
-        delete(cloud, changes.topology, [*first, *floating_ip.loosened(changes)], changes.first, releases)
+        delete(cloud, changes.topology, [*first, *loosened], changes.first, releases)
     run(cloud, _jobs(work))
     return work.floating
 

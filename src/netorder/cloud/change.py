@@ -8,6 +8,7 @@ from typing import TypeVar
 
 __all__ = [
     "DESTRUCTIVE",
+    "FIXED_ADDRESS",
     "PERMISSIONS",
     "ZERO_DISK",
     "Change",
@@ -16,6 +17,8 @@ __all__ = [
     "Progress",
     "Routes",
     "deletion",
+    "kept",
+    "kept_for",
     "keypair_marker",
     "keypair_name",
     "marker",
@@ -25,7 +28,8 @@ __all__ = [
 # What `-e allow=…` may name.
 DESTRUCTIVE = ("delete", "replace")
 ZERO_DISK = "zero-disk"
-PERMISSIONS = (*DESTRUCTIVE, ZERO_DISK)
+FIXED_ADDRESS = "fixed-address"
+PERMISSIONS = (*DESTRUCTIVE, ZERO_DISK, FIXED_ADDRESS)
 Progress = Callable[[str], None]
 C = TypeVar("C", bound="Change")
 
@@ -93,10 +97,19 @@ class Ids:
     ports: dict[str, str] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
     server_groups: dict[str, str] = field(default_factory=dict)
+    existing_groups: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> Ids:
         """Return a copy, to which is added what a run makes."""
-        kinds = self.networks, self.subnets, self.routers, self.ports, self.groups, self.server_groups
+        kinds = (
+            self.networks,
+            self.subnets,
+            self.routers,
+            self.ports,
+            self.groups,
+            self.server_groups,
+            self.existing_groups,
+        )
         return Ids(*(dict(kind) for kind in kinds))
 
 
@@ -127,6 +140,17 @@ class ChangeSet:
 def marker(topology: str) -> str:
     """Return the ownership marker: description of each Neutron resource, tag of each server."""
     return f"netorder:{topology}"
+
+
+def kept(topology: str, host: str, network: str) -> str:
+    """Return the marker of a floating IP that outlives the topology: it notes which host gets it again, and where."""
+    return f"{marker(topology)} keep {host} {network}"
+
+
+def kept_for(topology: str, description: str | None) -> tuple[str, str] | None:
+    """Return the host and network that a floating IP with this description is kept for, None if it is not kept."""
+    words = str(description or "").split(" ")
+    return (words[2], words[3]) if words[:2] == [marker(topology), "keep"] and len(words) == 4 else None  # noqa: PLR2004
 
 
 def keypair_name(topology: str) -> str:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from openstack.network.v2.network import Network as CloudNetwork
 
     from netorder.cloud.change import ChangeSet
+    from netorder.cloud.existing import Existing
     from netorder.cloud.observe import Observed
     from netorder.plan.model import Plan
 
@@ -42,13 +43,15 @@ def compare(
     key: str | None,
     externals: Iterable[CloudNetwork] = (),
     host_keys: bool = True,
+    existing: Existing | None = None,
 ) -> ChangeSet:
     """Return the changes that make the cloud match the plan, and the problems that forbid them.
 
     ``key`` is the controller's public key, None when it has none yet; ``externals`` is only needed where the plan
-    names the external network. Without ``host_keys`` it is no difference that a host's key is not known.
+    names the external network, ``existing`` where it uses what exists. Without ``host_keys`` it is no difference that a
+    host's key is not known.
     """
-    draft = Draft(plan, observed, key=key, externals=externals, host_keys=host_keys)
+    draft = Draft(plan, observed, key=key, externals=externals, host_keys=host_keys, existing=existing)
     keypair.compare(draft)
     network.compare(draft)
     security_group.compare(draft)

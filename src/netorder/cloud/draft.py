@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netorder.cloud.change import DESTRUCTIVE, Change, ChangeSet, Ids, Routes
+from netorder.cloud.existing import Existing
 from netorder.cloud.groups import Groups
 from netorder.cloud.observe import Chosen
 from netorder.plan.lifecycle import Effect, changed_fields, effect, reason
@@ -37,6 +38,7 @@ class Draft:
         key: str | None,
         externals: Iterable[CloudNetwork],
         host_keys: bool,
+        existing: Existing | None = None,
     ) -> None:
         self.plan = plan
         self.observed = observed
@@ -44,19 +46,21 @@ class Draft:
         self.host_keys = host_keys
         self.externals = {network.id: network.name for network in externals}
         self.chosen = Chosen(observed)
-        self.groups = Groups(plan, observed)
+        self.existing = existing or Existing()
+        self.groups = Groups(plan, observed, self.existing.groups)
         self.ports_of: dict[str, list[CloudPort]] = {}
         for port in observed.ports:
             self.ports_of.setdefault(str(port.device_id or ""), []).append(port)
         self.changes: list[Change] = []
         self.problems: list[str] = []
-        self.ids = Ids()
+        self.ids = Ids(existing_groups=dict(self.existing.groups), subnets=dict(self.existing.subnets))
         self.going: set[str] = set()
         self.detached: set[tuple[str, str]] = set()
         self.server_groups: dict[str, str] = {}
         self._cloud_networks = {network.name: network.cloud_name for network in plan.networks}
         own_names = {cloud_name: name for name, cloud_name in self._cloud_networks.items()}
         self._network_names: dict[str, str] = {one.id: own_names.get(one.name, one.name) for one in observed.networks}
+        self._network_names |= {id_: name for name, id_ in self.existing.networks.items()}
 
     def finished(self, first: Iterable[Routes], routes: Iterable[Routes]) -> ChangeSet:
         """Return the change set."""

@@ -37,7 +37,7 @@ class Groups:
     that is only another's. Otherwise a new one is made and its hosts move over.
     """
 
-    def __init__(self, plan: Plan, observed: Observed) -> None:
+    def __init__(self, plan: Plan, observed: Observed, existing: Mapping[str, str] | None = None) -> None:
         self._cloud_names = names = {group.name: group.cloud_name for group in plan.security_groups}
         self.members: dict[str, list[str]] = {name: [] for name in names.values()}
         self._ports: dict[str, set[str]] = {name: set() for name in names.values()}  # planned, by cloud_name
@@ -67,6 +67,7 @@ class Groups:
         taken = {*self.names.values()}  # an old one that goes may be called as one that stays or comes
         self._labels = {g.id: f"{g.name} ({g.id})" if g.name in taken else g.name for g in self.surplus}
         self._labels |= {group.id: self.names[name] for name, group in self.found.items()}
+        self._labels |= {id_: name for name, id_ in (existing or {}).items()}
 
     def _choose(self, plan: Plan) -> None:
         alike: dict[frozenset[NormalRule], list[CloudGroup]] = {}
@@ -98,7 +99,8 @@ class Groups:
 
     def planned_labels(self, port: Port) -> list[str]:
         """Return what the groups that a port is planned to have are called."""
-        return sorted(self.names[self._cloud_names[name]] for name in port.security_groups)
+        own = [self.names[self._cloud_names[name]] for name in port.security_groups]
+        return sorted([*own, *(port.existing_groups or ())])
 
     def goes_with_its_hosts(self, group: CloudGroup) -> bool:
         """Return whether hosts use this group and none of them stays: then deleting it loses something."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from openstack.exceptions import ConflictException, ForbiddenException, NotFoundException
 
-from netorder.cloud.change import keypair_marker, keypair_name, marker, server_group_name
+from netorder.cloud.change import kept_for, keypair_marker, keypair_name, marker, server_group_name
 from netorder.cloud.errors import translate_errors
 from netorder.cloud.jobs import gather
 from netorder.cloud.poll import Again, poll
@@ -37,6 +37,7 @@ __all__ = [
     "console_text",
     "external_networks",
     "fault_text",
+    "is_kept",
     "is_neutrons_own",
     "is_router_port",
     "let_finish",
@@ -46,6 +47,7 @@ __all__ = [
 
 # Tags at creation (2.52); everything else used here is older, except the optional host name (2.90).
 MIN_COMPUTE = (2, 52)
+_FLOATING = 5  # of the answers
 # Nova cuts the message of a fault off after so many characters.
 FAULT_LENGTH = 255
 
@@ -54,6 +56,8 @@ FAULT_LENGTH = 255
 class Observed:
     """The resources that carry a topology's marker; ``foreign_keypair`` has the name of its key pair, but not that.
 
+    ``floating_ips`` carry it, also with a note of what they are kept for; the project's others are
+    ``other_floating_ips``.
     ``server_groups`` are None where the cloud has no such API, or forbids it.
     """
 
@@ -67,6 +71,13 @@ class Observed:
     server_groups: tuple[ServerGroup, ...] | None = ()
     keypair: Keypair | None = None
     foreign_keypair: Keypair | None = None
+    other_floating_ips: tuple[FloatingIP, ...] = ()
+
+    @property
+    def associated(self) -> list[FloatingIP]:
+        """The floating IPs that lead to the topology's ports, whosever they are."""
+        ports = {port.id for port in self.ports}
+        return [ip for ip in (*self.floating_ips, *self.other_floating_ips) if ip.port_id in ports]
 
     def youngest(self) -> datetime | None:
         """Return when the newest resource was made, None when there is none."""
@@ -87,9 +98,9 @@ class Observed:
         return sorted({*(network.subnet_ids or ())} - {subnet.id for subnet in self.subnets})
 
     def leftovers(self) -> list[str]:
-        """Name every resource, for the end of a teardown."""
+        """Name every resource that a teardown deletes, for its end."""
         kinds: tuple[tuple[str, Iterable[Any]], ...] = (
-            ("floating IP", self.floating_ips),
+            ("floating IP", [ip for ip in self.floating_ips if not is_kept(ip)]),
             ("server", self.servers),
             ("server group", self.server_groups or ()),
             ("router", self.routers),
@@ -128,7 +139,7 @@ def observe(cloud: Cloud, topology: str) -> Observed:
                 listed(net.routers),
                 listed(net.ports),
                 listed(net.security_groups),
-                listed(net.ips),
+                lambda: tuple(net.ips(project_id=cloud.project)),
                 partial(list_servers, cloud, topology),
                 partial(_server_groups, cloud, topology),
                 keypair,
@@ -137,7 +148,10 @@ def observe(cloud: Cloud, topology: str) -> Observed:
     own, foreign = None, next(iter(answers.pop() or ()), None)
     if foreign and foreign.public_key.split()[2:] == [keypair_marker(topology, cloud.project)]:
         own, foreign = foreign, None
-    return Observed(*answers, keypair=own, foreign_keypair=foreign)  # type: ignore[misc,arg-type]
+    ips = answers[_FLOATING] or ()
+    answers[_FLOATING] = tuple(ip for ip in ips if ip.description == mark or kept_for(topology, ip.description))
+    others = tuple(ip for ip in ips if ip not in answers[_FLOATING])  # type: ignore[operator]
+    return Observed(*answers, keypair=own, foreign_keypair=foreign, other_floating_ips=others)  # type: ignore[misc,arg-type]
 
 
 def let_finish(cloud: Cloud, topology: str, observed: Observed) -> Observed:
@@ -206,6 +220,11 @@ def external_networks(cloud: Cloud) -> tuple[Network, ...]:
     """List the external networks that the project sees."""
     with translate_errors():
         return tuple(cloud.conn.network.networks(is_router_external=True))
+
+
+def is_kept(ip: FloatingIP) -> bool:
+    """Return whether a floating IP of the topology outlives it."""
+    return " keep " in str(ip.description)
 
 
 def is_router_port(port: Port) -> bool:

@@ -60,6 +60,7 @@ class Facts:
     Of an image (id, name), by what the topology calls it, which is one of them.
     """
 
+    key_pair: str | None = None  # an existing one
     externals: dict[str | None, str] = field(default_factory=dict)
     images: dict[str, tuple[str, str]] = field(default_factory=dict)
     flavors: dict[str, str] = field(default_factory=dict)
@@ -85,7 +86,7 @@ class _Questions:
         self._allow = allow
         self.plan = plan
         self.observed = observed
-        self.facts = Facts()
+        self.facts = Facts(key_pair=plan.key_pair)
         self._changes = changes
         servers = [change for change in changes if isinstance(change, ServerChange)]
         self._booted = [change for change in servers if change.action in {"create", "replace"}]

@@ -17,16 +17,16 @@ __all__ = ["diff_text", "unchanged", "unchanged_text"]
 def unchanged(plan: Plan, changes: Iterable[Change]) -> dict[str, int]:
     """Return how many planned resources of each kind are as they should be; kinds without any are left out."""
     planned = {
-        "network": len(plan.networks),
-        "subnet": sum(len(network.subnets) for network in plan.networks),
+        "network": sum(not network.existing for network in plan.networks),
+        "subnet": sum(len(network.subnets) for network in plan.networks if not network.existing),
         "security group": len(plan.security_groups),
-        "router": len(plan.routers),
-        "router interface": sum(len(router.interfaces) for router in plan.routers),
+        "router": sum(not router.existing for router in plan.routers),
+        "router interface": sum(interface.own for router in plan.routers for interface in router.interfaces),
         "port": sum(len(host.ports) for host in plan.hosts),
         "server group": len(plan.server_groups),
         "server": len(plan.hosts),
-        "floating IP": sum(host.floating_ip for host in plan.hosts),
-        "key pair": 1,
+        "floating IP": sum(len(host.floating) for host in plan.hosts),
+        "key pair": 0 if plan.key_pair else 1,
     }
     differing = Counter(change.kind for change in changes if change.action != "delete")
     counts = {kind: count - differing[kind] for kind, count in planned.items()}

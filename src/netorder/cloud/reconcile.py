@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from netorder.cloud.apply import apply
+from netorder.cloud.change import FIXED_ADDRESS
 from netorder.cloud.compare import compare
+from netorder.cloud.existing import look_up
 from netorder.cloud.observe import external_networks, let_finish, observe
 from netorder.cloud.preflight import preflight
 from netorder.cloud.preview import diff_text, unchanged, unchanged_text
@@ -35,12 +37,13 @@ HOSTKEY_TIMEOUT = 600.0
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """A host as the cloud has it: None where it is not there yet (check mode)."""
+    """A host as the cloud has it: None where it is not there yet (check mode). ``others`` are more floating IPs."""
 
     id: str | None
     address: str
     floating_ip: str | None
     hostkey: str | None
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +96,23 @@ def reconcile(
     Raises RefusedError before the first change, CloudError after it, when it cannot be.
 
     ``key`` is the user's public key (None only in check mode: it is made on the first run). ``allow`` names what may
-    be done to what is in use, "delete", "replace", and what the cloud's policy is known to allow, "zero-disk".
+    be done to what is in use, "delete", "replace", and what the cloud's policy is known to allow, "zero-disk",
+    "fixed-address".
     ``hostkey_timeout`` (s) of 0: host keys are not learned.
     """
     start = time.monotonic()
     cloud.phase = "list"
     observed = observe(cloud, plan.topology)
-    named = observed.routers and any(
+    named = (observed.routers or observed.floating_ips) and any(
         router.external and (router.external_network or plan.external_network) for router in plan.routers
     )
     externals = external_networks(cloud) if named else ()
-    options: dict[str, Any] = {"key": key, "externals": externals, "host_keys": hostkey_timeout > 0}
+    there = look_up(cloud, plan, observed, addresses_allowed=FIXED_ADDRESS in allow)
+    if there.problems:
+        raise RefusedError(
+            result_of(cloud, (), host_facts(plan, observed, observed.servers, {}), start), *there.problems
+        )
+    options: dict[str, Any] = {"key": key, "externals": externals, "host_keys": hostkey_timeout > 0, "existing": there}
     found = compare(plan, observed, **options)
     if found.changes and not check:
         observed = let_finish(cloud, plan.topology, observed)
@@ -168,18 +177,19 @@ def result_of(
 def host_facts(
     plan: Plan, observed: Observed, servers: Sequence[Server], floating: dict[str, str]
 ) -> dict[str, HostFacts]:
-    """Return what the cloud has of each planned host; ``floating`` are addresses that came after the observation."""
+    """Return what the cloud has of each planned host; ``floating`` are addresses that came after it, by port."""
     ports = {port.id: port.name for port in observed.ports}
-    known = {ports.get(ip.port_id): ip.floating_ip_address for ip in observed.floating_ips if ip.port_id}
+    known = {ports[ip.port_id]: str(ip.floating_ip_address) for ip in observed.associated} | floating
     by_name = {server.name: server for server in servers}
     facts = {}
     for host in plan.hosts:
         server = by_name.get(host.cloud_name)
-        address = floating.get(host.name) or known.get(host.ports[0].cloud_name)
+        addresses = [known.get(host.port(one.network).cloud_name) for one in host.floating]
         facts[host.name] = HostFacts(
             server.id if server else None,
             host.ports[0].addresses[0],
-            address if host.floating_ip else None,
+            addresses[0] if addresses else None,
             (server.metadata or {}).get(METADATA["hostkey"]) if server else None,
+            tuple(address for address in addresses[1:] if address),
         )
     return facts

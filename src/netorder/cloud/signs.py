@@ -43,6 +43,7 @@ class Signs:
     ports_down: tuple[str, ...] = ()  # addresses of ports that are not ACTIVE
     addresses: tuple[str, ...] = ()  # fixed ones
     floating_ip: str | None = None
+    more_floating_ips: tuple[str, ...] = ()
     let_in: tuple[str, ...] = ()  # prefixes that the rules of its ports let in to SSH
     members_let_in: bool = False  # and members of security groups
     console: tuple[str, ...] = ()  # its last lines; empty: nothing was printed
@@ -93,6 +94,7 @@ def signs(cloud: Cloud, topology: str, host: str) -> Signs:
             ports_down=tuple(address for port in ports if port.status != "ACTIVE" for address in _fixed(port)),
             addresses=tuple(address for port in ports for address in _fixed(port)),
             floating_ip=next((str(ip.floating_ip_address) for ip in floating), None),
+            more_floating_ips=tuple(str(ip.floating_ip_address) for ip in floating[1:]),
             let_in=tuple(dict.fromkeys(prefix for prefix in rules if prefix)),
             members_let_in=None in rules,
         ),

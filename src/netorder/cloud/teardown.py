@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from netorder.cloud.change import deletion
 from netorder.cloud.delete import delete
-from netorder.cloud.observe import is_router_port, let_finish, observe
+from netorder.cloud.observe import is_kept, is_router_port, let_finish, observe
 from netorder.cloud.resources import (
     floating_ip,
     keypair,
@@ -39,14 +39,17 @@ HELD = (
 )
 
 
-def deletions(observed: Observed) -> list[Change]:
-    """Return a deletion for each resource; a subnet goes with its network."""
+def deletions(observed: Observed, *, kept: bool = True) -> list[Change]:
+    """Return a deletion for each resource; a subnet goes with its network.
+
+    Floating addresses that are to be ``kept`` are let go only.
+    """
 
     def each(kind: str, resources: Iterable[Any]) -> list[Change]:
         return [deletion(kind, str(one.name), one.id, "teardown") for one in resources]
 
     return [
-        *each(floating_ip.KIND, observed.floating_ips),
+        *floating_ip.teardown(observed, kept=kept),
         *each(server.KIND, observed.servers),
         *(router_interface.removal(one, "teardown") for one in observed.ports if is_router_port(one)),
         *each(port.KIND, (one for one in observed.ports if not is_router_port(one))),
@@ -61,20 +64,25 @@ def deletions(observed: Observed) -> list[Change]:
     ]
 
 
-def teardown(cloud: Cloud, topology: str, *, check: bool, snapshots: bool = False) -> list[Change]:
+def teardown(
+    cloud: Cloud, topology: str, *, check: bool, snapshots: bool = False, floating_ips: bool = False
+) -> list[Change]:
     """Delete all that carries the topology's marker, then list again; anything left is an error that names it.
 
-    Its ``snapshots`` only if that is said: they are what a host can be made from again.
+    Its ``snapshots`` only if that is said: they are what a host can be made from again; so its kept ``floating_ips``.
     """
     cloud.phase = "list"
     observed = observe(cloud, topology)
     images = [deletion(KIND, one.name, one.id, "teardown") for one in list_snapshots(cloud, topology)]
-    changes = deletions(observed)
+    changes = deletions(observed, kept=not floating_ips)
     if foreign := observed.foreign_keypair:
         cloud.progress(f"key pair {foreign.name} stays: it does not carry this topology's marker")
     if changes and not check:
         observed = let_finish(cloud, topology, observed)
-        changes = deletions(observed)
+        changes = deletions(observed, kept=not floating_ips)
+    if not floating_ips and (stay := [str(ip.floating_ip_address) for ip in observed.floating_ips if is_kept(ip)]):
+        what = count(len(stay), "kept floating address", "kept floating addresses")
+        cloud.progress(f"{what} stay: {few(stay)}. `-e floating_ips=delete` deletes them too")
     if snapshots:
         changes += images
     elif images:

@@ -43,7 +43,7 @@ def held(files: Path, topology: str) -> Iterator[None]:
             ) from None
         except OSError as error:
             raise LockedError(
-                f"{path} cannot be locked: {error.strerror}. Set netorder_dir to a directory of a local file system."
+                f"{path} cannot be locked: {error.strerror}. Set netorder_files to a directory of a local file system."
             ) from error
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         file.truncate()

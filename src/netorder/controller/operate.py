@@ -33,7 +33,7 @@ from netorder.cloud.session import connect
 from netorder.cloud.signs import signs
 from netorder.cloud.wait import wait_for_servers
 from netorder.cloud.waits import WAITS, Waits
-from netorder.controller import lock, ssh_wait
+from netorder.controller import lock, ssh_wait, state
 from netorder.controller import ssh as access
 from netorder.errors import CloudError, RefusedError, UsageError
 from netorder.language.load import load
@@ -122,15 +122,16 @@ def _site(
     plan = build_plan(read)
     for name in hosts:
         _planned(plan, name)
-    directory = Path(files).expanduser().absolute()
-    with nullcontext() if check else lock.held(directory, read.name):
+    cloud = cloud or plan.cloud
+    directory = state.directory(Path(files).expanduser().absolute(), cloud, read.name)
+    with nullcontext() if check else lock.held(directory.parent, read.name):
         session = connect(progress, cloud)
-        session.waits = Waits(directory / WAITS / read.name)
+        session.waits = Waits(directory.parent / WAITS / read.name)
         session.phase = "list"
         with translate_errors():
             found = list_servers(session, read.name)
             servers = {str((one.metadata or {}).get(METADATA["host"])): one for one in found}
-            yield _Site(read, plan, session, servers, directory / read.name)
+            yield _Site(read, plan, session, servers, directory)
 
 
 def _result(site: _Site, changes: Sequence[Change], start: float, **more: object) -> dict[str, Any]:

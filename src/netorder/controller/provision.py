@@ -11,7 +11,7 @@ from netorder.cloud.reconcile import HOSTKEY_TIMEOUT, reconcile, result_of
 from netorder.cloud.session import connect
 from netorder.cloud.teardown import teardown as teardown_cloud
 from netorder.cloud.waits import WAITS, Waits
-from netorder.controller import lock
+from netorder.controller import lock, state
 from netorder.controller import ssh as access
 from netorder.controller import timings as times
 from netorder.errors import AccessError, CloudError
@@ -54,19 +54,21 @@ def provision(
     key = ssh_key.expanduser().absolute() if ssh_key else files / "id_ed25519"
     if ssh_key and not key.exists():
         raise AccessError(f"SSH key {key} does not exist: set netorder_ssh_key to a private key, or leave it out.")
-    with nullcontext() if check else lock.held(files, wanted.topology):
+    cloud = cloud or wanted.cloud
+    directory = state.directory(files, cloud, wanted.topology)
+    with nullcontext() if check else lock.held(directory.parent, wanted.topology):
         session = connect(progress, cloud)
-        session.waits = Waits(files / WAITS / wanted.topology)
+        session.waits = Waits(directory.parent / WAITS / wanted.topology)
         public = access.public_key(key, make=not check)
         result = reconcile(session, wanted, key=public, check=check, allow=allow, hostkey_timeout=hostkey_timeout)
         answer = result.as_dict()
         answer["written"] = []
         if not check:
-            written = access.write(wanted, result.hosts, directory=files / wanted.topology, key=key)
+            written = access.write(wanted, result.hosts, directory=directory, key=key)
             answer["written"] = [str(path) for path in written]
             answer["changed"] = result.changed or bool(written)
             if result.timings:
-                times.record(answer, files / wanted.topology)
+                times.record(answer, directory)
     return answer
 
 
@@ -78,18 +80,25 @@ def teardown(
     cloud: str | None = None,
     check: bool = False,
     snapshots: str = "keep",
+    floating_ips: str = "keep",
 ) -> dict[str, Any]:
     """Delete all that carries the marker of the topology of this name, and its files; return the Ansible result.
 
-    ``snapshots`` of it are kept ("keep") or deleted ("delete").
+    ``snapshots`` of it are kept ("keep") or deleted ("delete"), and so its ``floating_ips`` that are to be kept.
     """
     start = time.monotonic()
-    files = files.expanduser().absolute()
-    with nullcontext() if check else lock.held(files, topology):
+    directory = state.directory(files.expanduser().absolute(), cloud, topology)
+    with nullcontext() if check else lock.held(directory.parent, topology):
         session = connect(progress, cloud)
-        session.waits = Waits(files / WAITS / topology)
-        changes = teardown_cloud(session, topology, check=check, snapshots=snapshots == "delete")
+        session.waits = Waits(directory.parent / WAITS / topology)
+        changes = teardown_cloud(
+            session,
+            topology,
+            check=check,
+            snapshots=snapshots == "delete",
+            floating_ips=floating_ips == "delete",
+        )
         answer = result_of(session, changes, {}, start).as_dict()
-        answer["removed"] = [] if check else [str(p) for p in access.remove(files / topology)]
+        answer["removed"] = [] if check else [str(p) for p in access.remove(directory)]
         answer["changed"] = bool(changes or answer["removed"])
     return answer

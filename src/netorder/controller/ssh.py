@@ -100,13 +100,14 @@ def ssh_config(plan: Plan, hosts: Mapping[str, HostFacts], *, directory: Path, k
     blocks = [f"# Written by netorder from topology {plan.topology} and the cloud's answers; changes are lost.\n"]
     for host in plan.hosts:
         facts = hosts[host.name]
-        if host.ssh_path is None or not facts.hostkey or not (host.ssh_path or facts.floating_ip):
+        outside = facts.floating_ip or host.outside_address
+        if host.ssh_path is None or not facts.hostkey or not (host.ssh_path or outside):
             continue
-        names = [host.name, *host.addresses, *([facts.floating_ip] if facts.floating_ip else [])]
+        names = [host.name, *host.addresses, *([facts.floating_ip] if facts.floating_ip else []), *facts.others]
         jump = [f"  ProxyJump {host.ssh_path[-1]}"] if host.ssh_path else []
         lines = [
             f"Host {' '.join(names)}",
-            f"  HostName {host.ssh_address if host.ssh_path else facts.floating_ip}",
+            f"  HostName {host.ssh_address if host.ssh_path else outside}",
             f"  User {host.user}",
             *jump,
             f"  HostKeyAlias {_alias(plan, host)}",

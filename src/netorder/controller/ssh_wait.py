@@ -170,7 +170,8 @@ def _of_login(said: str, signs: Signs) -> Iterator[Cause]:
 
 
 def _of_path(signs: Signs, *, sources: Sequence[str], blocked: str, expected: str | None) -> Iterator[Cause]:
-    if expected is not None and signs.floating_ip != expected:
+    known = {signs.floating_ip, *signs.more_floating_ips, *signs.addresses}  # one of its own: on a reachable network
+    if expected is not None and expected not in known:
         has = f"SSH goes to {expected}, and its floating IP is {signs.floating_ip}"
         yield Cause(f"{has if signs.floating_ip else 'no floating IP is bound to it'}: provision again", certain=True)
     if blocked:

@@ -65,14 +65,14 @@ class Status:
 
 
 def ask(plan: Plan, progress: Progress) -> Status:
-    """Ask the cloud that OS_CLOUD or OS_* name, and change nothing; raises CloudError."""
-    return status(plan, observe(connect(progress), plan.topology))
+    """Ask the topology's cloud, or that of OS_CLOUD or OS_*, and change nothing; raises CloudError."""
+    return status(plan, observe(connect(progress, plan.cloud), plan.topology))
 
 
 def status(plan: Plan, observed: Observed) -> Status:
     """Compare by name what was observed with the plan; whether each is as planned, drift says."""
     chosen = Chosen(observed)
-    floating = {ip.port_id: str(ip.floating_ip_address) for ip in observed.floating_ips if ip.port_id}
+    floating = {ip.port_id: str(ip.floating_ip_address) for ip in observed.associated}
     own = [_host(host, chosen, floating) for host in plan.hosts]
     named = {host.cloud_name for host in plan.hosts}
     others = [server for name, server in sorted(chosen.servers.items()) if name not in named] + chosen.surplus_servers
@@ -90,15 +90,16 @@ def _host(host: Host, chosen: Chosen, floating: Mapping[str, str]) -> HostStatus
     server: Server | None = chosen.servers.get(host.cloud_name)
     ports = [chosen.ports.get(port.cloud_name) for port in host.ports]
     addresses = tuple(address for port in ports if port for address in _fixed(port))
-    outside = floating.get(str(ports[0].id)) if ports[0] else None
+    has = [address for port in ports if port and (address := floating.get(str(port.id)))]
+    outside = ", ".join(has) or host.outside_address
     notes = []
     if server is not None and server.status == "ERROR":
         notes.append(fault_text(server))
     missing = [address for address in host.addresses if address not in addresses]
     if missing and server is not None:
         notes.append(f"lacks {', '.join(missing)}")
-    if host.floating_ip and outside is None and server is not None:
-        notes.append("no floating address")
+    if len(has) < len(host.floating) and server is not None:
+        notes.append("no floating address" if len(host.floating) == 1 else "floating addresses are missing")
     state = str(server.status) if server is not None else ABSENT
     return HostStatus(host.name, state, addresses, outside, "; ".join(notes), server.id if server is not None else None)
 
@@ -116,7 +117,7 @@ def _there(plan: Plan, observed: Observed, chosen: Chosen) -> dict[str, int]:
     networks = sum(network.cloud_name in chosen.networks for network in plan.networks)
     routers = sum(router.cloud_name in chosen.routers for router in plan.routers)
     servers = sum(host.cloud_name in chosen.servers for host in plan.hosts)
-    bound = sum(1 for ip in observed.floating_ips if ip.port_id)
+    bound = len(observed.associated)
     return {"network": networks, "router": routers, "server": servers, "floating IP": bound}
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from netorder.ip import IPV4, IPV6
 from netorder.language.prefixes import Subnets, is_usable, subnets
-from netorder.language.subnet_layout import Layout, draw
+from netorder.language.subnet_layout import draw
 from netorder.routing.graph import nearest_to_outside
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Addresses:
 
 
 def assign(reader: Reader, names: Names) -> Addresses:
-    """Return everybody's addresses; report those that cannot be, and hosts whose floating address nothing leads to.
+    """Return everybody's addresses; report those that cannot be.
 
     Declared addresses come before drawn ones, gateways before all.
     """
@@ -58,7 +58,6 @@ def assign(reader: Reader, names: Names) -> Addresses:
     of_hosts = {key: _declared(reader, plain, entry.networks) for key, entry in names.hosts.items()}
     gateway_routers = _gateway_routers(reader, names, plain, of_routers)
     with_gateways = _with_gateways(plain, gateway_routers, of_routers)
-    _check_floating(reader, names, plain, gateway_routers)
     ledger = _Ledger(reader, with_gateways, _of_the_cloud(with_gateways))
     routers = ledger.gateways(gateway_routers)
     routers |= ledger.declared_routers(of_routers, gateway_routers)
@@ -74,7 +73,11 @@ def assign(reader: Reader, names: Names) -> Addresses:
 
 def _of_the_cloud(its: Subnets) -> dict[tuple[str, int], dict[int, str]]:
     """Return the owners of what nobody may draw: Neutron's addresses, where a gateway at the top moved its pool."""
-    return {key: dict.fromkeys(layout.pool_among_hosts, "Neutron's pool") for key, layout in its.layouts.items()}
+    taken = {key: dict.fromkeys(layout.pool_among_hosts, "Neutron's pool") for key, layout in its.layouts.items()}
+    for key, layout in its.layouts.items():
+        if layout.existing and layout.gateway:  # whoever has it; a router of the topology takes it over
+            taken[key][int(layout.gateway)] = f"the gateway of `{key[0]}`"
+    return taken
 
 
 # Declared
@@ -112,6 +115,9 @@ def _gateway_routers(reader: Reader, names: Names, its: Subnets, declared: Mappi
             own = {name: declared[name][network].get(version, (None, None))[1] for name in routers}
             able = [name for name in routers if own[name] == gateway]
             able += [name for name in routers if own[name] is None]
+            if not able and names.networks[network].existing:
+                routers = []  # whoever has it is not in the topology
+                break
             if not able and not reader.refused("routers"):
                 message = f"gateway `{gateway}`: no router has it on network `{network}`; give it to one, or remove it"
                 reader.error(("networks", network, "gateway"), message)
@@ -127,28 +133,8 @@ def _with_gateways(its: Subnets, gateway_routers: Mapping[str, str], declared: M
     for (network, version), layout in its.layouts.items():
         if layout.gateway is None and network in gateway_routers:
             own = declared[gateway_routers[network]][network].get(version)
-            layouts[network, version] = Layout(layout.cidr, own[1] if own else layout.first)
+            layouts[network, version] = replace(layout, gateway=own[1] if own else layout.first)
     return Subnets(layouts)
-
-
-def _check_floating(reader: Reader, names: Names, its: Subnets, gateway_routers: Mapping[str, str]) -> None:
-    if reader.refused("routers"):
-        return
-    for key, entry in names.hosts.items():
-        path = ("hosts", key, "floating_ip")
-        network = next(iter(entry.networks), None)
-        if not reader.true(*path) or network is None or not its.versions(network):
-            continue
-        user = f"host `{key}` cannot have a floating address"
-        router = gateway_routers.get(network)
-        if IPV4 not in its.versions(network):
-            message = f"{user}: its first network, `{network}`, has no IPv4 prefix; floating addresses are IPv4: "
-            reader.error(path, f"{message}give it one, or remove this")
-        elif router is None or not names.routers[router].external:
-            reason = f"router `{router}`, the gateway of `{network}`, is not external"
-            if router is None:
-                reason = f"no router joins network `{network}`"
-            reader.error(path, f"{user}: {reason}; join an external router (`external: true`)")
 
 
 # Owners

@@ -445,6 +445,15 @@ class _Expansion:
             self._warn_of_mesh(place, words, members)
             changes[key] = self._spread(place, value, members)
         entry |= changes
+        if section == "hosts":
+            self._refer_floating(path, entry.get("floating_ip"), each)
+
+    def _refer_floating(self, path: Path, floating: Any, each: _Each | None) -> None:  # noqa: ANN401 - any data
+        """Do the same for the networks that a host's floating addresses lead to."""
+        place: Path = (*path, "floating_ip")
+        for index, one in enumerate(floating) if isinstance(floating, list) else [(None, floating)]:
+            if isinstance(one, dict) and isinstance(word := one.get("network"), str):
+                self._refer_single(one, (*place, *([] if index is None else [index]), "network"), word, each)
 
     def _refer_single(self, entry: dict[str, Any], place: Path, word: str, each: _Each | None) -> None:
         these, several = self._members(word, each)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from netorder.errors import Diagnostic, TopologyError
 from netorder.language.assign import assign
 from netorder.language.document import read_shaped
+from netorder.language.floating import read_floating
 from netorder.language.resolve import resolve
 from netorder.language.routes import declared_routes, derive
 from netorder.language.rules import read_rules
@@ -50,8 +51,9 @@ def _topology(document: Document) -> Topology:
     declared = declared_routes(reader, names, addresses)
     rules = read_rules(reader, names, addresses)
     servers = read_servers(reader, names)
+    floating = read_floating(reader, names, addresses)
     reader.raise_if_failed()
-    parts = specs(reader, names, addresses, declared, servers)
+    parts = specs(reader, names, addresses, declared, servers, floating)
     routes = derive(reader, parts, rules)
     check(reader, parts, rules, routes)
     reader.raise_if_failed()
@@ -67,5 +69,7 @@ def _topology(document: Document) -> Topology:
         routings=routes.routings,
         tables=routes.tables,
         ssh_paths=routes.ssh_paths,
+        key_pair=reader.text("key_pair"),
+        cloud=reader.text("cloud"),
         warnings=tuple(sorted(set(reader.diagnostics))),
     )

@@ -90,9 +90,11 @@ class _Checker:
 
     def _check_nobodys(self, route: _Declared) -> None:
         subnet, network = next((one, name) for one, name in self._subnets if route.via in one.cidr)
-        first, last = subnet.allocation_pool
-        if first <= route.via <= last:  # type: ignore[operator]
-            message = f"next hop `{route.via}` is one of {first} to {last}, which Neutron gives to ports of its own"
+        pool = subnet.allocation_pool
+        if pool and pool[0] <= route.via <= pool[1]:  # type: ignore[operator]
+            message = (
+                f"next hop `{route.via}` is one of {pool[0]} to {pool[1]}, which Neutron gives to ports of its own"
+            )
             self._reader.error(route.path, f"{message}; name another")
         else:
             message = f"next hop `{route.via}` is no address of this topology; unless something of yours on network "

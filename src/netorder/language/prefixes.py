@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING
 
 from netorder.ip import IPV4, IPV6, VERSIONS, covers, overlap
+from netorder.language.resolve import existing
 from netorder.language.subnet_layout import IPV6_LENGTH, LONGEST_PREFIX, Layout, draw_prefix
 
 if TYPE_CHECKING:
@@ -64,13 +65,14 @@ def subnets(reader: Reader) -> Subnets:
     cidrs = _declared(reader)
     cidrs |= _drawn(reader, cidrs)
     keys = [(name, version) for name in reader.mapping("networks") for version in VERSIONS]
-    layouts = {key: Layout(cidrs[key], None) for key in keys if key in cidrs}
+    there = {name for name in reader.mapping("networks") if existing(reader, "networks", name)}
+    layouts = {key: Layout(cidrs[key], None, existing=key[0] in there) for key in keys if key in cidrs}
     found = Subnets(dict(layouts))
     for name in reader.mapping("networks"):
         for path, gateway in reader.addresses("networks", name, "gateway"):
             if is_usable(reader, found, path, gateway, network=name, what="gateway"):
                 key = name, gateway.version
-                layouts[key] = Layout(cidrs[key], gateway)
+                layouts[key] = replace(layouts[key], gateway=gateway)
     return Subnets(layouts)
 
 
@@ -113,10 +115,12 @@ def _declared(reader: Reader) -> _Cidrs:
                 message = f"network `{name}` has two IPv{version} prefixes; it can have one of each IP version"
                 reader.error(path, f"{message}: make it two networks")
                 continue
-            if wrong := _wrong_prefix(cidr):
-                reader.error(path, wrong)
+            there = existing(reader, "networks", name) is not None
+            if wrong := _why_unusable(cidr) if there else _wrong_prefix(cidr):
+                reader.error(path, f"`{cidr}` {wrong}" if there else wrong)
                 continue
-            _warn_of_public(reader, path, cidr)
+            if not there:
+                _warn_of_public(reader, path, cidr)
             found[name, version] = cidr
             new = (int(cidr.network_address), int(cidr.broadcast_address), name, str(cidr))
             index = bisect(apart[version], (*new[:2], "~", ""))
@@ -199,6 +203,8 @@ def _without_prefix(reader: Reader, *, pools: bool) -> Iterator[str]:
     """Yield the networks that draw from the pool; report those that have none to draw from, or say both."""
     for name, network in reader.mapping("networks").items():
         if not isinstance(network, dict) or reader.refused("networks", name):
+            continue
+        if existing(reader, "networks", name):
             continue
         if "cidr" in network:
             if reader.get("networks", name, "prefix_length") is not None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from netorder.language.yaml_source import Path
     from netorder.topology import ApplicationSpec
 
-__all__ = ["Attached", "HostEntry", "Names", "NetworkEntry", "RouterEntry", "resolve"]
+__all__ = ["Attached", "HostEntry", "Names", "NetworkEntry", "RouterEntry", "existing", "resolve"]
 
 LONGEST_NAME = 63  # of a DNS label (RFC 1123)
 RESERVED = GROUPS | {
@@ -36,18 +36,23 @@ Attached = dict[str, "Path | None"]  # network -> where the addresses on it are 
 
 @dataclass(frozen=True, slots=True)
 class NetworkEntry:
-    """A network's settings; ``routes`` is where the static routes of its hosts live."""
+    """A network's settings; ``routes`` is where the static routes of its hosts live.
+
+    ``existing`` is what it is called in the cloud, by name or id, if it is one that is there.
+    """
 
     dns_nameservers: tuple[Address, ...]
     routes: str
+    existing: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class RouterEntry:
-    """A router, and the networks that it joins."""
+    """A router, and the networks that it joins; ``existing`` as of a network."""
 
     external: bool
     networks: Attached
+    existing: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +131,7 @@ def _wrong_name(reader: Reader, section: str, name: str, kinds: Mapping[str, str
         return f"`{name}`: the name is taken, it is {RESERVED[name]}; choose another"
     if name in kinds:
         return f"`{name}`: a {kinds[name]} has the same name; one name, one thing: rename one"
-    if section == "networks" and name == reader.text("external_network"):
+    if section == "networks" and name == reader.text("external_network") and not existing(reader, section, name):
         return f"`{name}`: the cloud's external network has this name; rename this one"
     if topology and len(full) > LONGEST_NAME and not reader.refused(section, name):
         return (
@@ -148,8 +153,9 @@ def _is_network(reader: Reader, path: Path, name: str, user: str) -> bool:
         message = f"{user}: there is no network `{name}`{fix}"
     elif path[0] == "hosts":
         message = (
-            f"{user} cannot be put straight on the external network `{name}`: a topology's hosts are on networks of "
-            "its own; put it on one that an external router joins, and add `floating_ip: true`"
+            f"{user} is on the external network `{name}`, and only networks under `networks:` are for hosts; put it on "
+            "one that an external router joins, and add `floating_ip: true`; or, where the cloud lets hosts on it, "
+            f"declare it: `{name}: {{existing: true, cidr: ..., gateway: ...}}`"
         )
     else:
         message = f"{user} joins the external network by `external: true`, not by `{name}` among its networks"
@@ -182,8 +188,54 @@ def _networks(reader: Reader) -> dict[str, NetworkEntry]:
     for name in reader.mapping("networks"):
         servers = _name_servers(reader, "networks", name)
         routes = reader.text("networks", name, "routes") or default_routes
-        found[name] = NetworkEntry(default_servers if servers is None else servers, routes)
+        there = existing(reader, "networks", name)
+        if there:
+            _check_existing_network(reader, name)
+            servers, routes = (), "host" if routes == "subnet" else routes
+        elif reader.true("networks", name, "reachable"):
+            message = (
+                f"network `{name}` is the topology's own, where nothing outside reaches hosts at their own addresses"
+            )
+            reader.error(("networks", name, "reachable"), f"{message}; remove this, or say `existing:`", of_key=True)
+        found[name] = NetworkEntry(default_servers if servers is None else servers, routes, there)
+    _check_twice(reader, "networks", {name: its.existing for name, its in found.items()})
     return found
+
+
+def existing(reader: Reader, section: str, name: str) -> str | None:
+    """Return what a network or router that exists is called in the cloud, by name or id; None if it is an own one."""
+    its = reader.get(section, name, "existing")
+    return name if its is True else reader.named(section, name, "existing")
+
+
+def _check_twice(reader: Reader, section: str, called: Mapping[str, str | None]) -> None:
+    """Report what exists and has two names here."""
+    known: dict[str, str] = {}
+    for name, its in called.items():
+        if its and (first := known.setdefault(its, name)) != name:
+            kind = section[:-1]
+            message = f"{kind} `{name}` is `{its}` in the cloud, and so is {kind} `{first}`; one thing, one name"
+            reader.error((section, name, "existing"), f"{message}: remove one")
+
+
+def _check_existing_network(reader: Reader, name: str) -> None:
+    """Report what is said of an existing network that only its owner could change."""
+    path: Path = ("networks", name)
+    for key, fix in {
+        "dns_nameservers": "hosts get those that it has",
+        "mtu": "hosts get the one that it has",
+        "prefix_length": "write its prefix, `cidr:`",
+    }.items():
+        if reader.get(*path, key) is not None:
+            reader.error(
+                (*path, key), f"network `{name}` exists, and is left as it is; {fix}: remove this", of_key=True
+            )
+    if reader.text(*path, "routes") == "subnet":
+        message = f"network `{name}` exists, and what its DHCP hands out is left as it is"
+        reader.error((*path, "routes"), f"{message}; use `routes: host`")
+    if "cidr" not in reader.mapping(*path):
+        message = f"network `{name}` exists, and its prefix is not known here; add `cidr:` with the one that it has"
+        reader.error(path, f"{message} (`openstack subnet list --network NAME`)", of_key=True)
 
 
 def _name_servers(reader: Reader, *path: str) -> tuple[Address, ...] | None:
@@ -203,13 +255,15 @@ def _routers(reader: Reader) -> dict[str, RouterEntry]:
         if not isinstance(networks, dict | list):
             continue
         external = bool(reader.get("routers", name, "external")) or reader.refused("routers", name, "external")
-        found[name] = router = RouterEntry(external, _attached(reader, path, f"router `{name}`", "joins"))
+        attached = _attached(reader, path, f"router `{name}`", "joins")
+        found[name] = router = RouterEntry(external, attached, existing(reader, "routers", name))
         if not networks:
             reader.error(path, f"router `{name}` joins nothing; name its networks, or remove it")
         elif len(networks) == 1 and router.networks and not external:
             only = next(iter(router.networks))
             message = f"router `{name}` joins `{only}` to nothing; add a network or `external: true`"
             reader.warning(("routers", name), message, of_key=True)
+    _check_twice(reader, "routers", {name: its.existing for name, its in found.items()})
     return found
 
 

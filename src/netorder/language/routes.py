@@ -12,7 +12,7 @@ from netorder.routing.decide import Routing, decide
 from netorder.routing.graph import Graph
 from netorder.routing.ssh_paths import ssh_paths
 from netorder.routing.tables import Tables
-from netorder.topology import SSH, RouterSpec
+from netorder.topology import SSH, RouterSpec, outside_interface
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -136,7 +136,12 @@ def derive(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...]) -> Routes:
         graph = _graph(specs, version)
         if graph.networks:
             its = {network: router for network, router in gateways.items() if network in graph.on}
-            routings[version] = Routing(graph, _homes(specs, version), its)
+            elsewhere = frozenset(
+                network.name
+                for network in specs.networks
+                if network.name not in its and (subnet := network.subnet(version)) and subnet.gateway
+            )
+            routings[version] = Routing(graph, _homes(specs, version), its, elsewhere)
     entries = _ssh_entries(specs, rules)
     paths = ssh_paths([host.name for host in specs.hosts], entries, routings)
     decided = {version: _decided(reader, specs, version, routing, paths) for version, routing in routings.items()}
@@ -195,7 +200,7 @@ def _tables(specs: Specs, routings: Mapping[int, Routing], decided: Mapping[int,
 
 
 def _ssh_entries(specs: Specs, rules: tuple[RuleSpec, ...]) -> frozenset[str]:
-    """Return the hosts with a floating address that allow SSH from somewhere outside the topology, and answer there."""
+    """Return the hosts that are reached from outside, allow SSH from somewhere there, and answer."""
     own = joined([subnet.cidr for network in specs.networks for subnet in network.subnets])
     sources: dict[str, set[Prefix]] = {host.name: {ANYWHERE[0]} for host in specs.hosts if not host.port_security}
     for rule in rules:
@@ -214,10 +219,12 @@ def _ssh_entries(specs: Specs, rules: tuple[RuleSpec, ...]) -> frozenset[str]:
         elsewhere = joined([to for to, _ in host.routes if to.version == IPV4])
         return not any(covers(to, source) for to in elsewhere)
 
+    networks = {network.name: network for network in specs.networks}
     return frozenset(
         host.name
         for host in specs.hosts
-        if host.floating_ip and any(answers(host, source) for source in sources.get(host.name, ()))
+        if (host.floating_ip or outside_interface(networks, host))
+        and any(answers(host, source) for source in sources.get(host.name, ()))
     )
 
 

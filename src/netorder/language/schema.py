@@ -202,6 +202,8 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("foreach", "loop", "repeat", "with_items", "with_sequence"), "for_each"),
         **dict.fromkeys(("acl", "acls", "firewall", "policies", "rules", "security_groups"), "allow"),
         **dict.fromkeys(("apps", "services", "software"), "applications"),
+        **dict.fromkeys(("key_name", "keypair", "keypair_name"), "key_pair"),
+        **dict.fromkeys(("os_cloud", "provider"), "cloud"),
         "gateways": "routers",
         "name": "topology",
     },
@@ -213,17 +215,19 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("copies", "replicas"), "count"),
         **dict.fromkeys(("prefix", "range", "subnet", "ipv4", "ipv6"), "cidr"),
         **dict.fromkeys(("dns", "nameservers", "name_servers"), "dns_nameservers"),
+        **dict.fromkeys(("data", "exists", "external", "shared"), "existing"),
         "gateway_ip": "gateway",
         "mtu_size": "mtu",
     },
     "routers": {
         **dict.fromkeys(("copies", "replicas"), "count"),
+        **dict.fromkeys(("data", "exists"), "existing"),
         **dict.fromkeys(("interfaces", "links", "subnets"), "networks"),
         **dict.fromkeys(("external_gateway", "external_network", "internet", "public"), "external"),
     },
     "hosts": {
         **dict.fromkeys(("addresses", "fixed_ip", "ip", "ips", "ipv4", "ipv6"), "address"),
-        **dict.fromkeys(("floating", "public", "public_ip"), "floating_ip"),
+        **dict.fromkeys(("floating", "floating_ips", "floatingip", "public", "public_ip"), "floating_ip"),
         **dict.fromkeys(("interfaces", "links", "nets", "nics"), "networks"),
         **dict.fromkeys(("forwarding", "ip_forward", "router"), "forward"),
         **dict.fromkeys(("net", "subnet"), "network"),
@@ -234,6 +238,7 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("cloud_config", "cloud_init", "init", "userdata", "user-data"), "user_data"),
         **dict.fromkeys(("meta", "properties", "property"), "metadata"),
         **dict.fromkeys(("accounts", "logins"), "users"),
+        **dict.fromkeys(("sec_groups", "secgroups", "security_group"), "security_groups"),
         "labels": "tags",
         "os": "image",
         "port_security_enabled": "port_security",
@@ -319,7 +324,8 @@ def _of_another_type(value: object, schema: Any) -> str:  # noqa: ANN401 - a JSO
     if isinstance(value, str) and "boolean" in types and (meant := _BOOLEAN_WORDS.get(value.lower())):
         if value.lower() in ("true", "false"):
             return f"; quotes make it a text: write `{meant}` without"
-        named = ", or name a network that is called so in `external_network`" if _holds_names(schema) else ""
+        external = _holds_names(schema) and "external" in schema.get("title", "")
+        named = ", or name a network that is called so in `external_network`" if external else ""
         return f"; YAML 1.2 has no booleans but true and false: write `{meant}`{named}"
     if isinstance(value, str) and "integer" in types and re.fullmatch(r"[0-9]{1,18}", value):
         return f"; quotes make it a text: write `{int(value)}` without"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from netorder.language import schema
+from netorder.text import is_id
 from netorder.topology import MANAGEABLE, SNAPSHOT, HostSpec, Interface, NetworkSpec, RouterSpec, SubnetSpec
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from netorder.language.resolve import HostEntry, Names, NetworkEntry
     from netorder.language.routes import DeclaredRoutes
     from netorder.language.servers import Servers
-    from netorder.topology import Server
+    from netorder.topology import FloatingIp, Server
 
 __all__ = ["Specs", "specs"]
 
@@ -42,7 +43,14 @@ class Specs:
         return (*self.routers, *(host for host in self.hosts if host.forward))
 
 
-def specs(reader: Reader, names: Names, addresses: Addresses, declared: DeclaredRoutes, servers: Servers) -> Specs:
+def specs(  # noqa: PLR0917 - what each stage found
+    reader: Reader,
+    names: Names,
+    addresses: Addresses,
+    declared: DeclaredRoutes,
+    servers: Servers,
+    floating: Mapping[str, tuple[FloatingIp, ...]],
+) -> Specs:
     """Return the specs; there must be no error."""
     return Specs(
         networks=tuple(_network(reader, name, its, addresses) for name, its in names.networks.items()),
@@ -53,11 +61,22 @@ def specs(reader: Reader, names: Names, addresses: Addresses, declared: Declared
                 external_network=reader.named("routers", name, "external"),
                 interfaces=tuple(Interface(one, addresses.router(name, one)) for one in router.networks),
                 routes=declared["routers", name],
+                existing=router.existing,
+                place=_place(reader, "routers", name, "existing"),
             )
             for name, router in names.routers.items()
         ),
         hosts=tuple(
-            _host(reader, key, entry, name, addresses, routes=declared["hosts", key], server=servers.of.get(key))
+            _host(
+                reader,
+                key,
+                entry,
+                name,
+                addresses,
+                routes=declared["hosts", key],
+                server=servers.of.get(key),
+                floating=floating.get(key, ()),
+            )
             for key, entry in names.hosts.items()
             for name in entry.names
         ),
@@ -71,8 +90,23 @@ def _network(reader: Reader, name: str, its: NetworkEntry, addresses: Addresses)
     for version in addresses.subnets.versions(name):
         layout = addresses.subnets.layouts[name, version]
         servers = tuple(str(server) for server in its.dns_nameservers if server.version == version)
-        subnets.append(SubnetSpec(layout.cidr, layout.gateway if router else None, layout.pool, servers))
-    return NetworkSpec(name, tuple(subnets), router, its.routes, reader.get("networks", name, "mtu"))
+        gateway = layout.gateway if router or its.existing else None
+        subnets.append(SubnetSpec(layout.cidr, gateway, None if its.existing else layout.pool, servers))
+    return NetworkSpec(
+        name,
+        tuple(subnets),
+        router,
+        its.routes,
+        reader.get("networks", name, "mtu"),
+        existing=its.existing,
+        reachable=reader.true("networks", name, "reachable"),
+        place=_place(reader, "networks", name, "existing"),
+    )
+
+
+def _place(reader: Reader, *path: str) -> str:
+    file, line, _ = reader.place(path)
+    return f"{file}:{line}"
 
 
 def _host(
@@ -84,19 +118,21 @@ def _host(
     *,
     routes: tuple[tuple[Prefix, Address], ...],
     server: Server | None,
+    floating: tuple[FloatingIp, ...],
 ) -> HostSpec:
     def setting(word: str) -> str:
         return reader.named("hosts", key, word) or reader.named("defaults", word) or str(schema.default(word))
+
+    groups = reader.items("hosts", key, "security_groups")
 
     def snapshot(*path: str) -> str:
         name = reader.text(*path, "image", "snapshot")
         return f"{SNAPSHOT}{name}" if name else ""
 
-    file, line, _ = reader.place(("hosts", key, "flavor"))
     return HostSpec(
         name=name,
         interfaces=tuple(Interface(one, addresses.host(name, one)) for one in entry.networks),
-        floating_ip=reader.true("hosts", key, "floating_ip"),
+        floating_ips=floating,
         forward=entry.forward,
         image=snapshot("hosts", key) or reader.named("hosts", key, "image") or snapshot("defaults") or setting("image"),
         flavor=setting("flavor"),
@@ -108,7 +144,10 @@ def _host(
         routes=routes,
         manages=tuple(word for word in MANAGEABLE if reader.true("hosts", key, "manage", word)),
         server=server,
-        flavor_place=f"{file}:{line}",
+        flavor_place=_place(reader, "hosts", key, "flavor"),
         has_flavor=reader.get("hosts", key, "flavor") is not None,
         port_security=reader.get("hosts", key, "port_security") is not False,
+        security_groups=tuple(
+            dict.fromkeys(str(group).lower() if is_id(str(group)) else str(group) for _, group in groups)
+        ),
     )

@@ -39,10 +39,13 @@ class Layout:
 
     What hosts draw from depends on the prefix alone, so none moves when others come or a gateway is declared; one whose
     address the gateway (or, on a /27 or /28, the pool that gives way to it) takes draws another.
+
+    Of an ``existing`` subnet the cloud knows what it hands out itself: nothing is kept for that here.
     """
 
     cidr: Prefix
     gateway: Address | None
+    existing: bool = False
 
     @property
     def first(self) -> Address:
@@ -77,6 +80,8 @@ class Layout:
     def routers(self) -> range:
         """Addresses (as numbers) from which routers draw theirs."""
         first = int(self.first)
+        if self.existing:
+            return self.hosts
         if isinstance(self.cidr, IPv6Network):
             return range(first, first + 0xFF)
         return range(first, first + _share(self.cidr.num_addresses - 2, 9))
@@ -85,17 +90,23 @@ class Layout:
     def hosts(self) -> range:
         """Addresses (as numbers) from which hosts draw theirs."""
         if isinstance(self.cidr, IPv6Network):
+            if self.cidr.prefixlen > IPV6_LENGTH:
+                return range(int(self.first) + 1, int(self.last) + 1)
             return range(int(self.cidr[0x10000]), int(self.cidr[0x1_0000_0000]))
+        if self.existing:
+            return range(int(self.first) + 1, int(self.last) + 1)
         return range(self.routers.stop, int(self._top[0]))
 
     @property
     def pool_among_hosts(self) -> range:
         """Addresses (as numbers) that hosts would draw from if the pool did not have them."""
+        if self.existing:
+            return range(0)
         return range(max(int(self.pool[0]), self.hosts.start), min(int(self.pool[1]) + 1, self.hosts.stop))
 
     def in_pool(self, address: Address) -> bool:
         """Tell whether Neutron may hand out ``address`` by itself."""
-        return int(self.pool[0]) <= int(address) <= int(self.pool[1])
+        return not self.existing and int(self.pool[0]) <= int(address) <= int(self.pool[1])
 
 
 class Drawn(NamedTuple):

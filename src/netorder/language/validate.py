@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from netorder.ip import IPV4, IPV6, VERSIONS, covers, joined, overlap
 from netorder.text import few
-from netorder.topology import SSH, HostSpec, RuleSpec
+from netorder.topology import SSH, HostSpec, RuleSpec, outside_interface
 
 if TYPE_CHECKING:
     from netorder.ip import Address, Prefix
@@ -79,6 +79,10 @@ def _check_subnet_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
 def _check_port_security(reader: Reader, specs: Specs) -> None:
     """Warn of hosts that are open to the world by it."""
     for host in _first_of_each(specs):
+        if host.security_groups and not host.port_security:
+            message = f"without port security host `{host.name}` has no security groups"
+            path: Path = ("hosts", specs.entries[host.name], "security_groups")
+            reader.error(path, f"{message}; remove these, or `port_security: false`")
         if host.floating_ip and not host.port_security:
             message = f"without port security everything on host `{host.name}` is open to the whole world"
             fix = "filter on the host itself, or take its floating address away"
@@ -126,7 +130,7 @@ def _check_name_servers(reader: Reader, specs: Specs) -> None:
 def _check_announced(reader: Reader, specs: Specs) -> None:
     """Warn of networks on which hosts learn no address: IPv6 alone, and no router to announce it (RFC 4861)."""
     for network in specs.networks:
-        if network.gateway_router is None and network.subnet(IPV4) is None:
+        if network.gateway_router is None and network.subnet(IPV4) is None and not network.existing:
             message = (
                 f"network `{network.name}` has IPv6 only and no router, so nothing announces addresses to its hosts"
             )
@@ -181,7 +185,12 @@ def _check_packages(reader: Reader, specs: Specs) -> None:
     for host in _first_of_each(specs):
         wanting = [one.name for one in host.applications if one.packages]
         network = networks[host.interfaces[0].network]
-        out = network.gateway_router in external or any(to.prefixlen == 0 for to in _ways_out(specs, network))
+        elsewhere = network.existing and network.gateway_router is None and any(one.gateway for one in network.subnets)
+        out = (
+            elsewhere
+            or network.gateway_router in external
+            or any(to.prefixlen == 0 for to in _ways_out(specs, network))
+        )
         if wanting and host.proxy == "none" and not out:
             message = f"application `{wanting[0]}` installs packages on `{host.name}`, which reaches nothing outside: "
             message += f"no external router joins `{network.name}`; give the host `proxy: controller`, or join one"
@@ -215,7 +224,8 @@ def _check_ssh_paths(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], 
 def _check_floating_sources(reader: Reader, specs: Specs) -> None:
     """Warn of rules from outside to hosts that have no floating address, so that nothing outside reaches them."""
     own = joined([subnet.cidr for network in specs.networks for subnet in network.subnets])
-    floating = {name for name, entry in specs.entries.items() if reader.true("hosts", entry, "floating_ip")}
+    networks = {network.name: network for network in specs.networks}
+    floating = {host.name for host in specs.hosts if host.floating_ip or outside_interface(networks, host)}
     members: dict[str, set[str]] = {}
     for host in specs.hosts:
         for word in {host.name, specs.entries[host.name], *host.groups, *(one.network for one in host.interfaces)}:
@@ -244,7 +254,7 @@ def _check_unused(reader: Reader, specs: Specs) -> None:
     ends = Counter(one.network for owner in specs.nodes for one in owner.interfaces)
     hosts = {one.network for host in specs.hosts for one in host.interfaces}
     for network in specs.networks:
-        if network.name not in hosts and ends[network.name] < 2:  # noqa: PLR2004 - what two routers share is used
+        if network.name not in hosts and not network.existing and ends[network.name] < 2:  # noqa: PLR2004 - what two routers share is used
             message = f"network `{network.name}` is unused: no host is on it, and it joins no two routers"
             reader.warning(("networks", network.name), f"{message}; put a host on it, or remove it", of_key=True)
 

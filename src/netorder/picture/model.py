@@ -151,7 +151,8 @@ def _facts(host: Host) -> tuple[object, ...]:
     """Return what hosts of one box share."""
     applications = tuple((one.name, one.tcp_ports, one.udp_ports) for one in host.applications)
     networks = tuple(port.network for port in host.ports)
-    return networks, host.floating_ip, applications, host.forwarding, host.ports[0].security_groups
+    outside = host.floating, host.outside_address is None
+    return networks, *outside, applications, host.forwarding, host.ports[0].security_groups
 
 
 def _base(name: str) -> str:
@@ -233,7 +234,7 @@ def _host_lines(hosts: Sequence[Host]) -> tuple[str, ...]:
         several = len(first.ports) > 1
         lines = [f"{port.network} " * several + ", ".join(port.addresses) for port in first.ports]
     if first.floating_ip:
-        lines.append("floating address" if len(hosts) == 1 else "floating addresses")
+        lines.append("floating address" if len(hosts) * len(first.floating) == 1 else "floating addresses")
     for one in first.applications:
         ports = [*map(str, one.tcp_ports), *(f"{port}/udp" for port in one.udp_ports)]
         lines.append(" ".join([one.name, ", ".join(ports)]).rstrip())

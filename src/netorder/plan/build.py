@@ -10,6 +10,7 @@ from netorder.ip import ANYWHERE, IPV4, IPV6, covers, joined
 from netorder.plan.model import (
     Application,
     Endpoint,
+    FloatingIp,
     Host,
     Network,
     Plan,
@@ -21,7 +22,16 @@ from netorder.plan.model import (
     Subnet,
 )
 from netorder.plan.security_groups import security_groups
-from netorder.topology import ApplicationSpec, HostSpec, Interface, NetworkSpec, RouterSpec, Topology, group_of
+from netorder.topology import (
+    ApplicationSpec,
+    HostSpec,
+    Interface,
+    NetworkSpec,
+    RouterSpec,
+    Topology,
+    group_of,
+    outside_interface,
+)
 
 if TYPE_CHECKING:
     from netorder.ip import Address, Prefix
@@ -53,6 +63,8 @@ class _Planner:
             routers=tuple(self._router(router) for router in self._topology.routers),
             security_groups=self._security_groups,
             hosts=tuple(self._host(host) for host in self._topology.hosts),
+            key_pair=self._topology.key_pair,
+            cloud=self._topology.cloud,
             server_groups=tuple(
                 ServerGroup(group.name, self._cloud_name(group.name), group.policy)
                 for group in self._topology.server_groups
@@ -65,7 +77,7 @@ class _Planner:
     # Networks and routers
 
     def _network(self, network: NetworkSpec) -> Network:
-        name = self._cloud_name(network.name)
+        name = network.existing or self._cloud_name(network.name)
         subnets = []
         for subnet in network.subnets:
             version = subnet.cidr.version
@@ -79,23 +91,32 @@ class _Planner:
                     cidr=str(subnet.cidr),
                     gateway_ip=str(subnet.gateway) if subnet.gateway else None,
                     dns_nameservers=subnet.dns_nameservers,
-                    allocation_pool=(str(subnet.allocation_pool[0]), str(subnet.allocation_pool[1])),
+                    allocation_pool=(
+                        (str(subnet.allocation_pool[0]), str(subnet.allocation_pool[1]))
+                        if subnet.allocation_pool
+                        else None
+                    ),
                     host_routes=self._tables.of_network(network.name, version) if handed_out else (),
                 )
             )
-        return Network(network.name, name, tuple(subnets), network.mtu)
+        return Network(network.name, name, tuple(subnets), network.mtu, network.existing, network.place)
 
     def _router(self, router: RouterSpec) -> Router:
-        name = self._cloud_name(router.name)
+        own = self._cloud_name(router.name)
         declared = sorted(router.routes, key=lambda route: (route[0].version, route[0]))
         return Router(
             name=router.name,
-            cloud_name=name,
+            cloud_name=router.existing or own,
             external=router.external,
             external_network=router.external_network,
             interfaces=tuple(
                 # a dot, as above, so that no two ports are called the same
-                RouterInterface(one.network, tuple(map(str, one.addresses)), f"{name}.{one.network}")
+                RouterInterface(
+                    one.network,
+                    tuple(map(str, one.addresses)),
+                    f"{own}.{one.network}",
+                    own=not (router.existing and self._networks[one.network].existing),
+                )
                 for one in router.interfaces
             ),
             routes=(
@@ -103,6 +124,8 @@ class _Planner:
                 *self._tables.of_router(router.name, 4),
                 *self._tables.of_router(router.name, 6),
             ),
+            existing=router.existing,
+            place=router.place,
         )
 
     # Hosts
@@ -133,7 +156,17 @@ class _Planner:
             applications=tuple(self._application(host, one) for one in host.applications),
             manages=host.manages,
             server=host.server,
+            floating_ips=self._floating(host),
+            outside_address=self._outside_address(host),
         )
+
+    def _floating(self, host: HostSpec) -> tuple[FloatingIp, ...] | None:
+        plain = (FloatingIp(host.interfaces[0].network),)
+        return host.floating_ips if host.floating_ips and host.floating_ips != plain else None
+
+    def _outside_address(self, host: HostSpec) -> str | None:
+        one = outside_interface(self._networks, host)
+        return str(one.address(IPV4)) if one else None
 
     def _port(self, host: HostSpec, index: int, interface: Interface) -> Port:
         name = self._cloud_name(host.name)
@@ -145,6 +178,7 @@ class _Planner:
             security_groups=(self._group_of[host.name],) if host.port_security else (),
             allowed_address_pairs=(self._pairs.get((host.name, interface.network), ()) if host.port_security else ()),
             port_security=host.port_security,
+            existing_groups=host.security_groups or None,
         )
 
     def _gateways(self, host: HostSpec) -> tuple[str, ...]:

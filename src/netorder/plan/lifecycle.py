@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from netorder.plan.model import Host, Plan, Router
+    from netorder.plan.model import Plan, Router
 
 __all__ = [
     "FIELDS",
@@ -74,11 +74,13 @@ _GROUP = "one that leaves a group that goes stays"
 _BOOT = "cloud-init reads it at the first boot alone"
 _DRIVE = "for `true`, where it has none; that a new one needs it where metadata is out of reach replaces nothing"
 _USER = ("User.name", "User.ssh_authorized_keys", "User.sudo")
+_GROUPS = ("Port.security_groups", "Port.existing_groups")
 _ROUTE = ("Route.destination", "Route.next_hop")
 _RULE = tuple(f"Rule.{name}" for name in "direction ethertype protocol port_min port_max remote_cidr".split())
 
 FIELDS = (
     Field("key pair", "public_key", _REFUSE, note="the hosts would not accept another key"),
+    Field("existing", "found", _REFUSE, note="what exists is missing, ambiguous, or not as the file says"),
     Field("network", "mtu", _IN_PLACE, ("Network.mtu",), "hosts learn it with the next lease; taken away, it stays"),
     Field("network", "admin_state_up", _IN_PLACE),
     Field("network", "subnets", _REFUSE, note="a subnet of somebody else's is on a network that must go"),
@@ -109,7 +111,7 @@ FIELDS = (
     Field("port", "network", _REPLACE, ("Port.network",), "its host stops for it, and stays", _OTHER_PLACE),
     Field("port", "address", _REPLACE, ("Port.addresses",), "its host stops for it, and stays", _OTHER_PLACE),
     Field("port", "addresses", _IN_PLACE, ("Port.addresses",), f"{_VERSION}; its host runs on"),
-    Field("port", "security_groups", _IN_PLACE, ("Port.security_groups",), "the host is never without its rules"),
+    Field("port", "security_groups", _IN_PLACE, _GROUPS, "the host is never without its rules"),
     Field("port", "allowed_address_pairs", _IN_PLACE, ("Port.allowed_address_pairs",)),
     Field("port", "port_security", _IN_PLACE, ("Port.port_security",), "with its security groups and address pairs"),
     Field("port", "admin_state_up", _IN_PLACE),
@@ -130,7 +132,9 @@ FIELDS = (
     Field("server", "status", _IN_PLACE, note="a stopped, paused or suspended one is started, unless on purpose"),
     Field("server", "state", _REFUSE, note="a rescued one, or in another state that only its owner can end"),
     Field("floating IP", "network", _REPLACE, note="another address", reason="of another external network"),
-    Field("floating IP", "port", _IN_PLACE, note="associated again; its address stays"),
+    Field("floating IP", "port", _IN_PLACE, ("FloatingIp.network",), "associated again; its address stays"),
+    Field("floating IP", "keep", _IN_PLACE, ("FloatingIp.keep",)),
+    Field("floating IP", "holder", _REFUSE, note="a given one is somebody else's port's"),
 )
 
 # In the order of dependence.
@@ -141,17 +145,17 @@ _TABLE = {(field.kind, field.name): field for field in FIELDS}
 NAMES = frozenset(
     "Plan.topology Network.name Network.cloud_name Subnet.cloud_name Router.name Router.cloud_name "
     "RouterInterface.port_name SecurityGroup.name Port.cloud_name Host.name Host.cloud_name ServerGroup.name "
-    "ServerGroup.cloud_name".split()
+    "ServerGroup.cloud_name Network.existing Router.existing Plan.key_pair FloatingIp.address Plan.cloud".split()
 )
 # What these hold are resources of their own: one more is created, one less is deleted.
 PARTS = frozenset(
     "Plan.networks Plan.routers Plan.security_groups Plan.hosts Network.subnets Router.interfaces "
-    "Host.floating_ip Host.server Plan.server_groups".split()
+    "Host.floating_ip Host.floating_ips Host.server Plan.server_groups".split()
 )
 # These cost nothing in the cloud: what they are about is done inside the hosts, or on the controller.
 NO_COST = frozenset(
     "Host.user Host.gateways Host.forwarding Host.routes Host.ssh_path Host.ssh_address Host.groups Host.applications "
-    "Host.manages Host.proxy Host.names "
+    "Host.manages Host.proxy Host.names Host.outside_address RouterInterface.own Network.place Router.place "
     "Application.name Application.role Application.tcp_ports Application.udp_ports Application.calls "
     "Application.stage Application.variables Application.check Application.ready Application.units Application.become "
     "Application.packages Application.entry_points Application.directory Endpoint.host Endpoint.address "
@@ -213,9 +217,9 @@ def _by_version(address: str) -> bool:
     return ":" in address
 
 
-def exit_router(plan: Plan, host: Host) -> Router:
-    """Return the router that translates a host's floating IP: the external one that is its first network's gateway."""
-    network = next(network for network in plan.networks if network.name == host.ports[0].network)
+def exit_router(plan: Plan, name: str) -> Router:
+    """Return the router that translates floating IPs on a network: the external one that is its gateway."""
+    network = next(network for network in plan.networks if network.name == name)
     gateways = {subnet.gateway_ip for subnet in network.subnets}
     return next(
         router

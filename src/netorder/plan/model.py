@@ -8,16 +8,17 @@ name in the cloud, ``<topology>-<name>``. Where something has an address of each
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from netorder.protocols import ANYTHING, match_text, word_of
 from netorder.routing.tables import Route
-from netorder.topology import Check, Server, User
+from netorder.topology import Check, FloatingIp, Server, User
 
 __all__ = [
     "Application",
     "Check",
     "Endpoint",
+    "FloatingIp",
     "Host",
     "Network",
     "Plan",
@@ -38,6 +39,9 @@ __all__ = [
 class Subnet:
     """A network's prefix of one IP version, 4 or 6. ``gateway_ip`` is None if no router joins the network.
 
+    Of an existing network it is known by its prefix; its gateway may be somebody else's, and ``allocation_pool`` is
+    None.
+
     ``allocation_pool`` (first, last address) is all that Neutron may assign itself, to its DHCP and metadata ports: no
     planned address lies in it, so the two never clash. DHCP gives ``host_routes`` to every port (IPv4 only).
     An IPv6 subnet is advertised by its router, with addresses by DHCPv6 (RFC 8415): planned ones need no EUI-64.
@@ -48,27 +52,37 @@ class Subnet:
     cidr: str
     gateway_ip: str | None
     dns_nameservers: tuple[str, ...]
-    allocation_pool: tuple[str, str]
+    allocation_pool: tuple[str, str] | None
     host_routes: tuple[Route, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One network with its subnets: one IPv4, one IPv6, or one of each. ``mtu`` None is the cloud's."""
+    """One network with its subnets: one IPv4, one IPv6, or one of each. ``mtu`` None is the cloud's.
+
+    ``existing`` is what one that is not the topology's is called in the cloud, by name or id; ``place`` is where the
+    file says so.
+    """
 
     name: str
     cloud_name: str
     subnets: tuple[Subnet, ...]
     mtu: int | None = None
+    existing: str | None = None
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class RouterInterface:
-    """A router's port on a network: one fixed address on each of its subnets, named ``port_name`` in the cloud."""
+    """A router's port on a network: one fixed address on each of its subnets, named ``port_name`` in the cloud.
+
+    ``own`` None or true: the topology's. An existing router's on an existing network is not.
+    """
 
     network: str
     addresses: tuple[str, ...]
     port_name: str
+    own: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +90,8 @@ class Router:
     """A Neutron router. ``routes`` are the extra routes (extraroute-atomic) that transit traffic needs.
 
     An ``external`` one joins ``external_network`` (None: the plan's), translates the IPv4 addresses of the networks
-    that it joins, and has a default route there; no other router has a default route.
+    that it joins, and has a default route there; no other router has a default route. ``existing`` and ``place`` are as
+    of networks; the routes of such a one must be there.
     """
 
     name: str
@@ -85,6 +100,8 @@ class Router:
     external_network: str | None
     interfaces: tuple[RouterInterface, ...]
     routes: tuple[Route, ...]
+    existing: str | None = None
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +161,7 @@ class Port:
 
     Port security drops packets from and to other addresses than its own ``addresses`` and those in the prefixes of
     ``allowed_address_pairs``, for which the host forwards. Without it there are no security groups either.
+    ``existing_groups`` are security groups that are not the topology's, by name or id.
     """
 
     cloud_name: str
@@ -152,6 +170,7 @@ class Port:
     security_groups: tuple[str, ...]
     allowed_address_pairs: tuple[str, ...]
     port_security: bool = True
+    existing_groups: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +236,9 @@ class Host:
 
     ``gateways`` are its default gateways, at most one of each IP version: of the first port with one. The gateways
     that DHCP and router advertisements give on other ports must not be used. ``routes`` are the static routes that are
-    configured on the host itself. ``floating_ip`` belongs to the first port. A ``forwarding`` host forwards packets
-    between its ports.
+    configured on the host itself. ``floating_ip``: it has a floating address, which belongs to the first port unless
+    ``floating_ips`` say more. At its ``outside_address``, one of its own, it is reached from outside without one. A
+    ``forwarding`` host forwards packets between its ports.
 
     ``ssh_path`` names the hosts that SSH jumps through to reach it, outermost first: () means its own floating IP,
     ("bastion",) means through bastion; None means that it cannot be reached from outside. ``ssh_address`` is its
@@ -247,6 +267,29 @@ class Host:
     applications: tuple[Application, ...]
     manages: tuple[str, ...] = ()
     server: Server | None = None
+    floating_ips: tuple[FloatingIp, ...] | None = None
+    outside_address: str | None = None
+
+    @property
+    def floating(self) -> tuple[FloatingIp, ...]:
+        """Its floating addresses, the main one first."""
+        return self.floating_ips or ((FloatingIp(self.ports[0].network),) if self.floating_ip else ())
+
+    @property
+    def entry(self) -> str | None:
+        """Its own IPv4 address to which what comes from outside is delivered, None if it is not reached from there."""
+        if not self.floating:
+            return self.outside_address
+        return next((a for a in self.port(self.floating[0].network).addresses if ":" not in a), None)
+
+    def port(self, network: str) -> Port:
+        """Return its port on a network."""
+        return next(port for port in self.ports if port.network == network)
+
+    @property
+    def partly_known(self) -> bool:
+        """Whether more may come in than the plan knows: what security groups that are not the topology's allow."""
+        return any(port.existing_groups for port in self.ports)
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -266,7 +309,10 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that follows from one topology. ``external_network`` None means: the cloud's only external network."""
+    """Everything that follows from one topology. ``external_network`` None means: the cloud's only external network.
+
+    ``key_pair`` is an existing one, None the topology's own; ``cloud`` None the one of the environment.
+    """
 
     topology: str
     external_network: str | None
@@ -275,6 +321,8 @@ class Plan:
     security_groups: tuple[SecurityGroup, ...]
     hosts: tuple[Host, ...]
     server_groups: tuple[ServerGroup, ...] = ()
+    key_pair: str | None = None
+    cloud: str | None = None
 
     @property
     def filters(self) -> tuple[SecurityGroup, ...]:

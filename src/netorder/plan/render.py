@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from netorder.ip import Prefix
-    from netorder.plan.model import Host, Plan, Rule, User
+    from netorder.plan.model import FloatingIp, Host, Plan, Rule, User
 
 __all__ = ["names", "render"]
 
@@ -43,8 +43,9 @@ def _summary(plan: Plan) -> str:
         count(len(plan.routers), "router"),
         count(len(plan.hosts), "host"),
     ]
-    if floating := sum(host.floating_ip for host in plan.hosts):
+    if floating := sum(len(host.floating) for host in plan.hosts):
         counts.append(count(floating, "floating address", "floating addresses"))
+    counts += [f"in the cloud {plan.cloud}"] if plan.cloud else []
     outside = plan.external_network or "the cloud's only external network"
     return ", ".join(counts) + (f"; outside is {outside}" if any(router.external for router in plan.routers) else "")
 
@@ -66,7 +67,8 @@ def _networks(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
         for index, subnet in enumerate(network.subnets):
             gateway = "no router, so no gateway"
             if subnet.gateway_ip:
-                gateway = f"gateway {subnet.gateway_ip} ({called[subnet.gateway_ip]})"
+                gateway = f"gateway {_named(subnet.gateway_ip, called)}"
+            gateway += f", exists ({network.existing})" if network.existing and not index else ""
             mtu = f", mtu {network.mtu}" if network.mtu and not index else ""
             yield "" if index else network.name, subnet.cidr, gateway + mtu
 
@@ -75,7 +77,8 @@ def _routers(plan: Plan) -> Iterator[Sequence[str]]:
     for router in plan.routers:
         joins = [router.external_network or "outside"] if router.external else []
         joins += [f"{interface.network} ({', '.join(interface.addresses)})" for interface in router.interfaces]
-        yield router.name, "joins " + ", ".join(joins)
+        there = f"exists ({router.existing}), " if router.existing else ""
+        yield router.name, f"{there}joins " + ", ".join(joins)
 
 
 def _hosts(plan: Plan) -> Iterator[Sequence[str]]:
@@ -114,7 +117,17 @@ def _ssh_path(host: Host, rules: Sequence[Rule], own: Sequence[Prefix]) -> str:
         path = "SSH through " + ", then ".join(host.ssh_path)
     else:
         path = "SSH from " + ", ".join(_ssh_sources(rules, own))
-    return f"floating address, {path}" if host.floating_ip else path
+    more = [_floating(one, plain=not host.floating_ips) for one in host.floating]
+    more += [f"reached at {host.outside_address}"] if host.outside_address else []
+    more += [f"also in {', '.join(groups)}"] if (groups := host.ports[0].existing_groups) else []
+    return ", ".join([*more, path])
+
+
+def _floating(one: FloatingIp, *, plain: bool) -> str:
+    if plain:
+        return "floating address"
+    kept = "kept " if one.keep else ""
+    return f"{kept}floating address {one.address or ''}".rstrip() + f" on {one.network}"
 
 
 def _ssh_sources(rules: Sequence[Rule], own: Sequence[Prefix]) -> list[str]:

@@ -15,7 +15,8 @@ __all__ = ["to_json"]
 def to_json(plan: Plan) -> str:
     """Return the plan as JSON text, a value on each line, in the order of the model: stable, and diffs well.
 
-    What most topologies do not say (fields that are None or true unless said otherwise) is there only where they do.
+    What most topologies do not say (fields that are None or true unless said otherwise) is there only where they do,
+    and places in the file are not.
     """
     return json.dumps(_plain(plan), indent=1) + "\n"
 
@@ -26,6 +27,6 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - a value of the model
         return {
             field.name: _plain(one)
             for field, one in found
-            if not (one is field.default and (one is None or one is True))
+            if field.compare and not (one is field.default and (one is None or one is True))
         }
     return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value

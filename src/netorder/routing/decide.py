@@ -38,11 +38,13 @@ class Routing:
     """Which interface each host uses to which network, in one IP version.
 
     ``homes`` gives each host's networks in the order of its interfaces, ``gateways`` each network's default gateway.
+    The gateway of those ``elsewhere`` is no router here: it leads outside, and to no network of these.
     """
 
     graph: Graph
     homes: Mapping[str, tuple[str, ...]]
     gateways: Mapping[str, str]
+    elsewhere: frozenset[str] = frozenset()
 
     @cached_property
     def several(self) -> dict[str, tuple[str, ...]]:
@@ -62,7 +64,8 @@ class Routing:
 
     def default_network(self, host: str) -> str | None:
         """Return the network whose gateway is the host's: the first one that has one."""
-        return next((network for network in self.homes.get(host, ()) if network in self.gateways), None)
+        homes = self.homes.get(host, ())
+        return next((network for network in homes if network in self.gateways or network in self.elsewhere), None)
 
     def egress(self, host: str, destination: str) -> str | None:
         """Return the network by which ``host`` sends to network ``destination``; None when no path leads there."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from netorder.controller import state
 from playbooks import ROOT, changes, drift, topology_file
 
 if TYPE_CHECKING:
@@ -81,7 +82,9 @@ def inside(on: On, hosts: list[str]) -> dict[str, str]:
 
 def kept_here(topology: str) -> dict[str, int]:
     """Return when each file on the controller was written."""
-    return {path.name: path.stat().st_mtime_ns for path in (ROOT / ".netorder" / topology).iterdir()}
+    return {
+        path.name: path.stat().st_mtime_ns for path in state.directory(ROOT / ".netorder", None, topology).iterdir()
+    }
 
 
 def named(found: dict[str, Any]) -> set[tuple[str, str]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from netorder.controller import state
 from playbooks import ROOT, changes, run
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ def changed(tmp_path: Path, the_plan: Plan) -> Callable[[str, str], Path]:
         for part in PARTS:
             where = ROOT / part
             (shutil.copytree if where.is_dir() else shutil.copy)(where, root / part)
-        (root / ".netorder").mkdir()
-        (root / ".netorder" / the_plan.topology).symlink_to(ROOT / ".netorder" / the_plan.topology)
+        here, there = (state.directory(one / ".netorder", the_plan.cloud, the_plan.topology) for one in (root, ROOT))
+        here.parent.mkdir(parents=True)
+        here.symlink_to(there)
         file = root / "applications/calculator/src/calculator/operations.py"
         text = file.read_text()
         assert text.count(line) == 1

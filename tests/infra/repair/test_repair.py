@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from netorder.controller import state
 from playbooks import ROOT, changes, environment, run, topology_file
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def names(cloud: openstack.connection.Connection, topology: str) -> Counter[tupl
 
 def close_connections(the_plan: Plan) -> None:
     """Make SSH connect again: an open connection survives a new rule, and takes a minute to notice a lost peer."""
-    config = ROOT / ".netorder" / the_plan.topology / "ssh_config"
+    config = state.directory(ROOT / ".netorder", the_plan.cloud, the_plan.topology) / "ssh_config"
     for host in the_plan.hosts:
         subprocess.run(["ssh", "-F", config, "-O", "exit", host.name], stderr=subprocess.DEVNULL, check=False)
 

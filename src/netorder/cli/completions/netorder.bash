@@ -154,7 +154,7 @@ _shtab_netorder___version_nargs=0
 
 
 # Custom Preamble
-_netorder_hosts() { compgen -W "$(sed -n 's/^Host \([^ *]*\).*/\1/p' .netorder/*/ssh_config 2>/dev/null)" -- "$1"; }
+_netorder_hosts() { compgen -W "$(sed -n 's/^Host \([^ *]*\).*/\1/p' .netorder/*/*/ssh_config 2>/dev/null)" -- "$1"; }
 
 # End Custom Preamble
 

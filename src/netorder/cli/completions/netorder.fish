@@ -5,7 +5,7 @@
 # See also: https://fishshell.com/docs/current/completions.html#where-to-put-completions
 
 # Custom Preamble
-function _netorder_hosts; sh -c 'sed -n '"'"'s/^Host \([^ *]*\).*/\1/p'"'"' .netorder/*/ssh_config 2>/dev/null'; end
+function _netorder_hosts; sh -c 'sed -n '"'"'s/^Host \([^ *]*\).*/\1/p'"'"' .netorder/*/*/ssh_config 2>/dev/null'; end
 
 # End Custom Preamble
 

@@ -285,7 +285,7 @@ _shtab_netorder() {
 }
 
 # Custom Preamble
-_netorder_hosts() { compadd -- ${(f)"$(sed -n 's/^Host \([^ *]*\).*/\1/p' .netorder/*/ssh_config 2>/dev/null)"} }
+_netorder_hosts() { compadd -- ${(f)"$(sed -n 's/^Host \([^ *]*\).*/\1/p' .netorder/*/*/ssh_config 2>/dev/null)"} }
 
 # End Custom Preamble
 

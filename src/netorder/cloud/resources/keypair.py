@@ -32,6 +32,9 @@ def compare(draft: Draft) -> None:
     The user's own key pair of that name is used if it holds the controller's key.
     """
     name, key, found = keypair_name(draft.plan.topology), draft.key, draft.observed.keypair
+    if draft.plan.key_pair:
+        _compare_existing(draft, draft.plan.key_pair)
+        return
     foreign = draft.observed.foreign_keypair
     if foreign and not (key and same_key(key, foreign.public_key)):
         draft.refuse(
@@ -59,6 +62,26 @@ def compare(draft: Draft) -> None:
             "public_key",
             f"Key pair {name} exists in the cloud, but this controller has no private key for it. Set "
             f"netorder_ssh_key to the private key that the hosts were made with, or tear down first.",
+        )
+
+
+def _compare_existing(draft: Draft, name: str) -> None:
+    """Compare the key pair that the topology names, and the one that its hosts were made with."""
+    pair, key = draft.existing.keypair, draft.key
+    if pair is not None and not (key and same_key(key, pair.public_key)):
+        draft.refuse(
+            KIND,
+            "public_key",
+            f"Key pair {name} (key_pair) holds another public key than this controller's, which hosts made with it "
+            f"would not accept ({_called(key)}). Set netorder_ssh_key to its private key.",
+        )
+    own = draft.observed.keypair
+    if key and own and draft.observed.servers and not same_key(key, own.public_key):
+        draft.refuse(
+            KIND,
+            "public_key",
+            f"The hosts were made with key pair {own.name}, which holds another public key than {name} (key_pair): "
+            "they would not accept that. Tear down first, or remove `key_pair`.",
         )
 
 

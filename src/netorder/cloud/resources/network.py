@@ -46,6 +46,10 @@ class NetworkChange(Change):
 def compare(draft: Draft) -> None:
     """Compare each network, and its subnets after it."""
     for network in draft.plan.networks:
+        if network.existing:
+            if network.name in draft.existing.networks:
+                draft.ids.networks[network.cloud_name] = draft.existing.networks[network.name]
+            continue
         found = draft.chosen.networks.get(network.cloud_name)
         change = partial(NetworkChange, KIND, network.cloud_name)
         planned: dict[str, object] = {"admin_state_up": True} | ({"mtu": network.mtu} if network.mtu else {})

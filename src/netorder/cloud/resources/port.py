@@ -193,7 +193,8 @@ def _fixed(work: Work, change: PortChange) -> list[dict[str, str]]:
 
 
 def _groups(work: Work, change: PortChange) -> list[str]:
-    return [work.ids.groups[name] for name in change.port.security_groups]
+    own = [work.ids.groups[name] for name in change.port.security_groups]
+    return [*own, *(work.ids.existing_groups[name] for name in change.port.existing_groups or ())]
 
 
 def _pairs(change: PortChange) -> list[dict[str, str]]:

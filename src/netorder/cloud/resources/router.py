@@ -64,6 +64,11 @@ class RouterChange(Change):
 def compare(draft: Draft) -> None:
     """Compare each router, and its interfaces after it."""
     for router in draft.plan.routers:
+        if router.existing:
+            if router.name in draft.existing.routers:
+                draft.ids.routers[router.cloud_name] = draft.existing.routers[router.name]
+            router_interface.compare(draft, router)
+            continue
         found = draft.chosen.routers.get(router.cloud_name)
         named = router.external_network or draft.plan.external_network
         change = partial(RouterChange, KIND, router.cloud_name, external=router.external, network=named)
@@ -141,7 +146,8 @@ def routes(draft: Draft) -> tuple[list[Routes], list[Routes]]:
     An interface that a route's next hop is behind cannot be detached: what goes first, if anything is deleted, are the
     routes that are not planned, and those through an interface that is replaced.
     """
-    planned = {r.cloud_name: [(route.destination, route.next_hop) for route in r.routes] for r in draft.plan.routers}
+    own = [router for router in draft.plan.routers if not router.existing]
+    planned = {r.cloud_name: [(route.destination, route.next_hop) for route in r.routes] for r in own}
     first: dict[str, Routes] = {}
     if any(change.action in DESTRUCTIVE for change in draft.changes):
         behind = _prefixes_behind(draft)

@@ -63,6 +63,8 @@ class InterfaceChange(InterfaceRemoval):
 def compare(draft: Draft, router: Router) -> None:
     """Compare the interfaces of a router."""
     for interface in router.interfaces:
+        if not interface.own:
+            continue
         for name, addresses in parts(interface, draft.chosen.ports).items():
             _compare(draft, router, interface, name, addresses)
 

@@ -331,7 +331,7 @@ def create_body(work: Work, change: ServerChange) -> dict[str, Any]:
         "name": host.cloud_name,
         "image_id": image_id,
         "flavor_id": work.facts.flavors[host.flavor],
-        "key_name": keypair_name(topology),
+        "key_name": work.facts.key_pair or keypair_name(topology),
         "networks": [{"port": work.ids.ports[name]} for name in change.ports],
         "metadata": {METADATA["topology"]: topology, METADATA["host"]: host.name, METADATA["image"]: image},
         "tags": [work.mark],

@@ -56,12 +56,12 @@ class SubnetChange(Change):
 
 def fields(subnet: Subnet) -> dict[str, object]:
     """Return a planned subnet's fields as previews show them; ``host_routes`` as text, and only where there are any."""
-    first, last = subnet.allocation_pool
+    pools = [subnet.allocation_pool] if subnet.allocation_pool else []
     planned: dict[str, object] = {
         "cidr": subnet.cidr,
         "gateway_ip": subnet.gateway_ip,
         "dns_nameservers": list(subnet.dns_nameservers),
-        "allocation_pools": [{"start": first, "end": last}],
+        "allocation_pools": [{"start": first, "end": last} for first, last in pools],
         "enable_dhcp": True,
     }
     if subnet.host_routes:

@@ -1,0 +1,291 @@
+"""What a topology uses and does not own: networks, routers, security groups, a key pair that exist in the cloud.
+
+They are looked up before anything is changed, and compared with what the file says of them. Nothing here changes them.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING, Any
+
+from openstack.exceptions import NotFoundException
+
+from netorder.cloud.change import marker
+from netorder.cloud.errors import translate_errors
+from netorder.cloud.jobs import gather
+from netorder.text import few, is_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from openstack.compute.v2.keypair import Keypair
+    from openstack.network.v2.network import Network as CloudNetwork
+    from openstack.network.v2.port import Port as CloudPort
+    from openstack.network.v2.router import Router as CloudRouter
+    from openstack.network.v2.subnet import Subnet as CloudSubnet
+
+    from netorder.cloud.observe import Observed
+    from netorder.cloud.session import Cloud
+    from netorder.plan.model import Network, Plan, Router, Subnet
+
+__all__ = ["Existing", "look_up"]
+
+SLAAC = frozenset({"slaac", "dhcpv6-stateless"})
+
+
+@dataclass(slots=True)
+class Existing:
+    """What was found: ids by the plan's names, of groups by the names in the file; ``problems`` forbid all changes."""
+
+    networks: dict[str, str] = field(default_factory=dict)
+    subnets: dict[str, str] = field(default_factory=dict)  # by Subnet.cloud_name
+    routers: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
+    keypair: Keypair | None = None
+    problems: list[str] = field(default_factory=list)
+
+
+def look_up(cloud: Cloud, plan: Plan, observed: Observed, *, addresses_allowed: bool) -> Existing:
+    """Find what the plan says exists, and every problem with it; nothing is asked where the plan has none.
+
+    ``addresses_allowed``: it is known that the cloud lets the login choose addresses on others' networks.
+    """
+    lookup = _Lookup(cloud, plan, observed, addresses_allowed=addresses_allowed)
+    if not lookup.needed:
+        return lookup.found
+    with translate_errors():
+        lookup.ask()
+    lookup.judge()
+    return lookup.found
+
+
+class _Lookup:
+    def __init__(self, cloud: Cloud, plan: Plan, observed: Observed, *, addresses_allowed: bool) -> None:
+        self.cloud = cloud
+        self.plan = plan
+        self.observed = observed
+        self.found = Existing()
+        self._addresses_allowed = addresses_allowed
+        self._of_networks = [network for network in plan.networks if network.existing]
+        self._of_routers = [router for router in plan.routers if router.existing]
+        self._names = {group: None for host in plan.hosts for group in host.ports[0].existing_groups or ()}
+        self._networks: list[CloudNetwork] = []
+        self._subnets: list[CloudSubnet] = []
+        self._routers: list[CloudRouter] = []
+        self._groups: list[Any] = []
+        self._ports: dict[str, list[CloudPort]] = {}  # by network
+
+    @property
+    def needed(self) -> bool:
+        """Whether the plan uses anything that exists."""
+        return bool(self._of_networks or self._of_routers or self._names or self.plan.key_pair)
+
+    def ask(self) -> None:
+        """Ask the cloud, in threads."""
+        net = self.cloud.conn.network
+        calls: list[Callable[[], None]] = []
+        if self._of_networks or self._of_routers:
+            calls.append(lambda: self._subnets.extend(net.subnets()))
+        if self._of_networks:
+            calls.append(lambda: self._networks.extend(net.networks()))
+        if self._of_routers:
+            calls.append(lambda: self._routers.extend(net.routers()))
+        if self._names:
+            calls.append(lambda: self._groups.extend(net.security_groups()))
+        if self.plan.key_pair:
+            calls.append(self._ask_key_pair)
+        gather(self.cloud, calls)
+        wanted = {one.id for network in self._of_networks for one in _called(self._networks, str(network.existing))}
+        if wanted or self._of_routers:
+            self._ask_ports(wanted)
+
+    def _ask_key_pair(self) -> None:
+        with suppress(NotFoundException):
+            self.found.keypair = self.cloud.conn.compute.get_keypair(str(self.plan.key_pair))
+
+    def _ask_ports(self, networks: Iterable[str]) -> None:
+        routers = [one.id for router in self._of_routers for one in _called(self._routers, str(router.existing))]
+        net = self.cloud.conn.network
+        ports = {port.id: port for id_ in networks for port in net.ports(network_id=id_)}
+        ports |= {port.id: port for id_ in routers for port in net.ports(device_id=id_)}
+        for port in ports.values():
+            self._ports.setdefault(str(port.network_id), []).append(port)
+
+    def judge(self) -> None:
+        """Note the ids of what fits, and why the rest does not."""
+        for network in self._of_networks:
+            what = f"Network {network.name} ({network.place})"
+            if one := self._only(what, "network", str(network.existing), self._networks):
+                self.found.networks[network.name] = one.id
+                self._judge_network(what, network, one)
+        by_id: dict[str, str] = {}
+        for name, id_ in self.found.networks.items():
+            if (first := by_id.setdefault(id_, name)) != name:
+                self._problem(f"Networks {first} and {name} of the topology are one in the cloud, {id_}: remove one.")
+        for router in self._of_routers:
+            what = f"Router {router.name} ({router.place})"
+            if found := self._only(what, "router", str(router.existing), self._routers):
+                self.found.routers[router.name] = found.id
+                self._judge_router(what, router, found)
+        for name in self._names:
+            hosts = [host.name for host in self.plan.hosts if name in (host.ports[0].existing_groups or ())]
+            what = f"Security group {name} (hosts: {few(hosts)})"
+            if group := self._only(what, "security group", name, self._groups):
+                self.found.groups[name] = group.id
+        if self.plan.key_pair and self.found.keypair is None:
+            self._problem(
+                f"Key pair {self.plan.key_pair} (key_pair) does not exist for this login: `openstack keypair list` "
+                "shows what does. Name one of these, or remove `key_pair` for one of the topology's own."
+            )
+
+    def _problem(self, text: str) -> None:
+        self.found.problems.append(text)
+
+    def _only(self, what: str, kind: str, name: str, known: Sequence[Any]) -> Any:  # noqa: ANN401 - a resource
+        """Return the only one called so, which is not the topology's own; note why there is none."""
+        found = _called(known, name)
+        if len(mine := [one for one in found if one.project_id == self.cloud.project]) == 1:
+            found = mine  # an administrator sees each project's `default`
+        if len(found) > 1:
+            choices = "; ".join(sorted(f"{one.id} (project {one.project_id})" for one in found))
+            self._problem(f"{what}: {len(found)} {kind}s are called {name}; write the id of one: {choices}.")
+        elif not found:
+            names = few(sorted({str(one.name) for one in known}), 10) or "none"
+            self._problem(f"{what}: there is no {kind} {name} in this cloud that this login sees. There are: {names}.")
+        elif found[0].description == marker(self.plan.topology) and found[0].project_id == self.cloud.project:
+            self._problem(f"{what}: {kind} {name} is this topology's own, not an existing one: remove `existing`.")
+        else:
+            return found[0]
+        return None
+
+    # Networks
+
+    def _judge_network(self, what: str, network: Network, one: CloudNetwork) -> None:
+        if one.is_admin_state_up is False:
+            self._problem(f"{what} is switched off in the cloud (admin_state_up): nothing passes it.")
+        subnets = [subnet for subnet in self._subnets if subnet.network_id == one.id]
+        for subnet in network.subnets:
+            fits = [its for its in subnets if ip_network(its.cidr) == ip_network(subnet.cidr)]
+            if not fits:
+                has = few(sorted(its.cidr for its in subnets), 10) or "none"
+                self._problem(f"{what} has no subnet {subnet.cidr} in the cloud; its `cidr` is one of: {has}.")
+                continue
+            self.found.subnets[subnet.cloud_name] = fits[0].id
+            self._judge_subnet(what, network, subnet, fits[0])
+        if all(subnet.cloud_name in self.found.subnets for subnet in network.subnets):
+            self._judge_addresses(what, network, one)
+
+    def _judge_subnet(self, what: str, network: Network, subnet: Subnet, its: CloudSubnet) -> None:
+        if (its.gateway_ip or None) != subnet.gateway_ip:
+            fix = f"write `gateway: {its.gateway_ip}`" if its.gateway_ip else "no router of the file can be its gateway"
+            said = subnet.gateway_ip or "none"
+            self._problem(f"{what}: the gateway of {subnet.cidr} is {its.gateway_ip or 'none'}, not {said}: {fix}.")
+        if its.ipv6_address_mode in SLAAC:
+            self._problem(
+                f"{what}: addresses of {subnet.cidr} follow from MAC addresses ({its.ipv6_address_mode}), and netorder "
+                "chooses them: leave that prefix out."
+            )
+        if its.is_dhcp_enabled is False:
+            hosts = [
+                host.name
+                for host in self.plan.hosts
+                if any(port.network == network.name for port in host.ports)
+                and not (host.server and host.server.config_drive)
+            ]
+            if hosts:
+                self._problem(
+                    f"{what}: {subnet.cidr} has no DHCP, so hosts learn their addresses by a config drive alone: give "
+                    f"{few(hosts)} `config_drive: true`."
+                )
+
+    def _judge_addresses(self, what: str, network: Network, one: CloudNetwork) -> None:
+        """Report planned addresses that somebody else has, and that the cloud's policy does not let us choose."""
+        ours = {port.name: port for port in self.observed.ports if port.network_id == one.id}
+        wanted = {
+            address: (f"host {host.name}", port.cloud_name)
+            for host in self.plan.hosts
+            for port in host.ports
+            if port.network == network.name
+            for address in port.addresses
+        } | {
+            address: (f"router {router.name}", interface.port_name)
+            for router in self.plan.routers
+            for interface in router.interfaces
+            if interface.network == network.name and interface.own
+            for address in interface.addresses
+        }
+        mine = {port.id for port in self.observed.ports}
+        for port in self._ports.get(one.id, []):
+            for fixed in port.fixed_ips or ():
+                address = str(ip_address(fixed["ip_address"]))
+                if address in wanted and port.id not in mine:
+                    holder = f"{port.name or port.id} ({port.device_owner or 'not in use'})"
+                    fix = "give it another `address:`" if "host" in wanted[address][0] else "name an address for it"
+                    self._problem(f"{what}: {address} of {wanted[address][0]} is taken by port {holder}: {fix}.")
+        missing = sorted({name for _, name in wanted.values()} - ours.keys())
+        allowed = self._addresses_allowed or "admin" in self.cloud.roles
+        if missing and one.project_id != self.cloud.project and not allowed:
+            self._problem(
+                f"{what} is another project's, and unless its operator decides otherwise, Neutron lets only its owner "
+                f"choose addresses on it ({few(missing)}). Where you know that this cloud's policy "
+                "(create_port:fixed_ips:ip_address) lets you: -e allow=fixed-address. Or make the port yourself, with "
+                f"the address that the cloud gives it, and write that into the file: openstack port create --network "
+                f"{one.id} --description {marker(self.plan.topology)} {missing[0]}."
+            )
+
+    # Routers
+
+    def _judge_router(self, what: str, router: Router, one: CloudRouter) -> None:
+        if one.is_admin_state_up is False:
+            self._problem(f"{what} is switched off in the cloud (admin_state_up): nothing passes it.")
+        gateway = (one.external_gateway_info or {}).get("network_id")
+        if bool(gateway) != router.external:
+            verb, fix = ("has a", "true") if gateway else ("has no", "false")
+            self._problem(f"{what} {verb} gateway to an external network in the cloud: write `external: {fix}`.")
+        there = {(route["destination"], route["nexthop"]) for route in one.routes or ()}
+        for route in router.routes:
+            if (route.destination, route.next_hop) not in there:
+                self._problem(
+                    f"{what} has no route to {route.destination} via {route.next_hop}, which hosts need of it, and it "
+                    f"is not the topology's to change. Its owner adds it: openstack router add route --route "
+                    f"destination={route.destination},gateway={route.next_hop} {one.id}."
+                )
+        ports = [port for its in self._ports.values() for port in its if port.device_id == one.id]
+        ours = {port.id for port in self.observed.ports}
+        for interface in router.interfaces:
+            if interface.own:
+                continue
+            has = {
+                fixed["ip_address"]
+                for port in ports
+                if port.network_id == self.found.networks.get(interface.network)
+                for fixed in port.fixed_ips or ()
+            }
+            lacking = [address for address in interface.addresses if address not in has]
+            if lacking and interface.network in self.found.networks:
+                shown = few(sorted(has)) or "none"
+                self._problem(
+                    f"{what} does not have {few(lacking)} on network {interface.network}, where its addresses are: "
+                    f"{shown}. Write that, or leave the network out of its `networks`."
+                )
+        self._judge_overlaps(what, router, [port for port in ports if port.id not in ours])
+
+    def _judge_overlaps(self, what: str, router: Router, ports: Iterable[CloudPort]) -> None:
+        """Report networks of the topology that overlap what the router joins already: it takes no such interface."""
+        used = {fixed.get("subnet_id") for port in ports for fixed in port.fixed_ips or ()}
+        external = {port.network_id for port in ports if str(port.device_owner or "") == "network:router_gateway"}
+        theirs = [ip_network(one.cidr) for one in self._subnets if one.id in used and one.network_id not in external]
+        joins = {interface.network for interface in router.interfaces if interface.own}
+        for network in self.plan.networks:
+            for subnet in network.subnets if network.name in joins else ():
+                mine = ip_network(subnet.cidr)
+                if other := next((one for one in theirs if one.version == mine.version and one.overlaps(mine)), None):
+                    self._problem(
+                        f"{what} joins {other} already, which {mine} of network {network.name} overlaps: take another."
+                    )
+
+
+def _called(known: Iterable[Any], name: str) -> list[Any]:
+    return [one for one in known if one.id == name] if is_id(name) else [one for one in known if one.name == name]
