@@ -58,11 +58,14 @@ MANAGEABLE = ("addresses", "forwarding")  # what a host may leave to nobody else
 
 @dataclass(frozen=True, slots=True)
 class SubnetSpec:
-    """A network's prefix of one IP version; ``gateway`` is None when no router joins the network."""
+    """A network's prefix of one IP version; ``gateway`` is None when no router joins the network.
+
+    ``allocation_pool`` None: there is no address left for Neutron's own ports.
+    """
 
     cidr: Prefix
     gateway: Address | None
-    allocation_pool: tuple[Address, Address]
+    allocation_pool: tuple[Address, Address] | None
     dns_nameservers: tuple[str, ...]
 
 
@@ -70,7 +73,7 @@ class SubnetSpec:
 class NetworkSpec:
     """A network; ``gateway_router`` has its gateways. Its hosts' ``routes`` live on the host, subnet or router.
 
-    ``mtu`` None is the cloud's.
+    ``mtu`` None is the cloud's. Without ``dhcp`` the cloud tells nobody on it its address, but by config drive.
     """
 
     name: str
@@ -78,6 +81,7 @@ class NetworkSpec:
     gateway_router: str | None
     routes: str
     mtu: int | None = None
+    dhcp: bool = True
 
     def subnet(self, version: int) -> SubnetSpec | None:
         """Return the subnet of an IP version."""
@@ -86,10 +90,15 @@ class NetworkSpec:
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """On a network, one address on each of its subnets."""
+    """On a network, one address on each of its subnets.
+
+    A host's may have a ``mac`` that the file says, and ``virtual`` addresses that it shares with others.
+    """
 
     network: str
     addresses: tuple[Address, ...]
+    mac: str | None = None
+    virtual: tuple[Address, ...] = ()
 
     def address(self, version: int) -> Address | None:
         """Return the address of an IP version."""
@@ -98,13 +107,19 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class RouterSpec:
-    """A router. ``routes`` are the declared ones, (destination, next hop) pairs."""
+    """A router. ``routes`` are the declared ones, (destination, next hop) pairs.
+
+    ``external_address`` is what it has on the external network, None what the cloud chooses. With ``snat`` it
+    translates what its networks' hosts send there.
+    """
 
     name: str
     external: bool
     external_network: str | None
     interfaces: tuple[Interface, ...]
     routes: tuple[tuple[Prefix, Address], ...]
+    external_address: Address | None = None
+    snat: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +253,13 @@ class HostSpec:
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """All its addresses."""
+        """All addresses that are its own."""
         return tuple(address for interface in self.interfaces for address in interface.addresses)
+
+    @property
+    def virtual_addresses(self) -> tuple[Address, ...]:
+        """All addresses that it shares with others."""
+        return tuple(address for interface in self.interfaces for address in interface.virtual)
 
     def address(self, network: str, version: int) -> Address | None:
         """Return the address on a network."""

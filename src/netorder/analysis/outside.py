@@ -130,9 +130,17 @@ class Outside:
     def _untranslated(self, out: _Exit, source: str, own: str | None) -> str | None:
         if own is None:
             return f"{source} has no address of that IP version on {out.first}"
+        router = self._paths.routers.get(out.node)
+        if router and not router.snat and not self._is_floating(source, own):
+            return f"{out.node} does not translate (`snat: false`), and nothing says that the outside knows {own}"
         if out.node in self._paths.routers and out.first not in self._paths.joined[out.node]:
             return f"{out.node} translates only addresses of networks that it joins, and {out.first} is none of them"
         return None
+
+    def _is_floating(self, source: str, own: str) -> bool:
+        """Tell whether a floating address stands for an address of the host."""
+        host = self._paths.hosts[source]
+        return host.floating_ip and own in host.ports[0].addresses
 
     def _version(self, source: str, remote: str | None) -> int:
         """Return the IP version of a connection: that of the address, else IPv4 if the source has it."""

@@ -64,6 +64,7 @@ def _variables(
         "ansible_ssh_args": ssh_args,
         "netorder_address": host.ports[0].addresses[0],
         "netorder_addresses": list(host.addresses),
+        "netorder_virtual_addresses": [one for port in host.ports for one in port.virtual_addresses],
         "netorder_network": host.ports[0].network,
         "netorder_floating_ip": host.floating_ip,
         "netorder_ssh_path": None if host.ssh_path is None else list(host.ssh_path),
@@ -104,14 +105,14 @@ def _interfaces(
     """
     found: list[dict[str, Any]] = []
     for port in host.ports:
-        gateways = {v: s.gateway_ip for v in (IPV4, IPV6) if (s := subnets.get((port.network, v)))}
+        gateways = {v: s.gateway_ip for v in (IPV4, IPV6) if (s := subnets.get((port.network, v))) and s.dhcp}
         offered = [v for v, gateway in gateways.items() if gateway and gateway not in host.gateways]
         if gateways.get(IPV6) in host.gateways and routers[port.network] > 1:
             offered.append(IPV6)
         found.append(
             {
                 "address": port.addresses[0],
-                "static": [f"{a}/64" for a in port.addresses if ":" in a and gateways.get(IPV6) is None],
+                "static": [f"{a}/64" for a in port.addresses if ":" in a and gateways.get(IPV6, "") is None],
                 "unwanted": offered,
             }
         )

@@ -524,8 +524,13 @@ def _shift(section: str, entry: dict[str, Any], index: int) -> None:
         for key in ("cidr", "gateway"):
             if key in entry:
                 entry[key] = _moved(entry[key], sizes, index)
-    elif isinstance(networks := entry.get("networks"), dict):
+        if isinstance(pool := entry.get("allocation_pool"), str):
+            entry["allocation_pool"] = "-".join(_moved(pool.split("-"), sizes, index))
+        return
+    if isinstance(networks := entry.get("networks"), dict):
         entry["networks"] = {name: _moved(its, {4: 1, 6: 1}, index) for name, its in networks.items()}
+    if isinstance(external := entry.get("external"), dict) and "address" in external:
+        entry["external"] = {**external, "address": _moved(external["address"], {4: 1, 6: 1}, index)}
 
 
 def _prefix(text: str) -> Any:  # noqa: ANN401 - a prefix or None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from netorder.errors import Diagnostic, TopologyError
 from netorder.language.assign import assign
 from netorder.language.document import read_shaped
+from netorder.language.ports import read_ports
 from netorder.language.resolve import resolve
 from netorder.language.routes import declared_routes, derive
 from netorder.language.rules import read_rules
@@ -50,8 +51,9 @@ def _topology(document: Document) -> Topology:
     declared = declared_routes(reader, names, addresses)
     rules = read_rules(reader, names, addresses)
     servers = read_servers(reader, names)
+    ports = read_ports(reader, names)
     reader.raise_if_failed()
-    parts = specs(reader, names, addresses, declared, servers)
+    parts = specs(reader, names, addresses, declared, servers, ports)
     routes = derive(reader, parts, rules)
     check(reader, parts, rules, routes)
     reader.raise_if_failed()

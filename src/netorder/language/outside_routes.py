@@ -46,6 +46,9 @@ class _Checker:
         self._rules = rules
         self._subnets = [(subnet, network.name) for network in specs.networks for subnet in network.subnets]
         self._owners: dict[Address, Node] = {
+            address: owner for owner in reversed(specs.nodes) for one in owner.interfaces for address in one.virtual
+        }  # of the first of those that share it; they are alike
+        self._owners |= {
             address: owner for owner in specs.nodes for one in owner.interfaces for address in one.addresses
         }
         self._loops: set[frozenset[str]] = set()
@@ -90,8 +93,9 @@ class _Checker:
 
     def _check_nobodys(self, route: _Declared) -> None:
         subnet, network = next((one, name) for one, name in self._subnets if route.via in one.cidr)
-        first, last = subnet.allocation_pool
-        if first <= route.via <= last:  # type: ignore[operator]
+        pool = subnet.allocation_pool
+        if pool and int(pool[0]) <= int(route.via) <= int(pool[1]):
+            first, last = pool
             message = f"next hop `{route.via}` is one of {first} to {last}, which Neutron gives to ports of its own"
             self._reader.error(route.path, f"{message}; name another")
         else:

@@ -58,6 +58,11 @@ class _Context:
         return found
 
     @cached_property
+    def entries(self) -> dict[str, str]:
+        """The key of the entry that each host comes from."""
+        return {name: key for key, entry in self.names.hosts.items() for name in entry.names}
+
+    @cached_property
     def hosts(self) -> dict[str, tuple[str, ...]]:
         """What names hosts: each entry all of its own, each host itself."""
         return {key: entry.names for key, entry in self.names.hosts.items()} | {
@@ -207,6 +212,9 @@ def _sources(context: _Context, place: Path, word: str, targets: tuple[str, ...]
         for name in members:
             for network in context.networks(name):
                 yield from (ip_network(address) for address in addresses.host(name, network))
+        for key in dict.fromkeys(context.entries[name] for name in members):
+            for network in context.names.hosts[key].networks:
+                yield from (ip_network(address) for address in addresses.virtual.get((key, network), ()))
 
 
 def _check_joined(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from netorder.ip import Address, Prefix
     from netorder.language.assign import Addresses
     from netorder.language.document import Reader
+    from netorder.language.ports import Ports
     from netorder.language.resolve import HostEntry, Names, NetworkEntry
     from netorder.language.routes import DeclaredRoutes
     from netorder.language.servers import Servers
@@ -42,7 +43,9 @@ class Specs:
         return (*self.routers, *(host for host in self.hosts if host.forward))
 
 
-def specs(reader: Reader, names: Names, addresses: Addresses, declared: DeclaredRoutes, servers: Servers) -> Specs:
+def specs(  # noqa: PLR0917 - one of each stage
+    reader: Reader, names: Names, addresses: Addresses, declared: DeclaredRoutes, servers: Servers, ports: Ports
+) -> Specs:
     """Return the specs; there must be no error."""
     return Specs(
         networks=tuple(_network(reader, name, its, addresses) for name, its in names.networks.items()),
@@ -50,14 +53,26 @@ def specs(reader: Reader, names: Names, addresses: Addresses, declared: Declared
             RouterSpec(
                 name=name,
                 external=router.external,
-                external_network=reader.named("routers", name, "external"),
+                external_network=reader.named("routers", name, "external")
+                or reader.named("routers", name, "external", "network"),
                 interfaces=tuple(Interface(one, addresses.router(name, one)) for one in router.networks),
                 routes=declared["routers", name],
+                external_address=ports.outside.get(name),
+                snat=reader.get("routers", name, "external", "snat") is not False,
             )
             for name, router in names.routers.items()
         ),
         hosts=tuple(
-            _host(reader, key, entry, name, addresses, routes=declared["hosts", key], server=servers.of.get(key))
+            _host(
+                reader,
+                key,
+                entry,
+                name,
+                addresses,
+                routes=declared["hosts", key],
+                server=servers.of.get(key),
+                macs=ports.macs,
+            )
             for key, entry in names.hosts.items()
             for name in entry.names
         ),
@@ -72,7 +87,8 @@ def _network(reader: Reader, name: str, its: NetworkEntry, addresses: Addresses)
         layout = addresses.subnets.layouts[name, version]
         servers = tuple(str(server) for server in its.dns_nameservers if server.version == version)
         subnets.append(SubnetSpec(layout.cidr, layout.gateway if router else None, layout.pool, servers))
-    return NetworkSpec(name, tuple(subnets), router, its.routes, reader.get("networks", name, "mtu"))
+    dhcp = reader.get("networks", name, "dhcp") is not False
+    return NetworkSpec(name, tuple(subnets), router, its.routes, reader.get("networks", name, "mtu"), dhcp)
 
 
 def _host(
@@ -84,6 +100,7 @@ def _host(
     *,
     routes: tuple[tuple[Prefix, Address], ...],
     server: Server | None,
+    macs: Mapping[tuple[str, str], str],
 ) -> HostSpec:
     def setting(word: str) -> str:
         return reader.named("hosts", key, word) or reader.named("defaults", word) or str(schema.default(word))
@@ -95,7 +112,10 @@ def _host(
     file, line, _ = reader.place(("hosts", key, "flavor"))
     return HostSpec(
         name=name,
-        interfaces=tuple(Interface(one, addresses.host(name, one)) for one in entry.networks),
+        interfaces=tuple(
+            Interface(one, addresses.host(name, one), macs.get((name, one)), addresses.virtual.get((key, one), ()))
+            for one in entry.networks
+        ),
         floating_ip=reader.true("hosts", key, "floating_ip"),
         forward=entry.forward,
         image=snapshot("hosts", key) or reader.named("hosts", key, "image") or snapshot("defaults") or setting("image"),

@@ -24,6 +24,8 @@ from netorder.plan.security_groups import security_groups
 from netorder.topology import ApplicationSpec, HostSpec, Interface, NetworkSpec, RouterSpec, Topology, group_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from netorder.ip import Address, Prefix
 
 __all__ = ["build_plan"]
@@ -79,8 +81,9 @@ class _Planner:
                     cidr=str(subnet.cidr),
                     gateway_ip=str(subnet.gateway) if subnet.gateway else None,
                     dns_nameservers=subnet.dns_nameservers,
-                    allocation_pool=(str(subnet.allocation_pool[0]), str(subnet.allocation_pool[1])),
+                    allocation_pool=(str(pool[0]), str(pool[1])) if (pool := subnet.allocation_pool) else None,
                     host_routes=self._tables.of_network(network.name, version) if handed_out else (),
+                    dhcp=network.dhcp,
                 )
             )
         return Network(network.name, name, tuple(subnets), network.mtu)
@@ -103,6 +106,8 @@ class _Planner:
                 *self._tables.of_router(router.name, 4),
                 *self._tables.of_router(router.name, 6),
             ),
+            external_address=str(router.external_address) if router.external_address else None,
+            snat=router.snat,
         )
 
     # Hosts
@@ -145,6 +150,8 @@ class _Planner:
             security_groups=(self._group_of[host.name],) if host.port_security else (),
             allowed_address_pairs=(self._pairs.get((host.name, interface.network), ()) if host.port_security else ()),
             port_security=host.port_security,
+            mac_address=interface.mac,
+            virtual_addresses=tuple(map(str, interface.virtual)),
         )
 
     def _gateways(self, host: HostSpec) -> tuple[str, ...]:
@@ -254,7 +261,10 @@ class _Planner:
 
     @cached_property
     def _pairs(self) -> dict[tuple[str, str], tuple[str, ...]]:
-        """The prefixes of other hosts whose packets pass a forwarding host's port, by host and network."""
+        """What passes a host's port beside its own addresses, by host and network.
+
+        Those are virtual addresses, and the prefixes of other hosts whose packets it forwards.
+        """
         found: dict[tuple[str, str], dict[int, set[str]]] = {}
         for version, routing in self._topology.routings.items():
             if not routing.graph.hosts:
@@ -267,28 +277,34 @@ class _Planner:
                             entry.setdefault(version, set()).add(destination)
                             outgoing = found.setdefault((crossing.host, crossing.exit), {})
                             outgoing.setdefault(version, set()).add(source)
-        outside = self._outside_pairs()
+        others = self._outside_pairs()
+        virtual = {
+            (host.name, one.network): {ip_network(address): str(address) for address in one.virtual}
+            for host in self._topology.hosts
+            for one in host.interfaces
+            if one.virtual
+        }
+        for key, its in virtual.items():
+            others.setdefault(key, set()).update(its)
         return {
-            key: self._as_pairs(found.get(key, {}), outside.get(key, set()))
-            for key in dict.fromkeys([*found, *outside])
+            key: self._as_pairs(found.get(key, {}), others.get(key, set()), virtual.get(key, {}))
+            for key in dict.fromkeys([*found, *others])
         }
 
     def _outside_pairs(self) -> dict[tuple[str, str], set[Prefix]]:
         """Return what passes hosts by declared routes to the outside: there on the side of the senders, they beyond."""
         hosts = {host.name: host for host in self._topology.hosts if host.forward}
-        owners = {
-            address: (host, one.network)
-            for host in hosts.values()
-            for one in host.interfaces
-            for address in one.addresses
-        }
+        owners: dict[Address, list[tuple[HostSpec, str]]] = {}
+        for host in hosts.values():
+            for one in host.interfaces:
+                for address in (*one.addresses, *one.virtual):
+                    owners.setdefault(address, []).append((host, one.network))
         found: dict[tuple[str, str], set[Prefix]] = {}
         senders: tuple[RouterSpec | HostSpec, ...] = (*self._topology.routers, *self._topology.hosts)
         for owner in senders:
-            for to, via in owner.routes:
-                if to in self._by_prefix or via not in owners:
-                    continue
-                host, entry = owners[via]
+            outside = [route for route in owner.routes if route[0] not in self._by_prefix]
+            passed = [(to, host, entry) for to, via in outside for host, entry in owners.get(via, ())]
+            for to, host, entry in passed:
                 found.setdefault((host.name, entry), set()).add(to)
                 for there, hop in host.routes:
                     if covers(there, to):
@@ -307,14 +323,16 @@ class _Planner:
         senders = [one for one in routing.populated if routing.graph.joined(one, network)] if passes_on else [network]
         return {subnet.cidr for one in senders if (subnet := self._networks[one].subnet(version))}
 
-    def _as_pairs(self, beyond: dict[int, set[str]], outside: set[Prefix]) -> tuple[str, ...]:
+    def _as_pairs(
+        self, beyond: dict[int, set[str]], others: set[Prefix], virtual: Mapping[Prefix, str]
+    ) -> tuple[str, ...]:
         inside = {
             subnet.cidr
             for version, networks in beyond.items()
             for name in networks
             if (subnet := self._networks[name].subnet(version))
         }
-        pairs = joined(inside | outside)
+        pairs = joined(inside | others)
         if len(pairs) > MOST_PAIRS:
             pairs = [everything for everything in ANYWHERE if any(one.version == everything.version for one in pairs)]
-        return tuple(map(str, pairs))
+        return tuple(virtual.get(one, str(one)) for one in pairs)

@@ -8,7 +8,7 @@ name in the cloud, ``<topology>-<name>``. Where something has an address of each
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from netorder.protocols import ANYTHING, match_text, word_of
 from netorder.routing.tables import Route
@@ -33,13 +33,16 @@ __all__ = [
     "User",
 ]
 
+RARE = {"rare": True}  # of a field that JSON has only where it says something
+
 
 @dataclass(frozen=True, slots=True)
 class Subnet:
     """A network's prefix of one IP version, 4 or 6. ``gateway_ip`` is None if no router joins the network.
 
     ``allocation_pool`` (first, last address) is all that Neutron may assign itself, to its DHCP and metadata ports: no
-    planned address lies in it, so the two never clash. DHCP gives ``host_routes`` to every port (IPv4 only).
+    planned address lies in it, so the two never clash; None where it needs none. Without ``dhcp`` hosts learn of their
+    addresses from config drives. DHCP gives ``host_routes`` to every port (IPv4 only).
     An IPv6 subnet is advertised by its router, with addresses by DHCPv6 (RFC 8415): planned ones need no EUI-64.
     """
 
@@ -48,8 +51,9 @@ class Subnet:
     cidr: str
     gateway_ip: str | None
     dns_nameservers: tuple[str, ...]
-    allocation_pool: tuple[str, str]
+    allocation_pool: tuple[str, str] | None
     host_routes: tuple[Route, ...]
+    dhcp: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +79,9 @@ class RouterInterface:
 class Router:
     """A Neutron router. ``routes`` are the extra routes (extraroute-atomic) that transit traffic needs.
 
-    An ``external`` one joins ``external_network`` (None: the plan's), translates the IPv4 addresses of the networks
-    that it joins, and has a default route there; no other router has a default route.
+    An ``external`` one joins ``external_network`` (None: the plan's), at ``external_address`` (None: the cloud's
+    choice), translates the IPv4 addresses of the networks that it joins if it does ``snat``, and has a default route
+    there; no other router has a default route.
     """
 
     name: str
@@ -85,6 +90,8 @@ class Router:
     external_network: str | None
     interfaces: tuple[RouterInterface, ...]
     routes: tuple[Route, ...]
+    external_address: str | None = None
+    snat: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +150,8 @@ class Port:
     """A host's port: ``cloud_name`` in the cloud, one fixed address on each of the subnets of ``network``.
 
     Port security drops packets from and to other addresses than its own ``addresses`` and those in the prefixes of
-    ``allowed_address_pairs``, for which the host forwards. Without it there are no security groups either.
+    ``allowed_address_pairs``, for which the host forwards, or which are its ``virtual_addresses``: any one of the hosts
+    that share one has it. Without it there are no security groups either. ``mac_address`` None is the cloud's choice.
     """
 
     cloud_name: str
@@ -152,6 +160,8 @@ class Port:
     security_groups: tuple[str, ...]
     allowed_address_pairs: tuple[str, ...]
     port_security: bool = True
+    mac_address: str | None = None
+    virtual_addresses: tuple[str, ...] = field(default=(), metadata=RARE)
 
 
 @dataclass(frozen=True, slots=True)

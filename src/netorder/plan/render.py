@@ -67,13 +67,16 @@ def _networks(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
             gateway = "no router, so no gateway"
             if subnet.gateway_ip:
                 gateway = f"gateway {subnet.gateway_ip} ({called[subnet.gateway_ip]})"
-            mtu = f", mtu {network.mtu}" if network.mtu and not index else ""
-            yield "" if index else network.name, subnet.cidr, gateway + mtu
+            more = f", mtu {network.mtu}" if network.mtu and not index else ""
+            more += "" if subnet.dhcp else ", no DHCP"
+            yield "" if index else network.name, subnet.cidr, gateway + more
 
 
 def _routers(plan: Plan) -> Iterator[Sequence[str]]:
     for router in plan.routers:
-        joins = [router.external_network or "outside"] if router.external else []
+        outside = [router.external_address, "" if router.snat else "no translation"]
+        more = f" ({', '.join(filter(None, outside))})" if any(outside) else ""
+        joins = [f"{router.external_network or 'outside'}{more}"] if router.external else []
         joins += [f"{interface.network} ({', '.join(interface.addresses)})" for interface in router.interfaces]
         yield router.name, "joins " + ", ".join(joins)
 
@@ -86,7 +89,9 @@ def _hosts(plan: Plan) -> Iterator[Sequence[str]]:
         packages = ", packages through the controller" if host.proxy == "controller" else ""
         about = [f"{host.image}, {host.flavor}", ("routes, " if host.forwarding else "") + path + packages]
         for index, port in enumerate(host.ports):
-            yield ("" if index else host.name), ", ".join(port.addresses), port.network, *(["", ""] if index else about)
+            virtual = [f"or {one}" for one in port.virtual_addresses]
+            addresses = ", ".join((*port.addresses, *virtual)) + (f" ({port.mac_address})" if port.mac_address else "")
+            yield ("" if index else host.name), addresses, port.network, *(["", ""] if index else about)
 
 
 def _servers(plan: Plan) -> Iterator[Sequence[str]]:

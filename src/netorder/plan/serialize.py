@@ -26,6 +26,6 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - a value of the model
         return {
             field.name: _plain(one)
             for field, one in found
-            if not (one is field.default and (one is None or one is True))
+            if not (one == field.default and (one is None or one is True or field.metadata))
         }
     return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value

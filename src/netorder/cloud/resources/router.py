@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from netorder.cloud.draft import Draft
     from netorder.cloud.work import Work
+    from netorder.plan.model import Router
 
 __all__ = [
     "KIND",
@@ -44,6 +45,8 @@ UPDATE = {
     "admin_state_up": "is_admin_state_up",
     "external": "external_gateway_info",
     "external_network": "external_gateway_info",
+    "external_address": "external_gateway_info",
+    "snat": "external_gateway_info",
     "routes": "",
 }
 # So often may somebody else change a router between our reading and our writing its routes.
@@ -54,11 +57,13 @@ ROUTE_ATTEMPTS = 5
 class RouterChange(Change):
     """A router to create or to update; an ``external`` one has its gateway on the network of this name or id.
 
-    ``network`` None is the cloud's only external network.
+    ``network`` None is the cloud's only external network, ``address`` None what the cloud chooses there.
     """
 
     external: bool
     network: str | None
+    address: str | None = None
+    snat: bool = True
 
 
 def compare(draft: Draft) -> None:
@@ -66,7 +71,15 @@ def compare(draft: Draft) -> None:
     for router in draft.plan.routers:
         found = draft.chosen.routers.get(router.cloud_name)
         named = router.external_network or draft.plan.external_network
-        change = partial(RouterChange, KIND, router.cloud_name, external=router.external, network=named)
+        change = partial(
+            RouterChange,
+            KIND,
+            router.cloud_name,
+            external=router.external,
+            network=named,
+            address=router.external_address,
+            snat=router.snat,
+        )
         planned: dict[str, object] = {
             "admin_state_up": True,
             "external": router.external,
@@ -82,10 +95,25 @@ def compare(draft: Draft) -> None:
             }
             if router.external and gateway and named and named != gateway:
                 has["external_network"], planned["external_network"] = draft.externals.get(gateway, gateway), named
+            if router.external and gateway:
+                _compare_gateway(router, found.external_gateway_info or {}, has, planned)
             draft.differ(change, KIND, has, planned, id=found.id)
         else:
+            planned |= {"external_address": router.external_address} if router.external_address else {}
+            planned |= {} if router.snat else {"snat": False}
             draft.add(change("create", "missing", after=planned))
         router_interface.compare(draft, router)
+
+
+def _compare_gateway(
+    router: Router, gateway: dict[str, Any], has: dict[str, object], planned: dict[str, object]
+) -> None:
+    """Add what a router's gateway has and is to have; some clouds do not tell everybody."""
+    fixed = [one["ip_address"] for one in gateway.get("external_fixed_ips") or () if ":" not in one["ip_address"]]
+    if router.external_address:
+        has["external_address"] = ", ".join(fixed) or router.external_address
+        planned["external_address"] = router.external_address
+    has["snat"], planned["snat"] = gateway.get("enable_snat", router.snat), router.snat
 
 
 def create_body(work: Work, change: RouterChange) -> dict[str, Any]:
@@ -94,8 +122,16 @@ def create_body(work: Work, change: RouterChange) -> dict[str, Any]:
     return body | ({"external_gateway_info": _gateway(work, change)} if change.external else {})
 
 
-def _gateway(work: Work, change: RouterChange) -> dict[str, str] | None:
-    return {"network_id": work.facts.externals[change.network]} if change.external else None
+def _gateway(work: Work, change: RouterChange) -> dict[str, Any] | None:
+    """Return what to ask for; address and translation only where they are not the usual, for which all may ask."""
+    if not change.external:
+        return None
+    gateway: dict[str, Any] = {"network_id": work.facts.externals[change.network]}
+    if change.address:
+        gateway["external_fixed_ips"] = [{"ip_address": change.address}]
+    if not change.snat or "snat" in (change.before or {}):
+        gateway["enable_snat"] = change.snat
+    return gateway
 
 
 def creations(work: Work) -> Iterable[Job]:

@@ -273,9 +273,9 @@ def _tags(host: Host, found: CloudServer) -> tuple[tuple[str, bool], ...]:
 def needs_config_drive(plan: Plan, host: Host) -> bool:
     """Return whether metadata may be out of reach of a host: on a network where no router gives it by IPv4.
 
-    One such network is enough: which interface an image asks by is its own choice.
+    Or one without DHCP. One such network is enough: which interface an image asks by is its own choice.
     """
-    routed = {n.name for n in plan.networks for s in n.subnets if s.version == IPV4 and s.gateway_ip}
+    routed = {n.name for n in plan.networks for s in n.subnets if s.version == IPV4 and s.gateway_ip and s.dhcp}
     return any(port.network not in routed for port in host.ports)
 
 
