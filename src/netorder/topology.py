@@ -26,6 +26,7 @@ __all__ = [
     "SSH",
     "ApplicationSpec",
     "Check",
+    "EgressSpec",
     "HostSpec",
     "Interface",
     "Match",
@@ -279,6 +280,12 @@ class Match:
         """Whether it matches some ports only; Neutron stores a rule for all of them without any."""
         return (self.first, self.last) not in {(0, 0), (1, LAST_PORT)}
 
+    def covers(self, other: Match) -> bool:
+        """Tell whether all that ``other`` matches is matched."""
+        if self.protocol in (ANYTHING, other.protocol):
+            return self.protocol == ANYTHING or (self.first <= other.first and other.last <= self.last)
+        return other.protocol.startswith(f"{self.protocol} ")
+
     def tcp(self, port: int) -> bool:
         """Tell whether TCP ``port`` is one of these."""
         return self.protocol == ANYTHING or (self.protocol == "tcp" and self.first <= port <= self.last)
@@ -307,6 +314,14 @@ class RuleSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class EgressSpec:
+    """Lets ``sources`` (hosts) send what is ``allowed``, to a prefix each; a host sends what all its rules say."""
+
+    sources: tuple[str, ...]
+    allowed: tuple[tuple[Match, Prefix], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
     """A checked topology. ``ssh_entries`` are the hosts that allow SSH from outside; ``warnings`` are for people.
 
@@ -319,6 +334,7 @@ class Topology:
     routers: tuple[RouterSpec, ...]
     hosts: tuple[HostSpec, ...]
     rules: tuple[RuleSpec, ...]
+    egress: tuple[EgressSpec, ...]
     server_groups: tuple[ServerGroupSpec, ...]
     ssh_entries: frozenset[str]
     routings: Mapping[int, Routing]

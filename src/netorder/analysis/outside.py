@@ -101,7 +101,9 @@ class Outside:
                 Hop(out.node, OUTSIDE, out.first, "translates back"),
                 Hop(source, out.first, None, ""),
             )
-            reason = "all egress is allowed"
+            rule = self._filters.first(source, "egress", protocol, port, remote)
+            limited = rule and (rule.protocol or rule.remote_cidr)
+            reason = f"rule of {source}: {rule_text(rule)}" if rule and limited else "all egress is allowed"
         else:
             reply = self._paths.find(out.node, out.first, version, source) if out.node in self._paths.hosts else None
             if reply and reply.fault:

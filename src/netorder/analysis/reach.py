@@ -12,17 +12,19 @@ from functools import cached_property
 from ipaddress import collapse_addresses, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
-from netorder.analysis.filters import Filters, may_pass
+from netorder.analysis.filters import Filters, both, may_pass, ports_of
 from netorder.analysis.outside import Outside
 from netorder.analysis.paths import Hop, Paths
 from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, OUTSIDE, Verdict, flow_text, rule_text
 from netorder.ip import IPV6, VERSIONS, covers
+from netorder.plan.security_groups import METADATA
 from netorder.protocols import WITH_PORTS
 from netorder.topology import LAST_PORT, SSH
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from netorder.analysis.filters import Ports
     from netorder.analysis.paths import Path
     from netorder.ip import Prefix
     from netorder.plan.model import Plan
@@ -109,18 +111,38 @@ class Matrix:
                 others.add(rule.word)
         return [*sorted(found), *((word, None) for word in sorted(others))]
 
-    def ranges(self, destination: str) -> list[tuple[str, int | None, int | None]]:
+    def ranges(self, destination: str, source: str | None = None) -> list[Ports]:
         """Return what the rules of a host allow from any source: protocol (icmp stands for ICMPv6 too), ports.
 
-        The host is given by its name or one of its addresses.
+        Of that, where a ``source`` is given, what its own rules let it send to anybody. Hosts are given by their names
+        or one of their addresses.
         """
-        found = {
-            (rule.word, rule.port_min or 1, rule.port_max or LAST_PORT)
-            if rule.word in WITH_PORTS
-            else (rule.word, None, None)
-            for rule in self._filters.rules(self._host(destination), "ingress")
-        }
+        found = {ports_of(rule) for rule in self._filters.rules(self._host(destination), "ingress")}
+        if source and (host := self.host_of(source)):
+            found = both(found, self._sent(host))
         return sorted(found, key=lambda one: (one[0], one[1] or 0, one[2] or 0))
+
+    def _sent(self, host: str) -> set[Ports]:
+        return {ports_of(rule) for rule in self._filters.rules(host, "egress")}
+
+    def limits(self, host: str) -> list[tuple[Ports, str | None]]:
+        """List what a limited host may send: what, and to which prefix outside, None is anywhere; else nothing."""
+        group = next((one for one in self.plan.security_groups if one.name == self.hosts[host].group), None)
+        rules = self._filters.rules(host, "egress") if group and group.is_limited else []
+        inside = {rule for rule in rules if rule.remote_cidr and self._is_inside(rule.remote_cidr)}
+        outside = [rule for rule in rules if rule not in inside and rule.remote_cidr != str(METADATA[1])]
+        return list(dict.fromkeys((ports_of(rule), rule.remote_cidr) for rule in outside))
+
+    def outside_targets(self, source: str, protocol: str, port: int | None) -> tuple[str, ...]:
+        """List the prefixes outside the topology, the whole world not among them, to which a connection is open."""
+        host = self._host(source)
+        return tuple(
+            dict.fromkeys(
+                prefix
+                for _, prefix in self.limits(host)
+                if prefix and self.explain(host, first_address(prefix), protocol, port).state == OPEN
+            )
+        )
 
     def sources(self, host: str, protocol: str, port: int | None) -> tuple[str, ...]:
         """List the prefixes from which IPv4 rules allow ``port``, each once, in the order of the rules."""

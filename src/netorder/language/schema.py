@@ -200,7 +200,8 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("instances", "machines", "nodes", "resources", "servers", "vms"), "hosts"),
         **dict.fromkeys(("subnets", "nets", "vlans"), "networks"),
         **dict.fromkeys(("foreach", "loop", "repeat", "with_items", "with_sequence"), "for_each"),
-        **dict.fromkeys(("acl", "acls", "firewall", "policies", "rules", "security_groups"), "allow"),
+        **dict.fromkeys(("acl", "acls", "firewall", "ingress", "policies", "rules", "security_groups"), "allow"),
+        **dict.fromkeys(("deny", "outbound", "outgoing"), "egress"),
         **dict.fromkeys(("apps", "services", "software"), "applications"),
         "gateways": "routers",
         "name": "topology",
@@ -264,6 +265,9 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("among", "between", "itself", "self"), "within"),
     },
 }
+
+
+_SYNONYMS["egress"] = {key: word for key, word in _SYNONYMS["allow"].items() if word != "within"}
 
 
 def _synonym(path: Path, key: str, known: Collection[str]) -> str | None:
@@ -376,7 +380,7 @@ def _what(path: Path) -> str:  # noqa: PLR0911 - one for each kind of thing
             return "a user of `defaults`"
         case ("hosts" | "routers" as section, name, "routes", _):
             return f"a route of {section[:-1]} `{name}`"
-        case ("allow", _):
+        case ("allow" | "egress", _):
             return "this rule"
         case ("for_each", block):
             return f"`{block}` of `for_each`"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from netorder.language.routes import Routes
     from netorder.language.specs import Specs
     from netorder.language.yaml_source import Path
-    from netorder.topology import NetworkSpec
+    from netorder.topology import EgressSpec, Match, NetworkSpec
 
 __all__ = ["check"]
 
@@ -27,7 +27,9 @@ MOST_ROUTES = 30  # of a router (max_routes)
 LEAST_IPV6_MTU = 1280
 
 
-def check(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Routes) -> None:
+def check(
+    reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Routes, egress: tuple[EgressSpec, ...]
+) -> None:
     """Report what Neutron's limits refuse and DHCP cannot hand out, and services and SSH that no rule allows."""
     _check_subnet_routes(reader, specs, routes)
     _check_router_routes(reader, specs, routes)
@@ -39,6 +41,7 @@ def check(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Rou
     _check_shared(reader, specs, rules)
     if not reader.failed:
         _check_calls(reader, specs, rules, routes)
+        _check_limits(reader, specs, rules, egress)
         _check_packages(reader, specs)
         _check_ssh_paths(reader, specs, rules, routes)
         _check_floating_sources(reader, specs)
@@ -214,6 +217,36 @@ def _allowed(caller: HostSpec, callee: HostSpec, called: str, rules: tuple[RuleS
         and any(match.tcp(port) for match in rule.to(callee))
         for rule in rules
     )
+
+
+def _check_limits(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], egress: tuple[EgressSpec, ...]) -> None:
+    """Warn of rules of `allow` that name a host as source which `egress` does not let send that."""
+    sent: dict[str, list[tuple[Match, Prefix]]] = {}
+    for limit in egress:
+        for source in limit.sources:
+            sent.setdefault(source, []).extend(limit.allowed)
+    first = _first_of_each(specs)
+    targets = {host.name: host for host in first}
+    paths = [path for path, rule in reader.items("allow") if isinstance(rule, dict)]
+    for path, rule in zip(paths, rules, strict=True) if sent else ():
+        named = [source for source in rule.sources if source.prefixlen]
+        for host in first:
+            if host.name not in sent:
+                continue
+            mine = [one for one in host.addresses if any(one in source for source in named)]
+            others = [targets[name] for name in rule.targets if name in targets and name != host.name]
+            lost = next((one for one in others if not _sends(sent[host.name], mine, rule, one)), None)
+            if lost:
+                message = f"`{host.name}` may not send what this lets into `{lost.name}`; add it to `egress:`, or"
+                reader.warning(path, f"{message} leave `{host.name}` out here")
+                break
+
+
+def _sends(sent: list[tuple[Match, Prefix]], mine: list[Address], rule: RuleSpec, target: HostSpec) -> bool:
+    """Tell whether a host, with these addresses, sends all that a rule lets into a target, at one of its addresses."""
+    ways = [one for one in target.addresses if any(one.version == address.version for address in mine)]
+    there = [match for match, prefix in sent if any(way in prefix for way in ways)]
+    return not ways or all(any(match.covers(wanted) for match in there) for wanted in rule.to(target))
 
 
 def _check_packages(reader: Reader, specs: Specs) -> None:

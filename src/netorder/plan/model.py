@@ -125,12 +125,19 @@ class Rule:
 class SecurityGroup:
     """A security group, for all ports of the hosts with the same rules; it has the name of the first of them.
 
-    ``rules`` are all of its rules, the allow-all egress included.
+    ``rules`` are all of its rules, the allow-all egress included, unless it ``is_limited`` what its hosts send.
     """
 
     name: str
     cloud_name: str
     rules: tuple[Rule, ...]
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether its hosts send some things only."""
+        egress = (rule for rule in self.rules if rule.direction == "egress")
+        everything = (rule for rule in egress if rule.protocol is None and rule.remote_cidr is None)
+        return {rule.ethertype for rule in everything} != {"IPv4", "IPv6"}
 
 
 # what is no group of the cloud's

@@ -29,6 +29,7 @@ def render(plan: Plan) -> str:
         ("Static routes", _routes(plan, its)),
         ("Applications", _applications(plan, its)),
         ("Open to others (nothing else comes in)", _rules(plan, its)),
+        ("May send (others send everything)", _limits(plan, its)),
     )
     parts = [f"{plan.topology}: {_summary(plan)}\n"]
     for title, rows in sections:
@@ -178,6 +179,20 @@ def _rules(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
             yield "" if index else whose, match, "from " + ", ".join(sources)
         if not ingress:
             yield whose, "nothing", ""
+
+
+def _limits(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
+    """Yield what hosts send that are limited."""
+    members: dict[str, list[str]] = {}
+    for host in plan.hosts:
+        members.setdefault(host.group, []).append(host.name)
+    for group in plan.security_groups:
+        egress: dict[str, dict[str, None]] = {}
+        for rule in group.rules if group.is_limited else ():
+            if rule.direction == "egress":
+                egress.setdefault(rule.match, {})[_source(rule, called)] = None
+        for index, (match, targets) in enumerate(egress.items()):
+            yield "" if index else few(members[group.name]), match, "to " + ", ".join(targets)
 
 
 def _source(rule: Rule, called: dict[str, str]) -> str:
