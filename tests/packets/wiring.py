@@ -105,6 +105,10 @@ class _Wirer:
             for subnet in network.subnets
             for address in self._on(network.name, ip_network(subnet.cidr))
         }
+        self._defaults = {gateway for host in plan.hosts for gateway in host.gateways}
+        self._defaults |= {
+            r.next_hop for router in plan.routers for r in router.routes if r.destination == EVERYTHING[4]
+        }
         self._macs = iter(range(1, 1 << 24))
         self._space = _free(plan)
         external = {self._external(router): None for router in plan.routers if router.external}
@@ -197,6 +201,14 @@ class _Wirer:
 
     def _host(self, host: Host) -> Node:
         interfaces = [self._interface(index, port.network, port.addresses) for index, port in enumerate(host.ports)]
+        ruleset = _ruleset(self._plan, host)
+        if self._defaults.intersection(host.addresses):  # what it does with that is its own: here it translates
+            mine = ", ".join(_version(host.addresses, 4))
+            own = ", ".join(
+                subnet.cidr for network in self._plan.networks for subnet in network.subnets if subnet.version == 4
+            )
+            ruleset += ("table ip own {", " chain out { type nat hook postrouting priority srcnat;")
+            ruleset += (f"  ip saddr != {{ {mine} }} ip daddr != {{ {own} }} masquerade", " }", "}")
         for index, port in enumerate(host.ports):
             virtual = tuple(f"{one}/{128 if ':' in one else 32}" for one in port.virtual_addresses)  # as keepalived's
             interfaces[index] = replace(interfaces[index], addresses=(*interfaces[index].addresses, *virtual))
@@ -217,7 +229,7 @@ class _Wirer:
             host.forwarding,
             tuple(interfaces),
             tuple(dict.fromkeys(routes)),
-            _ruleset(self._plan, host),
+            ruleset,
             tuple(
                 f"{direction}_rules_{index}" for index in range(len(host.ports)) for direction in ("ingress", "egress")
             ),

@@ -170,7 +170,7 @@ class Outside:
             if forwards and not paths.hosts[node].forwarding:
                 hops.append(Hop(node, entry, None, "does not forward"))
                 return _Exit(tuple(hops), first, tuple(crossed), f"{node} does not forward")
-            if forwards and by and by.length and not (step and step.length):
+            if forwards and by and not (step and (step.length or self._is_host(step.next_hop))):
                 # where the routes to it end: its tunnel, or what else is there, is not in the plan
                 hops.append(Hop(node, entry, OUTSIDE, "the last next hop that is declared"))
                 return _Exit(tuple(hops), first, (*crossed, (node, str(entry), None)))
@@ -190,6 +190,9 @@ class Outside:
             node, entry = paths.owners[step.next_hop]
             by = step
         return _Exit(tuple(hops), first, tuple(crossed), f"a loop: {node} gets the packet a second time")
+
+    def _is_host(self, address: str | None) -> bool:
+        return self._paths.owners.get(address or "", ("", ""))[0] in self._paths.hosts
 
     def _no_route(self, node: str, source: str, version: int) -> str:
         if node == source and not any((":" in one) == (version == IPV6) for one in self._paths.hosts[node].addresses):

@@ -74,9 +74,10 @@ def _variables(
         "netorder_given_routes": given,
         "netorder_interfaces": interfaces,
         "netorder_default_routes": [
-            {"destination": "::/0", "next_hop": gateway}
+            {"destination": "::/0" if ":" in gateway else "0.0.0.0/0", "next_hop": gateway}
             for gateway in host.gateways
-            if ":" in gateway and any(IPV6 in one["unwanted"] for one in interfaces)
+            if (":" in gateway and any(IPV6 in one["unwanted"] for one in interfaces))
+            or not any(gateway == subnet.gateway_ip for subnet in subnets.values())  # a host's
         ],
         "netorder_forwarding": host.forwarding,
         "netorder_manage": {word: word in host.manages for word in MANAGEABLE},

@@ -155,9 +155,11 @@ class _Planner:
         )
 
     def _gateways(self, host: HostSpec) -> tuple[str, ...]:
-        found = []
+        found: list[str] = []
         for version, routing in self._topology.routings.items():
-            network = routing.default_network(host.name)
+            declared = [via for to, via in host.routes if to.prefixlen == 0 and to.version == version]
+            found += map(str, declared)
+            network = None if declared else routing.default_network(host.name)
             subnet = self._networks[network].subnet(version) if network else None
             if subnet and subnet.gateway:
                 found.append(str(subnet.gateway))
@@ -174,7 +176,7 @@ class _Planner:
         if not host.routes:
             return derived
         routes = {ip_network(route.destination): route for route in derived}
-        routes |= {to: Route(str(to), str(via)) for to, via in host.routes}
+        routes |= {to: Route(str(to), str(via)) for to, via in host.routes if to.prefixlen}  # else it is a gateway
         return tuple(routes[to] for to in sorted(routes, key=lambda to: (to.version, to)))
 
     def _derived_routes(self, host: HostSpec) -> tuple[Route, ...]:

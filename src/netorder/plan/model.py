@@ -232,10 +232,10 @@ class ServerGroup:
 class Host:
     """A virtual machine. ``ports`` are in the order of its interfaces.
 
-    ``gateways`` are its default gateways, at most one of each IP version: of the first port with one. The gateways
-    that DHCP and router advertisements give on other ports must not be used. ``routes`` are the static routes that are
-    configured on the host itself. ``floating_ip`` belongs to the first port. A ``forwarding`` host forwards packets
-    between its ports.
+    ``gateways`` are its default gateways, at most one of each IP version: of the first port with one, or one that is
+    declared, a host's. Others that DHCP and router advertisements give must not be used. ``routes`` are the static
+    routes that are configured on the host itself. ``floating_ip`` belongs to the first port. A ``forwarding`` host
+    forwards packets between its ports.
 
     ``ssh_path`` names the hosts that SSH jumps through to reach it, outermost first: () means its own floating IP,
     ("bastion",) means through bastion; None means that it cannot be reached from outside. ``ssh_address`` is its

@@ -304,11 +304,15 @@ def first_boot(plan: Plan, host: Host) -> str | None:
         for subnet in network.subnets
         if subnet.version == IPV4
     }
+    declared = not any(":" not in one and one in gateways.values() for one in host.gateways)
+    first = next((port for port in host.ports if declared and gateways.get(port.network)), None)
     others = [
         address
         for port in host.ports
         for address in port.addresses
+        # where a host is the gateway, the role changes it: until then the router's leads here
         if ":" not in address and gateways.get(port.network) and gateways[port.network] not in host.gateways
+        if port is not first
     ]
     return FIRST_BOOT.format(addresses=" ".join(others)) if others else None
 
