@@ -156,6 +156,8 @@ def _unknown_keys(path: Path, instance: dict[str, Any], known: dict[str, Any]) -
         if key not in known and key not in listed:
             meant = _synonym(path, key, known)
             fix = f"; it is called `{meant}`" if meant else did_you_mean(key, known)
+            if len(path) == _ENTRY and (why := _NOT_OFFERED.get(str(path[0]), {}).get(key.lower())):
+                fix = f"; {why}"
             if len(path) == _ENTRY and _SYNONYMS[""].get(key.lower(), key) == "for_each":
                 fix = f"; it is a section: `for_each: {{one: {{count: 20, {path[0]}: {{{path[1]}: ...}}}}}}`"
                 fix = "; a block holds no other: write that beside it" if path[0] == "for_each" else fix
@@ -214,6 +216,8 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("copies", "replicas"), "count"),
         **dict.fromkeys(("prefix", "range", "subnet", "ipv4", "ipv6"), "cidr"),
         **dict.fromkeys(("dns", "nameservers", "name_servers"), "dns_nameservers"),
+        **dict.fromkeys(("allocation_pools", "dhcp_range"), "allocation_pool"),
+        **dict.fromkeys(("dhcp_enabled", "enable_dhcp"), "dhcp"),
         "gateway_ip": "gateway",
         "mtu_size": "mtu",
     },
@@ -235,6 +239,8 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("cloud_config", "cloud_init", "init", "userdata", "user-data"), "user_data"),
         **dict.fromkeys(("meta", "properties", "property"), "metadata"),
         **dict.fromkeys(("accounts", "logins"), "users"),
+        **dict.fromkeys(("mac", "mac_addr"), "mac_address"),
+        **dict.fromkeys(("vip", "vips", "virtual_address", "virtual_ip", "virtual_ipaddress"), "virtual_addresses"),
         "labels": "tags",
         "os": "image",
         "port_security_enabled": "port_security",
@@ -267,6 +273,27 @@ _SYNONYMS: dict[str, dict[str, str]] = {
 }
 
 
+# What others have and this language has not, and what to do
+_NOT_OFFERED: dict[str, dict[str, str]] = {
+    "networks": {
+        **dict.fromkeys(
+            ("slaac", "ipv6_ra_mode", "ipv6_address_mode", "ra_mode"),
+            "there is no choice: IPv6 addresses come by DHCPv6, so that the plan knows them",
+        ),
+        **dict.fromkeys(
+            ("subnet_pool", "subnetpool", "subnet_pool_id", "use_default_subnet_pool"),
+            "prefixes are in `cidr`, or of the file's `pool`, so that the plan knows them",
+        ),
+        "subnets": "a network has one prefix of each IP version, in `cidr`; for two of a version make it two networks",
+    },
+    "hosts": {
+        **dict.fromkeys(
+            ("loopback", "loopbacks", "loopback_address"),
+            "there are none; for an address beside that of the port write `virtual_addresses`",
+        ),
+        "allowed_address_pairs": "write `virtual_addresses` for addresses, or `forward: true` for what passes the host",
+    },
+}
 _SYNONYMS["egress"] = {key: word for key, word in _SYNONYMS["allow"].items() if word != "within"}
 
 
