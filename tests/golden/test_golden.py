@@ -23,11 +23,15 @@ def test_plan(source: Path):
     assert text == cases.expected_path(source, ".txt").read_text(encoding="utf-8")
 
 
+def says_nothing(field: dataclasses.Field[object], value: object) -> bool:
+    return (field.default in (None, True) or bool(field.metadata)) and value == field.default
+
+
 def plain(value: object) -> object:
     """Return a value of the model as JSON holds it: an object has each of its fields but those that say nothing."""
     if dataclasses.is_dataclass(value):
-        found = {field.name: (plain(getattr(value, field.name)), field.default) for field in dataclasses.fields(value)}
-        return {name: one for name, (one, default) in found.items() if not (default in (None, True) and one is default)}
+        said = (field for field in dataclasses.fields(value) if not says_nothing(field, getattr(value, field.name)))
+        return {field.name: plain(getattr(value, field.name)) for field in said}
     return [plain(item) for item in value] if isinstance(value, tuple) else value
 
 
