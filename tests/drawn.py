@@ -160,13 +160,15 @@ class _Drawer:
         if not self._pool or self._versions[name] != "46":
             network["cidr"] = prefixes[0] if len(prefixes) == 1 else prefixes
         routed = any(self._names.index(name) in networks for networks in self._joined)
-        if self._chance(8):
-            network["dhcp"] = False
         if routed and "cidr" in network and self._chance(6):
             network["gateway"] = [str(one[name][-2]) for one in (self._v4, self._v6) if str(one[name]) in prefixes]
         # DHCP tells every host the same, which is wrong for those on other networks too
         if all(len(_networks(self._hosts[host])) == 1 for host in self._on[name]) and self._chance(3):
             network["routes"] = self._draw(st.sampled_from(["subnet", "host", "router"][: 2 + routed]))
+        # nor can hosts do without it on another network than their first
+        first = all(_networks(self._hosts[host])[0] == name for host in self._on[name])
+        if first and network.get("routes") != "subnet" and self._chance(8):
+            network["dhcp"] = False
         return network
 
     def _router(self, index: int) -> dict[str, Any]:
@@ -208,7 +210,7 @@ class _Drawer:
             host["groups"] = self._draw(st.lists(st.sampled_from(GROUPS), min_size=1, max_size=2, unique=True))
         if self._chance(8):
             host["port_security"] = False
-        if "4" in self._versions[names[0]] and self._chance(6):
+        if self._versions[names[0]] == "4" and self._chance(6):
             host["virtual_addresses"] = str(self._v4[names[0]][200 + self._left_number()])
         if self._chance(4):
             names = self._draw(st.lists(st.sampled_from([*APPLICATIONS]), min_size=1, max_size=2, unique=True))

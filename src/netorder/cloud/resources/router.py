@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import ipaddress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from openstack.exceptions import NotFoundException, PreconditionFailedException
+from openstack.exceptions import ForbiddenException, NotFoundException, PreconditionFailedException
 
 from netorder.cloud.change import DESTRUCTIVE, Change, Routes
+from netorder.cloud.errors import explain
 from netorder.cloud.jobs import Job, bound
 from netorder.cloud.resources import router_interface
+from netorder.errors import CloudError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from openstack.connection import Connection
     from openstack.network.v2.router import Router as CloudRouter
@@ -138,7 +141,8 @@ def creations(work: Work) -> Iterable[Job]:
     """Create routers one by one: Neutron makes none in bulk."""
 
     def create(change: RouterChange) -> None:
-        work.ids.routers[change.name] = work.conn.network.create_router(**create_body(work, change)).id
+        with _permitted(change):
+            work.ids.routers[change.name] = work.conn.network.create_router(**create_body(work, change)).id
 
     for change in work.changes.of(RouterChange, "create"):
         yield Job(KIND, (change.name,), "create", bound(create, change), gives="routers")
@@ -159,8 +163,27 @@ def updates(work: Work) -> Iterable[Job]:
     """Update routers one by one."""
     for change in work.changes.of(RouterChange, "update"):
         if fields := update_body(work, change):
-            call = bound(work.conn.network.update_router, change.id, **fields)
-            yield Job(KIND, (change.name,), "update", call, gives="routers")
+            yield Job(KIND, (change.name,), "update", bound(_update, work, change, fields), gives="routers")
+
+
+def _update(work: Work, change: RouterChange, fields: dict[str, Any]) -> None:
+    with _permitted(change):
+        work.conn.network.update_router(change.id, **fields)
+
+
+@contextmanager
+def _permitted(change: RouterChange) -> Iterator[None]:
+    """Say which key asks for what is not for everybody where the cloud refuses it."""
+    try:
+        yield
+    except ForbiddenException as error:
+        asked = [*(["address"] if change.address else []), *([] if change.snat else ["snat: false"])]
+        if not asked:
+            raise
+        keys = " and ".join(f"`{key}`" for key in asked)
+        message = f"the cloud does not let this login choose {keys} at the external network, which is for "
+        message += "administrators unless its operator allows it to others: remove that, or ask the operator"
+        raise CloudError(f"{message} ({explain(error)})") from error
 
 
 def delete(conn: Connection, change: Change) -> None:
