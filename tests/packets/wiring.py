@@ -202,7 +202,8 @@ class _Wirer:
     def _host(self, host: Host) -> Node:
         interfaces = [self._interface(index, port.network, port.addresses) for index, port in enumerate(host.ports)]
         ruleset = _ruleset(self._plan, host)
-        if self._defaults.intersection(host.addresses):  # what it does with that is its own: here it translates
+        shared = [one for port in host.ports for one in port.virtual_addresses]
+        if self._defaults.intersection((*host.addresses, *shared)):  # what it does is its own: here it translates
             mine = ", ".join(_version(host.addresses, 4))
             own = ", ".join(
                 subnet.cidr for network in self._plan.networks for subnet in network.subnets if subnet.version == 4

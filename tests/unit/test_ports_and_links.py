@@ -155,3 +155,31 @@ def test_limits_let_hosts_start_and_reach_those_behind_them() -> None:
     assert matrix.verdict("door", "outside", "tcp", 443) == "closed"
     assert brief(as_built(limited), limited) == []
     assert {change[:2] for change in brief(as_built(plan()), limited)} == {("update", "security group")}
+
+
+PAIR = """
+topology: t
+networks:
+  front: {cidr: 10.1.0.0/24}
+  back: {cidr: 10.2.0.0/24}
+routers: {edge: {external: true, networks: [front]}}
+hosts:
+  web: {network: front}
+  gate: {networks: [front, back], count: 2, forward: true, virtual_addresses: 10.2.0.101}
+  db: {network: back, routes: [{to: 0.0.0.0/0, via: 10.2.0.101}]}
+allow:
+  - {within: gate, protocol: vrrp}
+  - {from: back, to: gate, udp: 53}
+"""
+
+
+def test_a_virtual_address_is_a_gateway_wherever_it_is() -> None:
+    """Inside, packets keep to one of the pair, by which the answers come; both pass what goes out."""
+    pair = build_plan(parse(PAIR))
+    hosts = {host.name: host for host in pair.hosts}
+    assert hosts["db"].gateways == ("10.2.0.101",)
+    assert [route.destination for route in hosts["db"].routes] == ["10.1.0.0/24"]
+    for name in ("gate-1", "gate-2"):
+        back = next(port for port in hosts[name].ports if port.network == "back")
+        assert back.allowed_address_pairs[0] == "0.0.0.0/0"
+    assert Matrix(pair).verdict("db", "outside", "udp", 53) == "open"
