@@ -56,14 +56,19 @@ class SubnetChange(Change):
 
 
 def fields(subnet: Subnet) -> dict[str, object]:
-    """Return a planned subnet's fields as previews show them; ``host_routes`` as text, and only where there are any."""
+    """Return a planned subnet's fields as previews show them; ``host_routes`` as text, and only where there are any.
+
+    Without a pool nothing is said of it: Neutron then has one of its own, and nothing to take from it.
+    """
     planned: dict[str, object] = {
         "cidr": subnet.cidr,
         "gateway_ip": subnet.gateway_ip,
         "dns_nameservers": list(subnet.dns_nameservers),
-        "allocation_pools": [{"start": start, "end": end} for start, end in filter(None, [subnet.allocation_pool])],
         "enable_dhcp": subnet.dhcp,
     }
+    if subnet.allocation_pool:
+        first, last = subnet.allocation_pool
+        planned["allocation_pools"] = [{"start": first, "end": last}]
     if subnet.host_routes:
         planned["host_routes"] = sorted(f"{route.destination} via {route.next_hop}" for route in subnet.host_routes)
     return planned
@@ -147,7 +152,10 @@ def creations(work: Work) -> Iterable[Job]:
 def update_body(change: SubnetChange) -> dict[str, Any]:
     """Return the fields of an update request: those that differ."""
     planned = {**fields(change.subnet), "host_routes": _host_routes(change.subnet)}
-    return {UPDATE[name]: planned[name] for name in change.after or {}}
+    body = {UPDATE[name]: planned[name] for name in change.after or {}}
+    if "gateway_ip" in body and not change.subnet.allocation_pool:  # else Neutron's own may hold it
+        body["allocation_pools"] = []
+    return body
 
 
 def updates(work: Work) -> Iterable[Job]:
