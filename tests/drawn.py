@@ -131,6 +131,9 @@ class _Drawer:
         if self._alike:
             document["for_each"] = {"leaf": self._block()}
         document["allow"] = [self._rule() for _ in range(self._draw(st.integers(0, 9)))]
+        limited = [name for name, its in self._hosts.items() if "forward" not in its and "port_security" not in its]
+        if limited and self._chance(3):
+            document["egress"] = [self._limit(limited) for _ in range(self._draw(st.integers(1, 3)))]
         return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=120)
 
     def _block(self) -> dict[str, Any]:
@@ -162,6 +165,10 @@ class _Drawer:
         # DHCP tells every host the same, which is wrong for those on other networks too
         if all(len(_networks(self._hosts[host])) == 1 for host in self._on[name]) and self._chance(3):
             network["routes"] = self._draw(st.sampled_from(["subnet", "host", "router"][: 2 + routed]))
+        # nor can hosts do without it on another network than their first
+        first = all(_networks(self._hosts[host])[0] == name for host in self._on[name])
+        if first and network.get("routes") != "subnet" and self._chance(8):
+            network["dhcp"] = False
         return network
 
     def _router(self, index: int) -> dict[str, Any]:
@@ -204,6 +211,8 @@ class _Drawer:
             host["groups"] = self._draw(st.lists(st.sampled_from(GROUPS), min_size=1, max_size=2, unique=True))
         if self._chance(8):
             host["port_security"] = False
+        if self._versions[names[0]] == "4" and self._chance(6):
+            host["virtual_addresses"] = str(self._v4[names[0]][200 + self._left_number()])
         if self._chance(4):
             names = self._draw(st.lists(st.sampled_from([*APPLICATIONS]), min_size=1, max_size=2, unique=True))
             port = self._draw(st.sampled_from(PORTS))
@@ -211,6 +220,11 @@ class _Drawer:
         if self._chance(4):
             host |= self._draw(st.sampled_from(SERVERS))
         return host
+
+    def _left_number(self) -> int:
+        """Return another number for each host."""
+        self._taken += 1
+        return self._taken
 
     def _by_hand(self, names: list[str]) -> dict[str, Any]:
         """Draw an address, and a route to somewhere else, that are written down."""
@@ -269,6 +283,16 @@ class _Drawer:
             prefixes = [*FOREIGN, *(str(one) for whole in self._v4.values() for one in [next(whole.subnets(2))])]
             rule["from"] = self._several(prefixes * ("prefix" in source or not joined) + joined * ("some" in source))
         return rule
+
+    def _limit(self, hosts: list[str]) -> dict[str, Any]:
+        """Draw what some hosts may send, to a place that some way leads to."""
+        name = self._draw(st.sampled_from(hosts))
+        met = [other for other in self._hosts if self._met(name, [name], other)]
+        to = self._draw(st.sampled_from(["anywhere", "172.20.0.0/16", *met]))
+        what = self._draw(
+            st.sampled_from([{"all": False}, {"icmp": True}, {"tcp": [22, "80-8000"]}, {"udp": 53, "tcp": 80}])
+        )
+        return {"from": name, "to": to} | what
 
     def _met(self, name: str, hosts: list[str], target: str) -> bool:
         """Tell whether a way joins ``name``, which stands for ``hosts``, and ``target``."""

@@ -87,6 +87,13 @@ options:
     type: list
     elements: str
     default: []
+  virtual_addresses:
+    description:
+      - Addresses that the host may have or not, as it agrees with others that share them (VRRP). They are neither made
+        up nor removed.
+    type: list
+    elements: str
+    default: []
   forwarding:
     description: Whether the host forwards packets between its interfaces.
     type: bool
@@ -99,7 +106,7 @@ options:
       addresses:
         description:
           - Remove addresses that are not in O(addresses) from the interfaces that have one of these. Those that a lease
-            or an advertisement gave (C(dynamic)) stay.
+            or an advertisement gave (C(dynamic)) stay, and so do those in O(virtual_addresses).
         type: bool
         default: false
       forwarding:
@@ -1313,7 +1320,7 @@ def unwanted_defaults(host: Snapshot, need: dict[str, Need]) -> list[dict[str, A
 def compare_addresses(host: Snapshot, planned: list[str], kept: set[str]) -> tuple[list[tuple[str, str]], list[str]]:
     """Return what somebody added to the planned addresses' interfaces, and the planned ones that are nowhere.
 
-    ``kept`` are static addresses of ours.
+    ``kept`` are static addresses of ours, and virtual ones.
     """
     plan = {ip_address(one) for one in planned}
     known = plan | {ip_interface(one).ip for one in kept}
@@ -1444,7 +1451,9 @@ class Plan:
             for one in link.addresses
             if f"{one['local']}/{one['prefixlen']}" in self.had_static - static
         ]
-        foreign, self.lacking = compare_addresses(host, params["addresses"], static | self.had_static)
+        foreign, self.lacking = compare_addresses(
+            host, params["addresses"], static | self.had_static | set(params["virtual_addresses"])
+        )
         self.foreign = foreign if params["manage"]["addresses"] else []
         self.unwanted = unwanted_defaults(host, self.need)
         self.twins = self.find_twins()
@@ -1682,6 +1691,7 @@ SPEC: dict[str, dict[str, Any]] = {
         },
     },
     "addresses": {"type": "list", "default": [], "elements": "str"},
+    "virtual_addresses": {"type": "list", "default": [], "elements": "str"},
     "forwarding": {"type": "bool", "default": False},
     "manage": {
         "type": "dict",
@@ -1762,7 +1772,7 @@ def parsed(params: dict[str, Any]) -> dict[str, Any]:
         problems += [
             f"interfaces[{index}].unwanted: {of} is no IP version (4, 6)" for of in one["unwanted"] if of not in (4, 6)
         ]
-    places += [("addresses", ip_address, one) for one in params["addresses"]]
+    places += [(key, ip_address, one) for key in ("addresses", "virtual_addresses") for one in params[key]]
     places += [(f"names[{index}].address", ip_address, one["address"]) for index, one in enumerate(params["names"])]
     for where, parse, value in places:
         try:

@@ -27,6 +27,7 @@ __all__ = [
     "SSH",
     "ApplicationSpec",
     "Check",
+    "EgressSpec",
     "FloatingIp",
     "HostSpec",
     "Interface",
@@ -63,7 +64,8 @@ MANAGEABLE = ("addresses", "forwarding")  # what a host may leave to nobody else
 class SubnetSpec:
     """A network's prefix of one IP version; ``gateway`` is None when no router joins the network.
 
-    ``allocation_pool`` is None of a network that exists: the cloud has it.
+    ``allocation_pool`` is None of a network that exists, as the cloud has it, and where there is no address left for
+    Neutron's own ports.
     """
 
     cidr: Prefix
@@ -76,9 +78,10 @@ class SubnetSpec:
 class NetworkSpec:
     """A network; ``gateway_router`` has its gateways. Its hosts' ``routes`` live on the host, subnet or router.
 
-    ``mtu`` None is the cloud's. One that is ``existing`` is called so in the cloud, by name or id; nobody here has its
-    gateway unless there is a ``gateway_router``. On a ``reachable`` one the outside reaches hosts at their addresses.
-    ``place`` is where the file says that it exists (FILE:LINE).
+    ``mtu`` None is the cloud's. Without ``dhcp`` the cloud tells nobody on it its address, but by config drive. An
+    ``existing`` one is called so in the cloud, by name or id; nobody here has its gateway unless there is a
+    ``gateway_router``. On a ``reachable`` one the outside reaches hosts at their addresses. ``place`` is where the file
+    says that it exists (FILE:LINE).
     """
 
     name: str
@@ -86,6 +89,7 @@ class NetworkSpec:
     gateway_router: str | None
     routes: str
     mtu: int | None = None
+    dhcp: bool = True
     existing: str | None = None
     reachable: bool = False
     place: str = field(default="", compare=False)
@@ -97,10 +101,15 @@ class NetworkSpec:
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """On a network, one address on each of its subnets."""
+    """On a network, one address on each of its subnets.
+
+    A host's may have a ``mac`` that the file says, and ``virtual`` addresses that it shares with others.
+    """
 
     network: str
     addresses: tuple[Address, ...]
+    mac: str | None = None
+    virtual: tuple[Address, ...] = ()
 
     def address(self, version: int) -> Address | None:
         """Return the address of an IP version."""
@@ -111,7 +120,8 @@ class Interface:
 class RouterSpec:
     """A router. ``routes`` are the declared ones, (destination, next hop) pairs.
 
-    ``existing`` and ``place`` are as of networks.
+    ``external_address`` is what it has on the external network, None what the cloud chooses. With ``snat`` it
+    translates what its networks' hosts send there. ``existing`` and ``place`` are as of networks.
     """
 
     name: str
@@ -119,6 +129,8 @@ class RouterSpec:
     external_network: str | None
     interfaces: tuple[Interface, ...]
     routes: tuple[tuple[Prefix, Address], ...]
+    external_address: Address | None = None
+    snat: bool = True
     existing: str | None = None
     place: str = field(default="", compare=False)
 
@@ -272,8 +284,13 @@ class HostSpec:
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """All its addresses."""
+        """All addresses that are its own."""
         return tuple(address for interface in self.interfaces for address in interface.addresses)
+
+    @property
+    def virtual_addresses(self) -> tuple[Address, ...]:
+        """All addresses that it shares with others."""
+        return tuple(address for interface in self.interfaces for address in interface.virtual)
 
     def address(self, network: str, version: int) -> Address | None:
         """Return the address on a network."""
@@ -292,6 +309,12 @@ class Match:
     def some_ports(self) -> bool:
         """Whether it matches some ports only; Neutron stores a rule for all of them without any."""
         return (self.first, self.last) not in {(0, 0), (1, LAST_PORT)}
+
+    def covers(self, other: Match) -> bool:
+        """Tell whether all that ``other`` matches is matched."""
+        if self.protocol in (ANYTHING, other.protocol):
+            return self.protocol == ANYTHING or (self.first <= other.first and other.last <= self.last)
+        return other.protocol.startswith(f"{self.protocol} ")
 
     def tcp(self, port: int) -> bool:
         """Tell whether TCP ``port`` is one of these."""
@@ -321,6 +344,14 @@ class RuleSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class EgressSpec:
+    """Lets ``sources`` (hosts) send what is ``allowed``, to a prefix each; a host sends what all its rules say."""
+
+    sources: tuple[str, ...]
+    allowed: tuple[tuple[Match, Prefix], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
     """A checked topology. ``ssh_entries`` are the hosts that allow SSH from outside; ``warnings`` are for people.
 
@@ -334,6 +365,7 @@ class Topology:
     routers: tuple[RouterSpec, ...]
     hosts: tuple[HostSpec, ...]
     rules: tuple[RuleSpec, ...]
+    egress: tuple[EgressSpec, ...]
     server_groups: tuple[ServerGroupSpec, ...]
     ssh_entries: frozenset[str]
     routings: Mapping[int, Routing]

@@ -23,12 +23,19 @@ def test_plan(source: Path):
     assert text == cases.expected_path(source, ".txt").read_text(encoding="utf-8")
 
 
+def says_nothing(field: dataclasses.Field[object], value: object) -> bool:
+    return (field.default in (None, True) or bool(field.metadata)) and value == field.default
+
+
 def plain(value: object) -> object:
     """Return a value of the model as JSON holds it: an object has each of its fields but those that say nothing."""
     if dataclasses.is_dataclass(value):
-        its = [field for field in dataclasses.fields(value) if field.compare]  # not where the file says it
-        found = {field.name: (plain(getattr(value, field.name)), field.default) for field in its}
-        return {name: one for name, (one, default) in found.items() if not (default in (None, True) and one is default)}
+        said = (
+            field
+            for field in dataclasses.fields(value)
+            if field.compare and not says_nothing(field, getattr(value, field.name))  # not where the file says it
+        )
+        return {field.name: plain(getattr(value, field.name)) for field in said}
     return [plain(item) for item in value] if isinstance(value, tuple) else value
 
 

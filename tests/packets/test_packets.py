@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from lab import Lab
 from removal import removals
 from verdicts import compare, kinds, questions
-from wiring import wire
+from wiring import held, wire
 
 from netorder.analysis.reach import Matrix
 from netorder.errors import TopologyError
@@ -89,7 +89,7 @@ def prove(topology: Topology, text: str, pick: int, tally: Counter[str]) -> None
 
     ``pick`` says which of its routes is taken away with real packets; that the others are needed is only computed.
     """
-    the_plan = build_plan(topology)
+    the_plan = held(build_plan(topology))
     matrix, wiring, probed = Matrix(the_plan), wire(the_plan), kinds(the_plan)
     without = list(removals(the_plan))
     declared = {(host.name, str(to), str(via)) for host in topology.hosts for to, via in host.routes}

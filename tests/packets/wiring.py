@@ -14,7 +14,7 @@ how netorder predicts what follows; the two meet only in what is measured.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
 from typing import TYPE_CHECKING
 
@@ -78,8 +78,21 @@ class Wiring:
     outside: tuple[str, ...]
 
 
+def held(plan: Plan) -> Plan:
+    """Return the plan where each virtual address is at the first of the hosts that share it."""
+    holders: dict[str, str] = {}
+    hosts = []
+    for host in plan.hosts:
+        ports = []
+        for port in host.ports:
+            mine = [one for one in port.virtual_addresses if holders.setdefault(one, host.name) == host.name]
+            ports.append(replace(port, virtual_addresses=tuple(mine)))
+        hosts.append(replace(host, ports=tuple(ports)))
+    return replace(plan, hosts=tuple(hosts))
+
+
 def wire(plan: Plan) -> Wiring:
-    """Return the machines that ``plan`` stands for."""
+    """Return the machines that ``plan`` stands for; a virtual address must be at one host alone."""
     return _Wirer(plan).wire()
 
 
@@ -91,6 +104,10 @@ class _Wirer:
             for network in plan.networks
             for subnet in network.subnets
             for address in self._on(network.name, ip_network(subnet.cidr))
+        }
+        self._defaults = {gateway for host in plan.hosts for gateway in host.gateways}
+        self._defaults |= {
+            r.next_hop for router in plan.routers for r in router.routes if r.destination == EVERYTHING[4]
         }
         self._macs = iter(range(1, 1 << 24))
         self._space = _free(plan)
@@ -173,7 +190,7 @@ class _Wirer:
         yield " }"
         yield " chain out { type nat hook postrouting priority srcnat;"
         yield from (f"  oifname outside ip saddr {fixed} snat to {floating}" for floating, fixed in pairs.items())
-        if joined:
+        if joined and router.snat:
             yield f"  oifname outside ip saddr {{ {', '.join(joined)} }} snat to {own}"
         yield " }"
         yield "}"
@@ -184,6 +201,18 @@ class _Wirer:
 
     def _host(self, host: Host) -> Node:
         interfaces = [self._interface(index, port.network, port.addresses) for index, port in enumerate(host.ports)]
+        ruleset = _ruleset(self._plan, host)
+        shared = [one for port in host.ports for one in port.virtual_addresses]
+        if self._defaults.intersection((*host.addresses, *shared)):  # what it does is its own: here it translates
+            mine = ", ".join(_version(host.addresses, 4))
+            own = ", ".join(
+                subnet.cidr for network in self._plan.networks for subnet in network.subnets if subnet.version == 4
+            )
+            ruleset += ("table ip own {", " chain out { type nat hook postrouting priority srcnat;")
+            ruleset += (f"  ip saddr != {{ {mine} }} ip daddr != {{ {own} }} masquerade", " }", "}")
+        for index, port in enumerate(host.ports):
+            virtual = tuple(f"{one}/{128 if ':' in one else 32}" for one in port.virtual_addresses)  # as keepalived's
+            interfaces[index] = replace(interfaces[index], addresses=(*interfaces[index].addresses, *virtual))
         routes = [(route.destination, route.next_hop) for route in host.routes]
         routes += [(EVERYTHING[ip_address(gateway).version], gateway) for gateway in host.gateways]
         routes += [
@@ -201,7 +230,7 @@ class _Wirer:
             host.forwarding,
             tuple(interfaces),
             tuple(dict.fromkeys(routes)),
-            _ruleset(self._plan, host),
+            ruleset,
             tuple(
                 f"{direction}_rules_{index}" for index in range(len(host.ports)) for direction in ("ingress", "egress")
             ),

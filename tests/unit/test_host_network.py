@@ -492,6 +492,22 @@ def test_an_address_added_by_hand_goes_where_it_is_managed(host_network: ModuleT
     assert converge(host_network, set(), addresses=["192.168.1.5"], manage=MANAGE)["in_line"]
 
 
+def test_a_virtual_address_stays_whether_it_is_there_or_not(host_network: ModuleType, guest: _Guest) -> None:
+    what = {"addresses": ["192.168.1.5"], "virtual_addresses": ["192.168.1.77"], "manage": MANAGE}
+    assert converge(host_network, set(), **what)["in_line"]
+    guest.links[2]["addr_info"].append({**HAND, "prefixlen": 32})
+    assert converge(host_network, set(), **what)["in_line"]
+
+
+def test_a_host_is_the_default_gateway_in_place_of_dhcps(host_network: ModuleType, guest: _Guest) -> None:
+    interfaces = [{"address": "192.168.1.5", "unwanted": [4]}]
+    route = ("0.0.0.0/0", "192.168.1.9")
+    assert converge(host_network, {route}, interfaces=interfaces)["changed"]
+    assert ("default", "192.168.1.9") in guest.static(4)
+    assert [one["gateway"] for one in guest.table[4] if one["dst"] == "default"] == ["192.168.1.9"]
+    assert converge(host_network, {route}, interfaces=interfaces)["in_line"]
+
+
 @pytest.mark.parametrize(
     ("others", "named"),
     [
@@ -741,7 +757,8 @@ def test_as_a_process_with_its_arguments_it_answers_in_json(tmp_path: Path) -> N
         ({}, "routes is required"),
         (
             {"routes": [], "route": 1},
-            "route is not supported: use routes, interfaces, addresses, forwarding, manage, names, probes",
+            ("route is not supported: use routes, interfaces, addresses, virtual_addresses, forwarding, manage, names, "
+            "probes"),
         ),
         ({"routes": "all"}, 'routes must be a list, not "all"'),
         ({"routes": [{"destination": "10.0.0.0/8"}]}, "routes[0].next_hop is required"),

@@ -77,6 +77,7 @@ def as_built(wanted: model.Plan = PLAN) -> Observed:
             device_id=f"server:{h.name}",
             device_owner="compute:nova",
             port_security_enabled=p.port_security,
+            mac_address=(p.mac_address or "fa:16:3e:0:0:1").upper(),
             security_groups=[f"group:{g.name}" for g in wanted.security_groups if g.name in p.security_groups],
             allowed_address_pairs=[
                 {"ip_address": pair, "mac_address": "fa:16:3e:0:0:1"} for pair in p.allowed_address_pairs
@@ -98,7 +99,7 @@ def as_built(wanted: model.Plan = PLAN) -> Observed:
                 cidr=s.cidr,
                 gateway_ip=s.gateway_ip,
                 dns_nameservers=list(s.dns_nameservers),
-                enable_dhcp=True,
+                enable_dhcp=s.dhcp,
                 allocation_pools=[{"start": first, "end": last} for first, last in filter(None, [s.allocation_pool])],
                 host_routes=[{"destination": r.destination, "nexthop": r.next_hop} for r in s.host_routes],
             )
@@ -110,7 +111,13 @@ def as_built(wanted: model.Plan = PLAN) -> Observed:
                 id=f"router:{r.name}",
                 name=r.cloud_name,
                 admin_state_up=True,
-                external_gateway_info={"network_id": "network:public"} if r.external else None,
+                external_gateway_info={
+                    "network_id": "network:public",
+                    "enable_snat": r.snat,
+                    "external_fixed_ips": [{"ip_address": r.external_address or "172.24.4.140"}],
+                }
+                if r.external
+                else None,
                 routes=[{"destination": x.destination, "nexthop": x.next_hop} for x in r.routes],
             )
             for r in wanted.routers

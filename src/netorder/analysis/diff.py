@@ -150,13 +150,16 @@ class _Called(NamedTuple):
     new: Mapping[str, str]
 
 
+_STAYING = {"mtu", "mac_address", "external_address"}  # what is not said any more is left as it is
+
+
 def _changed(
     key: _Key, was: _Resource, now: _Resource, called: _Called, replaced_subnets: Collection[str]
 ) -> Iterator[Difference]:
     kind, name = key
     before, after = server_fields(was.fields, now.fields) if kind == "host" else _addressed(was.fields, now.fields)
     own, inside = changed_fields(before, after), changed_fields(was.inside, now.inside)
-    own = [word for word in own if word != "mtu" or after[word]]  # one that is not said any more stays
+    own = [word for word in own if word not in _STAYING or after[word]]
     with_its_subnet = kind != "subnet" and not was.subnets.isdisjoint(replaced_subnets)
     if not own and not inside and not with_its_subnet:
         return
@@ -280,6 +283,7 @@ def _hosts(
             fields = {**_place(port), "allowed_address_pairs": port.allowed_address_pairs}
             fields["port_security"] = port.port_security
             fields["security_groups"] = port.existing_groups or ()
+            fields["mac_address"] = port.mac_address
             one = _Resource(fields, owner=whole, subnets=its(port))
             yield ("port", port.cloud_name.removeprefix(prefix)), one
         for index, floating in enumerate(host.floating):
@@ -303,13 +307,16 @@ def _subnet_fields(subnet: Subnet) -> dict[str, object]:
         "gateway_ip": subnet.gateway_ip,
         "dns_nameservers": subnet.dns_nameservers,
         "allocation_pools": "-".join(subnet.allocation_pool or ()),
+        "enable_dhcp": subnet.dhcp,
         "host_routes": _routes(subnet.host_routes),
     }
 
 
 def _router_fields(plan: Plan, router: Router) -> dict[str, object]:
     external = (router.external_network or plan.external_network) if router.external else None
-    return {"external": router.external, "external_network": external, "routes": _routes(router.routes)}
+    gateway = {"external_address": router.external_address, "snat": router.snat}
+    routes = _routes(router.routes)
+    return {"external": router.external, "external_network": external, **gateway, "routes": routes}
 
 
 def _place(port: Port | RouterInterface) -> dict[str, object]:

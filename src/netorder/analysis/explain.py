@@ -28,7 +28,7 @@ __all__ = ["Opened", "answer", "opened", "pair", "pair_json"]
 class Opened(NamedTuple):
     """What is open between two ends: ``what`` in words, by which ``rules``; ``reason`` is why not, or how.
 
-    A rule of None: all egress is allowed.
+    A rule of None: egress is allowed, all or what is limited.
     """
 
     state: str
@@ -46,15 +46,16 @@ def opened(matrix: Matrix, source: str, destination: str) -> Opened:
         [hop.node for hop in found.there[1:] if hop.node in matrix.hosts] if matrix.is_outside(destination) else []
     )
     if matrix.is_outside(destination) and not through:
-        if found.state != OPEN:
-            return Opened(found.state, (), (), found.reason)
+        host = str(matrix.host_of(source))
+        if found.state != OPEN or matrix.limits(host):
+            return _limited(matrix, source, host, destination)
         last = found.there[-2].node
         is_router = last in {router.name for router in matrix.plan.routers}
         return Opened(OPEN, ("everything",), (None,), "" if is_router else f"through {last}")
     # out through hosts passes what their rules allow
     names: dict[str, Rule | None] = {}
     wide: set[tuple[str, str]] = set()  # what is open of words that hold others
-    for protocol, first, last_port in matrix.ranges(through[-1] if through else destination):
+    for protocol, first, last_port in matrix.ranges(through[-1] if through else destination, source):
         port = UNUSED_PORT if last_port == LAST_PORT and first == 1 else first  # one that no other rule names
         name = flow_text(protocol, first, last_port)
         verdict, partly = answer(matrix, source, _end(matrix, source, destination, protocol), protocol, port)
@@ -69,6 +70,20 @@ def opened(matrix: Matrix, source: str, destination: str) -> Opened:
     return Opened(CLOSED, (), (), "no rule allows it")
 
 
+def _limited(matrix: Matrix, source: str, host: str, destination: str) -> Opened:
+    """Return what a host that is limited may send to the outside, or to an address there."""
+    names: dict[str, None] = {}
+    for (protocol, first, last_port), prefix in matrix.limits(host):
+        port = first if first is None or last_port != LAST_PORT else max(first, UNUSED_PORT)
+        end = first_address(prefix) if prefix and destination == OUTSIDE else destination
+        if matrix.explain(source, end, protocol, port).state == OPEN:
+            name = flow_text(protocol, first, last_port)
+            names[f"{name} to {_plain(prefix)}" if prefix and destination == OUTSIDE else name] = None
+    if names:
+        return Opened(OPEN, tuple(names), (None,) * len(names), "")
+    return Opened(CLOSED, (), (), f"no rule of {host} allows it")
+
+
 def _end(matrix: Matrix, source: str, destination: str, protocol: str) -> str:
     """Return the destination, or its IPv6 address where a protocol is only there."""
     hosts = matrix.host_of(source), matrix.host_of(destination)
@@ -78,12 +93,16 @@ def _end(matrix: Matrix, source: str, destination: str, protocol: str) -> str:
 
 
 def answer(matrix: Matrix, source: str, destination: str, protocol: str, port: int | None) -> tuple[Verdict, str]:
-    """Return the verdict, and in words from where it is open, if only some of the outside has an open path."""
+    """Return the verdict, and in words from or to where it is open, if only some of the outside has an open path."""
     found = matrix.explain(source, destination, protocol, port)
     if source == OUTSIDE and found.state != OPEN and (some := matrix.outside_sources(destination, protocol, port)):
         return matrix.explain(
             first_address(some[0]), destination, protocol, port
         ), f"from {', '.join(map(_plain, some))}"
+    if destination == OUTSIDE and found.state == CLOSED and matrix.host_of(source):
+        some = matrix.outside_targets(source, protocol, port)
+        if some:
+            return matrix.explain(source, first_address(some[0]), protocol, port), f"to {', '.join(map(_plain, some))}"
     return found, ""
 
 
@@ -117,6 +136,8 @@ def pair_json(
 ) -> tuple[str, bool]:
     """Return what :func:`pair` does as JSON; ``only_from`` are the prefixes outside from which it is open, if not all.
 
+    ``only_to`` are those to which it is.
+
     ``there`` and ``back`` are the paths: node, entry and exit network, why.
     """
     source, destination = ends
@@ -128,7 +149,8 @@ def pair_json(
         "protocol": flow_text(protocol, None),
         "port": port,
         "state": "open in part" if partly else found.state,
-        "only_from": list(matrix.outside_sources(destination, protocol, port)) if partly else None,
+        "only_from": list(matrix.outside_sources(destination, protocol, port)) if partly.startswith("from") else None,
+        "only_to": list(matrix.outside_targets(source, protocol, port)) if partly.startswith("to") else None,
         "reason": found.reason,
         "rules": _places(matrix, declarations, destination, found),
         "source_address": found.source_address,

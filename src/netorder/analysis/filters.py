@@ -7,14 +7,18 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.ip import IPV4, IPV6
-from netorder.protocols import WITH_PORTS, on_wire
+from netorder.protocols import ANYTHING, WITH_PORTS, on_wire
 from netorder.topology import LAST_PORT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from netorder.plan.model import Plan, Port, Rule
     from netorder.protocols import Wire
 
-__all__ = ["Filters", "may_pass"]
+__all__ = ["Filters", "Ports", "both", "may_pass", "ports_of"]
+
+Ports = tuple[str, "int | None", "int | None"]  # a word of netorder.protocols, first and last port
 
 
 class _Match(NamedTuple):
@@ -90,6 +94,30 @@ def _match(rule: Rule) -> _Match:
     low, high = _range(rule.remote_cidr) if rule.remote_cidr else (0, 0)
     last = LAST_PORT if rule.port_min is None else rule.port_max or 0
     return _Match(rule.port_min or 0, last, low, high, rule.remote_cidr is None, rule)
+
+
+def ports_of(rule: Rule) -> Ports:
+    """Return what a rule is for, whatever its remote."""
+    if rule.word in WITH_PORTS:
+        return rule.word, rule.port_min or 1, rule.port_max or LAST_PORT
+    return rule.word, None, None
+
+
+def both(some: Iterable[Ports], others: Iterable[Ports]) -> set[Ports]:
+    """Return what is in one of some and in one of others."""
+    others = list(others)
+    if (ANYTHING, None, None) in others:
+        return {*some}
+    return {shared for one in some for other in others if (shared := _shared(one, other))}
+
+
+def _shared(one: Ports, other: Ports) -> Ports | None:
+    if one[0] == other[0] and one[0] in WITH_PORTS:
+        low, high = max(one[1] or 1, other[1] or 1), min(one[2] or LAST_PORT, other[2] or LAST_PORT)
+        return (one[0], low, high) if low <= high else None
+    if one[0] == ANYTHING or other[0].startswith(f"{one[0]} "):
+        return other
+    return one if one[0] == other[0] or other[0] == ANYTHING or one[0].startswith(f"{other[0]} ") else None
 
 
 def may_pass(port: Port, address: str) -> bool:

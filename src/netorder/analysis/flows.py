@@ -13,12 +13,13 @@ from ipaddress import ip_address, ip_network
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from netorder.analysis.filters import Ports as _Ports
+from netorder.analysis.filters import both, ports_of
 from netorder.analysis.reach import OUTSIDE, UNUSED_PORT, Matrix, first_address
 from netorder.analysis.verdict import NO_ROUTE, OPEN, flow_text
 from netorder.ip import IPV4, IPV6
-from netorder.protocols import ANYTHING, WITH_PORTS
+from netorder.protocols import ANYTHING
 from netorder.text import few
-from netorder.topology import LAST_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["Flow", "Place", "Side", "Stop", "flows"]
 
 Place = tuple[str, str]  # kind (host, router, network, interface, floating IP) and name
-_Ports = tuple[str, int | None, int | None]  # protocol, first and last port
 _Slot = tuple[str, int]  # of a host's address: network and IP version
 _Names = tuple[str, ...]
 
@@ -71,20 +71,20 @@ def flows(old: Plan, new: Plan, stopped: Mapping[Place, Stop]) -> list[Flow]:
 
 
 class _Openings:
-    """What the security groups of a plan allow, by who is named: an address, or anywhere."""
+    """What the security groups of a plan allow in one direction, by who is named: an address, or anywhere."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, direction: str) -> None:
         self.anywhere: dict[tuple[str, int], set[_Ports]] = defaultdict(set)  # by group and IP version
         self.outside: dict[str, dict[str, set[_Ports]]] = defaultdict(lambda: defaultdict(set))  # by group and prefix
         self._named: dict[tuple[int, int], dict[int, set[tuple[str, _Ports]]]] = defaultdict(lambda: defaultdict(set))
         for group in plan.filters:
             for rule in group.rules:
-                if rule.direction == "ingress":
+                if rule.direction == direction:
                     self._add(group.name, rule)
 
     def _add(self, group: str, rule: Rule) -> None:
         version = IPV6 if rule.ethertype == "IPv6" else IPV4
-        ports = _ports(rule)
+        ports = ports_of(rule)
         if rule.remote_cidr is None:
             self.anywhere[group, version].add(ports)
             return
@@ -103,19 +103,18 @@ class _Openings:
         return frozenset(found)
 
 
-def _ports(rule: Rule) -> _Ports:
-    if rule.word in WITH_PORTS:
-        return rule.word, rule.port_min or 1, rule.port_max or LAST_PORT
-    return rule.word, None, None
-
-
 class Side:
     """A plan with what its rules open, and which hosts are alike: in :func:`flows` one of two."""
 
     def __init__(self, matrix: Matrix) -> None:
         self.plan = matrix.plan
         self.matrix = matrix
-        self.openings = _Openings(matrix.plan)
+        self.openings = _Openings(matrix.plan, "ingress")
+        self._limits = _Openings(matrix.plan, "egress")
+        self._sent = {
+            group.name: {ports_of(rule) for rule in group.rules if rule.direction == "egress"}
+            for group in matrix.plan.filters
+        }
         # by address, what names it: as a value to compare, and by group
         self._named: dict[str, tuple[frozenset[tuple[str, _Ports]], dict[str, set[_Ports]]]] = {}
 
@@ -130,7 +129,7 @@ class Side:
         return self._named[address]
 
     def ports(self, source: str, destination: str, version: int) -> set[_Ports]:
-        """Return what the rules of a host allow from any address of another, by one IP version."""
+        """Return what the rules of a host allow from any address of another, which may send it, by one IP version."""
         hosts = self.matrix.hosts
         if source not in hosts or destination not in hosts:
             return set()
@@ -139,7 +138,7 @@ class Side:
         for address in hosts[source].addresses:
             if (":" in address) == (version == IPV6):
                 found |= self.opened_to(address)[1].get(group, set())
-        return found
+        return both(found, self._sent[hosts[source].group])
 
     def explain(self, source: str, destination: str | None, protocol: str, port: int | None) -> Verdict | None:
         """Return the verdict; None where an end is not in the plan."""
@@ -158,7 +157,7 @@ class Side:
         host = self.matrix.hosts.get(name)
         if host is None:
             return None
-        named = tuple(self.opened_to(address)[0] for address in host.addresses)
+        named = tuple((self.opened_to(one)[0], self._limits.of(one)) for one in host.addresses)
         return (self.routed_alike(name), host.group, named)
 
     def routed_alike(self, name: str) -> object:
@@ -315,8 +314,29 @@ class _Flows:
                 }
                 for ports, result in self._fates(name, end, known, [end, end]):
                     yield _Part(members, (destination,), ports, result, len(members))
+            elif limits := {its for side in self._sides for its in self._limits(side, name)}:
+                if destination == OUTSIDE:
+                    yield from self._limited(members, limits)
             elif found := self._fate(name, OUTSIDE, *verdicts):
                 yield _Part(members, (destination,), (ANYTHING, None, None), found, len(members))
+
+    def _limits(self, side: Side, name: str) -> Iterable[tuple[_Ports, str | None]]:
+        """Return what a host may send to the outside, and whereto, where either plan limits it."""
+        if name not in side.matrix.hosts:
+            return ()
+        return side.matrix.limits(name)
+
+    def _limited(self, members: _Names, limits: Iterable[tuple[_Ports, str | None]]) -> Iterator[_Part]:
+        """Yield the flows to the outside of hosts that are limited, in one of the plans at least."""
+        by_end: dict[str, set[_Ports]] = defaultdict(set)
+        for ports, prefix in limits:
+            by_end[prefix or OUTSIDE].add(ports)
+        by_end[OUTSIDE].add((ANYTHING, None, None))
+        for destination, known in by_end.items():
+            end = destination if destination == OUTSIDE else first_address(destination)
+            ends = [end if side.matrix.is_outside(end) else None for side in self._sides]
+            for ports, result in self._fates(members[0], end, known, ends):
+                yield _Part(members, (destination,), ports, result, len(members))
 
     def _from_outside(self, name: str) -> dict[str, set[_Ports]]:
         """Return what rules of a host allow from anywhere and from prefixes outside, in either plan."""

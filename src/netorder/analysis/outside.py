@@ -123,7 +123,9 @@ class Outside:
                 Hop(out.node, OUTSIDE, out.first, "translates back"),
                 Hop(source, out.first, None, ""),
             )
-            reason = "all egress is allowed"
+            rule = self._filters.first(source, "egress", protocol, port, remote)
+            limited = rule and (rule.protocol or rule.remote_cidr)
+            reason = f"rule of {source}: {rule_text(rule)}" if rule and limited else "all egress is allowed"
         else:
             reply = self._paths.find(out.node, out.first, version, source) if out.node in self._paths.hosts else None
             if reply and reply.fault:
@@ -152,9 +154,17 @@ class Outside:
     def _untranslated(self, out: _Exit, source: str, own: str | None) -> str | None:
         if own is None:
             return f"{source} has no address of that IP version on {out.first}"
+        router = self._paths.routers.get(out.node)
+        if router and not router.snat and not self._is_floating(source, own):
+            return f"{out.node} does not translate (`snat: false`), and nothing says that the outside knows {own}"
         if out.node in self._paths.routers and out.first not in self._paths.joined[out.node]:
             return f"{out.node} translates only addresses of networks that it joins, and {out.first} is none of them"
         return None
+
+    def _is_floating(self, source: str, own: str) -> bool:
+        """Tell whether a floating address stands for an address of the host."""
+        host = self._paths.hosts[source]
+        return host.floating_ip and own in host.ports[0].addresses
 
     def _version(self, source: str, remote: str | None) -> int:
         """Return the IP version of a connection: that of the address, else IPv4 if the source has it."""
@@ -182,7 +192,7 @@ class Outside:
             if forwards and not paths.hosts[node].forwarding:
                 hops.append(Hop(node, entry, None, "does not forward"))
                 return _Exit(tuple(hops), first, tuple(crossed), f"{node} does not forward")
-            if forwards and by and by.length and not (step and step.length):
+            if forwards and by and not (step and (step.length or self._is_host(step.next_hop))):
                 # where the routes to it end: its tunnel, or what else is there, is not in the plan
                 hops.append(Hop(node, entry, OUTSIDE, "the last next hop that is declared"))
                 return _Exit(tuple(hops), first, (*crossed, (node, str(entry), None)))
@@ -202,6 +212,9 @@ class Outside:
             node, entry = paths.owners[step.next_hop]
             by = step
         return _Exit(tuple(hops), first, tuple(crossed), f"a loop: {node} gets the packet a second time")
+
+    def _is_host(self, address: str | None) -> bool:
+        return self._paths.owners.get(address or "", ("", ""))[0] in self._paths.hosts
 
     def _no_route(self, node: str, source: str, version: int) -> str:
         if node == source and not any((":" in one) == (version == IPV6) for one in self._paths.hosts[node].addresses):

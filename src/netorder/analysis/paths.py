@@ -107,7 +107,10 @@ class _Table:
 
 
 class Paths:
-    """The paths of a plan; ``owners`` gives the node (host or router) and the network of each address."""
+    """The paths of a plan; ``owners`` gives the node (host or router) and the network of each address.
+
+    That of a virtual address is the first of the hosts that share it, its ``sharers``.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.hosts: dict[str, Host] = {host.name: host for host in plan.hosts}
@@ -125,6 +128,12 @@ class Paths:
             for port in host.ports:
                 self.ports[host.name, port.network] = port
                 self.owners |= dict.fromkeys(port.addresses, (host.name, port.network))
+        self.sharers: dict[str, list[str]] = {}
+        for host in plan.hosts:
+            for port in host.ports:
+                for address in port.virtual_addresses:
+                    self.sharers.setdefault(address, []).append(host.name)
+                    self.owners.setdefault(address, (host.name, port.network))
         self._tables: dict[str, _Table] = {}
         self._shared: dict[tuple[int, tuple[str, ...], tuple[str, ...]], _Table] = {}
         self._steps: dict[tuple[str, str, int], Step | None] = {}

@@ -7,21 +7,24 @@ are stateful, so a packet and its reply must pass the same ones.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from ipaddress import collapse_addresses, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
-from netorder.analysis.filters import Filters, may_pass
+from netorder.analysis.filters import Filters, both, may_pass, ports_of
 from netorder.analysis.outside import Outside
 from netorder.analysis.paths import Hop, Paths
 from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, OUTSIDE, Verdict, flow_text, others_allow, rule_text
 from netorder.ip import IPV6, VERSIONS, covers
+from netorder.plan.security_groups import METADATA
 from netorder.protocols import WITH_PORTS
 from netorder.topology import LAST_PORT, SSH
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from netorder.analysis.filters import Ports
     from netorder.analysis.paths import Path
     from netorder.ip import Prefix
     from netorder.plan.model import Plan
@@ -38,7 +41,8 @@ class Matrix:
     A source or destination is a host's name, one of its addresses, ``outside`` (an IPv4 address that no rule and no
     route names) or an address outside the topology; not both are outside. A host's name as destination means that of
     its addresses which the source reaches, IPv4 first. A protocol is a word of netorder.protocols: ``icmp`` is all of
-    ICMP, or of ICMPv6 where the address is IPv6, ``ping`` an echo request.
+    ICMP, or of ICMPv6 where the address is IPv6, ``ping`` an echo request. A virtual address is any one host's of those
+    that share it: open is what is open wherever it is.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -107,18 +111,38 @@ class Matrix:
                 others.add(rule.word)
         return [*sorted(found), *((word, None) for word in sorted(others))]
 
-    def ranges(self, destination: str) -> list[tuple[str, int | None, int | None]]:
+    def ranges(self, destination: str, source: str | None = None) -> list[Ports]:
         """Return what the rules of a host allow from any source: protocol (icmp stands for ICMPv6 too), ports.
 
-        The host is given by its name or one of its addresses.
+        Of that, where a ``source`` is given, what its own rules let it send to anybody. Hosts are given by their names
+        or one of their addresses.
         """
-        found = {
-            (rule.word, rule.port_min or 1, rule.port_max or LAST_PORT)
-            if rule.word in WITH_PORTS
-            else (rule.word, None, None)
-            for rule in self._filters.rules(self._host(destination), "ingress")
-        }
+        found = {ports_of(rule) for rule in self._filters.rules(self._host(destination), "ingress")}
+        if source and (host := self.host_of(source)):
+            found = both(found, self._sent(host))
         return sorted(found, key=lambda one: (one[0], one[1] or 0, one[2] or 0))
+
+    def _sent(self, host: str) -> set[Ports]:
+        return {ports_of(rule) for rule in self._filters.rules(host, "egress")}
+
+    def limits(self, host: str) -> list[tuple[Ports, str | None]]:
+        """List what a limited host may send: what, and to which prefix outside, None is anywhere; else nothing."""
+        group = next((one for one in self.plan.security_groups if one.name == self.hosts[host].group), None)
+        rules = self._filters.rules(host, "egress") if group and group.is_limited else []
+        inside = {rule for rule in rules if rule.remote_cidr and self._is_inside(rule.remote_cidr)}
+        outside = [rule for rule in rules if rule not in inside and rule.remote_cidr != str(METADATA[1])]
+        return list(dict.fromkeys((ports_of(rule), rule.remote_cidr) for rule in outside))
+
+    def outside_targets(self, source: str, protocol: str, port: int | None) -> tuple[str, ...]:
+        """List the prefixes outside the topology, the whole world not among them, to which a connection is open."""
+        host = self._host(source)
+        return tuple(
+            dict.fromkeys(
+                prefix
+                for _, prefix in self.limits(host)
+                if prefix and self.explain(host, first_address(prefix), protocol, port).state == OPEN
+            )
+        )
 
     def sources(self, host: str, protocol: str, port: int | None) -> tuple[str, ...]:
         """List the prefixes from which IPv4 rules allow ``port``, each once, in the order of the rules."""
@@ -161,6 +185,8 @@ class Matrix:
         sender, receiver = self.host_of(source), self.host_of(destination)
         if sender is None and receiver is None:
             raise ValueError(f"{source} and {destination} are both outside")
+        if sender and receiver and self._paths.sharers.keys() & {source, destination}:
+            return self._shared(source, destination, protocol, port)
         if receiver is None:
             remote = None if destination == OUTSIDE else str(ip_address(destination))
             found = self._outside.leaving(str(sender), remote, protocol, port)
@@ -179,6 +205,38 @@ class Matrix:
             found = self._between(sender, address, protocol, port)
         return found if source == sender else self._bound(found, source, str(sender))
 
+    def _shared(self, source: str, destination: str, protocol: str, port: int | None) -> Verdict:
+        """Return the verdict on a connection from or to a virtual address: the worst of those on its hosts."""
+        sharers = self._paths.sharers
+        senders, receivers = (sharers.get(end) or [str(self.host_of(end))] for end in (source, destination))
+        found: list[tuple[str, Verdict]] = []
+        for sender in senders:
+            for receiver in receivers:
+                if sender != receiver:
+                    where = receiver if destination in sharers else sender
+                    found.append((where, self._where(source, destination, protocol, port, (sender, receiver))))
+        if not found:
+            return Verdict(OPEN, "a host always reaches itself", source, destination, (), ())
+        states = (NO_ROUTE, CLOSED, OPEN)
+        where, worst = min(found, key=lambda one: states.index(one[1].state))
+        if {one.state for _, one in found} == {worst.state}:
+            return found[0][1]
+        address = destination if destination in sharers else source
+        return replace(worst, reason=f"{worst.reason}, where {where} has {address}")
+
+    def _where(self, source: str, destination: str, protocol: str, port: int | None, hosts: tuple[str, str]) -> Verdict:
+        """Return the verdict where the ends are at these hosts."""
+        sender, receiver = hosts
+        address: str | None = destination
+        if destination in self.hosts:
+            address = self._choose(sender, receiver, {":" in source})
+        if address is None:
+            why = f"{source} and {receiver} have no IP version in common"
+            return Verdict(NO_ROUTE, why, source, None, (), ())
+        own = source if source in self._paths.sharers else None
+        found = self._between(sender, address, protocol, port, at=receiver, own=own)
+        return found if own or source == sender else self._bound(found, source, sender)
+
     def _bound(self, found: Verdict, source: str, host: str) -> Verdict:
         """Return the verdict on a connection that ``host`` opens from its own address ``source``."""
         own = found.source_address
@@ -193,11 +251,25 @@ class Matrix:
             why = f"{host} sends it out on {exit_}, where its address is {own}, and the replies come in elsewhere"
         return Verdict(NO_ROUTE, why, source, found.address, found.there, (), host)
 
-    def _between(self, source: str, address: str, protocol: str, port: int | None) -> Verdict:
+    def _between(
+        self,
+        source: str,
+        address: str,
+        protocol: str,
+        port: int | None,
+        *,
+        at: str | None = None,
+        own: str | None = None,
+    ) -> Verdict:
+        """Return the verdict on a connection of a host, from ``own`` address, to one that is ``at`` a host."""
         host, network = self._paths.owners[address]
+        host = at or host
         version = 6 if ":" in address else 4
         there = self._paths.find(source, network, version, host)
-        own = self._paths.address(source, there.first, version) if there.first else None
+        if own and there.first != (its := self._paths.owners[own][1]):
+            why = f"{source} sends it out on {there.first}, and {own} is an address on {its}"
+            return Verdict(NO_ROUTE, there.fault or why, own, address, there.hops, ())
+        own = own or (self._paths.address(source, there.first, version) if there.first else None)
         if there.fault or own is None or there.first is None:
             return Verdict(
                 NO_ROUTE, there.fault or f"{source} has no IPv{version} address", own, address, there.hops, ()

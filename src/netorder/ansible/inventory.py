@@ -64,6 +64,7 @@ def _variables(
         "ansible_ssh_args": ssh_args,
         "netorder_address": host.ports[0].addresses[0],
         "netorder_addresses": list(host.addresses),
+        "netorder_virtual_addresses": [one for port in host.ports for one in port.virtual_addresses],
         "netorder_network": host.ports[0].network,
         "netorder_entry": host.entry is not None,
         "netorder_ssh_path": None if host.ssh_path is None else list(host.ssh_path),
@@ -73,9 +74,10 @@ def _variables(
         "netorder_given_routes": given,
         "netorder_interfaces": interfaces,
         "netorder_default_routes": [
-            {"destination": "::/0", "next_hop": gateway}
+            {"destination": "::/0" if ":" in gateway else "0.0.0.0/0", "next_hop": gateway}
             for gateway in host.gateways
-            if ":" in gateway and any(IPV6 in one["unwanted"] for one in interfaces)
+            if (":" in gateway and any(IPV6 in one["unwanted"] for one in interfaces))
+            or not any(gateway == subnet.gateway_ip for subnet in subnets.values())  # a host's
         ],
         "netorder_forwarding": host.forwarding,
         "netorder_manage": {word: word in host.manages for word in MANAGEABLE},
@@ -104,14 +106,14 @@ def _interfaces(
     """
     found: list[dict[str, Any]] = []
     for port in host.ports:
-        gateways = {v: s.gateway_ip for v in (IPV4, IPV6) if (s := subnets.get((port.network, v)))}
+        gateways = {v: s.gateway_ip for v in (IPV4, IPV6) if (s := subnets.get((port.network, v))) and s.dhcp}
         offered = [v for v, gateway in gateways.items() if gateway and gateway not in host.gateways]
         if gateways.get(IPV6) in host.gateways and routers[port.network] > 1:
             offered.append(IPV6)
         found.append(
             {
                 "address": port.addresses[0],
-                "static": [f"{a}/64" for a in port.addresses if ":" in a and gateways.get(IPV6) is None],
+                "static": [f"{a}/64" for a in port.addresses if ":" in a and gateways.get(IPV6, "") is None],
                 "unwanted": offered,
             }
         )

@@ -249,6 +249,7 @@ class _Questions:
             "extraroute": any(router.routes for router in routers),
             "allowed-address-pairs": any(port.allowed_address_pairs for port in ports),
             "port-security": any(not port.port_security for port in ports),
+            "ext-gw-mode": not all(router.snat for router in routers),
             "net-mtu-writable": any(network.mtu for network in self.plan.networks),
         }
         missing = [name for name, wanted in needed.items() if wanted and name not in self._extensions]

@@ -24,6 +24,7 @@ __all__ = ["Addresses", "assign"]
 
 Declared = dict[str, dict[int, "tuple[Path, Address]"]]  # by network and IP version, with their places
 Key = tuple[str, str, int]  # router or host, network and IP version
+_VIRTUAL = "the virtual addresses"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Addresses:
     gateway_routers: Mapping[str, str]  # by network
     of_routers: Mapping[Key, Address]
     of_hosts: Mapping[Key, Address]
+    virtual: Mapping[tuple[str, str], tuple[Address, ...]]  # by entry of `hosts` and network
 
     def router(self, name: str, network: str) -> tuple[Address, ...]:
         """Return a router's addresses on a network."""
@@ -62,19 +64,23 @@ def assign(reader: Reader, names: Names) -> Addresses:
     routers = ledger.gateways(gateway_routers)
     routers |= ledger.declared_routers(of_routers, gateway_routers)
     hosts = ledger.declared_hosts(names, of_hosts)
+    virtual = ledger.virtual(names)
     routers_by_turn = reader.by_turn("routers", names.routers)
     hosts_by_turn = reader.by_turn("hosts", names.hosts)
     for turn in sorted({*routers_by_turn, *hosts_by_turn}):
         routers |= ledger.drawn_routers(names, routers, routers_by_turn.get(turn, ()))
         hosts |= ledger.drawn_hosts(names, hosts, hosts_by_turn.get(turn, ()))
     ledger.report_full()
-    return Addresses(with_gateways, gateway_routers, routers, hosts)
+    return Addresses(with_gateways, gateway_routers, routers, hosts, virtual)
 
 
 def _of_the_cloud(its: Subnets) -> dict[tuple[str, int], dict[int, str]]:
-    """Return the owners of what nobody may draw: Neutron's addresses, where a gateway at the top moved its pool."""
+    """Return the owners of what nobody may draw: Neutron's addresses, where its pool is not where hosts do not draw."""
     taken = {key: dict.fromkeys(layout.pool_among_hosts, "Neutron's pool") for key, layout in its.layouts.items()}
     for key, layout in its.layouts.items():
+        if layout.declared_pool:
+            first, last = layout.declared_pool
+            taken[key] = dict.fromkeys(range(int(first), int(last) + 1), "Neutron's pool")
         if layout.existing and layout.gateway:  # whoever has it; a router of the topology takes it over
             taken[key][int(layout.gateway)] = f"the gateway of `{key[0]}`"
     return taken
@@ -157,6 +163,9 @@ class _Ledger:
             for version in self.subnets.versions(network):
                 gateway = self.subnets.layouts[network, version].gateway
                 assert gateway is not None  # noqa: S101 - for the type checker: such networks have one
+                if self.subnets.layouts[network, version].in_pool(gateway):
+                    message = f"the gateway of `{network}`, `{gateway}`, is in it; leave that out"
+                    self.reader.error(("networks", network, "allocation_pool"), message)
                 self.owners[network, version][int(gateway)] = f"router `{router}`, the gateway of `{network}`"
                 found[router, network, version] = gateway
         return found
@@ -192,6 +201,38 @@ class _Ledger:
                         if not claimed:
                             break  # the others' addresses are wrong for the same reason
         return found
+
+    def virtual(self, names: Names) -> dict[tuple[str, str], tuple[Address, ...]]:
+        """Keep virtual addresses for those that name them, on the one of their networks that each is on."""
+        found: dict[tuple[str, str], list[Address]] = {}
+        for key, entry in names.hosts.items():
+            path = ("hosts", key, "virtual_addresses")
+            for place, address in self.reader.addresses(*path):
+                network = self._network_of(place, key, entry.networks, address)
+                if network is None:
+                    continue
+                mine = found.setdefault((key, network), [])
+                if address in mine:
+                    self.reader.error(place, f"host `{key}` has virtual address `{address}` twice; remove one")
+                elif self.owners[network, address.version].get(int(address)) == _VIRTUAL or self._claim(
+                    place, network, address, _VIRTUAL
+                ):
+                    mine.append(address)
+        return {key: tuple(its) for key, its in found.items()}
+
+    def _network_of(self, path: Path, key: str, networks: Iterable[str], address: Address) -> str | None:
+        """Return the network of some that an address is on; report one that is on none, or cannot be used there."""
+        its, what = self.subnets, "virtual address"
+        cidrs = [(cidr, network) for network in networks for cidr in its.cidrs(network)]
+        on = [network for cidr, network in cidrs if address in cidr]
+        if on or len(cidrs) == 1:
+            network = (on or [cidrs[0][1]])[0]
+            return network if is_usable(self.reader, its, path, address, network=network, what=what) else None
+        if cidrs:
+            prefixes = ", ".join(f"`{cidr}`" for cidr, _ in cidrs)
+            message = f"{what} `{address}` is on no network of host `{key}` ({prefixes}); name one on them"
+            self.reader.error(path, message)
+        return None
 
     def drawn_routers(self, names: Names, known: Collection[Key], these: Iterable[str]) -> dict[Key, Address]:
         """Let routers draw their other addresses, of the few that hosts do not draw if possible."""
@@ -241,7 +282,7 @@ class _Ledger:
     def _claim(self, path: Path, network: str, address: Address, what: str) -> bool:
         """Give the declared ``address`` to ``what``; report when somebody has it, or when it is the cloud's to give."""
         layout, owners = self.subnets.layouts[network, address.version], self.owners[network, address.version]
-        if layout.in_pool(address):
+        if layout.pool and layout.in_pool(address):
             first, last = layout.pool
             message = f"{what}: `{address}` is one of {first} to {last}, left to the cloud's own ports; choose another"
         elif int(address) in owners:
@@ -257,7 +298,7 @@ class _Ledger:
         by = self.reader.draw_name("hosts", str(path[-1]), name)
         many = ("hosts", path[-1]) in self.reader.turns
         drawn = draw(by, layout.hosts, owners, numbered=True, apart=many)
-        if drawn and drawn.number != drawn.wish:
+        if drawn and drawn.number != drawn.wish and not layout.is_link:
             if name == path[-1]:
                 self._warn_of_move(path, f"host `{name}`", network, drawn)
             elif (path, network, version) not in self.moved:

@@ -32,7 +32,9 @@ REFERENCES: dict[str, tuple[str, ...]] = {
     "routers": ("networks",),
     "hosts": ("network", "networks"),
     "allow": ("from", "to", "within"),
+    "egress": ("from", "to"),
 }
+RULES = ("allow", "egress")
 SINGLE = frozenset({"network"})  # of these, those that hold one name alone
 MOST = 1000  # of one entry or block
 _FOREIGN = re.compile(r"\{\{.*?\}\}|%index%|\$\{(?:each|count)\.[a-z]+\}")  # Ansible's, Heat's, Terraform's
@@ -129,7 +131,8 @@ class _Expansion:
         blocks = self._blocks()
         for section in SECTIONS:
             self._section(section, blocks)
-        self._rules(blocks)
+        for section in RULES:
+            self._rules(section, blocks)
         if self.families or blocks:
             for path, each in self.entries:
                 self._refer(path, each)
@@ -160,10 +163,9 @@ class _Expansion:
         for block, body in raw.items() if isinstance(raw, dict) else ():
             if not isinstance(body, dict):
                 continue
-            rules = body.get("allow")
             block_body: dict[str, Any] = {key: body[key] for key in ("count", "names") if key in body}
-            block_body["known"] = body.keys() <= {*SECTIONS, "allow"}
-            block_body["allow"] = rules if isinstance(rules, list) else []
+            block_body["known"] = body.keys() <= {*SECTIONS, *RULES}
+            block_body |= {key: rules if isinstance(rules := body.get(key), list) else [] for key in RULES}
             names: set[str] = set()
             for section in SECTIONS:
                 entries = body.get(section)
@@ -337,24 +339,24 @@ class _Expansion:
         for family in {given.local, given.name} & self.families.keys():
             self.families[family].append(name)
 
-    def _rules(self, blocks: list[tuple[dict[str, Any], list[_Each]]]) -> None:
-        own = self.data.get("allow")
+    def _rules(self, section: str, blocks: list[tuple[dict[str, Any], list[_Each]]]) -> None:
+        own = self.data.get(section)
         if own is not None and not isinstance(own, list):
             return
         written = list(own or ())
-        self.entries += [(("allow", index), None) for index in range(len(written))]
+        self.entries += [((section, index), None) for index in range(len(written))]
         for body, instances in blocks:
             for each in instances:
-                for index, rule in enumerate(body["allow"]):
-                    source, target = ("for_each", each.block, "allow", index), ("allow", len(written))
-                    self._place(source[:-1], ("allow",), keep=True)
+                for index, rule in enumerate(body[section]):
+                    source, target = ("for_each", each.block, section, index), (section, len(written))
+                    self._place(source[:-1], (section,), keep=True)
                     written.append(self._copy(source, target, rule, each))
                     self.result.labels[target] = each.label
                     self.entries.append((target, each))
                     if each.absent:
                         self.result.absent.append(target)
         if own is not None or written:
-            self.data["allow"] = written
+            self.data[section] = written
 
     # Copies
 
@@ -439,7 +441,7 @@ class _Expansion:
             members = [self._members(word, each) for word in words if word is not None]
             if all(these == [word] for (these, _), word in zip(members, words, strict=False)):
                 continue
-            if section == "allow" and not any(these for these, _ in members):
+            if section in RULES and not any(these for these, _ in members):
                 self.result.absent.append(path)  # a rule about nobody
                 return
             self._warn_of_mesh(place, words, members)
@@ -514,7 +516,7 @@ def _frame(body: Any) -> Any:  # noqa: ANN401 - any data
     """Return a block of ``for_each`` without what is in its sections, which is checked once it is written out."""
     if not isinstance(body, dict):
         return body
-    empty = dict[str, Any]({key: {} for key in SECTIONS}, allow=[])
+    empty = dict[str, Any]({key: {} for key in SECTIONS}, allow=[], egress=[])
     return {key: empty[key] if isinstance(its, type(empty.get(key, ()))) else its for key, its in body.items()}
 
 
@@ -533,8 +535,13 @@ def _shift(section: str, entry: dict[str, Any], index: int) -> None:
         for key in ("cidr", "gateway"):
             if key in entry:
                 entry[key] = _moved(entry[key], sizes, index)
-    elif isinstance(networks := entry.get("networks"), dict):
+        if isinstance(pool := entry.get("allocation_pool"), str):
+            entry["allocation_pool"] = "-".join(_moved(pool.split("-"), sizes, index))
+        return
+    if isinstance(networks := entry.get("networks"), dict):
         entry["networks"] = {name: _moved(its, {4: 1, 6: 1}, index) for name, its in networks.items()}
+    if isinstance(external := entry.get("external"), dict) and "address" in external:
+        entry["external"] = {**external, "address": _moved(external["address"], {4: 1, 6: 1}, index)}
 
 
 def _prefix(text: str) -> Any:  # noqa: ANN401 - a prefix or None

@@ -12,9 +12,10 @@ from netorder.errors import Diagnostic, TopologyError
 from netorder.language.assign import assign
 from netorder.language.document import read_shaped
 from netorder.language.floating import read_floating
+from netorder.language.ports import read_ports
 from netorder.language.resolve import resolve
 from netorder.language.routes import declared_routes, derive
-from netorder.language.rules import read_rules
+from netorder.language.rules import read_egress, read_rules
 from netorder.language.servers import read_servers
 from netorder.language.specs import specs
 from netorder.language.validate import check
@@ -50,12 +51,14 @@ def _topology(document: Document) -> Topology:
     addresses = assign(reader, names)
     declared = declared_routes(reader, names, addresses)
     rules = read_rules(reader, names, addresses)
+    egress = read_egress(reader, names, addresses)
     servers = read_servers(reader, names)
     floating = read_floating(reader, names, addresses)
+    ports = read_ports(reader, names)
     reader.raise_if_failed()
-    parts = specs(reader, names, addresses, declared, servers, floating)
+    parts = specs(reader, names, addresses, declared, servers, floating, ports)
     routes = derive(reader, parts, rules)
-    check(reader, parts, rules, routes)
+    check(reader, parts, rules, routes, egress)
     reader.raise_if_failed()
     return Topology(
         name=str(reader.text("topology")),
@@ -64,6 +67,7 @@ def _topology(document: Document) -> Topology:
         routers=parts.routers,
         hosts=parts.hosts,
         rules=rules,
+        egress=egress,
         server_groups=servers.groups,
         ssh_entries=routes.ssh_entries,
         routings=routes.routings,

@@ -46,6 +46,9 @@ class _Checker:
         self._rules = rules
         self._subnets = [(subnet, network.name) for network in specs.networks for subnet in network.subnets]
         self._owners: dict[Address, Node] = {
+            address: owner for owner in reversed(specs.nodes) for one in owner.interfaces for address in one.virtual
+        }  # of the first of those that share it; they are alike
+        self._owners |= {
             address: owner for owner in specs.nodes for one in owner.interfaces for address in one.addresses
         }
         self._loops: set[frozenset[str]] = set()
@@ -85,16 +88,18 @@ class _Checker:
                 continue
             entries.add(entry)
             for index, (to, via) in enumerate(owner.routes):
-                if not any(overlap(subnet.cidr, to) for subnet, _ in self._subnets):
+                inside = any(
+                    overlap(subnet.cidr, to) and to.prefixlen >= subnet.cidr.prefixlen for subnet, _ in self._subnets
+                )
+                if not inside:
                     yield _Declared((section, entry, "routes", index, "via"), owner, to, via)
 
     def _check_nobodys(self, route: _Declared) -> None:
         subnet, network = next((one, name) for one, name in self._subnets if route.via in one.cidr)
         pool = subnet.allocation_pool
-        if pool and pool[0] <= route.via <= pool[1]:  # type: ignore[operator]
-            message = (
-                f"next hop `{route.via}` is one of {pool[0]} to {pool[1]}, which Neutron gives to ports of its own"
-            )
+        if pool and int(pool[0]) <= int(route.via) <= int(pool[1]):
+            first, last = pool
+            message = f"next hop `{route.via}` is one of {first} to {last}, which Neutron gives to ports of its own"
             self._reader.error(route.path, f"{message}; name another")
         else:
             message = f"next hop `{route.via}` is no address of this topology; unless something of yours on network "
@@ -149,9 +154,16 @@ class _Checker:
 
     def _check_end(self, route: _Declared, node: Node) -> None:
         """Report a router that has no route onward: it drops what it gets. A host may have a tunnel."""
-        if isinstance(node, HostSpec) or any(overlap(there, route.to) for there, _ in node.routes):
+        if isinstance(node, HostSpec) or any(covers(route.to, there) for there, _ in node.routes):
             return
         if node.external and route.to.version == IPV4:  # IPv6 stays inside
+            if route.to.prefixlen == 0 and isinstance(route.owner, RouterSpec):
+                message = f"router `{node.name}` translates nothing but its own networks' addresses, so hosts behind "
+                message += f"`{route.owner.name}` get no answers from outside"
+                fix = (
+                    "join an external router to their own network, or name a host with `forward: true` that translates"
+                )
+                self._reader.error(route.path, f"{message}; {fix}")
             return
         message = f"next hop `{route.via}`: router `{node.name}` has no route to `{route.to}`"
         self._reader.error(route.path, f"{message}; add one to its `routes:`, or remove this one")

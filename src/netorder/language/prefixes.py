@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from netorder.ip import IPV4, IPV6, VERSIONS, covers, overlap
 from netorder.language.resolve import existing
-from netorder.language.subnet_layout import IPV6_LENGTH, LONGEST_PREFIX, Layout, draw_prefix
+from netorder.language.subnet_layout import FEWEST, IPV6_LENGTH, LONGEST_LINK, LONGEST_PREFIX, Layout, draw_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Subnets", "is_usable", "subnets"]
 
 SHORTEST_PREFIX = 8
+MOST_OF_POOL = 1 << 16  # addresses of a declared allocation pool
 POOL_LENGTH = 24  # of what a network gets from an IPv4 pool
 PRIVATE: tuple[Prefix, ...] = (
     *map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")),
@@ -66,14 +67,51 @@ def subnets(reader: Reader) -> Subnets:
     cidrs |= _drawn(reader, cidrs)
     keys = [(name, version) for name in reader.mapping("networks") for version in VERSIONS]
     there = {name for name in reader.mapping("networks") if existing(reader, "networks", name)}
-    layouts = {key: Layout(cidrs[key], None, existing=key[0] in there) for key in keys if key in cidrs}
+    layouts = {
+        key: Layout(
+            cidrs[key], None, dhcp=reader.get("networks", key[0], "dhcp") is not False, existing=key[0] in there
+        )
+        for key in keys
+        if key in cidrs
+    }
     found = Subnets(dict(layouts))
     for name in reader.mapping("networks"):
         for path, gateway in reader.addresses("networks", name, "gateway"):
             if is_usable(reader, found, path, gateway, network=name, what="gateway"):
                 key = name, gateway.version
                 layouts[key] = replace(layouts[key], gateway=gateway)
+        if pool := _declared_pool(reader, found, name):
+            layouts[name, IPV4] = replace(layouts[name, IPV4], declared_pool=pool)
     return Subnets(layouts)
+
+
+def _has_dhcp(reader: Reader, name: str) -> bool:
+    return reader.get("networks", name, "dhcp") is not False
+
+
+def _declared_pool(reader: Reader, its: Subnets, name: str) -> tuple[Address, Address] | None:
+    """Return a network's allocation pool as declared; report one that cannot be."""
+    path = ("networks", name, "allocation_pool")
+    text = reader.text(*path)
+    if text is None:
+        return None
+    ends = [reader.address(path, part) for part in text.split("-")]
+    usable = [one for one in ends if one and is_usable(reader, its, path, one, network=name, what="allocation pool:")]
+    if len(usable) < len(ends):
+        return None
+    first, last = usable
+    size = int(last) - int(first) + 1
+    needed = FEWEST if _has_dhcp(reader, name) else 1
+    if size < 1:
+        reader.error(path, f"`{text}` is not a range of addresses; write the lower first")
+    elif size > MOST_OF_POOL:
+        reader.error(path, f"`{text}` has {size} addresses, and {MOST_OF_POOL} are more than enough; make it smaller")
+    elif size < needed:
+        message = f"`{text}` has room for {size}, and the cloud's own ports (DHCP, metadata) may need {FEWEST}"
+        reader.error(path, f"{message}; make it larger")
+    else:
+        return first, last
+    return None
 
 
 def is_usable(reader: Reader, its: Subnets, path: Path, address: Address, *, network: str, what: str) -> bool:
@@ -116,7 +154,8 @@ def _declared(reader: Reader) -> _Cidrs:
                 reader.error(path, f"{message}: make it two networks")
                 continue
             there = existing(reader, "networks", name) is not None
-            if wrong := _why_unusable(cidr) if there else _wrong_prefix(cidr):
+            wrong = _why_unusable(cidr) if there else _wrong_prefix(cidr, dhcp=_has_dhcp(reader, name))
+            if wrong:
                 reader.error(path, f"`{cidr}` {wrong}" if there else wrong)
                 continue
             if not there:
@@ -138,16 +177,18 @@ def _declared(reader: Reader) -> _Cidrs:
     return found
 
 
-def _wrong_prefix(cidr: Prefix) -> str | None:
+def _wrong_prefix(cidr: Prefix, *, dhcp: bool) -> str | None:
     """Say what is wrong with ``cidr`` as a network's prefix."""
     if cidr.version == IPV6 and cidr.prefixlen != IPV6_LENGTH:
         base = type(cidr)((int(cidr.network_address) >> 64 << 64, IPV6_LENGTH))
         return f"`{cidr}` is no /{IPV6_LENGTH}, which every IPv6 network has (RFC 7421); use `{base}`"
-    if cidr.version == IPV4 and cidr.prefixlen > LONGEST_PREFIX:
-        usable = max(cidr.num_addresses - 2, 0)
+    if cidr.version == IPV4 and cidr.prefixlen > LONGEST_LINK:
+        why = "OpenStack gives nobody the first or the last address of a prefix, so two ends have none on it"
+        return f"`{cidr}`: {why}; use a /{LONGEST_LINK} with `dhcp: false`"
+    if cidr.version == IPV4 and cidr.prefixlen > LONGEST_PREFIX and dhcp:
         return (
-            f"`{cidr}` has {usable} usable addresses, too few for a gateway, hosts and the cloud's own ports; "
-            f"use a /{LONGEST_PREFIX} or shorter"
+            f"`{cidr}` has {cidr.num_addresses - 2} usable addresses, too few for two ends and the cloud's own ports; "
+            f"add `dhcp: false`, or use a /{LONGEST_PREFIX} or shorter"
         )
     if cidr.prefixlen < SHORTEST_PREFIX:
         return f"`{cidr}` is too wide for one network; use a /{SHORTEST_PREFIX} or longer"
@@ -185,6 +226,8 @@ def _drawn(reader: Reader, declared: _Cidrs) -> _Cidrs:
             its_length = IPV6_LENGTH if pool.version == IPV6 else length if isinstance(length, int) else POOL_LENGTH
             if cidr := _draw(reader, pool, name=name, length=its_length, taken=taken):
                 found[name, cidr.version] = cidr
+                if wrong := _wrong_prefix(cidr, dhcp=_has_dhcp(reader, name)):
+                    reader.error(("networks", name, "prefix_length"), wrong)
             else:
                 lacking.setdefault((path, pool, its_length), []).append(name)
     for (path, pool, length), names in lacking.items():

@@ -20,6 +20,7 @@ SECTIONS = (
     ("A user of `users`", "account"),
     ("A route", "route"),
     ("A rule of `allow`", "allow"),
+    ("A rule of `egress`", "egress"),
     ("A block of `for_each`", "each"),
     ("`defaults`", "defaults"),
 )

@@ -175,6 +175,8 @@ def _attached(reader: Reader, path: Path, user: str, verb: str) -> Attached:
             reader.error(place, f"{user} {verb} network `{network}` twice; remove one")
         elif _is_network(reader, place, network, user):
             found[network] = place if isinstance(networks, dict) else None
+            if isinstance(networks, dict) and isinstance(networks[network], dict):
+                found[network] = (*place, "address")
     return found
 
 
@@ -283,7 +285,7 @@ def _host_networks(reader: Reader, entry: str) -> Attached:
     path, user = ("hosts", entry), f"host `{entry}`"
     host = reader.mapping(*path)
     if "networks" in host:
-        for key in ("network", "address"):
+        for key in ("network", "address", "mac_address"):
             if key in host:
                 message = f"{user} has `networks`, which says it all; put what `{key}` says there"
                 reader.error((*path, key), message, of_key=True)

@@ -55,7 +55,7 @@ def declared_routes(reader: Reader, names: Names, addresses: Addresses) -> Decla
     for name, router in names.routers.items():
         mine = {address for network in router.networks for address in addresses.router(name, network)}
         found["routers", name] = _declared(
-            reader, addresses.subnets, _Owner("router", name, tuple(router.networks), mine)
+            reader, addresses.subnets, _Owner("router", name, tuple(router.networks), mine, router.external)
         )
     for key, entry in names.hosts.items():
         mine = {address for network in entry.networks for address in addresses.host(entry.names[0], network)}
@@ -70,6 +70,7 @@ class _Owner(NamedTuple):
     name: str
     networks: tuple[str, ...]
     addresses: Collection[Address]
+    external: bool = False
 
     def __str__(self) -> str:
         return f"{self.kind} `{self.name}`"
@@ -108,12 +109,19 @@ def _check_next_hop(reader: Reader, its: Subnets, owner: _Owner, path: Path, via
 
 
 def _wrong_destination(its: Subnets, owner: _Owner, to: Prefix, *, again: bool) -> str | None:
-    if to.prefixlen == 0:
-        gives = "which DHCP gives" if owner.kind == "host" else "which an external router has"
-        return f"`{to}` is the default route, {gives}: remove it"
+    if to.prefixlen == 0 and owner.external:
+        return f"`{to}` is the default route, which an external router has: remove it"
     if again:
         return f"{owner} has two routes to `{to}`; remove one"
-    inside = next(((name, layout.cidr) for (name, _), layout in its.layouts.items() if overlap(layout.cidr, to)), None)
+    inside = next(
+        (
+            (name, layout.cidr)
+            for (name, _), layout in its.layouts.items()
+            # what is a part of a wider route has routes of its own, which hold
+            if overlap(layout.cidr, to) and to.prefixlen >= layout.cidr.prefixlen
+        ),
+        None,
+    )
     if inside is None:
         return None
     name, cidr = inside
@@ -141,7 +149,9 @@ def derive(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...]) -> Routes:
                 for network in specs.networks
                 if network.name not in its and (subnet := network.subnet(version)) and subnet.gateway
             )
-            routings[version] = Routing(graph, _homes(specs, version), its, elsewhere)
+            routings[version] = Routing(
+                graph, _homes(specs, version), its, elsewhere, overridden=_overridden(specs, version)
+            )
     entries = _ssh_entries(specs, rules)
     paths = ssh_paths([host.name for host in specs.hosts], entries, routings)
     decided = {version: _decided(reader, specs, version, routing, paths) for version, routing in routings.items()}
@@ -166,6 +176,23 @@ def _homes(specs: Specs, version: int) -> dict[str, tuple[str, ...]]:
         host.name: tuple(one.network for one in host.interfaces if one.address(version) is not None)
         for host in specs.hosts
     }
+
+
+def _overridden(specs: Specs, version: int) -> dict[str, dict[str, str]]:
+    """Return where declared routes to what holds networks of the topology, or to all, lead: owner to network to whom.
+
+    That is the owner of the next hop, or nobody.
+    """
+    cidrs = {one.name: subnet.cidr for one in specs.networks if (subnet := one.subnet(version))}
+    owners = {address: owner.name for owner in specs.nodes for one in owner.interfaces for address in one.addresses}
+    found: dict[str, dict[str, str]] = {}
+    for owner in specs.nodes:
+        wide = [route for route in owner.routes if route[0].version == version]
+        for to, via in sorted(wide, key=lambda route: route[0].prefixlen):
+            held = [name for name, cidr in cidrs.items() if covers(to, cidr) and to.prefixlen < cidr.prefixlen]
+            if held:
+                found.setdefault(owner.name, {}).update(dict.fromkeys(held, owners.get(via, "")))
+    return found
 
 
 def _decided(

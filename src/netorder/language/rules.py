@@ -1,4 +1,4 @@
-"""The rules of ``allow``: which source may reach which destination; and whether applications find each other."""
+"""The rules of ``allow`` (who may reach whom) and ``egress`` (who sends what alone); whether applications meet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from netorder.ip import ANYWHERE, VERSIONS
 from netorder.protocols import ANYTHING, WITH_PORTS, icmp_word, on_wire, parse
 from netorder.routing.graph import components
 from netorder.text import did_you_mean, few
-from netorder.topology import LAST_PORT, SSH, Match, RuleSpec
+from netorder.topology import LAST_PORT, SSH, EgressSpec, Match, RuleSpec
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from netorder.language.resolve import HostEntry, Names
     from netorder.language.yaml_source import Path
 
-__all__ = ["read_rules"]
+__all__ = ["read_egress", "read_rules"]
 
 
 _EVERYBODY = {"all", "any", "anybody", "anyone", "anywhere", "everybody", "everyone", "everything", "ext", "external"}
@@ -56,6 +56,11 @@ class _Context:
             for network in entry.networks:
                 found[network].append(host)
         return found
+
+    @cached_property
+    def entries(self) -> dict[str, str]:
+        """The key of the entry that each host comes from."""
+        return {name: key for key, entry in self.names.hosts.items() for name in entry.names}
 
     @cached_property
     def hosts(self) -> dict[str, tuple[str, ...]]:
@@ -121,6 +126,73 @@ def _rule(context: _Context, path: Path) -> RuleSpec:
     return RuleSpec(tuple(sources), tuple(targets), matches, applications, f"{file}:{line}")
 
 
+def read_egress(reader: Reader, names: Names, addresses: Addresses) -> tuple[EgressSpec, ...]:
+    """Return the rules of ``egress`` that can be read; report others."""
+    context = _Context(reader, names, addresses)
+    rules = reader.items("egress") if isinstance(reader.get("egress"), list) else ()
+    return tuple(_egress(context, path) for path, rule in rules if isinstance(rule, dict))
+
+
+def _egress(context: _Context, path: Path) -> EgressSpec:
+    reader = context.reader
+    rule = reader.mapping(*path)
+    said = rule.keys() & _WHAT
+    if not said and not reader.refused(*path):
+        message = "this rule lets nothing out; say what: `tcp: 443`, `udp: 53`, `icmp: true`, `all: true`"
+        reader.error(path, f"{message}, or `all: false` where nothing is meant")
+    if reader.get(*path, "all") is False and len(said) > 1:
+        reader.error((*path, "all"), "`all: false` lets nothing out, and the rule says what; remove one of them")
+    sources: dict[str, None] = {}
+    for place, word in reader.items(*path, "from"):
+        if isinstance(word, str):
+            sources |= dict.fromkeys(_targets(context, place, word))
+            _check_limited(context, place, word)
+    prefixes: dict[Prefix, None] = {} if "to" in rule else dict.fromkeys(ANYWHERE)
+    applications = _applications(context, path)
+    allowed: dict[tuple[Match, Prefix], None] = {}
+    for place, word in reader.items(*path, "to"):
+        if isinstance(word, str):
+            prefixes |= dict.fromkeys(_sources(context, place, word, tuple(sources)))
+            if applications != () and "application" in rule:
+                allowed |= dict.fromkeys(_application_ports(context, place, word, applications))
+    if "application" in rule and "to" not in rule:
+        reader.error((*path, "application"), "`application` is of hosts; name them in `to`, or write ports")
+    matches = tuple(_matches(reader, path, tuple(prefixes)))
+    allowed |= dict.fromkeys((match, prefix) for match in matches for prefix in prefixes)
+    return EgressSpec(tuple(sources), tuple(allowed))
+
+
+def _check_limited(context: _Context, place: Path, word: str) -> None:
+    """Report what cannot be limited: what a host forwards passes its port as what it sends does."""
+    members = set(context.members(word) or ())
+    for key, entry in context.names.hosts.items():
+        name = next((one for one in entry.names if one in members), None)
+        if name and entry.forward:
+            message = f"host `{name}` forwards, and OpenStack cannot tell what it sends from what passes it"
+            context.reader.error(place, f"{message}; limit the hosts behind it, or filter on it")
+        elif name and context.reader.get("hosts", key, "port_security") is False:
+            message = f"host `{name}` has no port security, so nothing limits it; remove `port_security: false`"
+            context.reader.error(place, f"{message}, or leave it out here")
+
+
+def _application_ports(
+    context: _Context, place: Path, word: str, wanted: tuple[str, ...] | None
+) -> Iterator[tuple[Match, Prefix]]:
+    """Yield the ports of the applications of what ``word`` names, each with an address that has it."""
+    members = context.members(word)
+    if members is None:
+        if re.search(r"[.:/]", word) or word == "anywhere":
+            context.reader.error(place, f"`{word}` is no host, so it has no applications; write ports")
+        return
+    _check_has_application(context, place, word, wanted)
+    for name in members:
+        entry = context.names.entry_of[name]
+        ports = [port for one in entry.applications if wanted is None or one.name in wanted for port in one.ports]
+        for network in entry.networks:
+            for address in context.addresses.host(name, network):
+                yield from ((port, ip_network(address)) for port in ports)
+
+
 # Source and destination
 
 
@@ -132,7 +204,9 @@ def _unknown(context: _Context, place: Path, word: str, *more: str) -> None:
     elif word.lower() in _EVERYBODY:
         fix = "; write `anywhere`"
         if "anywhere" not in more:
-            fix = f"; `{word}` can only be in `from`, egress is not restricted: name the destination hosts"
+            fix = f"; `{word}` can only be in `from`: name the destination hosts (what hosts send, `egress` limits)"
+            if place[0] == "egress":
+                fix = "; name the hosts that are limited"
     context.reader.error(place, f"there is no host, network or group `{word}`{fix}")
 
 
@@ -141,7 +215,8 @@ def _targets(context: _Context, place: Path, word: str) -> Sequence[str]:
     if members is None:
         _unknown(context, place, word)
     elif not members:
-        context.reader.warning(place, f"`{word}` has no hosts, so this lets nothing in")
+        what = "limits nobody" if place[0] == "egress" else "lets nothing in"
+        context.reader.warning(place, f"`{word}` has no hosts, so this {what}")
     return members or ()
 
 
@@ -207,6 +282,9 @@ def _sources(context: _Context, place: Path, word: str, targets: tuple[str, ...]
         for name in members:
             for network in context.networks(name):
                 yield from (ip_network(address) for address in addresses.host(name, network))
+        for key in dict.fromkeys(context.entries[name] for name in members):
+            for network in context.names.hosts[key].networks:
+                yield from (ip_network(address) for address in addresses.virtual.get((key, network), ()))
 
 
 def _check_joined(
@@ -221,7 +299,8 @@ def _check_joined(
         checked.add(its)
         if not any(context.joined(one, other) for one in networks for other in its):
             on = ", ".join(f"`{network}`" for network in its)
-            message = f"no router joins `{word}` and `{target}` (on {on}), so this lets nothing in"
+            what = "lets nothing out" if place[0] == "egress" else "lets nothing in"
+            message = f"no router joins `{word}` and `{target}` (on {on}), so this {what}"
             context.reader.error(place, f"{message}; join their networks, or remove it")
             return
 
@@ -232,7 +311,7 @@ def _check_joined(
 def _matches(reader: Reader, path: Path, sources: tuple[Prefix, ...]) -> Iterator[Match]:
     """Yield what the rule at ``path`` matches, each once."""
     known: dict[Match, str] = {}
-    world = any(one.prefixlen == 0 for one in sources)
+    world = path[0] == "allow" and any(one.prefixlen == 0 for one in sources)
     versions = {one.version for one in sources}
     for place, match, text in _named(reader, path):
         if match.tcp(SSH) and world:
@@ -240,8 +319,9 @@ def _matches(reader: Reader, path: Path, sources: tuple[Prefix, ...]) -> Iterato
             reader.warning(place, message)
         if versions and not any(on_wire(match.protocol, version) for version in versions):
             version = next(iter(versions))
-            message = f"`{text}` is of IPv{10 - version}, and all sources are IPv{version}, so this lets nothing in"
-            reader.error(place, f"{message}; remove it, or name sources of IPv{10 - version}")
+            what, way = ("sources", "in") if path[0] == "allow" else ("destinations", "out")
+            message = f"`{text}` is of IPv{10 - version}, and all {what} are IPv{version}, so this lets nothing {way}"
+            reader.error(place, f"{message}; remove it, or name {what} of IPv{10 - version}")
         if match in known and match.protocol not in WITH_PORTS:  # ports are looked at where they are read
             reader.error(place, f"`{text}` is in `{known[match]}` of the same rule already; remove one")
             continue

@@ -156,6 +156,8 @@ def _unknown_keys(path: Path, instance: dict[str, Any], known: dict[str, Any]) -
         if key not in known and key not in listed:
             meant = _synonym(path, key, known)
             fix = f"; it is called `{meant}`" if meant else did_you_mean(key, known)
+            if len(path) == _ENTRY and (why := _NOT_OFFERED.get(str(path[0]), {}).get(key.lower())):
+                fix = f"; {why}"
             if len(path) == _ENTRY and _SYNONYMS[""].get(key.lower(), key) == "for_each":
                 fix = f"; it is a section: `for_each: {{one: {{count: 20, {path[0]}: {{{path[1]}: ...}}}}}}`"
                 fix = "; a block holds no other: write that beside it" if path[0] == "for_each" else fix
@@ -200,7 +202,8 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("instances", "machines", "nodes", "resources", "servers", "vms"), "hosts"),
         **dict.fromkeys(("subnets", "nets", "vlans"), "networks"),
         **dict.fromkeys(("foreach", "loop", "repeat", "with_items", "with_sequence"), "for_each"),
-        **dict.fromkeys(("acl", "acls", "firewall", "policies", "rules", "security_groups"), "allow"),
+        **dict.fromkeys(("acl", "acls", "firewall", "ingress", "policies", "rules", "security_groups"), "allow"),
+        **dict.fromkeys(("deny", "outbound", "outgoing"), "egress"),
         **dict.fromkeys(("apps", "services", "software"), "applications"),
         **dict.fromkeys(("key_name", "keypair", "keypair_name"), "key_pair"),
         **dict.fromkeys(("os_cloud", "provider"), "cloud"),
@@ -216,6 +219,8 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("prefix", "range", "subnet", "ipv4", "ipv6"), "cidr"),
         **dict.fromkeys(("dns", "nameservers", "name_servers"), "dns_nameservers"),
         **dict.fromkeys(("data", "exists", "external", "shared"), "existing"),
+        **dict.fromkeys(("allocation_pools", "dhcp_range"), "allocation_pool"),
+        **dict.fromkeys(("dhcp_enabled", "enable_dhcp"), "dhcp"),
         "gateway_ip": "gateway",
         "mtu_size": "mtu",
     },
@@ -239,6 +244,8 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("meta", "properties", "property"), "metadata"),
         **dict.fromkeys(("accounts", "logins"), "users"),
         **dict.fromkeys(("sec_groups", "secgroups", "security_group"), "security_groups"),
+        **dict.fromkeys(("mac", "mac_addr"), "mac_address"),
+        **dict.fromkeys(("vip", "vips", "virtual_address", "virtual_ip", "virtual_ipaddress"), "virtual_addresses"),
         "labels": "tags",
         "os": "image",
         "port_security_enabled": "port_security",
@@ -269,6 +276,30 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("among", "between", "itself", "self"), "within"),
     },
 }
+
+
+# What others have and this language has not, and what to do
+_NOT_OFFERED: dict[str, dict[str, str]] = {
+    "networks": {
+        **dict.fromkeys(
+            ("slaac", "ipv6_ra_mode", "ipv6_address_mode", "ra_mode"),
+            "there is no choice: IPv6 addresses come by DHCPv6, so that the plan knows them",
+        ),
+        **dict.fromkeys(
+            ("subnet_pool", "subnetpool", "subnet_pool_id", "use_default_subnet_pool"),
+            "prefixes are in `cidr`, or of the file's `pool`, so that the plan knows them",
+        ),
+        "subnets": "a network has one prefix of each IP version, in `cidr`; for two of a version make it two networks",
+    },
+    "hosts": {
+        **dict.fromkeys(
+            ("loopback", "loopbacks", "loopback_address"),
+            "there are none; for an address beside that of the port write `virtual_addresses`",
+        ),
+        "allowed_address_pairs": "write `virtual_addresses` for addresses, or `forward: true` for what passes the host",
+    },
+}
+_SYNONYMS["egress"] = {key: word for key, word in _SYNONYMS["allow"].items() if word != "within"}
 
 
 def _synonym(path: Path, key: str, known: Collection[str]) -> str | None:
@@ -382,7 +413,7 @@ def _what(path: Path) -> str:  # noqa: PLR0911 - one for each kind of thing
             return "a user of `defaults`"
         case ("hosts" | "routers" as section, name, "routes", _):
             return f"a route of {section[:-1]} `{name}`"
-        case ("allow", _):
+        case ("allow" | "egress", _):
             return "this rule"
         case ("for_each", block):
             return f"`{block}` of `for_each`"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from netorder.ip import Address, Prefix
     from netorder.language.assign import Addresses
     from netorder.language.document import Reader
+    from netorder.language.ports import Ports
     from netorder.language.resolve import HostEntry, Names, NetworkEntry
     from netorder.language.routes import DeclaredRoutes
     from netorder.language.servers import Servers
@@ -50,6 +51,7 @@ def specs(  # noqa: PLR0917 - what each stage found
     declared: DeclaredRoutes,
     servers: Servers,
     floating: Mapping[str, tuple[FloatingIp, ...]],
+    ports: Ports,
 ) -> Specs:
     """Return the specs; there must be no error."""
     return Specs(
@@ -58,11 +60,14 @@ def specs(  # noqa: PLR0917 - what each stage found
             RouterSpec(
                 name=name,
                 external=router.external,
-                external_network=reader.named("routers", name, "external"),
+                external_network=reader.named("routers", name, "external")
+                or reader.named("routers", name, "external", "network"),
                 interfaces=tuple(Interface(one, addresses.router(name, one)) for one in router.networks),
                 routes=declared["routers", name],
                 existing=router.existing,
                 place=_place(reader, "routers", name, "existing"),
+                external_address=ports.outside.get(name),
+                snat=reader.get("routers", name, "external", "snat") is not False,
             )
             for name, router in names.routers.items()
         ),
@@ -76,6 +81,7 @@ def specs(  # noqa: PLR0917 - what each stage found
                 routes=declared["hosts", key],
                 server=servers.of.get(key),
                 floating=floating.get(key, ()),
+                macs=ports.macs,
             )
             for key, entry in names.hosts.items()
             for name in entry.names
@@ -98,6 +104,7 @@ def _network(reader: Reader, name: str, its: NetworkEntry, addresses: Addresses)
         router,
         its.routes,
         reader.get("networks", name, "mtu"),
+        dhcp=reader.get("networks", name, "dhcp") is not False,
         existing=its.existing,
         reachable=reader.true("networks", name, "reachable"),
         place=_place(reader, "networks", name, "existing"),
@@ -119,6 +126,7 @@ def _host(
     routes: tuple[tuple[Prefix, Address], ...],
     server: Server | None,
     floating: tuple[FloatingIp, ...],
+    macs: Mapping[tuple[str, str], str],
 ) -> HostSpec:
     def setting(word: str) -> str:
         return reader.named("hosts", key, word) or reader.named("defaults", word) or str(schema.default(word))
@@ -131,7 +139,10 @@ def _host(
 
     return HostSpec(
         name=name,
-        interfaces=tuple(Interface(one, addresses.host(name, one)) for one in entry.networks),
+        interfaces=tuple(
+            Interface(one, addresses.host(name, one), macs.get((name, one)), addresses.virtual.get((key, one), ()))
+            for one in entry.networks
+        ),
         floating_ips=floating,
         forward=entry.forward,
         image=snapshot("hosts", key) or reader.named("hosts", key, "image") or snapshot("defaults") or setting("image"),

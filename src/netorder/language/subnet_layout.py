@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     from netorder.ip import Address, Prefix
 
-__all__ = ["IPV6_LENGTH", "LONGEST_PREFIX", "Drawn", "Layout", "draw", "draw_prefix"]
+__all__ = ["FEWEST", "IPV6_LENGTH", "LONGEST_LINK", "LONGEST_PREFIX", "Drawn", "Layout", "draw", "draw_prefix"]
 
-LONGEST_PREFIX = 28  # 14 usable addresses: 3 low, 8 for hosts, 3 for Neutron
+LONGEST_PREFIX = 29  # 6 usable addresses: 1 low, 2 for hosts, 3 for Neutron
+LONGEST_LINK = 30  # without DHCP: 2 usable addresses
 IPV6_LENGTH = 64  # RFC 7421
 FEWEST = 3  # addresses for Neutron: two DHCP agents and metadata
 
@@ -38,13 +39,16 @@ class Layout:
     """The parts of one subnet.
 
     What hosts draw from depends on the prefix alone, so none moves when others come or a gateway is declared; one whose
-    address the gateway (or, on a /27 or /28, the pool that gives way to it) takes draws another.
+    address the gateway (or, on a /27 to /29, the pool that gives way to it) takes draws another. A ``declared_pool`` is
+    Neutron's in place of the top. On a /29 or /30 without ``dhcp`` Neutron has none.
 
     Of an ``existing`` subnet the cloud knows what it hands out itself: nothing is kept for that here.
     """
 
     cidr: Prefix
     gateway: Address | None
+    dhcp: bool = True
+    declared_pool: tuple[Address, Address] | None = None
     existing: bool = False
 
     @property
@@ -58,16 +62,28 @@ class Layout:
         return self.cidr.broadcast_address - (self.cidr.version == IPV4)
 
     @cached_property
-    def pool(self) -> tuple[Address, Address]:
+    def pool(self) -> tuple[Address, Address] | None:
         """First and last address of Neutron's allocation pool: the subnet's top, beside or below a gateway there."""
         if isinstance(self.cidr, IPv6Network):
             return self.cidr[0x100], self.cidr[0x1FF]
+        if self.declared_pool or self.has_no_pool:
+            return self.declared_pool
         first, last = self._top
         gateway = self.gateway
         if not isinstance(gateway, IPv4Address) or not first <= gateway <= last:
             return first, last
         larger = max((first, gateway - 1), (gateway + 1, last), key=lambda part: int(part[1]) - int(part[0]))
         return larger if int(larger[1]) - int(larger[0]) + 1 >= FEWEST else (gateway - FEWEST, gateway - 1)
+
+    @property
+    def has_no_pool(self) -> bool:
+        """Whether Neutron gets no address of its own, as it needs none."""
+        return self.cidr.version == IPV4 and self.cidr.prefixlen >= LONGEST_PREFIX and not self.dhcp
+
+    @property
+    def is_link(self) -> bool:
+        """Whether there are two addresses."""
+        return self.cidr.version == IPV4 and self.cidr.prefixlen == LONGEST_LINK
 
     @cached_property
     def _top(self) -> tuple[IPv4Address, IPv4Address]:
@@ -84,6 +100,8 @@ class Layout:
             return self.hosts
         if isinstance(self.cidr, IPv6Network):
             return range(first, first + 0xFF)
+        if self.cidr.prefixlen >= LONGEST_PREFIX:
+            return range(first, first + (2 if self.has_no_pool else 1))
         return range(first, first + _share(self.cidr.num_addresses - 2, 9))
 
     @cached_property
@@ -95,18 +113,22 @@ class Layout:
             return range(int(self.cidr[0x10000]), int(self.cidr[0x1_0000_0000]))
         if self.existing:
             return range(int(self.first) + 1, int(self.last) + 1)
-        return range(self.routers.stop, int(self._top[0]))
+        if self.is_link:
+            return self.routers
+        return range(self.routers.stop, int(self.last) + 1 if self.has_no_pool else int(self._top[0]))
 
     @property
     def pool_among_hosts(self) -> range:
         """Addresses (as numbers) that hosts would draw from if the pool did not have them."""
         if self.existing:
             return range(0)
-        return range(max(int(self.pool[0]), self.hosts.start), min(int(self.pool[1]) + 1, self.hosts.stop))
+        first, last = self.pool or (self.hosts.stop, self.hosts.stop)
+        return range(max(int(first), self.hosts.start), min(int(last) + 1, self.hosts.stop))
 
     def in_pool(self, address: Address) -> bool:
         """Tell whether Neutron may hand out ``address`` by itself."""
-        return not self.existing and int(self.pool[0]) <= int(address) <= int(self.pool[1])
+        pool = None if self.existing else self.pool
+        return pool is not None and int(pool[0]) <= int(address) <= int(pool[1])
 
 
 class Drawn(NamedTuple):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from netorder.language.routes import Routes
     from netorder.language.specs import Specs
     from netorder.language.yaml_source import Path
-    from netorder.topology import NetworkSpec
+    from netorder.topology import EgressSpec, Match, NetworkSpec
 
 __all__ = ["check"]
 
@@ -27,7 +27,9 @@ MOST_ROUTES = 30  # of a router (max_routes)
 LEAST_IPV6_MTU = 1280
 
 
-def check(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Routes) -> None:
+def check(
+    reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Routes, egress: tuple[EgressSpec, ...]
+) -> None:
     """Report what Neutron's limits refuse and DHCP cannot hand out, and services and SSH that no rule allows."""
     _check_subnet_routes(reader, specs, routes)
     _check_router_routes(reader, specs, routes)
@@ -35,8 +37,11 @@ def check(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Rou
     _check_announced(reader, specs)
     _check_mtu(reader, specs)
     _check_port_security(reader, specs)
+    _check_without_dhcp(reader, specs)
+    _check_shared(reader, specs, rules)
     if not reader.failed:
         _check_calls(reader, specs, rules, routes)
+        _check_limits(reader, specs, rules, egress)
         _check_packages(reader, specs)
         _check_ssh_paths(reader, specs, rules, routes)
         _check_floating_sources(reader, specs)
@@ -87,6 +92,46 @@ def _check_port_security(reader: Reader, specs: Specs) -> None:
             message = f"without port security everything on host `{host.name}` is open to the whole world"
             fix = "filter on the host itself, or take its floating address away"
             reader.warning(("hosts", specs.entries[host.name], "port_security"), f"{message}; {fix}")
+
+
+def _check_without_dhcp(reader: Reader, specs: Specs) -> None:
+    """Report what hosts cannot learn from a config drive."""
+    networks = {network.name: network for network in specs.networks if not network.dhcp}
+    for network in networks.values():
+        if network.routes == "subnet":
+            path: Path = ("networks", network.name, "routes")
+            path = path if reader.get(*path) is not None else ("defaults", "routes")
+            message = f"network `{network.name}` has no DHCP to hand out routes (`dhcp: false`)"
+            reader.error(path, f"{message}; use `routes: host` or `routes: router` for it")
+    for host in _first_of_each(specs):
+        for interface in host.interfaces[1:]:
+            its = networks.get(interface.network)
+            if its and its.gateway_router:
+                message = f"host `{host.name}` would use the gateway of network `{its.name}` too: without DHCP "
+                message += "images take that of each network; name that network first, or give it DHCP"
+                reader.error(("hosts", specs.entries[host.name], "networks"), message)
+
+
+def _check_shared(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...]) -> None:
+    """Warn of hosts that share an address and let nothing in by which they could agree whose it is."""
+    sharers: dict[Address, list[HostSpec]] = {}
+    for host in specs.hosts:
+        for address in host.virtual_addresses:
+            sharers.setdefault(address, []).append(host)
+    warned: set[str] = set()
+    for address, hosts in sharers.items():
+        first, entry = hosts[0], specs.entries[hosts[0].name]
+        others = [one for host in hosts[1:] for one in host.addresses]
+        talks = any(
+            first.name in rule.targets and any(one in source for one in others for source in rule.sources)
+            for rule in rules
+            if rule.to(first)
+        )
+        if others and not talks and first.port_security and entry not in warned:
+            warned.add(entry)
+            message = f"`{address}` is shared by {few([f'`{host.name}`' for host in hosts])}, and no rule lets them "
+            message += f"agree whose it is; add to `allow:` `- {{within: {entry}, protocol: vrrp}}`, or what they speak"
+            reader.warning(("hosts", entry, "virtual_addresses"), message)
 
 
 def _check_mtu(reader: Reader, specs: Specs) -> None:
@@ -178,9 +223,39 @@ def _allowed(caller: HostSpec, callee: HostSpec, called: str, rules: tuple[RuleS
     )
 
 
+def _check_limits(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], egress: tuple[EgressSpec, ...]) -> None:
+    """Warn of rules of `allow` that name a host as source which `egress` does not let send that."""
+    sent: dict[str, list[tuple[Match, Prefix]]] = {}
+    for limit in egress:
+        for source in limit.sources:
+            sent.setdefault(source, []).extend(limit.allowed)
+    first = _first_of_each(specs)
+    targets = {host.name: host for host in first}
+    paths = [path for path, rule in reader.items("allow") if isinstance(rule, dict)]
+    for path, rule in zip(paths, rules, strict=True) if sent else ():
+        named = [source for source in rule.sources if source.prefixlen]
+        for host in first:
+            if host.name not in sent:
+                continue
+            mine = [one for one in host.addresses if any(one in source for source in named)]
+            others = [targets[name] for name in rule.targets if name in targets and name != host.name]
+            lost = next((one for one in others if not _sends(sent[host.name], mine, rule, one)), None)
+            if lost:
+                message = f"`{host.name}` may not send what this lets into `{lost.name}`; add it to `egress:`, or"
+                reader.warning(path, f"{message} leave `{host.name}` out here")
+                break
+
+
+def _sends(sent: list[tuple[Match, Prefix]], mine: list[Address], rule: RuleSpec, target: HostSpec) -> bool:
+    """Tell whether a host, with these addresses, sends all that a rule lets into a target, at one of its addresses."""
+    ways = [one for one in target.addresses if any(one.version == address.version for address in mine)]
+    there = [match for match, prefix in sent if any(way in prefix for way in ways)]
+    return not ways or all(any(match.covers(wanted) for match in there) for wanted in rule.to(target))
+
+
 def _check_packages(reader: Reader, specs: Specs) -> None:
     """Warn of applications that install packages on hosts that have no way to them."""
-    external = {router.name for router in specs.routers if router.external}
+    external = {router.name for router in specs.routers if router.external and router.snat}
     networks = {network.name: network for network in specs.networks}
     for host in _first_of_each(specs):
         wanting = [one.name for one in host.applications if one.packages]
@@ -188,6 +263,7 @@ def _check_packages(reader: Reader, specs: Specs) -> None:
         elsewhere = network.existing and network.gateway_router is None and any(one.gateway for one in network.subnets)
         out = (
             elsewhere
+            or host.floating_ip
             or network.gateway_router in external
             or any(to.prefixlen == 0 for to in _ways_out(specs, network))
         )
@@ -262,7 +338,7 @@ def _check_unused(reader: Reader, specs: Specs) -> None:
 def _check_name_servers_reached(reader: Reader, specs: Specs) -> None:
     """Warn of name servers outside on networks that packets do not leave: no router of the network is external."""
     own = joined([subnet.cidr for network in specs.networks for subnet in network.subnets])
-    external = {router.name for router in specs.routers if router.external}
+    external = {router.name for router in specs.routers if router.external and router.snat}
     populated = {one.network for host in specs.hosts for one in host.interfaces}
     # what the name servers were wanted for is there if all hosts have their packages through the controller
     proxied = populated - {one.network for host in specs.hosts if host.proxy == "none" for one in host.interfaces}

@@ -190,7 +190,7 @@ def _join(whole: Document, part: Document) -> None:
                 else:
                     replaced.add((key, name))
                     there[name] = its
-        elif isinstance(there, list) and isinstance(value, list) and key == "allow":
+        elif isinstance(there, list) and isinstance(value, list) and key in ("allow", "egress"):
             moved |= {(key, index): (key, len(there) + index) for index in range(len(value))}
             there += value
         else:

@@ -34,6 +34,8 @@ from netorder.topology import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from netorder.ip import Address, Prefix
 
 __all__ = ["build_plan"]
@@ -91,12 +93,9 @@ class _Planner:
                     cidr=str(subnet.cidr),
                     gateway_ip=str(subnet.gateway) if subnet.gateway else None,
                     dns_nameservers=subnet.dns_nameservers,
-                    allocation_pool=(
-                        (str(subnet.allocation_pool[0]), str(subnet.allocation_pool[1]))
-                        if subnet.allocation_pool
-                        else None
-                    ),
+                    allocation_pool=(str(pool[0]), str(pool[1])) if (pool := subnet.allocation_pool) else None,
                     host_routes=self._tables.of_network(network.name, version) if handed_out else (),
+                    dhcp=network.dhcp,
                 )
             )
         return Network(network.name, name, tuple(subnets), network.mtu, network.existing, network.place)
@@ -126,6 +125,8 @@ class _Planner:
             ),
             existing=router.existing,
             place=router.place,
+            external_address=str(router.external_address) if router.external_address else None,
+            snat=router.snat,
         )
 
     # Hosts
@@ -179,12 +180,16 @@ class _Planner:
             allowed_address_pairs=(self._pairs.get((host.name, interface.network), ()) if host.port_security else ()),
             port_security=host.port_security,
             existing_groups=host.security_groups or None,
+            mac_address=interface.mac,
+            virtual_addresses=tuple(map(str, interface.virtual)),
         )
 
     def _gateways(self, host: HostSpec) -> tuple[str, ...]:
-        found = []
+        found: list[str] = []
         for version, routing in self._topology.routings.items():
-            network = routing.default_network(host.name)
+            declared = [via for to, via in host.routes if to.prefixlen == 0 and to.version == version]
+            found += map(str, declared)
+            network = None if declared else routing.default_network(host.name)
             subnet = self._networks[network].subnet(version) if network else None
             if subnet and subnet.gateway:
                 found.append(str(subnet.gateway))
@@ -201,7 +206,7 @@ class _Planner:
         if not host.routes:
             return derived
         routes = {ip_network(route.destination): route for route in derived}
-        routes |= {to: Route(str(to), str(via)) for to, via in host.routes}
+        routes |= {to: Route(str(to), str(via)) for to, via in host.routes if to.prefixlen}  # else it is a gateway
         return tuple(routes[to] for to in sorted(routes, key=lambda to: (to.version, to)))
 
     def _derived_routes(self, host: HostSpec) -> tuple[Route, ...]:
@@ -288,7 +293,10 @@ class _Planner:
 
     @cached_property
     def _pairs(self) -> dict[tuple[str, str], tuple[str, ...]]:
-        """The prefixes of other hosts whose packets pass a forwarding host's port, by host and network."""
+        """What passes a host's port beside its own addresses, by host and network.
+
+        Those are virtual addresses, and the prefixes of other hosts whose packets it forwards.
+        """
         found: dict[tuple[str, str], dict[int, set[str]]] = {}
         for version, routing in self._topology.routings.items():
             if not routing.graph.hosts:
@@ -301,28 +309,34 @@ class _Planner:
                             entry.setdefault(version, set()).add(destination)
                             outgoing = found.setdefault((crossing.host, crossing.exit), {})
                             outgoing.setdefault(version, set()).add(source)
-        outside = self._outside_pairs()
+        others = self._outside_pairs()
+        virtual = {
+            (host.name, one.network): {ip_network(address): str(address) for address in one.virtual}
+            for host in self._topology.hosts
+            for one in host.interfaces
+            if one.virtual
+        }
+        for key, its in virtual.items():
+            others.setdefault(key, set()).update(its)
         return {
-            key: self._as_pairs(found.get(key, {}), outside.get(key, set()))
-            for key in dict.fromkeys([*found, *outside])
+            key: self._as_pairs(found.get(key, {}), others.get(key, set()), virtual.get(key, {}))
+            for key in dict.fromkeys([*found, *others])
         }
 
     def _outside_pairs(self) -> dict[tuple[str, str], set[Prefix]]:
         """Return what passes hosts by declared routes to the outside: there on the side of the senders, they beyond."""
         hosts = {host.name: host for host in self._topology.hosts if host.forward}
-        owners = {
-            address: (host, one.network)
-            for host in hosts.values()
-            for one in host.interfaces
-            for address in one.addresses
-        }
+        owners: dict[Address, list[tuple[HostSpec, str]]] = {}
+        for host in hosts.values():
+            for one in host.interfaces:
+                for address in (*one.addresses, *one.virtual):
+                    owners.setdefault(address, []).append((host, one.network))
         found: dict[tuple[str, str], set[Prefix]] = {}
         senders: tuple[RouterSpec | HostSpec, ...] = (*self._topology.routers, *self._topology.hosts)
         for owner in senders:
-            for to, via in owner.routes:
-                if to in self._by_prefix or via not in owners:
-                    continue
-                host, entry = owners[via]
+            outside = [route for route in owner.routes if route[0] not in self._by_prefix]
+            passed = [(to, host, entry) for to, via in outside for host, entry in owners.get(via, ())]
+            for to, host, entry in passed:
                 found.setdefault((host.name, entry), set()).add(to)
                 for there, hop in host.routes:
                     if covers(there, to):
@@ -341,14 +355,16 @@ class _Planner:
         senders = [one for one in routing.populated if routing.graph.joined(one, network)] if passes_on else [network]
         return {subnet.cidr for one in senders if (subnet := self._networks[one].subnet(version))}
 
-    def _as_pairs(self, beyond: dict[int, set[str]], outside: set[Prefix]) -> tuple[str, ...]:
+    def _as_pairs(
+        self, beyond: dict[int, set[str]], others: set[Prefix], virtual: Mapping[Prefix, str]
+    ) -> tuple[str, ...]:
         inside = {
             subnet.cidr
             for version, networks in beyond.items()
             for name in networks
             if (subnet := self._networks[name].subnet(version))
         }
-        pairs = joined(inside | outside)
+        pairs = joined(inside | others)
         if len(pairs) > MOST_PAIRS:
             pairs = [everything for everything in ANYWHERE if any(one.version == everything.version for one in pairs)]
-        return tuple(map(str, pairs))
+        return tuple(virtual.get(one, str(one)) for one in pairs)

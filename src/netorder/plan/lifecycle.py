@@ -68,6 +68,7 @@ _IN_PLACE, _REPLACE, _REFUSE = Effect
 _VERSION = "one of another IP version more, or one less"
 _OTHER_PLACE = "on another network or address"
 _LOST = "its disk is lost"
+_MAC = "its host stops for it, and stays; taken away, it stays as it is"
 _IMAGE = f"{_LOST}; that it is named by its id, and was by its name, is no change"
 _ZONE = "with the key taken away it stays where it is"
 _GROUP = "one that leaves a group that goes stays"
@@ -89,7 +90,8 @@ FIELDS = (
     Field("subnet", "gateway_ip", _IN_PLACE, ("Subnet.gateway_ip",)),
     Field("subnet", "dns_nameservers", _IN_PLACE, ("Subnet.dns_nameservers",), "hosts learn it with the next lease"),
     Field("subnet", "allocation_pools", _IN_PLACE, ("Subnet.allocation_pool",)),
-    Field("subnet", "enable_dhcp", _IN_PLACE),
+    Field("subnet", "enable_dhcp", _IN_PLACE, ("Subnet.dhcp",), "of IPv4; off where no host is on it"),
+    Field("subnet", "dhcp", _REFUSE, note="IPv6 has its modes from creation; hosts on it would lose their addresses"),
     Field("subnet", "host_routes", _IN_PLACE, ("Subnet.host_routes", *_ROUTE), "hosts learn it with the next lease"),
     Field("router", "admin_state_up", _IN_PLACE),
     Field("router", "external", _IN_PLACE, ("Router.external",)),
@@ -100,6 +102,8 @@ FIELDS = (
         ("Router.external_network", "Plan.external_network"),
         "but its hosts' floating IPs are replaced",
     ),
+    Field("router", "external_address", _IN_PLACE, ("Router.external_address",), "taken away, it stays as it is"),
+    Field("router", "snat", _IN_PLACE, ("Router.snat",)),
     Field("router", "routes", _IN_PLACE, ("Router.routes", *_ROUTE)),
     Field("router interface", "network", _REPLACE, ("RouterInterface.network",), reason=_OTHER_PLACE),
     Field("router interface", "address", _REPLACE, ("RouterInterface.addresses",), reason=_OTHER_PLACE),
@@ -112,7 +116,8 @@ FIELDS = (
     Field("port", "address", _REPLACE, ("Port.addresses",), "its host stops for it, and stays", _OTHER_PLACE),
     Field("port", "addresses", _IN_PLACE, ("Port.addresses",), f"{_VERSION}; its host runs on"),
     Field("port", "security_groups", _IN_PLACE, _GROUPS, "the host is never without its rules"),
-    Field("port", "allowed_address_pairs", _IN_PLACE, ("Port.allowed_address_pairs",)),
+    Field("port", "mac_address", _REPLACE, ("Port.mac_address",), _MAC, "its MAC address differs"),
+    Field("port", "allowed_address_pairs", _IN_PLACE, ("Port.allowed_address_pairs", "Port.virtual_addresses")),
     Field("port", "port_security", _IN_PLACE, ("Port.port_security",), "with its security groups and address pairs"),
     Field("port", "admin_state_up", _IN_PLACE),
     Field("port", "holder", _REFUSE, note="somebody else's server holds the port"),

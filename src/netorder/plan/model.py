@@ -34,6 +34,8 @@ __all__ = [
     "User",
 ]
 
+RARE = {"rare": True}  # of a field that JSON has only where it says something
+
 
 @dataclass(frozen=True, slots=True)
 class Subnet:
@@ -43,7 +45,8 @@ class Subnet:
     None.
 
     ``allocation_pool`` (first, last address) is all that Neutron may assign itself, to its DHCP and metadata ports: no
-    planned address lies in it, so the two never clash. DHCP gives ``host_routes`` to every port (IPv4 only).
+    planned address lies in it, so the two never clash; None where it needs none. Without ``dhcp`` hosts learn of their
+    addresses from config drives. DHCP gives ``host_routes`` to every port (IPv4 only).
     An IPv6 subnet is advertised by its router, with addresses by DHCPv6 (RFC 8415): planned ones need no EUI-64.
     """
 
@@ -54,6 +57,7 @@ class Subnet:
     dns_nameservers: tuple[str, ...]
     allocation_pool: tuple[str, str] | None
     host_routes: tuple[Route, ...]
+    dhcp: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +93,10 @@ class RouterInterface:
 class Router:
     """A Neutron router. ``routes`` are the extra routes (extraroute-atomic) that transit traffic needs.
 
-    An ``external`` one joins ``external_network`` (None: the plan's), translates the IPv4 addresses of the networks
-    that it joins, and has a default route there; no other router has a default route. ``existing`` and ``place`` are as
-    of networks; the routes of such a one must be there.
+    An ``external`` one joins ``external_network`` (None: the plan's), at ``external_address`` (None: the cloud's
+    choice), translates the IPv4 addresses of the networks that it joins if it does ``snat``, and has a default route
+    there; no other router has a default route. ``existing`` and ``place`` are as of networks; the routes of such a one
+    must be there.
     """
 
     name: str
@@ -100,6 +105,8 @@ class Router:
     external_network: str | None
     interfaces: tuple[RouterInterface, ...]
     routes: tuple[Route, ...]
+    external_address: str | None = None
+    snat: bool = True
     existing: str | None = None
     place: str = field(default="", compare=False)
 
@@ -135,12 +142,19 @@ class Rule:
 class SecurityGroup:
     """A security group, for all ports of the hosts with the same rules; it has the name of the first of them.
 
-    ``rules`` are all of its rules, the allow-all egress included.
+    ``rules`` are all of its rules, the allow-all egress included, unless it ``is_limited`` what its hosts send.
     """
 
     name: str
     cloud_name: str
     rules: tuple[Rule, ...]
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether its hosts send some things only."""
+        egress = (rule for rule in self.rules if rule.direction == "egress")
+        everything = (rule for rule in egress if rule.protocol is None and rule.remote_cidr is None)
+        return {rule.ethertype for rule in everything} != {"IPv4", "IPv6"}
 
 
 # what is no group of the cloud's
@@ -160,7 +174,8 @@ class Port:
     """A host's port: ``cloud_name`` in the cloud, one fixed address on each of the subnets of ``network``.
 
     Port security drops packets from and to other addresses than its own ``addresses`` and those in the prefixes of
-    ``allowed_address_pairs``, for which the host forwards. Without it there are no security groups either.
+    ``allowed_address_pairs``, for which the host forwards, or which are its ``virtual_addresses``: any one of the hosts
+    that share one has it. Without it there are no security groups either. ``mac_address`` None is the cloud's choice.
     ``existing_groups`` are security groups that are not the topology's, by name or id.
     """
 
@@ -171,6 +186,8 @@ class Port:
     allowed_address_pairs: tuple[str, ...]
     port_security: bool = True
     existing_groups: tuple[str, ...] | None = None
+    mac_address: str | None = None
+    virtual_addresses: tuple[str, ...] = field(default=(), metadata=RARE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,11 +251,11 @@ class ServerGroup:
 class Host:
     """A virtual machine. ``ports`` are in the order of its interfaces.
 
-    ``gateways`` are its default gateways, at most one of each IP version: of the first port with one. The gateways
-    that DHCP and router advertisements give on other ports must not be used. ``routes`` are the static routes that are
-    configured on the host itself. ``floating_ip``: it has a floating address, which belongs to the first port unless
-    ``floating_ips`` say more. At its ``outside_address``, one of its own, it is reached from outside without one. A
-    ``forwarding`` host forwards packets between its ports.
+    ``gateways`` are its default gateways, at most one of each IP version: of the first port with one, or one that is
+    declared, a host's. Others that DHCP and router advertisements give must not be used. ``routes`` are the static
+    routes that are configured on the host itself. ``floating_ip``: it has a floating address, which belongs to the
+    first port unless ``floating_ips`` say more. At its ``outside_address``, one of its own, it is reached from outside
+    without one. A ``forwarding`` host forwards packets between its ports.
 
     ``ssh_path`` names the hosts that SSH jumps through to reach it, outermost first: () means its own floating IP,
     ("bastion",) means through bastion; None means that it cannot be reached from outside. ``ssh_address`` is its

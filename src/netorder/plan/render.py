@@ -29,6 +29,7 @@ def render(plan: Plan) -> str:
         ("Static routes", _routes(plan, its)),
         ("Applications", _applications(plan, its)),
         ("Open to others (nothing else comes in)", _rules(plan, its)),
+        ("May send (others send everything)", _limits(plan, its)),
     )
     parts = [f"{plan.topology}: {_summary(plan)}\n"]
     for title, rows in sections:
@@ -68,14 +69,17 @@ def _networks(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
             gateway = "no router, so no gateway"
             if subnet.gateway_ip:
                 gateway = f"gateway {_named(subnet.gateway_ip, called)}"
-            gateway += f", exists ({network.existing})" if network.existing and not index else ""
-            mtu = f", mtu {network.mtu}" if network.mtu and not index else ""
-            yield "" if index else network.name, subnet.cidr, gateway + mtu
+            more = f", exists ({network.existing})" if network.existing and not index else ""
+            more += f", mtu {network.mtu}" if network.mtu and not index else ""
+            more += "" if subnet.dhcp else ", no DHCP"
+            yield "" if index else network.name, subnet.cidr, gateway + more
 
 
 def _routers(plan: Plan) -> Iterator[Sequence[str]]:
     for router in plan.routers:
-        joins = [router.external_network or "outside"] if router.external else []
+        outside = [router.external_address, "" if router.snat else "no translation"]
+        more = f" ({', '.join(filter(None, outside))})" if any(outside) else ""
+        joins = [f"{router.external_network or 'outside'}{more}"] if router.external else []
         joins += [f"{interface.network} ({', '.join(interface.addresses)})" for interface in router.interfaces]
         there = f"exists ({router.existing}), " if router.existing else ""
         yield router.name, f"{there}joins " + ", ".join(joins)
@@ -89,7 +93,9 @@ def _hosts(plan: Plan) -> Iterator[Sequence[str]]:
         packages = ", packages through the controller" if host.proxy == "controller" else ""
         about = [f"{host.image}, {host.flavor}", ("routes, " if host.forwarding else "") + path + packages]
         for index, port in enumerate(host.ports):
-            yield ("" if index else host.name), ", ".join(port.addresses), port.network, *(["", ""] if index else about)
+            virtual = [f"or {one}" for one in port.virtual_addresses]
+            addresses = ", ".join((*port.addresses, *virtual)) + (f" ({port.mac_address})" if port.mac_address else "")
+            yield ("" if index else host.name), addresses, port.network, *(["", ""] if index else about)
 
 
 def _servers(plan: Plan) -> Iterator[Sequence[str]]:
@@ -186,6 +192,20 @@ def _rules(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
             yield "" if index else whose, match, "from " + ", ".join(sources)
         if not ingress:
             yield whose, "nothing", ""
+
+
+def _limits(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
+    """Yield what hosts send that are limited."""
+    members: dict[str, list[str]] = {}
+    for host in plan.hosts:
+        members.setdefault(host.group, []).append(host.name)
+    for group in plan.security_groups:
+        egress: dict[str, dict[str, None]] = {}
+        for rule in group.rules if group.is_limited else ():
+            if rule.direction == "egress":
+                egress.setdefault(rule.match, {})[_source(rule, called)] = None
+        for index, (match, targets) in enumerate(egress.items()):
+            yield "" if index else few(members[group.name]), match, "to " + ", ".join(targets)
 
 
 def _source(rule: Rule, called: dict[str, str]) -> str:

@@ -1,7 +1,7 @@
 """Security groups: the rules of each host, and hosts with the same rules sharing one group.
 
 A host's rules are those of the topology that name it as a target, those that a forwarding host needs for what passes
-through it, and SSH from the host before it on its SSH path.
+through it, and SSH from the host before it on its SSH path. What it sends is not limited unless ``egress`` names it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from netorder.routing.decide import Routing
     from netorder.topology import HostSpec, Topology
 
-__all__ = ["Declarations", "SecurityGroups", "security_groups"]
+__all__ = ["METADATA", "Declarations", "SecurityGroups", "security_groups"]
 
 EGRESS = (
     Rule("egress", "IPv4", None, None, None, None),
     Rule("egress", "IPv6", None, None, None, None),
 )
+
+# the cloud's metadata service, which a server asks at its first boot
+METADATA = (Match("tcp", 80, 80), ip_network("169.254.169.254/32"))
 
 # What the topology's rules allow to one host: the index of each rule that names it, and what that rule matches there.
 _Allowed = tuple[tuple[int, frozenset[Match]], ...]
@@ -46,7 +49,7 @@ def security_groups(topology: Topology) -> SecurityGroups:
     group_of: dict[str, str] = {}
     for rules, hosts in _Sharing(topology).hosts_by_rules().items():
         name = hosts[0].name
-        groups.append(SecurityGroup(name, f"{topology.name}-{name}", (*EGRESS, *rules)))
+        groups.append(SecurityGroup(name, f"{topology.name}-{name}", rules))
         group_of |= {host.name: name for host in hosts}
     return SecurityGroups(tuple(groups), group_of)
 
@@ -75,28 +78,35 @@ class Declarations:
 
 
 class _RuleMaker:
-    """Makes each ingress rule once, and knows their order: by version, protocol, ports, source as numbers."""
+    """Makes each rule once, and knows their order: by version, protocol, ports, remote prefix as numbers."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[Match, Prefix], Rule | None] = {}
+        self._made: dict[tuple[str, Match, Prefix], Rule | None] = {}
         self._orders: dict[Rule, tuple[str | int, ...]] = {}
 
     def ingress(self, matches: Iterable[Match], sources: Iterable[Prefix]) -> Iterator[Rule]:
         """Yield the rules for what is matched from each source; of some there is none in an IP version."""
-        for match, source in product(matches, sources):
-            key = (match, source)
+        return self._all("ingress", product(matches, sources))
+
+    def egress(self, allowed: Iterable[tuple[Match, Prefix]]) -> Iterator[Rule]:
+        """Yield the rules for what is matched to each prefix; of some there is none in an IP version."""
+        return self._all("egress", allowed)
+
+    def _all(self, direction: str, allowed: Iterable[tuple[Match, Prefix]]) -> Iterator[Rule]:
+        for match, remote in allowed:
+            key = (direction, match, remote)
             if key not in self._made:
-                self._made[key] = self._rule(match, source)
+                self._made[key] = self._rule(direction, match, remote)
             if rule := self._made[key]:
                 yield rule
 
-    def _rule(self, match: Match, source: Prefix) -> Rule | None:
+    def _rule(self, direction: str, match: Match, source: Prefix) -> Rule | None:
         wire = on_wire(match.protocol, source.version)
         if wire is None:
             return None
         remote = str(source) if source.prefixlen else None
         first, last = (match.first, match.last) if match.some_ports else (wire.low, wire.high)
-        rule = Rule("ingress", f"IPv{source.version}", wire.protocol, first, last, remote)
+        rule = Rule(direction, f"IPv{source.version}", wire.protocol, first, last, remote)
         base, length = (int(source.network_address), source.prefixlen) if source.prefixlen else (0, 0)
         ports = (-1 if one is None else one for one in ((match.first, match.last) if wire.low is None else wire[1:]))
         self._orders[rule] = (rule.ethertype, wire.protocol or "", *ports, base, length)
@@ -116,22 +126,24 @@ class _Sharing:
         self._allowed = _allowed_by_target(topology)
         self._rules_of: dict[_Allowed, tuple[Rule, ...]] = {}
         self._forwarded = _rules_of_forwarders(topology, self._maker)
+        self._limits = _limits(topology, self._maker)
 
     def hosts_by_rules(self) -> dict[tuple[Rule, ...], list[HostSpec]]:
-        """Return the hosts that have the same ingress rules, in the order of the first of each.
+        """Return the hosts that have the same rules, in the order of the first of each.
 
         Where hosts allow each other in, each also allows itself, which costs nothing and makes their rules the same; a
         host alone does without that rule.
         """
-        alike: dict[tuple[int, frozenset[str], frozenset[Rule]], list[HostSpec]] = {}
+        alike: dict[tuple[int, frozenset[str], frozenset[Rule], tuple[Rule, ...]], list[HostSpec]] = {}
         for host in self._topology.hosts:
             if not host.port_security:
                 continue
             declared = self._declared_rules(host)  # the very same tuple for many hosts
             versions = frozenset(f"IPv{address.version}" for address in host.addresses)
-            alike.setdefault((id(declared), versions, self._derived_rules(host)), []).append(host)
+            limits = self._limits.get(host.name, EGRESS)
+            alike.setdefault((id(declared), versions, self._derived_rules(host), limits), []).append(host)
         found: dict[tuple[Rule, ...], list[HostSpec]] = {}
-        for (_, versions, derived), hosts in alike.items():
+        for (_, versions, derived, limits), hosts in alike.items():
             first = hosts[0]
             own = {f"{one}/{one.max_prefixlen}" for one in first.addresses} if len(hosts) == 1 else set[str]()
             rules = tuple(
@@ -141,7 +153,7 @@ class _Sharing:
             )
             if others := derived.difference(rules):
                 rules = self._maker.in_order((*rules, *others))
-            found.setdefault(rules, []).extend(hosts)
+            found.setdefault((*limits, *rules), []).extend(hosts)
         return found
 
     def _declared_rules(self, host: HostSpec) -> tuple[Rule, ...]:
@@ -177,6 +189,23 @@ def _allowed_by_target(topology: Topology) -> dict[str, _Allowed]:
         for target in rule.targets:
             found[target].append((index, plain if rule.applications == () else rule.to(hosts[target])))
     return {name: tuple(allowed) for name, allowed in found.items()}
+
+
+def _limits(topology: Topology, maker: _RuleMaker) -> dict[str, tuple[Rule, ...]]:
+    """Return what each host that is limited may send, with what it needs to start and SSH to those behind it."""
+    found: dict[str, set[Rule]] = {}
+    hosts = {host.name: host for host in topology.hosts}
+    for rule in topology.egress:
+        for source in rule.sources:
+            versions = {f"IPv{address.version}" for address in hosts[source].addresses}
+            mine = found.setdefault(source, set(maker.egress([METADATA])))
+            mine.update(one for one in maker.egress(rule.allowed) if one.ethertype in versions)
+    for name, path in topology.ssh_paths.items():
+        if path and path.through and path.target and path.through[-1] in found:
+            address = hosts[name].address(path.target, path.version)
+            ssh = [(Match("tcp", SSH, SSH), ip_network(address))] if address else []
+            found[path.through[-1]].update(maker.egress(ssh))
+    return {name: maker.in_order(rules) for name, rules in found.items()}
 
 
 def _rules_of_forwarders(topology: Topology, maker: _RuleMaker) -> dict[str, set[Rule]]:

@@ -27,6 +27,6 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - a value of the model
         return {
             field.name: _plain(one)
             for field, one in found
-            if field.compare and not (one is field.default and (one is None or one is True))
+            if field.compare and not (one == field.default and (one is None or one is True or field.metadata))
         }
     return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value

@@ -38,18 +38,21 @@ class Routing:
     """Which interface each host uses to which network, in one IP version.
 
     ``homes`` gives each host's networks in the order of its interfaces, ``gateways`` each network's default gateway.
-    The gateway of those ``elsewhere`` is no router here: it leads outside, and to no network of these.
+    The gateway of those ``elsewhere`` is no router here: it leads outside, and to no network of these. ``overridden``
+    gives, of hosts and routers with declared routes that hold some networks, to whom these lead.
     """
 
     graph: Graph
     homes: Mapping[str, tuple[str, ...]]
     gateways: Mapping[str, str]
     elsewhere: frozenset[str] = frozenset()
+    overridden: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @cached_property
     def several(self) -> dict[str, tuple[str, ...]]:
-        """The hosts with routes of their own, since they are on several networks or forward, and their networks."""
-        return {host: its for host, its in self.homes.items() if len(its) > 1 or host in self.graph.hosts}
+        """The hosts with routes of their own, and their networks: several, or they forward, or have wider routes."""
+        own = self.graph.hosts.union(self.overridden)
+        return {host: its for host, its in self.homes.items() if len(its) > 1 or host in own}
 
     @cached_property
     def alone(self) -> set[str]:
@@ -164,6 +167,9 @@ class Routing:
     def sender(self, host: str | None, hop: NextHop, destination: str) -> Sender:
         """Return a sender, with its gateway if what it sends may go there."""
         gateway = self.gateways.get(hop.network)
+        wider = self.overridden.get(host or "", {}).get(destination)
+        if wider is not None:
+            return Sender(host, wider if wider == hop.router else None, hop)
         if gateway is not None:
             others = host is not None and self.default_network(host) != hop.network
             if others or not self.mirrors(gateway, hop.network, destination):
@@ -215,7 +221,8 @@ def decide(
                 of_hosts[sender.host][destination] = sender.hop
         hops = graph.tree(destination).hops
         for router in sorted(decision.carriers - graph.hosts, key=order.__getitem__):
-            if hop := hops[router]:
+            hop = hops[router]
+            if hop and routing.overridden.get(router, {}).get(destination) != hop.router:
                 of_routers[router].append((destination, hop))
     return StaticRoutes(of_networks, of_hosts, of_routers)
 

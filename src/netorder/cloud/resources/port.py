@@ -84,6 +84,7 @@ def _compare(draft: Draft, host: Host, port: Port) -> None:
     if not found:
         more: dict[str, object] = {"allowed_address_pairs": pairs} if pairs else {}
         more |= {} if port.port_security else {"port_security": False}
+        more |= {"mac_address": port.mac_address} if port.mac_address else {}
         draft.add(change("create", "missing", after=planned | more))
         return
     draft.ids.ports[port.cloud_name] = found.id
@@ -98,6 +99,8 @@ def _compare(draft: Draft, host: Host, port: Port) -> None:
     # a cloud without the extension says nothing, which the SDK reads as off; what is off has no groups
     has["port_security"] = bool(found.is_port_security_enabled or found.security_group_ids)
     planned["port_security"] = port.port_security
+    if port.mac_address:
+        has["mac_address"], planned["mac_address"] = str(found.mac_address).lower(), port.mac_address
     if why := draft.why_replaced(KIND, has, planned, found):
         server = draft.chosen.servers.get(host.cloud_name)
         held_by = str(found.device_id or "")
@@ -125,6 +128,7 @@ def create_body(work: Work, change: PortChange) -> dict[str, Any]:
         "security_groups": _groups(work, change),
     }
     body |= {} if change.port.port_security else {"port_security_enabled": False}
+    body |= {"mac_address": change.port.mac_address} if change.port.mac_address else {}
     return body | ({"allowed_address_pairs": _pairs(change)} if change.port.allowed_address_pairs else {})
 
 

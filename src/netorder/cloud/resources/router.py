@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import ipaddress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from openstack.exceptions import NotFoundException, PreconditionFailedException
+from openstack.exceptions import ForbiddenException, NotFoundException, PreconditionFailedException
 
 from netorder.cloud.change import DESTRUCTIVE, Change, Routes
+from netorder.cloud.errors import explain
 from netorder.cloud.jobs import Job, bound
 from netorder.cloud.resources import router_interface
+from netorder.errors import CloudError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from openstack.connection import Connection
     from openstack.network.v2.router import Router as CloudRouter
 
     from netorder.cloud.draft import Draft
     from netorder.cloud.work import Work
+    from netorder.plan.model import Router
 
 __all__ = [
     "KIND",
@@ -44,6 +48,8 @@ UPDATE = {
     "admin_state_up": "is_admin_state_up",
     "external": "external_gateway_info",
     "external_network": "external_gateway_info",
+    "external_address": "external_gateway_info",
+    "snat": "external_gateway_info",
     "routes": "",
 }
 # So often may somebody else change a router between our reading and our writing its routes.
@@ -54,11 +60,13 @@ ROUTE_ATTEMPTS = 5
 class RouterChange(Change):
     """A router to create or to update; an ``external`` one has its gateway on the network of this name or id.
 
-    ``network`` None is the cloud's only external network.
+    ``network`` None is the cloud's only external network, ``address`` None what the cloud chooses there.
     """
 
     external: bool
     network: str | None
+    address: str | None = None
+    snat: bool = True
 
 
 def compare(draft: Draft) -> None:
@@ -71,7 +79,15 @@ def compare(draft: Draft) -> None:
             continue
         found = draft.chosen.routers.get(router.cloud_name)
         named = router.external_network or draft.plan.external_network
-        change = partial(RouterChange, KIND, router.cloud_name, external=router.external, network=named)
+        change = partial(
+            RouterChange,
+            KIND,
+            router.cloud_name,
+            external=router.external,
+            network=named,
+            address=router.external_address,
+            snat=router.snat,
+        )
         planned: dict[str, object] = {
             "admin_state_up": True,
             "external": router.external,
@@ -87,10 +103,25 @@ def compare(draft: Draft) -> None:
             }
             if router.external and gateway and named and named != gateway:
                 has["external_network"], planned["external_network"] = draft.externals.get(gateway, gateway), named
+            if router.external and gateway:
+                _compare_gateway(router, found.external_gateway_info or {}, has, planned)
             draft.differ(change, KIND, has, planned, id=found.id)
         else:
+            planned |= {"external_address": router.external_address} if router.external_address else {}
+            planned |= {} if router.snat else {"snat": False}
             draft.add(change("create", "missing", after=planned))
         router_interface.compare(draft, router)
+
+
+def _compare_gateway(
+    router: Router, gateway: dict[str, Any], has: dict[str, object], planned: dict[str, object]
+) -> None:
+    """Add what a router's gateway has and is to have; some clouds do not tell everybody."""
+    fixed = [one["ip_address"] for one in gateway.get("external_fixed_ips") or () if ":" not in one["ip_address"]]
+    if router.external_address:
+        has["external_address"] = ", ".join(fixed) or router.external_address
+        planned["external_address"] = router.external_address
+    has["snat"], planned["snat"] = gateway.get("enable_snat", router.snat), router.snat
 
 
 def create_body(work: Work, change: RouterChange) -> dict[str, Any]:
@@ -99,15 +130,24 @@ def create_body(work: Work, change: RouterChange) -> dict[str, Any]:
     return body | ({"external_gateway_info": _gateway(work, change)} if change.external else {})
 
 
-def _gateway(work: Work, change: RouterChange) -> dict[str, str] | None:
-    return {"network_id": work.facts.externals[change.network]} if change.external else None
+def _gateway(work: Work, change: RouterChange) -> dict[str, Any] | None:
+    """Return what to ask for; address and translation only where they are not the usual, for which all may ask."""
+    if not change.external:
+        return None
+    gateway: dict[str, Any] = {"network_id": work.facts.externals[change.network]}
+    if change.address:
+        gateway["external_fixed_ips"] = [{"ip_address": change.address}]
+    if not change.snat or "snat" in (change.before or {}):
+        gateway["enable_snat"] = change.snat
+    return gateway
 
 
 def creations(work: Work) -> Iterable[Job]:
     """Create routers one by one: Neutron makes none in bulk."""
 
     def create(change: RouterChange) -> None:
-        work.ids.routers[change.name] = work.conn.network.create_router(**create_body(work, change)).id
+        with _permitted(change):
+            work.ids.routers[change.name] = work.conn.network.create_router(**create_body(work, change)).id
 
     for change in work.changes.of(RouterChange, "create"):
         yield Job(KIND, (change.name,), "create", bound(create, change), gives="routers")
@@ -128,8 +168,27 @@ def updates(work: Work) -> Iterable[Job]:
     """Update routers one by one."""
     for change in work.changes.of(RouterChange, "update"):
         if fields := update_body(work, change):
-            call = bound(work.conn.network.update_router, change.id, **fields)
-            yield Job(KIND, (change.name,), "update", call, gives="routers")
+            yield Job(KIND, (change.name,), "update", bound(_update, work, change, fields), gives="routers")
+
+
+def _update(work: Work, change: RouterChange, fields: dict[str, Any]) -> None:
+    with _permitted(change):
+        work.conn.network.update_router(change.id, **fields)
+
+
+@contextmanager
+def _permitted(change: RouterChange) -> Iterator[None]:
+    """Say which key asks for what is not for everybody where the cloud refuses it."""
+    try:
+        yield
+    except ForbiddenException as error:
+        asked = [*(["address"] if change.address else []), *([] if change.snat else ["snat: false"])]
+        if not asked:
+            raise
+        keys = " and ".join(f"`{key}`" for key in asked)
+        message = f"the cloud does not let this login choose {keys} at the external network, which is for "
+        message += "administrators unless its operator allows it to others: remove that, or ask the operator"
+        raise CloudError(f"{message} ({explain(error)})") from error
 
 
 def delete(conn: Connection, change: Change) -> None:

@@ -273,9 +273,9 @@ def _tags(host: Host, found: CloudServer) -> tuple[tuple[str, bool], ...]:
 def needs_config_drive(plan: Plan, host: Host) -> bool:
     """Return whether metadata may be out of reach of a host: on a network where no router gives it by IPv4.
 
-    One such network is enough: which interface an image asks by is its own choice.
+    Or one without DHCP. One such network is enough: which interface an image asks by is its own choice.
     """
-    routed = {n.name for n in plan.networks for s in n.subnets if s.version == IPV4 and s.gateway_ip}
+    routed = {n.name for n in plan.networks for s in n.subnets if s.version == IPV4 and s.gateway_ip and s.dhcp}
     return any(port.network not in routed for port in host.ports)
 
 
@@ -304,11 +304,15 @@ def first_boot(plan: Plan, host: Host) -> str | None:
         for subnet in network.subnets
         if subnet.version == IPV4
     }
+    declared = not any(":" not in one and one in gateways.values() for one in host.gateways)
+    first = next((port for port in host.ports if declared and gateways.get(port.network)), None)
     others = [
         address
         for port in host.ports
         for address in port.addresses
+        # where a host is the gateway, the role changes it: until then the router's leads here
         if ":" not in address and gateways.get(port.network) and gateways[port.network] not in host.gateways
+        if port is not first
     ]
     return FIRST_BOOT.format(addresses=" ".join(others)) if others else None
 

@@ -11,6 +11,7 @@ from openstack.network.v2.subnet import Subnet as CloudSubnet
 from netorder.cloud.change import Change
 from netorder.cloud.jobs import Job, bound
 from netorder.ip import IPV6
+from netorder.text import few
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,15 +56,19 @@ class SubnetChange(Change):
 
 
 def fields(subnet: Subnet) -> dict[str, object]:
-    """Return a planned subnet's fields as previews show them; ``host_routes`` as text, and only where there are any."""
-    pools = [subnet.allocation_pool] if subnet.allocation_pool else []
+    """Return a planned subnet's fields as previews show them; ``host_routes`` as text, and only where there are any.
+
+    Without a pool nothing is said of it: Neutron then has one of its own, and nothing to take from it.
+    """
     planned: dict[str, object] = {
         "cidr": subnet.cidr,
         "gateway_ip": subnet.gateway_ip,
         "dns_nameservers": list(subnet.dns_nameservers),
-        "allocation_pools": [{"start": first, "end": last} for first, last in pools],
-        "enable_dhcp": True,
+        "enable_dhcp": subnet.dhcp,
     }
+    if subnet.allocation_pool:
+        first, last = subnet.allocation_pool
+        planned["allocation_pools"] = [{"start": first, "end": last}]
     if subnet.host_routes:
         planned["host_routes"] = sorted(f"{route.destination} via {route.next_hop}" for route in subnet.host_routes)
     return planned
@@ -93,9 +98,27 @@ def compare(draft: Draft, network: Network, found_network: CloudNetwork | None) 
         if one:
             draft.ids.subnets[subnet.cloud_name] = one.id
             planned.setdefault("host_routes", [])
+            _refuse_dhcp(draft, network, one, subnet)
             draft.differ(change, KIND, _observed_fields(one), planned, id=one.id)
         else:
             draft.add(change("create", "missing", after=planned))
+
+
+def _refuse_dhcp(draft: Draft, network: Network, found: CloudSubnet, subnet: Subnet) -> None:
+    """Refuse to switch DHCP where that cannot be, or hosts would lose their addresses with their leases."""
+    if found.is_dhcp_enabled == subnet.dhcp or found.cidr != subnet.cidr:
+        return
+    hosts = [host.name for host in draft.plan.hosts for port in host.ports if port.network == network.name]
+    there = [name for name in hosts if f"{draft.plan.topology}-{name}" in draft.chosen.servers]
+    switch = f"Subnet {found.name}: DHCP is {'off' if subnet.dhcp else 'on'} in the cloud and cannot be switched "
+    if subnet.version == IPV6:
+        why = "afterwards, as IPv6 has its modes from creation on"
+    elif there and not subnet.dhcp:
+        why = f"off under {few(there)}, which would lose their addresses when their leases end"
+    else:
+        return
+    fix = f"give network {network.name} another name, which makes it anew with the ports of its hosts"
+    draft.refuse(KIND, "dhcp", f"{switch}{why}. Write `dhcp: {str(not subnet.dhcp).lower()}`, or {fix}.")
 
 
 def create_body(work: Work, change: SubnetChange) -> dict[str, Any]:
@@ -110,7 +133,7 @@ def create_body(work: Work, change: SubnetChange) -> dict[str, Any]:
     }
     if subnet.host_routes:
         body["host_routes"] = _host_routes(subnet)
-    if subnet.version == IPV6:
+    if subnet.version == IPV6 and subnet.dhcp:
         # addresses by DHCPv6: with SLAAC they would follow from the MAC, not from the plan
         body |= {"ipv6_ra_mode": "dhcpv6-stateful", "ipv6_address_mode": "dhcpv6-stateful"}
     return body
@@ -129,7 +152,10 @@ def creations(work: Work) -> Iterable[Job]:
 def update_body(change: SubnetChange) -> dict[str, Any]:
     """Return the fields of an update request: those that differ."""
     planned = {**fields(change.subnet), "host_routes": _host_routes(change.subnet)}
-    return {UPDATE[name]: planned[name] for name in change.after or {}}
+    body = {UPDATE[name]: planned[name] for name in change.after or {}}
+    if "gateway_ip" in body and not change.subnet.allocation_pool:  # else Neutron's own may hold it
+        body["allocation_pools"] = []
+    return body
 
 
 def updates(work: Work) -> Iterable[Job]:
