@@ -9,6 +9,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from netorder.ansible.live import progress
 from netorder.cloud.preview import unchanged_text
 from netorder.cloud.reconcile import HOSTKEY_TIMEOUT
 from netorder.controller import lock
@@ -48,7 +49,7 @@ class ActionModule(ActionBase):
                 check=self._task.check_mode,
                 allow=options["allow"],
                 hostkey_timeout=options["hostkey_timeout"],
-                progress=lambda line: self._display.display(f"  {line}"),
+                progress=progress(self._display, task_vars),
             )
         except NetorderError as error:
             preview = error.preview.as_dict() if isinstance(error, RefusedError) else {}

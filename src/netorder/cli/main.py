@@ -22,6 +22,7 @@ from netorder.cli import (
     plan,
     preview,
     reach,
+    report,
     schema,
     ssh,
     status,
@@ -39,7 +40,7 @@ __all__ = ["main", "parser", "split"]
 
 COMMANDS = (
     *(init, check, plan, reach, graph, diff, schema),  # of files alone
-    *(preview, up, status, verify, drift, times, down),  # with the cloud
+    *(preview, up, status, verify, drift, report, times, down),  # with the cloud
     *(ssh, exec, logs),  # on the hosts
     completion,
 )
@@ -56,13 +57,14 @@ examples:
   netorder preview mynet.yml                 what a run would change
   netorder up mynet.yml                      make it real
   netorder status mynet.yml                  what of it is in the cloud
+  netorder report mynet.yml                  picture, hosts, matrix and times as a page
   netorder ssh -t mynet.yml web              log in
   netorder down mynet.yml                    delete it
   netorder plan topologies/calculator.yml    of the topology that comes with netorder
 
 `netorder COMMAND --help` has more of each. FILE is the topology, else NETORDER_TOPOLOGY names it. up, preview, verify,
 drift and down run playbooks, in the directory of the project; -v prints what they run. init, check, plan, reach, graph,
-diff, times and schema need no cloud. No command prints colours of its own; Ansible's follow NO_COLOR.
+diff, report, times and schema need no cloud. No command prints colours of its own; Ansible's follow NO_COLOR.
 
 Errors and warnings go to standard error, one a line: FILE:LINE:COLUMN: error: what is wrong; how to fix it.
 
