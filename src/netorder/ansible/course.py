@@ -123,7 +123,10 @@ class Course:
             stage.tasks[-1].failed += counts
 
     def kept(self, playbook: str) -> dict[str, Any]:
-        """Return what the report shows of it, as plain values: ``run``, and ``verify`` and ``drift`` if it had them."""
+        """Return what the report shows of it, as plain values: ``runs``, and ``verify`` and ``drift`` if it had them.
+
+        A run that made everything as planned leaves no drift: it is None then.
+        """
         moment = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(self._wall))
         stages = [
             {
@@ -148,10 +151,10 @@ class Course:
             }
             for stage in self.ran
         ]
-        run = {"playbook": playbook, "time": moment, "seconds": round(self.now, 2), "stages": stages}
+        run: dict[str, Any] = {"time": moment, "seconds": round(self.now, 2), "stages": stages}
         for key in ("changes", "timings"):
             run[key] = [_plain(one) for one in self.provisioned.get(key, [])]
-        found: dict[str, Any] = {"run": run}
+        found: dict[str, Any] = {"runs": {playbook: run}}
         if hosts := self.provisioned.get("hosts"):
             found["hosts"] = {
                 name: {"floating_ip": facts.get("floating_ip")} for name, facts in hosts.items() if facts is not None
@@ -160,6 +163,8 @@ class Course:
             found["drift"] = {"time": moment, **self.drift}
         elif self.findings:
             found["verify"] = {"time": moment, "findings": self.findings}
+            if playbook == "site" and not any(stage.failed for stage in self.stages):
+                found["drift"] = None
         return found
 
 

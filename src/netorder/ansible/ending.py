@@ -171,15 +171,15 @@ def _after_failure(playbook: str, file: Named, course: Course) -> list[tuple[str
     named = file.argument
     again = {"drift": f"netorder up{named}", "teardown": f"netorder down{named}", "verify": f"netorder up{named}"}
     steps = []
-    if wrong := [(one.get("from", host), one) for host, found in course.findings.items() for one in found if
-                 not one["ok"] and "port" in one]:  # fmt: skip
-        source, one = wrong[0]
-        pair = f"netorder reach {file.path} --from {source} --to {one['name']} --port {one['port']}"
-        steps.append((pair, "what the plan says of the first pair that differs"))
     if playbook in {"verify", "site"} and course.findings:
         steps.append((f"netorder drift{named}", "what differs, in the cloud and inside the hosts"))
         steps.append((f"netorder report{named}", "the same in a picture"))
     if playbook in {"site", "provision", "configure", "drift", "verify", "teardown"}:
         what = "repair it" if playbook in {"drift", "verify"} else "when that is corrected: what is done stays done"
         steps.append((again.get(playbook, f"netorder up{named}"), what))
+    if wrong := [(one.get("from", host), one) for host, found in course.findings.items() for one in found if
+                 not one["ok"] and "port" in one]:  # fmt: skip
+        source, one = wrong[0]
+        pair = f"netorder reach {file.path} --from {source} --to {one['name']} --port {one['port']}"
+        steps.append((pair, "what the plan says of the first pair that differs"))
     return steps

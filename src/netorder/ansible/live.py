@@ -27,7 +27,8 @@ LIVE = "NETORDER_LIVE"  # in the environment while there are such lines: the act
 TICK = 0.5  # s
 MOST = 8  # hosts that have a line each
 _MARK, _THEN = "\x1e", "\x1f"  # ASCII's record and unit separators, which no text of ours has
-_CLEAR_BELOW, _CLEAR_REST = "\x1b[J", "\x1b[K"
+# one line up and cleared; not all below at once: some terminals keep what that clears, to be scrolled back to
+_ERASE = "\x1b[A\x1b[2K"
 # What is worth a line only while it is so. Anything else that an action says (what stays, what is reverted) is printed.
 _ROUTINE = re.compile(r"(still )?waiting for |\S+ answers SSH after \d|.* \([\d.]+ s\)$")
 
@@ -189,17 +190,14 @@ class Live:
             if self._is_open:
                 return
             lines = self.board.lines(self._width())
-            up = f"\x1b[{self._drawn}A\r" if self._drawn else ""
-            if lines or up:
-                rows = "".join(f"{line}{_CLEAR_REST}\n" for line in lines)
-                self._stream.write(f"{up}{rows}{_CLEAR_BELOW}")
+            if lines or self._drawn:
+                self._stream.write(_ERASE * self._drawn + "".join(f"{line}\n" for line in lines))
                 self._stream.flush()
             self._drawn = len(lines)
 
     def _erase(self) -> None:
-        if self._drawn:
-            self._stream.write(f"\x1b[{self._drawn}A\r{_CLEAR_BELOW}")
-            self._drawn = 0
+        self._stream.write(_ERASE * self._drawn)
+        self._drawn = 0
 
     def _tick(self) -> None:
         while not self._done.wait(TICK):

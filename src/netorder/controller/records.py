@@ -16,8 +16,13 @@ PAGE = "report.html"
 
 
 def keep(found: Mapping[str, Any], directory: Path) -> dict[str, Any]:
-    """Keep what a run found, beside what earlier ones found that this one did not look for; return all of it."""
-    kept = read(directory) | dict(found)
+    """Keep what a run found, beside what earlier ones found that this one did not look for; return all of it.
+
+    Of ``runs`` there is the last one of each playbook.
+    """
+    before = read(directory)
+    runs = {**before.get("runs", {}), **found.get("runs", {})}
+    kept = {key: value for key, value in {**before, **found, "runs": runs}.items() if value is not None}
     new = directory / f".{FILE}.new"
     new.write_text(json.dumps(kept, ensure_ascii=False) + "\n", encoding="utf-8")
     new.replace(directory / FILE)

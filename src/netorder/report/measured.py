@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from netorder.analysis.reach import OUTSIDE
 from netorder.picture.model import Arrow
+from netorder.protocols import ANYTHING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,14 +40,22 @@ class Measured:
         self.pairs: dict[tuple[str, str], list[Probe]] = {}
         for host, found in self.findings.items():
             for one in found:
-                if "port" in one:
+                if is_of_pair(host, one):
                     pair = str(one.get("from", host)), str(one["name"])
                     probe = Probe(int(one["port"]), str(one["expected"]), str(one["found"]), bool(one["ok"]))
                     self.pairs.setdefault(pair, []).append(probe)
 
-    def of(self, pairs: Iterable[tuple[str, str]]) -> str:
-        """Return the state of pairs that have something open: wrong if one of them is."""
-        probes = [probe for pair in pairs for probe in self.pairs.get(pair, ())]
+    def of(self, pairs: Iterable[tuple[str, str]], ports: Sequence[str] | None = None) -> str:
+        """Return the state of pairs that have something open: wrong if one of them is.
+
+        ``ports`` are those that count, as the overview writes them (``tcp 80``, ``tcp 1-65535``); None: all.
+        """
+        probes = [
+            probe
+            for pair in pairs
+            for probe in self.pairs.get(pair, ())
+            if ports is None or any(_holds(one, probe.port) for one in ports)
+        ]
         if any(not probe.ok for probe in probes):
             return WRONG
         return RIGHT if any(probe.found == "open" for probe in probes) else NOT_MEASURED
@@ -54,7 +64,7 @@ class Measured:
         """Return the state of a host: wrong if any check on it differs, connections to and from it apart."""
         if name not in self.findings:
             return NOT_MEASURED
-        own = [one for one in self.findings[name] if "port" not in one]
+        own = [one for one in self.findings[name] if not is_of_pair(name, one)]
         return WRONG if any(not one["ok"] for one in own) else RIGHT
 
     def wrong(self) -> list[tuple[str, dict[str, Any]]]:
@@ -80,7 +90,7 @@ class Measured:
             box[OUTSIDE] = outside
         planned = {pair for one in shown.arrows for pair in one.pairs}
         for pair, probes in self.pairs.items():
-            ports = [f"tcp {probe.port}" for probe in probes if not probe.ok]
+            ports = [f"tcp {probe.port}" for probe in probes if not probe.ok and probe.found == "open"]
             if ports and pair not in planned and pair[0] in box and pair[1] in box:
                 text = f"{', '.join(ports)}: open, and should not be"
                 arrows.append(Arrow(box[pair[0]], box[pair[1]], text, frozenset({pair}), WRONG))
@@ -98,6 +108,19 @@ class Measured:
         if state != WRONG:
             return f" ({WORDS[state]})"
         return f" (differs: {'; '.join(_wrong(arrow, self.pairs))})"
+
+
+def is_of_pair(host: str, finding: Mapping[str, Any]) -> bool:
+    """Return whether a finding on a host is about a connection, other than one to itself."""
+    return "port" in finding and str(finding.get("from", host)) != finding["name"]
+
+
+def _holds(what: str, port: int) -> bool:
+    """Return whether a text of the overview is about a TCP port."""
+    if what == ANYTHING or what.startswith("everything"):
+        return True
+    found = re.match(r"tcp (\d+)(?:-(\d+))?(?!\S)", what)
+    return found is not None and int(found[1]) <= port <= int(found[2] or found[1])
 
 
 def _wrong(arrow: Arrow, pairs: Mapping[tuple[str, str], Sequence[Probe]]) -> list[str]:

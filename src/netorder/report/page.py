@@ -17,7 +17,7 @@ from netorder.picture.model import picture
 from netorder.picture.svg import svg
 from netorder.plan.build import build_plan
 from netorder.plan.serialize import to_json as plan_json
-from netorder.report.measured import NOT_MEASURED, RIGHT, WORDS, WRONG, Measured
+from netorder.report.measured import RIGHT, WORDS, WRONG, Measured
 from netorder.text import count, few
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ STATES = """
 
 
 def page(topology: Topology, kept: Mapping[str, Any]) -> str:
-    """Return the page; ``kept`` is what runs left: ``run``, ``hosts``, ``verify``, ``drift``, or some of them."""
+    """Return the page; ``kept`` is what runs left: ``runs``, ``hosts``, ``verify``, ``drift``, or some of them."""
     return _Page(topology, kept).text()
 
 
@@ -62,6 +62,8 @@ class _Page:
         self._matrix = Matrix(self._plan)
         self._measured = Measured(kept.get("verify"))
         ends = [*self._matrix.hosts, OUTSIDE]
+        # the newest first
+        self._runs = sorted(kept.get("runs", {}).items(), key=lambda one: str(one[1]["time"]), reverse=True)
         self._overview = overview(self._matrix, topology, ends, ends)
 
     def text(self) -> str:
@@ -97,8 +99,8 @@ class _Page:
         plan = self._plan
         parts = [(plan.hosts, "host"), (plan.networks, "network"), (plan.routers, "router")]
         facts = [", ".join(count(len(its), kind) for its, kind in parts)]
-        if run := self._kept.get("run"):
-            facts.append(f"last run: {run['playbook']}, {run['time']}, {run['seconds']:.0f} s")
+        for playbook, run in self._runs[:1]:
+            facts.append(f"last run: {escape(playbook)}, {escape(run['time'])}, {run['seconds']:.0f} s")
         wrong = len(self._measured.wrong())
         if self._measured.when:
             said = f"{wrong} of {count(self._measured.checks, 'check')} differ" if wrong else "as planned"
@@ -228,7 +230,7 @@ class _Page:
 
     def _state_of(self, entry: Entry) -> str:
         pairs = [(a, b) for a in entry.sources for b in entry.destinations if a != b]
-        state = self._measured.of(pairs)
+        state = self._measured.of(pairs, entry.open)
         return f'<span class="{state}">{WORDS[state]}</span>'
 
     def _table_of(self, hosts: Sequence[str]) -> str:
@@ -248,35 +250,17 @@ class _Page:
     def _cell(self, source: str, destination: str, what: Sequence[str]) -> str:
         if source == destination:
             return '<td class="self"></td>'
-        pair = [(source, destination)]
-        wrong = [f"tcp {one.port} is {one.found}!" for one in self._measured.pairs.get(pair[0], ()) if not one.ok]
-        state = WRONG if wrong else self._measured.of(pair) if what else NOT_MEASURED
-        lines = [*dict.fromkeys(what), *wrong] or ["-"]
-        return f'<td class="{state}">{escape(chr(10).join(lines))}</td>'
+        pair = source, destination
+        lines = {one: self._measured.of([pair], [one]) for one in what}
+        lines |= {f"tcp {one.port} is {one.found}!": WRONG for one in self._measured.pairs.get(pair, ()) if not one.ok}
+        shown = "\n".join(f'<span class="{state}">{escape(one)}</span>' for one, state in lines.items())
+        return f"<td>{shown or '-'}</td>"
 
     def _times(self) -> str:
-        run = self._kept.get("run")
-        if not run:
+        if not self._runs:
             return "<p>No run has been kept yet: netorder up</p>"
-        whole = max(run["seconds"], 0.01)
-        bars = []
-        for stage in run["stages"]:
-            bars.append(_bar(stage, whole, escape(stage["name"])))
-            tasks = [task for task in stage["tasks"] if task["seconds"] >= BRIEF]
-            bars += [_bar(task, whole, escape(task["name"]), "part") for task in tasks]
-        found = f"<p>{escape(run['playbook'])}, {escape(run['time'])}, {run['seconds']:.1f} s in all; "
-        found += f"a bar for each stage, and for each task of {BRIEF} s or more.</p>"
-        found += f'<div class="bars">{"".join(bars)}</div>'
-        timings = sorted(run.get("timings", ()), key=lambda one: -one["seconds"])
-        if shown := sorted(timings[:SLOWEST], key=lambda one: one["start"]):
-            end = max(one["start"] + one["seconds"] for one in timings)
-            of = f"the {SLOWEST} slowest of {len(timings)}" if len(timings) > SLOWEST else f"{len(timings)}"
-            requests = "".join(
-                _bar(one, end, escape(f"{one['action']} {one['kind']} {one['name']}"), "part") for one in shown
-            )
-            found += f"<details><summary>Requests to the cloud ({of})</summary>"
-            found += f'<div class="bars">{requests}</div></details>'
-        return found
+        head = f"<p>The last run of each kind: a bar for each stage, and for each task of {BRIEF} s or more.</p>"
+        return head + "".join(_run(name, run, is_open=not index) for index, (name, run) in enumerate(self._runs))
 
     def _files(self) -> str:
         name = self._plan.topology
@@ -286,6 +270,28 @@ class _Page:
             f"{name}.svg": ("the picture", svg(picture(self._topology, rules=True))),
         }
         return _list([f"{_download(file, text)}: {what}" for file, (what, text) in given.items()])
+
+
+def _run(playbook: str, run: Mapping[str, Any], *, is_open: bool) -> str:
+    whole = max(run["seconds"], 0.01)
+    bars = []
+    for stage in run["stages"]:
+        bars.append(_bar(stage, whole, escape(stage["name"])))
+        tasks = [task for task in stage["tasks"] if task["seconds"] >= BRIEF]
+        bars += [_bar(task, whole, escape(task["name"]), "part") for task in tasks]
+    timings = sorted(run.get("timings", ()), key=lambda one: -one["seconds"])
+    requests = ""
+    if shown := sorted(timings[:SLOWEST], key=lambda one: one["start"]):
+        end = max(one["start"] + one["seconds"] for one in timings)
+        of = f"the {SLOWEST} slowest of {len(timings)}" if len(timings) > SLOWEST else f"{len(timings)}"
+        rows = [_bar(one, end, escape(f"{one['action']} {one['kind']} {one['name']}"), "part") for one in shown]
+        requests = f"<p>What was asked of the cloud ({of}), from the login:</p>{_bars(rows)}"
+    said = f"{escape(playbook)}, {escape(run['time'])}, {run['seconds']:.1f} s"
+    return f"<details{' open' if is_open else ''}><summary>{said}</summary>{_bars(bars)}{requests}</details>"
+
+
+def _bars(bars: Iterable[str]) -> str:
+    return f'<div class="bars">{"".join(bars)}</div>'
 
 
 def _download(name: str, text: str) -> str:
