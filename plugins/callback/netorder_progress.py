@@ -290,6 +290,9 @@ class CallbackModule(Default):
         self._headed = True
         with self._board_lock():
             self._board.task(name)
+            if self._live is not None:
+                self._live.asks = task.action.rpartition(".")[2] == "pause"
+                self._live.draw()
 
     def _flush(self) -> None:
         """Print a line for each task that changed something; off a terminal, one that took long, too."""

@@ -141,6 +141,9 @@ def test_a_question_is_not_drawn_over(live):
     live.write("\n")
     live.draw()
     assert screen(live._stream.getvalue()) == ["go on? ", "Verify  0 s"]
+    live.asks = True
+    live.draw()
+    assert screen(live._stream.getvalue()) == ["go on? "]
 
 
 class Shown:

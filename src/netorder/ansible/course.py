@@ -161,7 +161,7 @@ class Course:
             }
         if self.drift:
             found["drift"] = {"time": moment, **self.drift}
-        elif self.findings:
+        elif self.findings and playbook in {"site", "verify"}:
             found["verify"] = {"time": moment, "findings": self.findings}
             if playbook == "site" and not any(stage.failed for stage in self.stages):
                 found["drift"] = None

@@ -141,6 +141,7 @@ class Live:
         self._width = width
         self._lock = threading.RLock()
         self._drawn = 0  # lines
+        self.asks = False  # whether somebody is asked something, whose answer is not to be drawn over
         self._is_open = False  # whether what was printed last has not ended its line: a question, say
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._tick, daemon=True, name="netorder-live")
@@ -189,7 +190,7 @@ class Live:
         with self._lock:
             if self._is_open:
                 return
-            lines = self.board.lines(self._width())
+            lines = [] if self.asks else self.board.lines(self._width())
             if lines or self._drawn:
                 self._stream.write(_ERASE * self._drawn + "".join(f"{line}\n" for line in lines))
                 self._stream.flush()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections import defaultdict
+from dataclasses import replace
 from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["page"]
 
 MOST_IN_MATRIX = 40  # hosts; of more a table is nothing to read
+ARROWS = 60  # of more, those that are as planned say nothing
 MANY = 8  # hosts, of which there is a field to filter
 SLOWEST = 60  # requests that are shown
 BRIEF = 0.5  # s; shorter tasks have no bar
@@ -56,11 +58,12 @@ def page(topology: Topology, kept: Mapping[str, Any]) -> str:
 
 class _Page:
     def __init__(self, topology: Topology, kept: Mapping[str, Any]) -> None:
-        self._topology = topology
         self._kept = kept
         self._plan = build_plan(topology)
         self._matrix = Matrix(self._plan)
         self._measured = Measured(kept.get("verify"))
+        self._drawn = picture(topology, rules=True)
+        self._plain = self._drawn if len(self._drawn.arrows) <= ARROWS else replace(self._drawn, arrows=())
         ends = [*self._matrix.hosts, OUTSIDE]
         # the newest first
         self._runs = sorted(kept.get("runs", {}).items(), key=lambda one: str(one[1]["time"]), reverse=True)
@@ -115,13 +118,17 @@ class _Page:
         return f'<ul class="facts">{"".join(f"<li>{fact}</li>" for fact in facts)}</ul>'
 
     def _picture(self) -> str:
-        shown = self._measured.drawn(picture(self._topology, rules=True))
+        shown = self._measured.drawn(self._drawn)
         links = {node.id: f"#host-{node.members[0]}" for node in shown.nodes if node.kind == "host"}
         key = (
             '<p class="soft">A host leads to what is said of it. Arrows are what the rules let through: '
             '<span class="right">green as planned</span>, <span class="wrong">red differs</span>, '
             '<span class="unmeasured">grey and dashed not measured</span>.</p>'
         )
+        if len(shown.arrows) > ARROWS:
+            arrows = tuple(one for one in shown.arrows if one.state == WRONG)[:ARROWS]
+            key += f"<p>Of {len(shown.arrows):,} arrows {len(arrows)} are drawn: those that differ.</p>"
+            shown = replace(shown, arrows=arrows)
         return f"{key}{_scrolling('Picture', svg(shown, links, STATES))}"
 
     def _differs(self) -> str:
@@ -267,7 +274,7 @@ class _Page:
         given = {
             f"{name}-plan.json": ("the plan", plan_json(self._plan)),
             f"{name}-reach.json": ("what is open between whom", to_json(self._overview, name)),
-            f"{name}.svg": ("the picture", svg(picture(self._topology, rules=True))),
+            f"{name}.svg": ("the picture", svg(self._plain)),
         }
         return _list([f"{_download(file, text)}: {what}" for file, (what, text) in given.items()])
 

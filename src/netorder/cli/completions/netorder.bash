@@ -5,7 +5,7 @@
 #    source ~/.local/share/bash_completion/netorder
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_netorder_subparsers=(init check plan reach graph diff schema preview up status verify drift times down ssh exec logs completion)
+_shtab_netorder_subparsers=(init check plan reach graph diff schema preview up status verify drift report times down ssh exec logs completion)
 
 _shtab_netorder_init_option_strings=(-h --help --template)
 _shtab_netorder_check_option_strings=(-h --help)
@@ -19,6 +19,7 @@ _shtab_netorder_up_option_strings=(-h --help --allow --limit --tags --probes --s
 _shtab_netorder_status_option_strings=(-h --help --format --exit-code)
 _shtab_netorder_verify_option_strings=(-h --help --limit --probes -v --verbose)
 _shtab_netorder_drift_option_strings=(-h --help --ssh-key -v --verbose --format --report)
+_shtab_netorder_report_option_strings=(-h --help -o --output --files)
 _shtab_netorder_times_option_strings=(-h --help --files --format)
 _shtab_netorder_down_option_strings=(-h --help -v --verbose --name --yes --check)
 _shtab_netorder_ssh_option_strings=(-h --help -t --topology --files -v --verbose)
@@ -48,6 +49,8 @@ _shtab_netorder_verify___limit_COMPGEN=_netorder_hosts
 _shtab_netorder_drift_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_netorder_drift___ssh_key_COMPGEN=_shtab_compgen_files
 _shtab_netorder_drift___report_COMPGEN=_shtab_compgen_files
+_shtab_netorder_report_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_netorder_report___files_COMPGEN=_shtab_compgen_dirs
 _shtab_netorder_times_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_netorder_times___files_COMPGEN=_shtab_compgen_dirs
 _shtab_netorder_down_pos_0_COMPGEN=_shtab_compgen_files
@@ -66,8 +69,7 @@ _shtab_netorder_logs___files_COMPGEN=_shtab_compgen_dirs
 
 _shtab_netorder_init___template_choices=(two-tiers small class forwarding)
 _shtab_netorder_plan___format_choices=(text json)
-_shtab_netorder_reach___protocol_choices=(tcp udp icmp)
-_shtab_netorder_reach___format_choices=(text json)
+_shtab_netorder_reach___format_choices=(text matrix json)
 _shtab_netorder_graph___format_choices=(svg mermaid dot)
 _shtab_netorder_diff___format_choices=(text json)
 _shtab_netorder_schema___format_choices=(json markdown)
@@ -80,7 +82,7 @@ _shtab_netorder_drift___format_choices=(table json)
 _shtab_netorder_times___format_choices=(text json)
 _shtab_netorder_exec___format_choices=(text json)
 _shtab_netorder_completion_pos_0_choices=(bash zsh fish)
-_shtab_netorder_pos_0_choices=(init check plan reach graph diff schema preview up status verify drift times down ssh exec logs completion)
+_shtab_netorder_pos_0_choices=(init check plan reach graph diff schema preview up status verify drift report times down ssh exec logs completion)
 
 _shtab_netorder_init__h_nargs=0
 _shtab_netorder_init___help_nargs=0
@@ -122,6 +124,8 @@ _shtab_netorder_drift__h_nargs=0
 _shtab_netorder_drift___help_nargs=0
 _shtab_netorder_drift__v_nargs=0
 _shtab_netorder_drift___verbose_nargs=0
+_shtab_netorder_report__h_nargs=0
+_shtab_netorder_report___help_nargs=0
 _shtab_netorder_times__h_nargs=0
 _shtab_netorder_times___help_nargs=0
 _shtab_netorder_down__h_nargs=0

@@ -54,7 +54,7 @@ function _shtab_netorder_using
   test "$_shtab_netorder_cmdpath" = "$argv"
 end
 
-set -g _shtab_netorder_commands init check plan reach graph diff schema preview up status verify drift times down ssh exec logs completion
+set -g _shtab_netorder_commands init check plan reach graph diff schema preview up status verify drift report times down ssh exec logs completion
 set -g _shtab_netorder_opts_with_value --allow --files --format --from --hostkey-timeout --limit --lines --name --output --port --probes --protocol --report --since --ssh-key --ssh-timeout --tags --template --to --topology -n -o -t
 
 complete -c netorder -e
@@ -78,10 +78,10 @@ complete -c netorder -n '_shtab_netorder_using reach' -s h -l help -d 'show this
 complete -c netorder -n '_shtab_netorder_using reach' -l from -x -d 'the source of the connection'
 complete -c netorder -n '_shtab_netorder_using reach' -l to -x -d 'the destination of the connection'
 complete -c netorder -n '_shtab_netorder_using reach' -l port -x -d 'the port, 1 to 65535 (without: ICMP)'
-complete -c netorder -n '_shtab_netorder_using reach' -l protocol -xka "tcp udp icmp" -d 'tcp with --port, else icmp'
+complete -c netorder -n '_shtab_netorder_using reach' -l protocol -x -d 'tcp, udp, sctp, icmp (a ping), or the name or number of another one; tcp with --port, else icmp'
 complete -c netorder -n '_shtab_netorder_using reach' -l open -d 'what is open (the default)'
 complete -c netorder -n '_shtab_netorder_using reach' -l closed -d 'what is closed, and why; with --open, both'
-complete -c netorder -n '_shtab_netorder_using reach' -l format -xka "text json" -d 'text is for people (the default)'
+complete -c netorder -n '_shtab_netorder_using reach' -l format -xka "text matrix json" -d 'text is for people (the default), matrix a table where that fits the terminal'
 complete -c netorder -n '_shtab_netorder_using reach' -l exit-code -d 'end with status 2 unless all pairs are open (name a pair, or a port)'
 complete -c netorder -n '_shtab_netorder_using reach; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a topology file'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a graph -d 'draw it: networks, routers, hosts, addresses; as SVG, Mermaid or Graphviz'
@@ -106,7 +106,7 @@ complete -c netorder -n '_shtab_netorder_using preview' -l allow -xka "delete re
 complete -c netorder -n '_shtab_netorder_using preview' -l limit -xka "(_netorder_hosts)" -d 'only these hosts or groups (Ansible'"'"'s pattern); the cloud is then left as it is'
 complete -c netorder -n '_shtab_netorder_using preview' -l tags -x -d 'only these parts of the run: routes, applications, verify'
 complete -c netorder -n '_shtab_netorder_using preview' -l ssh-key -xka "(__fish_complete_path (commandline -ct))" -d 'private key for the hosts (the default: .netorder/id_ed25519, made on first use)'
-complete -c netorder -n '_shtab_netorder_using preview' -s v -l verbose -d 'print what is run; -vv and more: Ansible'"'"'s -v and more, too'
+complete -c netorder -n '_shtab_netorder_using preview' -s v -l verbose -d 'print what is run, and Ansible'"'"'s own output; -vv and more: its -v and more'
 complete -c netorder -n '_shtab_netorder_using preview; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the topology file (the default: NETORDER_TOPOLOGY, else topologies/calculator.yml)'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a up -d 'make it real: create, configure, verify (site.yml)'
 complete -c netorder -n '_shtab_netorder_using up' -s h -l help -d 'show this help message and exit'
@@ -117,7 +117,7 @@ complete -c netorder -n '_shtab_netorder_using up' -l probes -xka "sample all" -
 complete -c netorder -n '_shtab_netorder_using up' -l ssh-key -xka "(__fish_complete_path (commandline -ct))" -d 'private key for the hosts (the default: .netorder/id_ed25519, made on first use)'
 complete -c netorder -n '_shtab_netorder_using up' -l ssh-timeout -x -d 'how long to wait for the hosts to answer SSH'
 complete -c netorder -n '_shtab_netorder_using up' -l hostkey-timeout -x -d 'how long to wait for the host keys on the consoles'
-complete -c netorder -n '_shtab_netorder_using up' -s v -l verbose -d 'print what is run; -vv and more: Ansible'"'"'s -v and more, too'
+complete -c netorder -n '_shtab_netorder_using up' -s v -l verbose -d 'print what is run, and Ansible'"'"'s own output; -vv and more: its -v and more'
 complete -c netorder -n '_shtab_netorder_using up; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the topology file (the default: NETORDER_TOPOLOGY, else topologies/calculator.yml)'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a status -d 'show what of it is in the cloud: state and addresses of each host'
 complete -c netorder -n '_shtab_netorder_using status' -s h -l help -d 'show this help message and exit'
@@ -128,15 +128,20 @@ complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -
 complete -c netorder -n '_shtab_netorder_using verify' -s h -l help -d 'show this help message and exit'
 complete -c netorder -n '_shtab_netorder_using verify' -l limit -xka "(_netorder_hosts)" -d 'only these hosts or groups (Ansible'"'"'s pattern); the cloud is then left as it is'
 complete -c netorder -n '_shtab_netorder_using verify' -l probes -xka "sample all" -d 'sample (the default: of more than 100 hosts some pairs) or all'
-complete -c netorder -n '_shtab_netorder_using verify' -s v -l verbose -d 'print what is run; -vv and more: Ansible'"'"'s -v and more, too'
+complete -c netorder -n '_shtab_netorder_using verify' -s v -l verbose -d 'print what is run, and Ansible'"'"'s own output; -vv and more: its -v and more'
 complete -c netorder -n '_shtab_netorder_using verify; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the topology file (the default: NETORDER_TOPOLOGY, else topologies/calculator.yml)'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a drift -d 'show what differs from the plan, in cloud and hosts (playbooks/drift.yml)'
 complete -c netorder -n '_shtab_netorder_using drift' -s h -l help -d 'show this help message and exit'
 complete -c netorder -n '_shtab_netorder_using drift' -l ssh-key -xka "(__fish_complete_path (commandline -ct))" -d 'private key for the hosts (the default: .netorder/id_ed25519, made on first use)'
-complete -c netorder -n '_shtab_netorder_using drift' -s v -l verbose -d 'print what is run; -vv and more: Ansible'"'"'s -v and more, too'
+complete -c netorder -n '_shtab_netorder_using drift' -s v -l verbose -d 'print what is run, and Ansible'"'"'s own output; -vv and more: its -v and more'
 complete -c netorder -n '_shtab_netorder_using drift' -l format -xka "table json" -d 'table is for people (the default)'
 complete -c netorder -n '_shtab_netorder_using drift' -l report -xka "(__fish_complete_path (commandline -ct))" -d 'write what is shown to this file, too'
 complete -c netorder -n '_shtab_netorder_using drift; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the topology file (the default: NETORDER_TOPOLOGY, else topologies/calculator.yml)'
+complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a report -d 'write a page of it: picture with what was measured, hosts, matrix, times'
+complete -c netorder -n '_shtab_netorder_using report' -s h -l help -d 'show this help message and exit'
+complete -c netorder -n '_shtab_netorder_using report' -s o -l output -x -d 'write to this file'
+complete -c netorder -n '_shtab_netorder_using report' -l files -xka "(__fish_complete_directories)" -d 'where runs keep their files (the default: .netorder)'
+complete -c netorder -n '_shtab_netorder_using report; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the topology file (the default: NETORDER_TOPOLOGY, else topologies/calculator.yml)'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a times -d 'show where the time of the last run went'
 complete -c netorder -n '_shtab_netorder_using times' -s h -l help -d 'show this help message and exit'
 complete -c netorder -n '_shtab_netorder_using times' -l files -xka "(__fish_complete_directories)" -d 'where runs keep their files (the default: .netorder)'
@@ -144,7 +149,7 @@ complete -c netorder -n '_shtab_netorder_using times' -l format -xka "text json"
 complete -c netorder -n '_shtab_netorder_using times; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the topology file'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a down -d 'delete all of it from the cloud (playbooks/teardown.yml)'
 complete -c netorder -n '_shtab_netorder_using down' -s h -l help -d 'show this help message and exit'
-complete -c netorder -n '_shtab_netorder_using down' -s v -l verbose -d 'print what is run; -vv and more: Ansible'"'"'s -v and more, too'
+complete -c netorder -n '_shtab_netorder_using down' -s v -l verbose -d 'print what is run, and Ansible'"'"'s own output; -vv and more: its -v and more'
 complete -c netorder -n '_shtab_netorder_using down' -l name -x -d 'the topology'"'"'s name, in place of the file'
 complete -c netorder -n '_shtab_netorder_using down' -l yes -d 'do not ask'
 complete -c netorder -n '_shtab_netorder_using down' -l check -d 'only show what would be deleted'
