@@ -292,7 +292,8 @@ class CallbackModule(Default):
             self._board.task(name)
             if self._live is not None:
                 self._live.asks = task.action.rpartition(".")[2] == "pause"
-                self._live.draw()
+                if self._live.asks:
+                    self._live.draw()  # away with the lines, before it asks
 
     def _flush(self) -> None:
         """Print a line for each task that changed something; off a terminal, one that took long, too."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pty
 import re
@@ -410,16 +411,25 @@ def test_off_a_terminal(playbook):
 
 
 def test_a_preview_shows_differences_and_changes_nothing(playbook):
-    """What --check --diff is for."""
+    """What --check --diff is for. It keeps nothing, either."""
+    (playbook[1] / ".netorder/x").mkdir(parents=True)
     done = run(playbook, "--check", "--diff")
     assert "check run: nothing is changed\n" in done.stdout
     assert re.search(r"localhost: Write:\n--- before\n.*\n@@.*\n\+new\n", done.stdout), done.stdout
     assert "would change: localhost: Write\n" in done.stdout
     assert not (playbook[1] / "out").exists()
+    assert not [*(playbook[1] / ".netorder/x").iterdir()]
 
 
 def test_with_v_it_is_ansibles_own(playbook):
+    """What the run did is kept all the same, where a run has made the directory for it."""
+    directory = playbook[1] / ".netorder/x"
+    directory.mkdir(parents=True)
     done = run(playbook, "-v")
+    assert [*json.loads((directory / "last.json").read_text())["runs"]["site"]] == [
+        "time", "seconds", "stages", "changes", "timings"
+    ]  # fmt: skip
+    assert (directory / "report.html").read_text().startswith("<!DOCTYPE html>")
     assert "TASK [Fail alike] *" in done.stdout
     assert "fatal: [sum]: FAILED! =>" in done.stdout
     assert "STAGES" in done.stdout
@@ -467,7 +477,7 @@ def test_on_a_terminal_the_lines_are_gone_at_the_end(playbook):
 def test_an_interrupted_run_shows_what_has_failed(playbook):
     """Though Ansible does not tell its callbacks of that end."""
     playbook[2]["WHILE"] = "30"
-    _, written = on_terminal(playbook, interrupted="Take a while")
+    _, written = on_terminal(playbook, interrupted="Take a while  1 s")
     left = "\n".join(screen(written))
     assert "what failed:" in left
     assert "no good on su" in left

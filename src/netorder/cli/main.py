@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from netorder import __version__
 from netorder.cli import (
+    capture,
     check,
     completion,
     diff,
@@ -41,11 +42,11 @@ __all__ = ["main", "parser", "split"]
 COMMANDS = (
     *(init, check, plan, reach, graph, diff, schema),  # of files alone
     *(preview, up, status, verify, drift, report, times, down),  # with the cloud
-    *(ssh, exec, logs),  # on the hosts
+    *(ssh, exec, logs, capture),  # on the hosts
     completion,
 )
 # what these have after `--` is not theirs
-PASS_ON = ("up", "preview", "verify", "drift", "down", "ssh", "exec")
+PASS_ON = ("up", "preview", "verify", "drift", "down", "ssh", "exec", "capture")
 
 EPILOG = """\
 examples:
@@ -80,7 +81,8 @@ exit status:
   5  another run is at work on the same topology
   6  the SSH key, settings or files of this machine cannot be used
 
-up, preview, verify, drift and down end as ansible-playbook does, ssh, exec and logs as the command on the host does.
+up, preview, verify, drift and down end as ansible-playbook does; ssh, exec, logs and capture as the command on the
+host does.
 """
 
 

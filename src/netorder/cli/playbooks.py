@@ -113,8 +113,8 @@ def prepare(
 
 
 def own_output(options: argparse.Namespace, environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment of a playbook, whose output with -v is Ansible's own."""
-    return {**(environment or {}), **({"ANSIBLE_STDOUT_CALLBACK": "default"} if options.verbose else {})}
+    """Return the environment of a playbook, whose output with -v is Ansible's own; with its own -v it is so anyway."""
+    return {**(environment or {}), **({"ANSIBLE_STDOUT_CALLBACK": "default"} if options.verbose == 1 else {})}
 
 
 def shown(options: argparse.Namespace, program: Program) -> Program:

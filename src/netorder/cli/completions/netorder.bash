@@ -5,7 +5,7 @@
 #    source ~/.local/share/bash_completion/netorder
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_netorder_subparsers=(init check plan reach graph diff schema preview up status verify drift report times down ssh exec logs completion)
+_shtab_netorder_subparsers=(init check plan reach graph diff schema preview up status verify drift report times down ssh exec logs capture completion)
 
 _shtab_netorder_init_option_strings=(-h --help --template)
 _shtab_netorder_check_option_strings=(-h --help)
@@ -25,6 +25,7 @@ _shtab_netorder_down_option_strings=(-h --help -v --verbose --name --yes --check
 _shtab_netorder_ssh_option_strings=(-h --help -t --topology --files -v --verbose)
 _shtab_netorder_exec_option_strings=(-h --help --format -t --topology --files -v --verbose)
 _shtab_netorder_logs_option_strings=(-h --help -f --follow -n --lines --since --all -t --topology --files -v --verbose)
+_shtab_netorder_capture_option_strings=(-h --help -n --number -o --output -t --topology --files -v --verbose)
 _shtab_netorder_completion_option_strings=(-h --help)
 _shtab_netorder_option_strings=(-h --help --version)
 
@@ -66,6 +67,10 @@ _shtab_netorder_logs_pos_0_COMPGEN=_netorder_hosts
 _shtab_netorder_logs__t_COMPGEN=_shtab_compgen_files
 _shtab_netorder_logs___topology_COMPGEN=_shtab_compgen_files
 _shtab_netorder_logs___files_COMPGEN=_shtab_compgen_dirs
+_shtab_netorder_capture_pos_0_COMPGEN=_netorder_hosts
+_shtab_netorder_capture__t_COMPGEN=_shtab_compgen_files
+_shtab_netorder_capture___topology_COMPGEN=_shtab_compgen_files
+_shtab_netorder_capture___files_COMPGEN=_shtab_compgen_dirs
 
 _shtab_netorder_init___template_choices=(two-tiers small class forwarding)
 _shtab_netorder_plan___format_choices=(text json)
@@ -82,7 +87,7 @@ _shtab_netorder_drift___format_choices=(table json)
 _shtab_netorder_times___format_choices=(text json)
 _shtab_netorder_exec___format_choices=(text json)
 _shtab_netorder_completion_pos_0_choices=(bash zsh fish)
-_shtab_netorder_pos_0_choices=(init check plan reach graph diff schema preview up status verify drift report times down ssh exec logs completion)
+_shtab_netorder_pos_0_choices=(init check plan reach graph diff schema preview up status verify drift report times down ssh exec logs capture completion)
 
 _shtab_netorder_init__h_nargs=0
 _shtab_netorder_init___help_nargs=0
@@ -149,6 +154,10 @@ _shtab_netorder_logs___follow_nargs=0
 _shtab_netorder_logs___all_nargs=0
 _shtab_netorder_logs__v_nargs=0
 _shtab_netorder_logs___verbose_nargs=0
+_shtab_netorder_capture__h_nargs=0
+_shtab_netorder_capture___help_nargs=0
+_shtab_netorder_capture__v_nargs=0
+_shtab_netorder_capture___verbose_nargs=0
 _shtab_netorder_completion__h_nargs=0
 _shtab_netorder_completion___help_nargs=0
 _shtab_netorder_pos_0_nargs=A...

@@ -54,8 +54,8 @@ function _shtab_netorder_using
   test "$_shtab_netorder_cmdpath" = "$argv"
 end
 
-set -g _shtab_netorder_commands init check plan reach graph diff schema preview up status verify drift report times down ssh exec logs completion
-set -g _shtab_netorder_opts_with_value --allow --files --format --from --hostkey-timeout --limit --lines --name --output --port --probes --protocol --report --since --ssh-key --ssh-timeout --tags --template --to --topology -n -o -t
+set -g _shtab_netorder_commands init check plan reach graph diff schema preview up status verify drift report times down ssh exec logs capture completion
+set -g _shtab_netorder_opts_with_value --allow --files --format --from --hostkey-timeout --limit --lines --name --number --output --port --probes --protocol --report --since --ssh-key --ssh-timeout --tags --template --to --topology -n -o -t
 
 complete -c netorder -e
 complete -c netorder -f
@@ -177,6 +177,14 @@ complete -c netorder -n '_shtab_netorder_using logs' -s t -l topology -xka "(__f
 complete -c netorder -n '_shtab_netorder_using logs' -l files -xka "(__fish_complete_directories)" -d 'where runs keep their files (the default: .netorder)'
 complete -c netorder -n '_shtab_netorder_using logs' -s v -l verbose -d 'print what is run'
 complete -c netorder -n '_shtab_netorder_using logs; and test $_shtab_netorder_npos -eq 0' -ka "(_netorder_hosts)" -d 'an application or a host of the topology'
+complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a capture -d 'show the packets of a host, or write them to a file here (tcpdump)'
+complete -c netorder -n '_shtab_netorder_using capture' -s h -l help -d 'show this help message and exit'
+complete -c netorder -n '_shtab_netorder_using capture' -s n -l number -x -d 'end after N packets'
+complete -c netorder -n '_shtab_netorder_using capture' -s o -l output -x -d 'write the packets to this file'
+complete -c netorder -n '_shtab_netorder_using capture' -s t -l topology -xka "(__fish_complete_path (commandline -ct))" -d 'the topology file (the default: NETORDER_TOPOLOGY, else topologies/calculator.yml)'
+complete -c netorder -n '_shtab_netorder_using capture' -l files -xka "(__fish_complete_directories)" -d 'where runs keep their files (the default: .netorder)'
+complete -c netorder -n '_shtab_netorder_using capture' -s v -l verbose -d 'print what is run'
+complete -c netorder -n '_shtab_netorder_using capture; and test $_shtab_netorder_npos -eq 0' -ka "(_netorder_hosts)" -d 'a host of the topology'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a completion -d 'print what completes this command in bash, zsh or fish'
 complete -c netorder -n '_shtab_netorder_using completion' -s h -l help -d 'show this help message and exit'
 complete -c netorder -n '_shtab_netorder_using completion; and test $_shtab_netorder_npos -eq 0' -ka "bash zsh fish" -d 'the shell'

@@ -10,6 +10,7 @@
 
 _shtab_netorder_commands() {
   local _commands=(
+    capture:'show the packets of a host, or write them to a file here (tcpdump)'
     check:'find every error in topology files'
     completion:'print what completes this command in bash, zsh or fish'
     diff:'show what a change of the topology does'
@@ -40,6 +41,19 @@ _shtab_netorder_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_netorder_defaults_added=0
+
+_shtab_netorder_capture_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-n,--number}"[end after N packets]:N:"
+  {-o,--output}"[write the packets to this file]:PCAP:"
+  {-t,--topology}"[the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml)]:FILE:_files"
+  "--files[where runs keep their files (the default\: .netorder)]:DIR:_files -/"
+  {-v,--verbose}"[print what is run]"
+  ":a host of the topology:_netorder_hosts"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_netorder_capture_defaults_added=0
 
 _shtab_netorder_check_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -273,6 +287,7 @@ _shtab_netorder() {
       (( CURRENT += 1 ))
       curcontext="${curcontext%:*:*}:_shtab_netorder-$line[1]:"
       case $line[1] in
+        capture) _arguments -C -s $_shtab_netorder_capture_options ;;
         check) _arguments -C -s $_shtab_netorder_check_options ;;
         completion) _arguments -C -s $_shtab_netorder_completion_options ;;
         diff) _arguments -C -s $_shtab_netorder_diff_options ;;
