@@ -311,6 +311,7 @@ def test_of_many_ways_in_some_are_shown():
         ("site", False, False, False, "netorder ssh -t my.yml a"),
         ("site", False, True, False, "netorder up my.yml --allow delete"),
         ("site", False, False, True, "netorder reach my.yml --from a --to b --port 80"),
+        ("verify", False, False, True, "netorder logs -t my.yml b  "),
         ("drift", False, False, True, "netorder up my.yml"),
         ("teardown", False, False, False, "netorder up my.yml"),
     ],
@@ -318,8 +319,9 @@ def test_of_many_ways_in_some_are_shown():
 def test_what_to_type_next(playbook, is_default, check, failed, said):
     course = Course()
     course.provisioned = {"needs_allow": ["delete"] if check else []}
-    if failed and playbook == "site":
-        course.findings = {"a": [{"ok": False, "what": "tcp 80 of b", "name": "b", "port": 80, "expected": "open",
+    if failed and playbook in {"site", "verify"}:
+        expected = "closed" if playbook == "site" else "open"
+        course.findings = {"a": [{"ok": False, "what": "tcp 80 of b", "name": "b", "port": 80, "expected": expected,
                                   "found": "closed"}]}  # fmt: skip
     named = ending.Named("my.yml", is_default=is_default)
     steps = ending.next_steps(playbook, named, course, ["a"], check=check, failed=failed)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from netorder.analysis.explain import opened
 from netorder.analysis.reach import OUTSIDE
 from netorder.text import count, few, table
+from netorder.topology import SSH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ADDRESSED", "CHANGING", "Failure", "Named", "addresses", "changed", "next_steps", "outcome", "problems"]
 
 MANY = 12  # hosts with a floating address that are listed one by one
+WIDEST = 40  # of the commands to type, those that are aligned
 _DONE = {"create": "created", "update": "changed", "replace": "replaced", "delete": "deleted"}
 ADDRESSED = ("configure", "provision", "redeploy", "site")  # playbooks after which the hosts' addresses are of use
 CHANGING = (*ADDRESSED, "teardown")
@@ -163,7 +165,7 @@ def next_steps(
         steps.append((f"netorder drift{named}", "see later whether it still is as planned"))
     else:
         steps = []
-    width = max((len(line) for line, _ in steps), default=0)
+    width = max((len(line) for line, _ in steps if len(line) <= WIDEST), default=0)
     return [f"  {line:{width}}  {what}" for line, what in steps]
 
 
@@ -177,9 +179,12 @@ def _after_failure(playbook: str, file: Named, course: Course) -> list[tuple[str
     if playbook in {"site", "provision", "configure", "drift", "verify", "teardown"}:
         what = "repair it" if playbook in {"drift", "verify"} else "when that is corrected: what is done stays done"
         steps.append((again.get(playbook, f"netorder up{named}"), what))
-    if wrong := [(one.get("from", host), one) for host, found in course.findings.items() for one in found if
-                 not one["ok"] and "port" in one]:  # fmt: skip
-        source, one = wrong[0]
-        pair = f"netorder reach {file.path} --from {source} --to {one['name']} --port {one['port']}"
-        steps.append((pair, "what the plan says of the first pair that differs"))
+    wrong = [(host, one) for host, found in course.findings.items() for one in found if not one["ok"] and "port" in one]
+    for host, one in wrong[:1]:  # a pair that differs
+        if one["expected"] == "open" and one["port"] != SSH:
+            log = f"netorder logs{f' -t{named}' if named else ''} {one['name']}"
+            steps.append((log, f"what {one['name']} says, where tcp {one['port']} does not answer"))
+        else:
+            pair = f"--from {one.get('from', host)} --to {one['name']} --port {one['port']}"
+            steps.append((f"netorder reach {file.path} {pair}", "what the plan says of it, hop by hop"))
     return steps
