@@ -1,22 +1,50 @@
-"""The calculator's page, in a real browser."""
+"""The calculator's page, in a real browser: Debian's Chromium, driven over the W3C WebDriver protocol."""
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import time
+import urllib.request
 
 import pytest
-from browser import Browser, opened
+
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key of an element's reference: W3C WebDriver, section 12
 
 
-class Page(Browser):
-    """The page of the calculator."""
+class Browser:
+    """One window of a headless Chromium."""
+
+    def __init__(self, driver):
+        self.driver = driver
+        arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        wanted = {"browserName": "chrome", "goog:chromeOptions": {"args": arguments}}
+        wanted["goog:loggingPrefs"] = {"browser": "ALL"}
+        self.session = ""
+        opened = self("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
+        self.session = f"/session/{opened['sessionId']}"
+
+    def __call__(self, method, path, body=None):
+        """Return the value of one command's answer."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.driver}{self.session}{path}", data, method=method)  # noqa: S310  http
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            return json.load(answer)["value"]
+
+    def find(self, selector):
+        """Return the one element that a CSS selector finds."""
+        return self("POST", "/element", {"using": "css selector", "value": selector})[ELEMENT]
 
     def type(self, text):
         """Write an expression into the field and press Enter."""
         field = self.find("input")
         self("POST", f"/element/{field}/clear", {})
         self("POST", f"/element/{field}/value", {"text": f"{text}\ue007"})
+
+    def run(self, script):
+        """Return what a script in the page returns."""
+        return self("POST", "/execute/sync", {"script": script, "args": []})
 
     def answer(self, kind):
         """Return the text of the answer, once there is one of this kind."""
@@ -35,8 +63,18 @@ class Page(Browser):
 
 @pytest.fixture(scope="module")
 def browser():
-    with opened(Page) as window:
-        yield window
+    assert shutil.which("chromedriver"), "chromedriver is not installed: scripts/setup-services"
+    with subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, text=True) as process:
+        line = ""
+        while "started successfully on port" not in line:
+            line = process.stdout.readline()
+            assert line, "chromedriver does not start"
+        window = Browser("http://127.0.0.1:" + line.split()[-1].rstrip("."))
+        try:
+            yield window
+        finally:
+            window("DELETE", "")
+            process.terminate()
 
 
 @pytest.fixture
