@@ -58,7 +58,9 @@ class CallbackModule(Default):
         self._hostvars: Any = None
         self._headed = False
         self._has_ended = False
-        self._changed: dict[str, list[str]] = {}  # by task, the hosts of which there is no line yet
+        self._changed: dict[
+            tuple[str, str], list[str]
+        ] = {}  # by word and task, the hosts of which there is no line yet
         self._items: set[tuple[str, str]] = set()  # loops whose items failed: host and task
 
     # The run
@@ -124,7 +126,8 @@ class CallbackModule(Default):
         if isinstance(result.task, TaskInclude):
             return
         if result.result.get("changed", False):
-            self._changed.setdefault(result.task.get_name().strip(), []).append(self.host_label(result))
+            word = "would change" if result.task.check_mode else "changed"
+            self._changed.setdefault((word, result.task.get_name().strip()), []).append(self.host_label(result))
         if not (result.task.loop and "results" in result.result):
             self._show(result)
 
@@ -297,8 +300,7 @@ class CallbackModule(Default):
 
     def _flush(self) -> None:
         """Print a line for each task that changed something; off a terminal, one that took long, too."""
-        word = "would change" if context.CLIARGS["check"] else "changed"
-        for name, hosts in self._changed.items():
+        for (word, name), hosts in self._changed.items():
             self._say(f"{word}: {few(hosts, 8)}: {name}", constants.COLOR_CHANGED)
         self._changed.clear()
         tasks = self._course.stages[-1].tasks if self._course.stages else []
@@ -308,7 +310,7 @@ class CallbackModule(Default):
 
     def _result(self, result: Any) -> None:  # noqa: ANN401
         host = result.host.get_name()
-        self._course.result(host, result.result, result.task.action)
+        self._course.result(host, result.result, result.task.action, check=result.task.check_mode)
         with self._board_lock():
             self._board.end(host)
 
@@ -346,7 +348,8 @@ class CallbackModule(Default):
             return
         if not (stage.failed or context.CLIARGS["check"]) and stage.seconds >= SPOKEN:
             self._waits.note(f"stage {stage.name}", stage.seconds)
-        color = constants.COLOR_ERROR if stage.failed else constants.COLOR_CHANGED if stage.changed else None
+        differs = stage.changed or stage.pending
+        color = constants.COLOR_ERROR if stage.failed else constants.COLOR_CHANGED if differs else None
         self._display.display(stage_line(stage), color=color or constants.COLOR_OK)
 
     def _stop(self) -> None:

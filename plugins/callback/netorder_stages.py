@@ -63,7 +63,7 @@ class CallbackModule(CallbackBase):
         self._course.task(task.get_name().strip())
 
     def v2_runner_on_ok(self, result: Any) -> None:  # noqa: ANN401, D102
-        self._course.result(result.host.get_name(), result.result, result.task.action)
+        self._course.result(result.host.get_name(), result.result, result.task.action, check=result.task.check_mode)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: ANN401, D102
         self._course.failure(result.host.get_name(), counts=not ignore_errors)

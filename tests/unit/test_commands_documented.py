@@ -101,7 +101,7 @@ def test_the_first_hour_prints_what_it_shows(tmp_path, monkeypatch, capsys):
 
 
 def test_the_readme_shows_what_there_is(monkeypatch, capsys, tmp_path):
-    """Its topology is an example's, its picture is the one that a golden test holds, its commands print what it shows."""
+    """Its topology is an example's, its picture the one that a golden test holds, its commands print what it shows."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (shown,) = [block for language, block in BLOCK.findall(text) if language == "yaml"]
     example = (ROOT / "topologies/two-tiers.yml").read_text(encoding="utf-8")

@@ -235,7 +235,13 @@ def test_the_course_counts_and_times(clock):
     assert [stage["name"] for stage in kept["runs"]["site"]["stages"]] == ["Provision", "Verify"]
     assert kept["runs"]["site"]["changes"] == [{"action": "create", "kind": "network", "name": "n"}]
     assert ending.changed(course, check=False) == "changed: in the cloud 1 created"
-    assert ending.changed(course, check=True) == "would change: in the cloud 1 to create"
+    course = Course(clock)
+    course.stage("Provision")
+    course.result("localhost", provisioned, "netorder_provision", check=True)
+    course.result("a", {"changed": True}, check=True)
+    course.end()
+    assert ending.changed(course, check=True) == "would change: in the cloud 1 to create; on the hosts 1 task"
+    assert stage_line(course.stages[0]) == "Provision: 0.0 s, 2 hosts, 2 would change"
 
 
 # The end

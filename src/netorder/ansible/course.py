@@ -40,6 +40,7 @@ class Stage:
     end: float = 0.0
     results: int = 0
     changed: int = 0
+    pending: int = 0  # what check mode would have changed
     failed: int = 0
     hosts: set[str] = field(default_factory=set)
     tasks: list[Task] = field(default_factory=list)
@@ -96,11 +97,12 @@ class Course:
         if self.stages and self.stages[-1].tasks and not self.stages[-1].end:
             self.stages[-1].tasks[-1].end = self.now
 
-    def result(self, host: str, result: Mapping[str, Any], action: str = "") -> None:
-        """Note what a task returned."""
+    def result(self, host: str, result: Mapping[str, Any], action: str = "", *, check: bool = False) -> None:
+        """Note what a task returned, or would have in check mode."""
         stage = self.stages[-1]
         stage.results += 1
-        stage.changed += bool(result.get("changed", False))
+        stage.changed += bool(result.get("changed", False)) and not check
+        stage.pending += bool(result.get("changed", False)) and check
         stage.hosts.add(host)
         if stage.tasks:
             stage.tasks[-1].hosts.add(host)
@@ -176,6 +178,7 @@ def stage_line(stage: Stage) -> str:
     """Return a stage that has ended as a line."""
     parts = [count(len(stage.hosts), "host")] if stage.hosts != {"localhost"} else []
     parts += [f"{stage.changed} changed"] if stage.changed else []
+    parts += [f"{stage.pending} would change"] if stage.pending else []
     parts += [f"{stage.failed} failed"] if stage.failed else []
     return f"{stage.name}: {stage.seconds:.1f} s" + (f", {', '.join(parts)}" if parts else "")
 
@@ -184,9 +187,11 @@ def stages_table(course: Course) -> list[str]:
     """Return the stages as a table, with their sum."""
     rows = [("stage", "time", "hosts", "changed", "failed")]
     rows += [
-        (one.name, f"{one.seconds:.1f} s", f"{len(one.hosts)}", f"{one.changed}", f"{one.failed}") for one in course.ran
+        (one.name, f"{one.seconds:.1f} s", f"{len(one.hosts)}", f"{one.changed + one.pending}", f"{one.failed}")
+        for one in course.ran
     ]
     total = course.stages[-1].end - course.stages[0].start
-    changed, failed = sum(one.changed for one in course.ran), sum(one.failed for one in course.ran)
+    changed = sum(one.changed + one.pending for one in course.ran)
+    failed = sum(one.failed for one in course.ran)
     rows.append(("total", f"{total:.1f} s", "", f"{changed}", f"{failed}"))
     return table(rows, numbers=(1, 2, 3, 4))

@@ -139,7 +139,9 @@ def changed(course: Course, *, check: bool) -> str:
     else:
         done = [f"{number} {_DONE.get(action, action)}" for action, number in changes.items()]
     parts = [f"in the cloud {', '.join(done)}"] if done else []
-    tasks = sum(stage.changed for stage in course.ran) - bool(course.provisioned.get("changed"))
+    tasks = sum(stage.pending if check else stage.changed for stage in course.ran) - bool(
+        course.provisioned.get("changed")
+    )
     parts += [f"on the hosts {count(tasks, 'task')}"] if tasks > 0 else []
     return f"{'would change' if check else 'changed'}: {'; '.join(parts) or 'nothing'}"
 
