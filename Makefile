@@ -38,7 +38,7 @@ demo: setup cloud ## the topology on a real OpenStack, up to the calculator's an
 test: setup lint unit docs packets host-network services-test $(if $(LOCAL),life side-by-side) molecule repair ## every test, on the real cloud too
 
 .PHONY: test-full
-test-full: test drawn-full $(if $(LOCAL),life-full reconcile-full applications examples operations operations-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
+test-full: test drawn-full report-test $(if $(LOCAL),life-full reconcile-full applications examples operations operations-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
 
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
@@ -88,6 +88,11 @@ host-network: setup ## hosts' networks: systemd-networkd, netplan, NetworkManage
 services-test: setup ## the calculator's services over HTTP: answers, load, faults, fuzzing, the page in a browser
 	@scripts/setup-services
 	pytest -q applications/calculator/tests/services
+
+.PHONY: report-test
+report-test: setup ## the report in a browser: no request, keyboard, widths, contrast
+	@scripts/setup-services
+	pytest -q tests/report
 
 .PHONY: bench-services
 bench-services: setup ## the services beside the Node.js originals' equivalents

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from netorder.ansible.live import LIVE, progress
 from netorder.cloud.preview import unchanged_text
 from netorder.cloud.reconcile import HOSTKEY_TIMEOUT
 from netorder.controller import lock
@@ -48,7 +50,7 @@ class ActionModule(ActionBase):
                 check=self._task.check_mode,
                 allow=options["allow"],
                 hostkey_timeout=options["hostkey_timeout"],
-                progress=lambda line: self._display.display(f"  {line}"),
+                progress=progress(self._display, task_vars),
             )
         except NetorderError as error:
             preview = error.preview.as_dict() if isinstance(error, RefusedError) else {}
@@ -64,6 +66,11 @@ class ActionModule(ActionBase):
                 f"  a run needs permission for this: -e allow={','.join(done['needs_allow'])}", color="yellow"
             )
         if done["timings"]:
-            as_json = options["format"] == "json"
-            self._display.display(json.dumps(done["timings"]) if as_json else times.text(done, times.SHOWN))
+            if options["format"] == "json":
+                text = json.dumps(done["timings"])
+            elif os.environ.get(LIVE):  # who watches it wants a line; `netorder times` and the report have the table
+                text = times.summary(done)[-1]
+            else:
+                text = times.text(done, times.SHOWN)
+            self._display.display(text)
         return result | done

@@ -8,6 +8,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from netorder.ansible.live import progress
 from netorder.controller import lock
 from netorder.controller.provision import teardown
 from netorder.errors import NetorderError
@@ -40,7 +41,7 @@ class ActionModule(ActionBase):
                 snapshots=options["snapshots"],
                 floating_ips=options["floating_ips"],
                 check=self._task.check_mode,
-                progress=lambda line: self._display.display(f"  {line}"),
+                progress=progress(self._display, task_vars),
             )
         except NetorderError as error:
             raise AnsibleActionFail("\n".join(error.problems)) from None

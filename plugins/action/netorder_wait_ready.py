@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+from netorder.ansible.live import progress
 from netorder.cloud.waits import SPOKEN, WAITS, Wait, Waits
 
 PAUSE = 1.0
@@ -45,5 +46,5 @@ class ActionModule(ActionBase):
             if wait.took + PAUSE >= options["timeout"]:
                 return result | answer | {"failed": True, "msg": f"not serving after {wait.took:.0f} s: {said}"}
             if not wait.told and wait.took + PAUSE >= SPOKEN:
-                self._display.display(f"  {wait.opening(said)}")
+                progress(self._display, task_vars)(wait.opening(said))
             time.sleep(PAUSE)

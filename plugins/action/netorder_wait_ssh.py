@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ansible import constants
 from ansible.plugins.action import ActionBase
 
+from netorder.ansible.live import progress
 from netorder.cloud.waits import WAITS, Waits
 from netorder.controller import ssh_wait
 from netorder.controller.ssh import own_address
@@ -78,7 +79,7 @@ class ActionModule(ActionBase):
             options["timeout"],
             waits=Waits(directory.parent / WAITS / directory.name),
             host=host,
-            progress=lambda line: self._display.display(f"  {line}"),
+            progress=progress(self._display, task_vars),
             hopeless=look,
             spent=ssh_wait.spent(marker),
             once=self._task.check_mode,

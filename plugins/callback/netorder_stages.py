@@ -1,38 +1,37 @@
-"""Callback: at the end of a run, a table of its plays with the time each took and what it changed."""
+"""Callback: keeps what a run did and found for `netorder report`; with Ansible's own output, a table of its stages."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from ansible import constants, context
 from ansible.plugins.callback import CallbackBase
 
+from netorder.ansible.course import Course, stages_table
+from netorder.controller import records
 from netorder.controller.proxy import why_refused
+from netorder.language.load import load
+from netorder.report.page import page
 
 DOCUMENTATION = """
 name: netorder_stages
 type: aggregate
-short_description: wall time and changes of each play, and why a proxy for packages was refused
-description: Prints one line for each play at the end of the run, and one for the whole run.
+short_description: times and changes of each play, kept and shown; why a proxy for packages was refused
+description:
+  - Keeps the times of plays and tasks, and what verify and drift found, in the topology's directory, for
+    C(netorder report).
+  - Where the output is not that of C(netorder_progress), prints one line for each play at the end of the run.
 requirements:
   - enabled in callbacks_enabled
 """
 
-
-@dataclass
-class _Stage:
-    name: str
-    start: float
-    tasks: int = 0
-    changed: int = 0
-    failed: int = 0
-    hosts: set[str] = field(default_factory=set)
-    end: float = 0.0
+# playbooks of which something is kept
+KEPT = ("configure", "drift", "provision", "redeploy", "site", "verify")
 
 
 class CallbackModule(CallbackBase):
-    """Counts per play, timed with the monotonic clock."""
+    """Tells a course what Ansible tells it."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
@@ -41,24 +40,33 @@ class CallbackModule(CallbackBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self._stages: list[_Stage] = []
+        self._course = Course()
+        self._playbook = ""
+        self._directory = Path()
+        self._file = Path()
 
-    def v2_playbook_on_play_start(self, play: Any) -> None:  # noqa: ANN401, D102 - Ansible's names and types, here and below
-        now = time.monotonic()
-        if self._stages:
-            self._stages[-1].end = now
-        self._stages.append(_Stage(play.get_name().strip(), now))
+    def v2_playbook_on_start(self, playbook: Any) -> None:  # noqa: ANN401, D102 - Ansible's names and types, here and below
+        self._playbook = Path(playbook._file_name).stem  # noqa: SLF001 - Ansible's own callbacks do so
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:  # noqa: ANN401, D102
+        self._course.stage(play.get_name().strip())
+        hostvars = play.get_variable_manager().get_vars(play=play).get("hostvars")
+        if hostvars is not None:
+            variables = hostvars.raw_get("localhost")
+            self._directory = Path(variables.get("netorder_dir", ""))
+            self._file = Path(variables.get("netorder_topology_file", ""))
+
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ANN401, ARG002, D102
+        self._course.task(task.get_name().strip())
+
+    def v2_playbook_on_handler_task_start(self, task: Any) -> None:  # noqa: ANN401, D102
+        self._course.task(task.get_name().strip())
 
     def v2_runner_on_ok(self, result: Any) -> None:  # noqa: ANN401, D102
-        stage = self._stages[-1]
-        stage.tasks += 1
-        stage.changed += bool(result.result.get("changed", False))
-        stage.hosts.add(result.host.get_name())
+        self._course.result(result.host.get_name(), result.result, result.task.action, check=result.task.check_mode)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: ANN401, D102
-        stage = self._stages[-1]
-        stage.hosts.add(result.host.get_name())
-        stage.failed += not ignore_errors
+        self._course.failure(result.host.get_name(), counts=not ignore_errors)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:  # noqa: ANN401, D102
         self.v2_runner_on_failed(result)
@@ -66,20 +74,15 @@ class CallbackModule(CallbackBase):
             self._display.display(f"{result.host.get_name()}: {why}", color="red")
 
     def v2_playbook_on_stats(self, stats: Any) -> None:  # noqa: ANN401, ARG002, D102
-        ran = [stage for stage in self._stages if stage.tasks or stage.failed]
-        if not ran:
+        self._course.end()
+        if not self._course.ran:
             return
-        self._stages[-1].end = time.monotonic()
-        width = max(len("stage"), *(len(stage.name) for stage in ran))
-        self._display.banner("STAGES")
-        self._display.display(f"{'stage':{width}}  {'time':>8}  hosts  changed  failed")
-        for stage in ran:
-            self._display.display(
-                f"{stage.name:{width}}  {stage.end - stage.start:>6.1f} s  {len(stage.hosts):>5}"
-                f"  {stage.changed:>7}  {stage.failed:>6}",
-                color="red" if stage.failed else "yellow" if stage.changed else "green",
-            )
-        total = self._stages[-1].end - self._stages[0].start
-        changed = sum(stage.changed for stage in ran)
-        failed = sum(stage.failed for stage in ran)
-        self._display.display(f"{'total':{width}}  {total:>6.1f} s  {'':>5}  {changed:>7}  {failed:>6}")
+        if constants.DEFAULT_STDOUT_CALLBACK != "netorder_progress" or self._display.verbosity > 0:
+            self._display.banner("STAGES")
+            for line in stages_table(self._course):
+                self._display.display(line)
+        # the directory is the run's that made the topology: one that only looked leaves nothing behind
+        if self._playbook in KEPT and not context.CLIARGS["check"] and self._directory.is_dir():
+            kept = records.keep(self._course.kept(self._playbook), self._directory)
+            topology = load(self._file)
+            (self._directory / records.PAGE).write_text(page(topology, kept), encoding="utf-8")

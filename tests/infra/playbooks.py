@@ -22,6 +22,7 @@ def environment(root: Path = ROOT) -> dict[str, str]:
         "ANSIBLE_CONFIG": str(root / "ansible.cfg"),
         "ANSIBLE_FORCE_COLOR": "0",
         "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_STDOUT_CALLBACK": "default",  # a line for each host and task, which is what these tests look at
     }
     ours.pop("ANSIBLE_INVENTORY_ENABLED", None)
     if topology := os.environ.get("NETORDER_TOPOLOGY"):

@@ -432,3 +432,18 @@ def test_the_command_needs_no_cloud_and_no_ansible():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_matrix_that_does_not_fit_is_refused(monkeypatch, capsys):
+    """With its width, and what to do instead; in a file it may be as wide as it is."""
+    wide = [*"reach topologies/class.yml --format matrix".split()]
+    monkeypatch.chdir(ROOT)
+    assert main(wide) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) > 400
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(wide) == 2
+    assert "columns wide, the terminal 80: take fewer with --from and --to" in capsys.readouterr().err
+    assert main([*wide, "--from", "outside"]) == 0
+    assert main(["reach", "topologies/calculator.yml", "--format", "matrix", "--closed"]) == 2
+    assert "--format matrix shows what is open between several" in capsys.readouterr().err

@@ -479,3 +479,69 @@ def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
     monkeypatch.setattr("netorder.cli.status.topology_file", interrupted)
     assert main(["status"]) == 130
     assert capsys.readouterr() == ("", "")
+
+
+# Packets
+
+
+def test_the_command_line_of_capture(line, files):
+    """The filter is one word for tcpdump, and by default leaves out the session itself; a host without it says so."""
+    options, settings = files
+    shown = line("capture", *options, "sum")
+    assert shown.startswith(f"ssh {settings} sum ")
+    there = shlex.split(shown)[-1]
+    assert there.endswith("; exec sudo -n tcpdump -i any -nn -l 'not tcp port 22'")
+    assert "sum has no tcpdump: `netorder ssh sum -- sudo apt-get install tcpdump`" in there
+    there = shlex.split(line("capture", *options, "sum", "-n", "5", "--", "icmp", "or", "udp; id"))[-1]
+    assert there.endswith("; exec sudo -n tcpdump -i any -nn -l -c 5 'icmp or udp; id'")
+
+
+def test_a_host_without_tcpdump_says_so(line, files, tmp_path):
+    """The line that is sent is run here, by the shell, with a sudo that only runs."""
+    sudo = tmp_path / "sudo"
+    sudo.write_text('#!/bin/sh\nshift\nexec "$@"\n')
+    sudo.chmod(0o755)
+    there = shlex.split(line("capture", *files[0], "sum", "--", "icmp"))[-1]
+
+    def run():
+        command = ["/bin/sh", "-c", there]
+        done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    (tmp_path / "sh").symlink_to("/bin/sh")
+    status, out, err = run()
+    assert (status, out) == (127, "")
+    assert err.startswith("sum has no tcpdump: ")
+    (tmp_path / "tcpdump").write_text('#!/bin/sh\necho "$*"\n')
+    (tmp_path / "tcpdump").chmod(0o755)
+    assert run() == (0, "-i any -nn -l icmp\n", "")
+
+
+def test_packets_go_to_a_file(files, tmp_path, monkeypatch, capsys):
+    """Where nothing came and tcpdump failed, there is no file."""
+    fake, target = tmp_path / "ssh", tmp_path / "sum.pcap"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for text, status, kept in (('echo "$3 $4"', 0, True), ("echo some; exit 3", 3, True), ("exit 255", 255, False)):
+        fake.write_text(f"#!/bin/sh\n{text}\n")
+        fake.chmod(0o755)
+        assert main(["capture", *files[0], "sum", "-o", str(target)]) == status
+        assert target.exists() is kept
+        if not status:
+            assert target.read_text().startswith("sum ")
+            assert "tcpdump -i any -nn -U -w -" in target.read_text()
+    assert main(["capture", *files[0], "sum", "-o", str(tmp_path / "no/where")]) == 1
+    assert "cannot be written: No such file or directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["capture", "summ"], "calculator has no host `summ`; did you mean `sum`?"),
+        (["capture", "sum", "-n", "0"], "-n 0: at least one packet"),
+    ],
+)
+def test_capture_refuses(files, arguments, said, capsys):
+    own = [*arguments]
+    own[1:1] = files[0]
+    assert main(own) == 2
+    assert said in capsys.readouterr().err

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from netorder.analysis.explain import answer, opened
-from netorder.analysis.overview import Overview, overview, render, to_json
+from netorder.analysis.overview import Overview, as_matrix, overview, render, to_json
 from netorder.analysis.reach import OUTSIDE, Matrix
 from netorder.language.load import Topology, load, parse
 from netorder.plan.build import build_plan
@@ -16,6 +16,7 @@ from netorder.plan.build import build_plan
 ROOT = Path(__file__).parents[2]
 FILES = sorted([*ROOT.glob("tests/golden/good/*.yml"), *ROOT.glob("topologies/*.yml")])
 MOST_HOSTS = 10000
+MOST_IN_A_ROW = 12
 
 
 def read(text: str) -> tuple[Matrix, Topology]:
@@ -178,3 +179,51 @@ def test_as_json_with_all_names() -> None:
             }
         ],
     }
+
+
+def test_as_a_matrix():
+    """Those that fare alike are one row and one column; a host has no cell with itself."""
+    matrix, topology = read(
+        "topology: t\nnetworks: {n: {cidr: 10.0.0.0/24}, m: {cidr: 10.0.1.0/24}}\n"
+        "routers: {r: {external: true, networks: [n]}, s: {networks: [n, m]}}\n"
+        "hosts: {web: {network: n, floating_ip: true}, app: {network: m, count: 3}, db: {network: m}}\n"
+        "allow:\n- {to: web, tcp: [22, 443]}\n- {from: web, to: app, tcp: 8080}\n"
+        "- {from: app, to: db, tcp: 5432, udp: 53}\n- {from: app, to: app, icmp: true}\n"
+    )
+    ends = [*matrix.hosts, OUTSIDE]
+    assert as_matrix(overview(matrix, topology, ends, ends), matrix, (ends, ends))[:-2] == [
+        "from, to  web     app (3)  db           outside",
+        "web               22 8080  22           all",
+        "app (3)   22 443  icmp     5432 udp 53  -",
+        "db        22 443  -                     -",
+        "outside   22 443  -        -",
+    ]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_each_cell_of_a_matrix_is_what_its_pairs_are(file):
+    """Of every topology: as many hosts in the rows and columns as there are, and nothing lost in the cells."""
+    topology = load(file)
+    matrix = Matrix(build_plan(topology))
+    ends = [*matrix.hosts, OUTSIDE]
+    found = overview(matrix, topology, ends, ends)
+    its = by_pair(found, matrix)
+    for end in ends[:MOST_IN_A_ROW]:  # a row of one source
+        head, row, *_ = as_matrix(found, matrix, ([end], ends))
+        assert row.startswith(end)
+        said = set(" ".join(row.split()[1:]).split())
+        open_ = {word for (source, to), (what, _) in its.items() if source == end and to != end for one in what
+                 for word in one.removeprefix("tcp ").replace("everything", "all").split()}  # fmt: skip
+        assert open_ <= said, (end, row)
+        assert said <= open_ | {"-"}, (end, row)
+        assert len(head) > 0
+
+
+def test_what_is_open_within_many_groups_is_one_line():
+    """A class has a line for all of its students' own networks, not one for each."""
+    topology = load(ROOT / "topologies/class.yml")
+    matrix = Matrix(build_plan(topology))
+    ends = [*matrix.hosts, OUTSIDE]
+    text = render(overview(matrix, topology, ends, ends), matrix, "x", None, closed=False)
+    assert len(text.splitlines()) == 6
+    assert "within each of pc-1 (2), pc-2 (2), pc-3 (2), pc-4 (2) and 16 more: icmp, tcp 1-65535" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -102,10 +103,11 @@ def command(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["plan", CALCULATOR, "--format", "json"], '{\n "topology": "calculator",\n'),
         (["reach", CALCULATOR, "--from", "calculator", "--to", "sum"], "calculator -> sum icmp: "),
         (["diff", CALCULATOR, CALCULATOR], "no difference\n"),
+        (["report", CALCULATOR, "-o", os.devnull], f"{os.devnull}\n"),
         (["schema"], "{\n"),
         (["schema", "--format", "markdown"], "#"),
     ],
-    ids=["check", "plan", "plan as JSON", "reach", "diff", "schema", "reference"],
+    ids=["check", "plan", "plan as JSON", "reach", "diff", "report", "schema", "reference"],
 )
 def test_the_command_works(command: Path, tmp_path: Path, arguments: list[str | Path], said: str):
     """In the isolated environment, from another directory."""

@@ -18,7 +18,7 @@ from netorder.analysis.flows import Side
 from netorder.analysis.reach import UNUSED_PORT
 from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, flow_text
 from netorder.plan.security_groups import Declarations
-from netorder.text import SHOWN, few
+from netorder.text import SHOWN, few, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from netorder.plan.model import Rule
     from netorder.topology import Topology
 
-__all__ = ["Entry", "Overview", "overview", "render", "to_json"]
+__all__ = ["Entry", "Overview", "as_matrix", "overview", "render", "to_json"]
 
 PARTLY = "open in part"  # from some prefixes outside
 
@@ -317,14 +317,13 @@ def render(found: Overview, matrix: Matrix, file: str, width: int | None, *, clo
     """Return a line for each entry, wrapped at ``width``; rules by their line, in ``file`` without its name."""
     names = _Names(matrix)
     lines: list[str] = []
-    for one in found.entries:
+    entries, among = _among(found.entries)
+    for one in entries:
         source, destination = names.text(one.sources), names.text(one.destinations)
-        reason = _reason(one, source, destination)
-        what = ", ".join(one.open) or f"{one.state}: {reason}"
-        if one.open and reason:
-            what += f" ({reason})"
-        rules = f" [{_places(one.rules, file)}]" if one.rules else ""
-        lines.append(f"{source} -> {destination}: {what}{rules}")
+        lines.append(f"{source} -> {destination}: {_said(one, source, destination, file)}")
+    for alike in among:
+        groups = [names.text(one.sources) for one in alike]
+        lines.append(f"within each of {few(groups)}: {_said(alike[0], 'each', 'each', file)}")
     closed_pairs = found.pairs - found.some
     if closed_pairs and not closed:
         lines += [""] if lines else []
@@ -334,6 +333,62 @@ def render(found: Overview, matrix: Matrix, file: str, width: int | None, *, clo
             "\n".join(textwrap.wrap(line, width, subsequent_indent="    ", break_on_hyphens=False)) for line in lines
         ]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _among(entries: Iterable[Entry]) -> tuple[list[Entry], list[list[Entry]]]:
+    """Return what is open within many sets of hosts in the same way (each student's own) apart from the rest."""
+    kept: list[Entry] = []
+    alike: dict[object, list[Entry]] = defaultdict(list)
+    for one in entries:
+        key = (one.state, one.open, one.rules, one.reason) if one.open and one.sources == one.destinations else id(one)
+        alike[key].append(one)
+    many = [its for its in alike.values() if len(its) > SHOWN]
+    for its in alike.values():
+        kept += its if len(its) <= SHOWN else []
+    return kept, many
+
+
+def _said(one: Entry, source: str, destination: str, file: str) -> str:
+    """Return what is open or why not, and the rules."""
+    reason = _reason(one, source, destination)
+    what = ", ".join(one.open) or f"{one.state}: {reason}"
+    if one.open and reason:
+        what += f" ({reason})"
+    return what + (f" [{_places(one.rules, file)}]" if one.rules else "")
+
+
+def as_matrix(found: Overview, matrix: Matrix, ends: tuple[Sequence[str], Sequence[str]]) -> list[str]:
+    """Return what is open as a table of sources and destinations, those that fare alike as one row and one column."""
+    names = _Names(matrix)
+    as_source: dict[str, list[int]] = defaultdict(list)
+    as_destination: dict[str, list[int]] = defaultdict(list)
+    for index, one in enumerate(found.entries):
+        for end in one.sources:
+            as_source[end].append(index)
+        for end in one.destinations:
+            as_destination[end].append(index)
+
+    def groups(wanted: Sequence[str]) -> list[list[str]]:
+        alike: dict[object, list[str]] = defaultdict(list)
+        for end in wanted:
+            alike[end in matrix.hosts, tuple(as_source[end]), tuple(as_destination[end])].append(end)
+        return list(alike.values())
+
+    columns = groups(ends[1])
+    rows = [["from, to", *(names.text(column) for column in columns)]]
+    for row in groups(ends[0]):
+        cells = []
+        for column in columns:
+            both = sorted({*as_source[row[0]]} & {*as_destination[column[0]]})
+            what = [_short(text) for index in both for text in found.entries[index].open]
+            itself = row == column and len(row) == 1
+            cells.append("" if itself else " ".join(dict.fromkeys(what)) or "-")
+        rows.append([names.text(row), *cells])
+    return [*table(rows), "", "a number is a TCP port, - is nothing; without --format matrix the rules are named"]
+
+
+def _short(what: str) -> str:
+    return what.removeprefix("tcp ").replace("everything", "all")
 
 
 def _reason(one: Entry, source: str, destination: str) -> str:

@@ -68,7 +68,10 @@ def run(options: argparse.Namespace) -> int:
     confirmed = {"confirm": None if options.check else name}
     process.become(
         playbooks.shown(
-            options, lines.command(PLAYBOOK, {**which, **confirmed}, [*arguments, *playbooks.words(options)])
+            options,
+            lines.command(
+                PLAYBOOK, {**which, **confirmed}, [*arguments, *playbooks.words(options)], playbooks.own_output(options)
+            ),
         )
     )
 

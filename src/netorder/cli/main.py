@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from netorder import __version__
 from netorder.cli import (
+    capture,
     check,
     completion,
     diff,
@@ -22,6 +23,7 @@ from netorder.cli import (
     plan,
     preview,
     reach,
+    report,
     schema,
     ssh,
     status,
@@ -39,12 +41,12 @@ __all__ = ["main", "parser", "split"]
 
 COMMANDS = (
     *(init, check, plan, reach, graph, diff, schema),  # of files alone
-    *(preview, up, status, verify, drift, times, down),  # with the cloud
-    *(ssh, exec, logs),  # on the hosts
+    *(preview, up, status, verify, drift, report, times, down),  # with the cloud
+    *(ssh, exec, logs, capture),  # on the hosts
     completion,
 )
 # what these have after `--` is not theirs
-PASS_ON = ("up", "preview", "verify", "drift", "down", "ssh", "exec")
+PASS_ON = ("up", "preview", "verify", "drift", "down", "ssh", "exec", "capture")
 
 EPILOG = """\
 examples:
@@ -56,13 +58,14 @@ examples:
   netorder preview mynet.yml                 what a run would change
   netorder up mynet.yml                      make it real
   netorder status mynet.yml                  what of it is in the cloud
+  netorder report mynet.yml                  picture, hosts, matrix and times as a page
   netorder ssh -t mynet.yml web              log in
   netorder down mynet.yml                    delete it
   netorder plan topologies/calculator.yml    of the topology that comes with netorder
 
 `netorder COMMAND --help` has more of each. FILE is the topology, else NETORDER_TOPOLOGY names it. up, preview, verify,
 drift and down run playbooks, in the directory of the project; -v prints what they run. init, check, plan, reach, graph,
-diff, times and schema need no cloud. No command prints colours of its own; Ansible's follow NO_COLOR.
+diff, report, times and schema need no cloud. No command prints colours of its own; Ansible's follow NO_COLOR.
 
 Errors and warnings go to standard error, one a line: FILE:LINE:COLUMN: error: what is wrong; how to fix it.
 
@@ -78,7 +81,8 @@ exit status:
   5  another run is at work on the same topology
   6  the SSH key, settings or files of this machine cannot be used
 
-up, preview, verify, drift and down end as ansible-playbook does, ssh, exec and logs as the command on the host does.
+up, preview, verify, drift and down end as ansible-playbook does; ssh, exec, logs and capture as the command on the
+host does.
 """
 
 

@@ -50,7 +50,11 @@ def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
             name, metavar=metavar, help=meaning, choices=choices, type=float if metavar == "SECONDS" else str
         )
     parser.add_argument(
-        "-v", "--verbose", action="count", default=0, help="print what is run; -vv and more: Ansible's -v and more, too"
+        "-v",
+        "--verbose",
+        action="count",
+        default=0,
+        help="print what is run, and Ansible's own output; -vv and more: its -v and more",
     )
 
 
@@ -103,7 +107,14 @@ def prepare(
     file = topology_file(options.file)
     load(file)  # its errors without a page of Ansible's; its warnings come with the run
     given = {"topology": file, **variables(options), **(extra or {})}
-    return shown(options, playbooks.command(playbook, given, [*more, *words(options)], environment))
+    return shown(
+        options, playbooks.command(playbook, given, [*more, *words(options)], own_output(options, environment))
+    )
+
+
+def own_output(options: argparse.Namespace, environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a playbook, whose output with -v is Ansible's own; with its own -v it is so anyway."""
+    return {**(environment or {}), **({"ANSIBLE_STDOUT_CALLBACK": "default"} if options.verbose == 1 else {})}
 
 
 def shown(options: argparse.Namespace, program: Program) -> Program:

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from netorder.analysis.explain import pair, pair_json
-from netorder.analysis.overview import overview, render, to_json
+from netorder.analysis.overview import as_matrix, overview, render, to_json
 from netorder.analysis.reach import LAST_PORT, OUTSIDE, Matrix
 from netorder.cli.command import add, load_all, members, unknown
 from netorder.errors import UsageError
@@ -39,6 +39,7 @@ def add_parser(commands: Commands) -> None:
         examples={
             "netorder reach mynet.yml": "what is open, a line for all that are alike",
             "netorder reach mynet.yml --closed": "what is not, and why",
+            "netorder reach mynet.yml --format matrix": "what is open as a table",
             "netorder reach mynet.yml --port 22": "who reaches whom on this port",
             "netorder reach mynet.yml --from a --to b --port 80": "one pair, hop by hop, and why (not)",
         },
@@ -60,7 +61,12 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument("--open", action="store_true", help="what is open (the default)")
     parser.add_argument("--closed", action="store_true", help="what is closed, and why; with --open, both")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="text is for people (the default)")
+    parser.add_argument(
+        "--format",
+        choices=("text", "matrix", "json"),
+        default="text",
+        help="text is for people (the default), matrix a table where that fits the terminal",
+    )
     parser.add_argument(
         "--exit-code", action="store_true", help="end with status 2 unless all pairs are open (name a pair, or a port)"
     )
@@ -95,7 +101,10 @@ def run(options: argparse.Namespace) -> int:
     if options.source and options.destination and all(map(matrix.is_outside, (*sources, *destinations))):
         what = f"{options.source} and {options.destination} are both outside"
         raise UsageError(f"{what}: name a host in --from or --to")
-    if options.source and options.destination and len(sources) == len(destinations) == 1:
+    is_pair = bool(options.source and options.destination) and len(sources) == len(destinations) == 1
+    if options.format == "matrix" and (is_pair or options.closed):
+        raise UsageError("--format matrix shows what is open between several: omit it for one pair and with --closed")
+    if is_pair:
         show = pair_json if options.format == "json" else pair
         text, is_open = show(matrix, Declarations(topology), (sources[0], destinations[0]), protocol, options.port)
     else:
@@ -106,13 +115,26 @@ def run(options: argparse.Namespace) -> int:
         is_open = found.open == found.pairs
         if options.closed and not options.open:
             found = found._replace(entries=tuple(one for one in found.entries if not one.open))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         if options.format == "json":
             text = to_json(found, topology.name)
+        elif options.format == "matrix":
+            text = _table(as_matrix(found, matrix, (sources, destinations)), width)
         else:
-            width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
             text = render(found, matrix, options.file, width, closed=options.closed)
     print(text, end="")
     return NOT_OPEN if options.exit_code and not is_open else 0
+
+
+def _table(lines: list[str], width: int | None) -> str:
+    """Return the table, which must fit the terminal."""
+    widest = max(map(len, lines[:-1]))
+    if width and widest > width:
+        raise UsageError(
+            f"the matrix is {widest:,} columns wide, the terminal {width}: take fewer with --from and --to, omit "
+            "--format matrix (what is alike is one line), or write it to a file"
+        )
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _ends(option: str, word: str | None, matrix: Matrix) -> list[str]:

@@ -13,7 +13,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netorder.controller import timings
+from netorder.controller import records, timings
 from netorder.errors import AccessError
 from netorder.topology import SSH
 
@@ -171,7 +171,7 @@ def _write(path: Path, text: str) -> bool:
 
 def remove(directory: Path) -> list[Path]:
     """Remove what provisioning wrote, and the directory if nothing else is in it; return the files removed."""
-    written = (directory / name for name in ("known_hosts", "ssh_config", timings.FILE))
+    written = (directory / name for name in ("known_hosts", "ssh_config", timings.FILE, records.FILE, records.PAGE))
     removed = [path for path in written if path.exists()]
     for path in removed:
         path.unlink()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["FILE", "critical_path", "read", "record", "text"]
+__all__ = ["FILE", "critical_path", "read", "record", "summary", "text"]
 
 FILE = "times.json"
 MOMENT = 0.05  # s; a request may begin this long after the one that it waited for
@@ -48,14 +48,16 @@ def text(result: Mapping[str, Any], shown: int | None = None) -> str:
     lines = table([head, *rows], numbers=(0, 1))
     if len(times) > len(most):
         lines.append(f"and {count(len(times) - len(most), 'quicker one')}: `netorder times` shows all")
+    return "".join(f"{line}\n" for line in [*lines, *summary(result)])
+
+
+def summary(result: Mapping[str, Any]) -> list[str]:
+    """Return the end of it: the critical path, and the whole."""
+    path = critical_path(result["timings"])
     steps = " > ".join(f"{t['kind']} {t['name']} {t['seconds']:.1f}" for t in path)
     requests = count(result["requests"]["total"], "request")
-    lines.append(f"critical path (*): {steps}")
-    lines.append(
-        f"in all {result['seconds']:.1f} s, {requests}, which took the cloud {result['api_seconds']:.1f} s "
-        "(side by side: their sum may be more than the whole)"
-    )
-    return "".join(f"{line}\n" for line in lines)
+    whole = f"in all {result['seconds']:.1f} s, {requests}, which took the cloud {result['api_seconds']:.1f} s"
+    return [f"critical path (*): {steps}", f"{whole} (side by side: their sum may be more than the whole)"]
 
 
 def record(result: Mapping[str, Any], directory: Path) -> None:

@@ -33,7 +33,8 @@ LINES = 3  # of many facts in a box
 class Node:
     """A box: ``kind`` is outside, network, router or host; ``lines`` are facts under its title.
 
-    ``forwards`` is whether it joins its networks. ``id`` is unique, of letters, digits and underscores.
+    ``forwards`` is whether it joins its networks. ``id`` is unique, of letters, digits and underscores. ``members``
+    are the names of what it stands for, ``state`` is what was measured there (see the report), or nothing.
     """
 
     id: str
@@ -41,15 +42,22 @@ class Node:
     title: str
     lines: tuple[str, ...]
     forwards: bool = False
+    members: tuple[str, ...] = ()
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrow:
-    """What the rules let through from one box to another, or between the hosts of one."""
+    """What the rules let through from one box to another, or between the hosts of one: on which ``pairs`` of ends.
+
+    ``state`` is what was measured of it (see the report), or nothing.
+    """
 
     source: str
     destination: str
     text: str
+    pairs: frozenset[tuple[str, str]] = frozenset()
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +131,10 @@ def picture(topology: Topology, *, each: bool = False, rules: bool = False) -> P
     ids |= {id(box): f"outside_{index}" for index, box in enumerate(one for one in boxes if one.kind == "outside")}
     links = [(ids[id(box)], ids[id(other)]) for box in boxes for other in box.joined]
     arrows = _arrows(topology, plan, boxes, ids) if rules else ()
-    nodes = tuple(Node(ids[id(box)], box.kind, *_text(box), forwards=_forwards(box)) for box in boxes)
+    nodes = tuple(
+        Node(ids[id(box)], box.kind, *_text(box), _forwards(box), tuple(part.name for part in box.parts))
+        for box in boxes
+    )
     return Picture(plan.topology, nodes, tuple(dict.fromkeys(links)), tuple(arrows))
 
 
@@ -273,5 +284,5 @@ def _arrows(topology: Topology, plan: Plan, boxes: Sequence[_Box], ids: Mapping[
     for (source, destination), (what, pairs) in found.items():
         of = size[source] * size[destination] - (size[source] if source == destination else 0)
         part = f" (on {len(pairs)} of {of} pairs)" if len(pairs) < of else ""
-        arrows.append(Arrow(source, destination, ", ".join(what) + part))
+        arrows.append(Arrow(source, destination, ", ".join(what) + part, frozenset(pairs)))
     return arrows

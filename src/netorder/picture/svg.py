@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape, quoteattr
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from netorder.picture.model import Node, Picture
 
@@ -178,8 +178,11 @@ def _bar_width(node: Node) -> float:
     return len(node.title) * TITLE_CHARACTER + sum(2 * PAD + len(line) * CHARACTER for line in node.lines) + 2 * PAD
 
 
-def svg(shown: Picture) -> str:
-    """Return the picture as SVG; each arrow of the rules has a number, and a line below the picture that says what."""
+def svg(shown: Picture, links: Mapping[str, str] | None = None, style: str = "") -> str:
+    """Return the picture as SVG; each arrow of the rules has a number, and a line below the picture that says what.
+
+    ``links`` are addresses that boxes (by id) lead to; more ``style`` may show states, which are classes.
+    """
     done = _Layout(shown)
     boxes = done.boxes
     width = max([box.x + box.width for box in boxes.values()], default=0) + MARGIN
@@ -197,11 +200,11 @@ def svg(shown: Picture) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-labelledby="title">',
         f'<title id="title">{escape(shown.title)}</title>',
-        f"<style>\n{STYLE}\n</style>",
+        f"<style>\n{STYLE}{style}\n</style>",
         f'<text class="title" x="{MARGIN}" y="{MARGIN + TITLE}">{escape(shown.title)}</text>',
         *(f'<path class="link" d="{_path(line)}"/>' for line in done.lines),
         *_extra(shown, boxes),
-        *(_drawn(node, boxes[node.id]) for node in shown.nodes),
+        *(_linked(_drawn(node, boxes[node.id]), (links or {}).get(node.id)) for node in shown.nodes),
         *_arrows(shown, boxes),
         *(
             f'<text x="{MARGIN}" y="{legend_top + LINE * index:.0f}">{escape(line)}</text>'
@@ -229,10 +232,14 @@ def _extra(shown: Picture, boxes: dict[str, Rectangle]) -> list[str]:
     return found
 
 
+def _linked(drawn: str, target: str | None) -> str:
+    return f"<a href={quoteattr(target)}>{drawn}</a>" if target else drawn
+
+
 def _drawn(node: Node, box: Rectangle) -> str:
     rounded = {"router": 12, "host": 3}.get(node.kind, 0)
     parts = [
-        f'<g class="{node.kind}" id={quoteattr(node.id)}>',
+        f'<g class="{" ".join(filter(None, (node.kind, node.state)))}" id={quoteattr(node.id)}>',
         f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="{rounded}"/>',
     ]
     if _is_bar(node):
@@ -255,6 +262,7 @@ def _arrows(shown: Picture, boxes: dict[str, Rectangle]) -> list[str]:
     found = []
     for number, arrow in enumerate(shown.arrows, 1):
         start, end = boxes[arrow.source], boxes[arrow.destination]
+        state = f' class="{arrow.state}"' if arrow.state else ""
         if start is end:  # between the hosts of one box: a loop at its right edge
             right, half = start.x + start.width, start.y + start.height / 2
             points = ((right, half - 8), (right + 26, half - 14), (right + 26, half + 14), (right, half + 8))
@@ -271,7 +279,7 @@ def _arrows(shown: Picture, boxes: dict[str, Rectangle]) -> list[str]:
             middle = ((x1 + 2 * before[0] + x2) / 4, (y1 + 2 * before[1] + y2) / 4)
             tip = (x2, y2)
         found.append(
-            f'<g><title>{escape(arrow.text)}</title><path class="arrow" d="{curve}"/>{_tip(before, tip)}'
+            f'<g{state}><title>{escape(arrow.text)}</title><path class="arrow" d="{curve}"/>{_tip(before, tip)}'
             f'<circle class="number" cx="{middle[0]:.1f}" cy="{middle[1]:.1f}" r="9"/>'
             f'<text x="{middle[0]:.1f}" y="{middle[1] + 4:.1f}" text-anchor="middle">{number}</text></g>'
         )

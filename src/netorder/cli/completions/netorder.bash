@@ -5,7 +5,7 @@
 #    source ~/.local/share/bash_completion/netorder
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_netorder_subparsers=(init check plan reach graph diff schema preview up status verify drift times down ssh exec logs completion)
+_shtab_netorder_subparsers=(init check plan reach graph diff schema preview up status verify drift report times down ssh exec logs capture completion)
 
 _shtab_netorder_init_option_strings=(-h --help --template)
 _shtab_netorder_check_option_strings=(-h --help)
@@ -19,11 +19,13 @@ _shtab_netorder_up_option_strings=(-h --help --allow --limit --tags --probes --s
 _shtab_netorder_status_option_strings=(-h --help --format --exit-code)
 _shtab_netorder_verify_option_strings=(-h --help --limit --probes -v --verbose)
 _shtab_netorder_drift_option_strings=(-h --help --ssh-key -v --verbose --format --report)
+_shtab_netorder_report_option_strings=(-h --help -o --output --files)
 _shtab_netorder_times_option_strings=(-h --help --files --format)
 _shtab_netorder_down_option_strings=(-h --help -v --verbose --name --yes --check)
 _shtab_netorder_ssh_option_strings=(-h --help -t --topology --files -v --verbose)
 _shtab_netorder_exec_option_strings=(-h --help --format -t --topology --files -v --verbose)
 _shtab_netorder_logs_option_strings=(-h --help -f --follow -n --lines --since --all -t --topology --files -v --verbose)
+_shtab_netorder_capture_option_strings=(-h --help -n --number -o --output -t --topology --files -v --verbose)
 _shtab_netorder_completion_option_strings=(-h --help)
 _shtab_netorder_option_strings=(-h --help --version)
 
@@ -48,6 +50,8 @@ _shtab_netorder_verify___limit_COMPGEN=_netorder_hosts
 _shtab_netorder_drift_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_netorder_drift___ssh_key_COMPGEN=_shtab_compgen_files
 _shtab_netorder_drift___report_COMPGEN=_shtab_compgen_files
+_shtab_netorder_report_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_netorder_report___files_COMPGEN=_shtab_compgen_dirs
 _shtab_netorder_times_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_netorder_times___files_COMPGEN=_shtab_compgen_dirs
 _shtab_netorder_down_pos_0_COMPGEN=_shtab_compgen_files
@@ -63,16 +67,19 @@ _shtab_netorder_logs_pos_0_COMPGEN=_netorder_hosts
 _shtab_netorder_logs__t_COMPGEN=_shtab_compgen_files
 _shtab_netorder_logs___topology_COMPGEN=_shtab_compgen_files
 _shtab_netorder_logs___files_COMPGEN=_shtab_compgen_dirs
+_shtab_netorder_capture_pos_0_COMPGEN=_netorder_hosts
+_shtab_netorder_capture__t_COMPGEN=_shtab_compgen_files
+_shtab_netorder_capture___topology_COMPGEN=_shtab_compgen_files
+_shtab_netorder_capture___files_COMPGEN=_shtab_compgen_dirs
 
 _shtab_netorder_init___template_choices=(two-tiers small class forwarding)
 _shtab_netorder_plan___format_choices=(text json)
-_shtab_netorder_reach___protocol_choices=(tcp udp icmp)
-_shtab_netorder_reach___format_choices=(text json)
+_shtab_netorder_reach___format_choices=(text matrix json)
 _shtab_netorder_graph___format_choices=(svg mermaid dot)
 _shtab_netorder_diff___format_choices=(text json)
 _shtab_netorder_schema___format_choices=(json markdown)
-_shtab_netorder_preview___allow_choices=(delete replace zero-disk)
-_shtab_netorder_up___allow_choices=(delete replace zero-disk)
+_shtab_netorder_preview___allow_choices=(delete replace zero-disk fixed-address)
+_shtab_netorder_up___allow_choices=(delete replace zero-disk fixed-address)
 _shtab_netorder_up___probes_choices=(sample all)
 _shtab_netorder_status___format_choices=(text json)
 _shtab_netorder_verify___probes_choices=(sample all)
@@ -80,7 +87,7 @@ _shtab_netorder_drift___format_choices=(table json)
 _shtab_netorder_times___format_choices=(text json)
 _shtab_netorder_exec___format_choices=(text json)
 _shtab_netorder_completion_pos_0_choices=(bash zsh fish)
-_shtab_netorder_pos_0_choices=(init check plan reach graph diff schema preview up status verify drift times down ssh exec logs completion)
+_shtab_netorder_pos_0_choices=(init check plan reach graph diff schema preview up status verify drift report times down ssh exec logs capture completion)
 
 _shtab_netorder_init__h_nargs=0
 _shtab_netorder_init___help_nargs=0
@@ -122,6 +129,8 @@ _shtab_netorder_drift__h_nargs=0
 _shtab_netorder_drift___help_nargs=0
 _shtab_netorder_drift__v_nargs=0
 _shtab_netorder_drift___verbose_nargs=0
+_shtab_netorder_report__h_nargs=0
+_shtab_netorder_report___help_nargs=0
 _shtab_netorder_times__h_nargs=0
 _shtab_netorder_times___help_nargs=0
 _shtab_netorder_down__h_nargs=0
@@ -145,6 +154,10 @@ _shtab_netorder_logs___follow_nargs=0
 _shtab_netorder_logs___all_nargs=0
 _shtab_netorder_logs__v_nargs=0
 _shtab_netorder_logs___verbose_nargs=0
+_shtab_netorder_capture__h_nargs=0
+_shtab_netorder_capture___help_nargs=0
+_shtab_netorder_capture__v_nargs=0
+_shtab_netorder_capture___verbose_nargs=0
 _shtab_netorder_completion__h_nargs=0
 _shtab_netorder_completion___help_nargs=0
 _shtab_netorder_pos_0_nargs=A...

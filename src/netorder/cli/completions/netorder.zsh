@@ -10,6 +10,7 @@
 
 _shtab_netorder_commands() {
   local _commands=(
+    capture:'show the packets of a host, or write them to a file here (tcpdump)'
     check:'find every error in topology files'
     completion:'print what completes this command in bash, zsh or fish'
     diff:'show what a change of the topology does'
@@ -22,6 +23,7 @@ _shtab_netorder_commands() {
     plan:'show what follows from a topology file'
     preview:'show what `up` would change (site.yml --check --diff)'
     reach:'show what reaches what, and why or why not'
+    report:'write a page of it: picture with what was measured, hosts, matrix, times'
     schema:'print the JSON Schema of topology files, or the reference'
     ssh:'log in to a host, through the hosts before it; or run a command there'
     status:'show what of it is in the cloud: state and addresses of each host'
@@ -39,6 +41,19 @@ _shtab_netorder_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_netorder_defaults_added=0
+
+_shtab_netorder_capture_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-n,--number}"[end after N packets]:N:"
+  {-o,--output}"[write the packets to this file]:PCAP:"
+  {-t,--topology}"[the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml)]:FILE:_files"
+  "--files[where runs keep their files (the default\: .netorder)]:DIR:_files -/"
+  {-v,--verbose}"[print what is run]"
+  ":a host of the topology:_netorder_hosts"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_netorder_capture_defaults_added=0
 
 _shtab_netorder_check_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -69,7 +84,7 @@ _shtab_netorder_diff_defaults_added=0
 
 _shtab_netorder_down_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "*"{-v,--verbose}"[print what is run\; -vv and more\: Ansible\'s -v and more, too]"
+  "*"{-v,--verbose}"[print what is run, and Ansible\'s own output\; -vv and more\: its -v and more]"
   "--name[the topology\'s name, in place of the file]:NAME:"
   "--yes[do not ask]"
   "--check[only show what would be deleted]"
@@ -82,7 +97,7 @@ _shtab_netorder_down_defaults_added=0
 _shtab_netorder_drift_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--ssh-key[private key for the hosts (the default\: .netorder\/id_ed25519, made on first use)]:KEY:_files"
-  "*"{-v,--verbose}"[print what is run\; -vv and more\: Ansible\'s -v and more, too]"
+  "*"{-v,--verbose}"[print what is run, and Ansible\'s own output\; -vv and more\: its -v and more]"
   "--format[table is for people (the default)]:format:(table json)"
   "--report[write what is shown to this file, too]:FILE:_files"
   ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
@@ -150,11 +165,11 @@ _shtab_netorder_plan_defaults_added=0
 
 _shtab_netorder_preview_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--allow[what is permitted, with commas between\: delete, replace, zero-disk]:WORDS:(delete replace zero-disk)"
+  "--allow[what is permitted, with commas between\: delete, replace, zero-disk, fixed-address]:WORDS:(delete replace zero-disk fixed-address)"
   "--limit[only these hosts or groups (Ansible\'s pattern)\; the cloud is then left as it is]:HOSTS:_netorder_hosts"
   "--tags[only these parts of the run\: routes, applications, verify]:TAGS:"
   "--ssh-key[private key for the hosts (the default\: .netorder\/id_ed25519, made on first use)]:KEY:_files"
-  "*"{-v,--verbose}"[print what is run\; -vv and more\: Ansible\'s -v and more, too]"
+  "*"{-v,--verbose}"[print what is run, and Ansible\'s own output\; -vv and more\: its -v and more]"
   ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
 )
 
@@ -166,16 +181,26 @@ _shtab_netorder_reach_options=(
   "--from[the source of the connection]:A:"
   "--to[the destination of the connection]:B:"
   "--port[the port, 1 to 65535 (without\: ICMP)]:N:"
-  "--protocol[tcp with --port, else icmp]:protocol:(tcp udp icmp)"
+  "--protocol[tcp, udp, sctp, icmp (a ping), or the name or number of another one\; tcp with --port, else icmp]:P:"
   "--open[what is open (the default)]"
   "--closed[what is closed, and why\; with --open, both]"
-  "--format[text is for people (the default)]:format:(text json)"
+  "--format[text is for people (the default), matrix a table where that fits the terminal]:format:(text matrix json)"
   "--exit-code[end with status 2 unless all pairs are open (name a pair, or a port)]"
   ":a topology file:_files"
 )
 
 # guard to ensure default positional specs are added only once per session
 _shtab_netorder_reach_defaults_added=0
+
+_shtab_netorder_report_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-o,--output}"[write to this file]:PAGE:"
+  "--files[where runs keep their files (the default\: .netorder)]:DIR:_files -/"
+  ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_netorder_report_defaults_added=0
 
 _shtab_netorder_schema_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -218,14 +243,14 @@ _shtab_netorder_times_defaults_added=0
 
 _shtab_netorder_up_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--allow[what is permitted, with commas between\: delete, replace, zero-disk]:WORDS:(delete replace zero-disk)"
+  "--allow[what is permitted, with commas between\: delete, replace, zero-disk, fixed-address]:WORDS:(delete replace zero-disk fixed-address)"
   "--limit[only these hosts or groups (Ansible\'s pattern)\; the cloud is then left as it is]:HOSTS:_netorder_hosts"
   "--tags[only these parts of the run\: routes, applications, verify]:TAGS:"
   "--probes[sample (the default\: of more than 100 hosts some pairs) or all]:WHICH:(sample all)"
   "--ssh-key[private key for the hosts (the default\: .netorder\/id_ed25519, made on first use)]:KEY:_files"
   "--ssh-timeout[how long to wait for the hosts to answer SSH]:SECONDS:"
   "--hostkey-timeout[how long to wait for the host keys on the consoles]:SECONDS:"
-  "*"{-v,--verbose}"[print what is run\; -vv and more\: Ansible\'s -v and more, too]"
+  "*"{-v,--verbose}"[print what is run, and Ansible\'s own output\; -vv and more\: its -v and more]"
   ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
 )
 
@@ -236,7 +261,7 @@ _shtab_netorder_verify_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--limit[only these hosts or groups (Ansible\'s pattern)\; the cloud is then left as it is]:HOSTS:_netorder_hosts"
   "--probes[sample (the default\: of more than 100 hosts some pairs) or all]:WHICH:(sample all)"
-  "*"{-v,--verbose}"[print what is run\; -vv and more\: Ansible\'s -v and more, too]"
+  "*"{-v,--verbose}"[print what is run, and Ansible\'s own output\; -vv and more\: its -v and more]"
   ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
 )
 
@@ -262,6 +287,7 @@ _shtab_netorder() {
       (( CURRENT += 1 ))
       curcontext="${curcontext%:*:*}:_shtab_netorder-$line[1]:"
       case $line[1] in
+        capture) _arguments -C -s $_shtab_netorder_capture_options ;;
         check) _arguments -C -s $_shtab_netorder_check_options ;;
         completion) _arguments -C -s $_shtab_netorder_completion_options ;;
         diff) _arguments -C -s $_shtab_netorder_diff_options ;;
@@ -274,6 +300,7 @@ _shtab_netorder() {
         plan) _arguments -C -s $_shtab_netorder_plan_options ;;
         preview) _arguments -C -s $_shtab_netorder_preview_options ;;
         reach) _arguments -C -s $_shtab_netorder_reach_options ;;
+        report) _arguments -C -s $_shtab_netorder_report_options ;;
         schema) _arguments -C -s $_shtab_netorder_schema_options ;;
         ssh) _arguments -C -s $_shtab_netorder_ssh_options ;;
         status) _arguments -C -s $_shtab_netorder_status_options ;;
