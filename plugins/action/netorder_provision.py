@@ -37,6 +37,7 @@ class ActionModule(ActionBase):
                 "format": {"type": "str", "choices": ["text", "json"], "default": "text"},
                 "hostkey_timeout": {"type": "float", "default": HOSTKEY_TIMEOUT},
                 "fail": {"type": "bool", "default": True},
+                "target": {"type": "str"},
             }
         )
         try:
@@ -48,6 +49,7 @@ class ActionModule(ActionBase):
                 check=self._task.check_mode,
                 allow=options["allow"],
                 hostkey_timeout=options["hostkey_timeout"],
+                target=options["target"],
                 progress=lambda line: self._display.display(f"  {line}"),
             )
         except NetorderError as error:

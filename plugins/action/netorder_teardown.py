@@ -11,6 +11,7 @@ from ansible.plugins.action import ActionBase
 from netorder.controller import lock
 from netorder.controller.provision import teardown
 from netorder.errors import NetorderError
+from netorder.topology import OPENSTACK, TARGETS
 
 
 class ActionModule(ActionBase):
@@ -30,6 +31,7 @@ class ActionModule(ActionBase):
                 "cloud": {"type": "str"},
                 "snapshots": {"type": "str", "choices": ["keep", "delete"], "default": "keep"},
                 "floating_ips": {"type": "str", "choices": ["keep", "delete"], "default": "keep"},
+                "target": {"type": "str", "choices": list(TARGETS), "default": OPENSTACK},
             }
         )
         try:
@@ -40,6 +42,7 @@ class ActionModule(ActionBase):
                 snapshots=options["snapshots"],
                 floating_ips=options["floating_ips"],
                 check=self._task.check_mode,
+                target=options["target"],
                 progress=lambda line: self._display.display(f"  {line}"),
             )
         except NetorderError as error:
