@@ -8,7 +8,7 @@ from netorder.ip import IPV4, covers, joined
 from netorder.topology import CONTAINERS, MACHINE, SSH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from netorder.language.document import Reader
     from netorder.language.specs import Specs
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 
 __all__ = ["check_target"]
 
+# keys of a network, a router and of the whole file
+_OF_A_CLOUD = {
+    "existing": "there is no cloud that has some already",
+    "reachable": "nothing outside reaches the networks of containers but by published ports",
+}
+_OF_THE_FILE = {
+    "key_pair": "there is no cloud that keeps key pairs: name the private key with netorder_ssh_key",
+    "egress": "what hosts send is not limited yet",
+}
 # keys of a host that are requests to Nova
 _OF_NOVA = {
     "availability_zone": "all containers are on this machine",
@@ -25,6 +34,8 @@ _OF_NOVA = {
     "config_drive": "a container has no drives",
     "metadata": "it is Nova's, and a container cannot ask for it",
     "tags": "they are Nova's",
+    "mac_address": "netorder draws them by name",
+    "security_groups": "there is no cloud that has some already",
     "users": "cloud-init makes them, and there is none in a container",
 }
 _FIX = "remove it, or use `target: openstack`"
@@ -38,27 +49,38 @@ def check_target(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], targ
         reader.error(("target",), f"target `machine`: {message}")
     if target == CONTAINERS:
         _check_asked(reader, specs)
+        _check_outside(reader, specs)
         _check_networks(reader, specs)
         _check_published(reader, specs, rules)
 
 
 def _check_asked(reader: Reader, specs: Specs) -> None:
-    outside: list[Path] = [("external_network",)]
-    outside += [("routers", router.name, "external") for router in specs.routers if router.external_network]
-    for path in outside:
-        if reader.named(*path) is not None:
-            name = reader.named(*path)
-            message = f"target `containers` has one outside, this machine, and no external network `{name}`"
-            fix = "remove it" if len(path) == 1 else "write `external: true`"
-            reader.error(path, f"{message}; {fix}, or use `target: openstack`")
     entries = [("defaults",), *(("hosts", entry) for entry in dict.fromkeys(specs.entries.values()))]
+    refused: list[tuple[Path, Mapping[str, str]]] = [((), _OF_THE_FILE)]
+    for section, names in (("networks", specs.networks), ("routers", specs.routers)):
+        refused += [((section, one.name), _OF_A_CLOUD) for one in names]
+    refused += [(entry, _OF_NOVA) for entry in entries]
+    for place, keys in refused:
+        for key, reason in keys.items():
+            if reader.get(*place, key):
+                reader.error((*place, key), f"target `containers` has no `{key}`: {reason}; {_FIX}")
     for entry in entries:
-        for key, reason in _OF_NOVA.items():
-            if reader.get(*entry, key) not in (None, False):
-                reader.error((*entry, key), f"target `containers` has no `{key}`: {reason}; {_FIX}")
+        if reader.get(*entry, "floating_ip") not in (None, True, False):
+            message = "target `containers` chooses floating addresses, one a host"
+            reader.error((*entry, "floating_ip"), f"{message}; write `floating_ip: true`, or use `target: openstack`")
         if reader.get(*entry, "flavor") is not None:
             message = "target `containers` has no flavors: this is ignored, and a host takes what memory it needs"
             reader.warning((*entry, "flavor"), message)
+
+
+def _check_outside(reader: Reader, specs: Specs) -> None:
+    message = "target `containers` has one outside, this machine"
+    if (name := reader.named("external_network")) is not None:
+        reader.error(("external_network",), f"{message}, and no external network `{name}`; {_FIX}")
+    for router in specs.routers:
+        if reader.get("routers", router.name, "external") not in (None, True, False):
+            path: Path = ("routers", router.name, "external")
+            reader.error(path, f"{message}; write `external: true`, or use `target: openstack`")
 
 
 def _check_networks(reader: Reader, specs: Specs) -> None:

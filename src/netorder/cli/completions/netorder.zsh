@@ -153,7 +153,7 @@ _shtab_netorder_plan_defaults_added=0
 
 _shtab_netorder_preview_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--allow[what is permitted, with commas between\: delete, replace, zero-disk]:WORDS:(delete replace zero-disk)"
+  "--allow[what is permitted, with commas between\: delete, replace, zero-disk, fixed-address]:WORDS:(delete replace zero-disk fixed-address)"
   "--limit[only these hosts or groups (Ansible\'s pattern)\; the cloud is then left as it is]:HOSTS:_netorder_hosts"
   "--tags[only these parts of the run\: routes, applications, verify]:TAGS:"
   "--ssh-key[private key for the hosts (the default\: .netorder\/id_ed25519, made on first use)]:KEY:_files"
@@ -223,7 +223,7 @@ _shtab_netorder_times_defaults_added=0
 
 _shtab_netorder_up_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--allow[what is permitted, with commas between\: delete, replace, zero-disk]:WORDS:(delete replace zero-disk)"
+  "--allow[what is permitted, with commas between\: delete, replace, zero-disk, fixed-address]:WORDS:(delete replace zero-disk fixed-address)"
   "--limit[only these hosts or groups (Ansible\'s pattern)\; the cloud is then left as it is]:HOSTS:_netorder_hosts"
   "--tags[only these parts of the run\: routes, applications, verify]:TAGS:"
   "--probes[sample (the default\: of more than 100 hosts some pairs) or all]:WHICH:(sample all)"
