@@ -23,6 +23,14 @@ export OS_CLOUD := netorder-local$(if $(filter-out default,$(LOCALCLOUD_NAME)),-
 export OS_CLIENT_CONFIG_FILE := $(abspath $(or $(LOCALCLOUD_DIR),.localcloud))/clouds.yaml
 endif
 export PATH := $(abspath $(BIN)):$(PATH)
+# make demo TARGET=containers: not on OpenStack but in podman's containers on this machine, as root
+export NETORDER_TARGET := $(or $(TARGET),$(NETORDER_TARGET))
+ifeq ($(NETORDER_TARGET),containers)
+PLACE := container-image
+AS_USER := $(AS_ROOT)
+else
+PLACE := cloud
+endif
 # one topology for all of a target's commands: make demo TOPOLOGY=topologies/insa-lab.yml
 export NETORDER_TOPOLOGY := $(abspath $(or $(TOPOLOGY),topologies/calculator.yml))
 
@@ -31,14 +39,14 @@ help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: setup cloud ## the topology on a real OpenStack, up to the calculator's answer
-	@scripts/demo
+demo: setup $(PLACE) ## the topology on a real OpenStack (or TARGET=containers), up to the calculator's answer
+	@$(AS_USER) scripts/demo
 
 .PHONY: test
-test: setup lint unit docs packets host-network services-test $(if $(LOCAL),life side-by-side) molecule repair ## every test, on the real cloud too
+test: setup lint unit docs packets host-network services-test containers $(if $(LOCAL),life side-by-side) molecule repair ## every test, on the real cloud too
 
 .PHONY: test-full
-test-full: test drawn-full report-test $(if $(LOCAL),life-full reconcile-full applications examples operations operations-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
+test-full: test drawn-full report-test containers-full $(if $(LOCAL),life-full reconcile-full applications examples operations operations-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
 
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
@@ -166,20 +174,20 @@ endif
 
 .PHONY: plan
 # only what differs, and without the probes of verify
-plan: setup cloud ## what a run would change, with reason, old and new values; changes nothing (ARGS='-e allow=delete')
-	ANSIBLE_DISPLAY_OK_HOSTS=false ansible-playbook site.yml --check --diff --skip-tags verify $(ARGS)
+plan: setup $(PLACE) ## what a run would change, with reason, old and new values; changes nothing (ARGS='-e allow=delete')
+	ANSIBLE_DISPLAY_OK_HOSTS=false $(AS_USER) ansible-playbook site.yml --check --diff --skip-tags verify $(ARGS)
 
 .PHONY: drift
-drift: setup cloud ## what differs from the plan, in the cloud and inside the hosts; changes nothing (ARGS='-e format=json')
-	ansible-playbook playbooks/drift.yml $(ARGS)
+drift: setup $(PLACE) ## what differs from the plan, in the cloud and inside the hosts; changes nothing (ARGS='-e format=json')
+	$(AS_USER) ansible-playbook playbooks/drift.yml $(ARGS)
 
 .PHONY: verify
-verify: setup cloud ## compare what runs with the plan; changes nothing
-	ansible-playbook playbooks/verify.yml
+verify: setup $(PLACE) ## compare what runs with the plan; changes nothing
+	$(AS_USER) ansible-playbook playbooks/verify.yml
 
 .PHONY: teardown
 teardown: setup ## delete the topology from the cloud: make teardown CONFIRM=calculator
-	ansible-playbook playbooks/teardown.yml -e confirm=$(CONFIRM)
+	$(AS_USER) ansible-playbook playbooks/teardown.yml -e confirm=$(CONFIRM)
 
 .PHONY: cloud
 ifdef LOCAL
@@ -201,6 +209,18 @@ cloud-status: ## which services of the local cloud run, which do not and why
 
 cloud-clean: ## stop the local cloud and remove all of it, with its cache
 	@$(LOCALCLOUD) clean --all
+
+.PHONY: containers containers-full
+containers: setup container-image ## the target containers: who reaches what, what is repaired, kills, snapshots, to nothing left
+	$(AS_ROOT) $(BIN)/pytest -q -n0 -m "not full" tests/containers
+
+containers-full: setup container-image ## the calculator on the target containers by its playbooks: twice, drift, teardown
+	$(AS_ROOT) $(BIN)/pytest -q -n0 -m full tests/containers
+
+.PHONY: container-image
+container-image: setup ## the engine and the image of the target containers (once: a minute or two)
+	@scripts/setup-containers
+	@$(AS_ROOT) $(PYTHON) -m localcloud.build.container --cache $(abspath $(or $(LOCALCLOUD_DIR),.localcloud))/cache
 
 .PHONY: bench-hosts
 bench-hosts: setup cloud ## time a run with nothing to do, task by task, beside ordinary modules (make bench-hosts ARGS='--runs 5')

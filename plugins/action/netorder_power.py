@@ -24,6 +24,7 @@ class ActionModule(ActionBase):
                 "topology": {"type": "path", "required": True},
                 "files": {"type": "path", "required": True},
                 "cloud": {"type": "str"},
+                "target": {"type": "str"},
                 "state": {"type": "str", "required": True, "choices": ["stopped", "started", "shelved"]},
                 "hosts": {"type": "list", "elements": "str", "default": []},
             }

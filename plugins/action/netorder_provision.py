@@ -39,6 +39,7 @@ class ActionModule(ActionBase):
                 "format": {"type": "str", "choices": ["text", "json"], "default": "text"},
                 "hostkey_timeout": {"type": "float", "default": HOSTKEY_TIMEOUT},
                 "fail": {"type": "bool", "default": True},
+                "target": {"type": "str"},
             }
         )
         try:
@@ -50,6 +51,7 @@ class ActionModule(ActionBase):
                 check=self._task.check_mode,
                 allow=options["allow"],
                 hostkey_timeout=options["hostkey_timeout"],
+                target=options["target"],
                 progress=progress(self._display, task_vars),
             )
         except NetorderError as error:

@@ -24,6 +24,7 @@ class ActionModule(ActionBase):
                 "topology": {"type": "path", "required": True},
                 "files": {"type": "path", "required": True},
                 "cloud": {"type": "str"},
+                "target": {"type": "str"},
                 "host": {"type": "str", "required": True},
                 "flavor": {"type": "str", "required": True},
                 "ssh_timeout": {"type": "float", "default": SSH_TIMEOUT},

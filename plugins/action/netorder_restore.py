@@ -25,6 +25,7 @@ class ActionModule(ActionBase):
                 "topology": {"type": "path", "required": True},
                 "files": {"type": "path", "required": True},
                 "cloud": {"type": "str"},
+                "target": {"type": "str"},
                 "host": {"type": "str", "required": True},
                 "snapshot": {"type": "str"},
                 "allow": {"type": "list", "elements": "str", "default": []},

@@ -24,6 +24,7 @@ class ActionModule(ActionBase):
                 "topology": {"type": "path", "required": True},
                 "files": {"type": "path", "required": True},
                 "cloud": {"type": "str"},
+                "target": {"type": "str"},
                 "host": {"type": "str", "required": True},
             }
         )

@@ -24,6 +24,7 @@ class ActionModule(ActionBase):
                 "topology": {"type": "path", "required": True},
                 "files": {"type": "path", "required": True},
                 "cloud": {"type": "str"},
+                "target": {"type": "str"},
                 "remove": {"type": "list", "elements": "str", "default": []},
                 "keep": {"type": "int"},
                 "hosts": {"type": "list", "elements": "str", "default": []},

@@ -12,6 +12,7 @@ from netorder.ansible.live import progress
 from netorder.controller import lock
 from netorder.controller.provision import teardown
 from netorder.errors import NetorderError
+from netorder.topology import OPENSTACK, TARGETS
 
 
 class ActionModule(ActionBase):
@@ -31,6 +32,7 @@ class ActionModule(ActionBase):
                 "cloud": {"type": "str"},
                 "snapshots": {"type": "str", "choices": ["keep", "delete"], "default": "keep"},
                 "floating_ips": {"type": "str", "choices": ["keep", "delete"], "default": "keep"},
+                "target": {"type": "str", "choices": list(TARGETS), "default": OPENSTACK},
             }
         )
         try:
@@ -41,6 +43,7 @@ class ActionModule(ActionBase):
                 snapshots=options["snapshots"],
                 floating_ips=options["floating_ips"],
                 check=self._task.check_mode,
+                target=options["target"],
                 progress=progress(self._display, task_vars),
             )
         except NetorderError as error:

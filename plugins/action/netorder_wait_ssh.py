@@ -10,9 +10,11 @@ from ansible.plugins.action import ActionBase
 
 from netorder.ansible.live import progress
 from netorder.cloud.waits import WAITS, Waits
+from netorder.containers import target as containers
 from netorder.controller import ssh_wait
 from netorder.controller.ssh import own_address
 from netorder.errors import NetorderError
+from netorder.topology import CONTAINERS, OPENSTACK
 
 if TYPE_CHECKING:
     from netorder.cloud.signs import Signs
@@ -36,11 +38,13 @@ class ActionModule(ActionBase):
                 "address": {"type": "str", "required": True},
                 "before": {"type": "list", "elements": "str", "default": []},
                 "blocked": {"type": "str", "default": ""},
+                "target": {"type": "str", "default": OPENSTACK},
                 "timeout": {"type": "float", "default": 180.0},
             }
         )
         cloud = (task_vars or {}).get("netorder_cloud") or None
         host, address, behind = options["host"], options["address"], bool(options["before"])
+        causes: list[str] = []
         seen: list[tuple[Signs, ssh_wait.Cause]] = []
         sources, blocked = options["before"], options["blocked"]
         if not behind:
@@ -52,6 +56,10 @@ class ActionModule(ActionBase):
         def look(said: str) -> bool:
             """Ask the cloud; a cloud that does not answer proves nothing about the host."""
             # here: each host has a process of its own, and importing the SDK takes longer than a host's answer
+            if options["target"] == CONTAINERS:
+                text, certain = containers.unanswered(options["topology"], host)
+                causes[:] = [text]
+                return certain
             from netorder.cloud.session import connect  # noqa: PLC0415
             from netorder.cloud.signs import signs  # noqa: PLC0415
 
@@ -90,6 +98,8 @@ class ActionModule(ActionBase):
             look(answer.said)
             # once: Ansible shows each value of a failed result
             result = {"failed": True, "msg": f"{host} does not answer SSH: {answer.said}"}
+            if causes:
+                result["msg"] += f"; likely cause: {causes[0]}"
             if seen:
                 found, cause = seen[0]
                 result["msg"] = ssh_wait.diagnosis(host, answer, cause, found)

@@ -7,7 +7,11 @@ from typing import Any
 from ansible.errors import AnsibleParserError
 from ansible_collections.openstack.cloud.plugins.inventory import openstack as upstream
 
+from netorder.ansible.plans import matrix_of
 from netorder.cloud.resources.server import METADATA, OFF
+from netorder.containers import target as containers
+from netorder.errors import NetorderError
+from netorder.topology import CONTAINERS
 
 DOCUMENTATION = """
 name: netorder_openstack
@@ -39,6 +43,9 @@ class InventoryModule(upstream.InventoryModule):
             raise AnsibleParserError(
                 "which topology? Name all of inventory/, or inventory/10-plan.yml before this file"
             )
+        if inventory.groups["all"].get_vars()["netorder_target"] == CONTAINERS:
+            self._add_containers(inventory)
+            return
         self._fixed: dict[str, Any] = {"server_filters": {"name": f"^{topology}-"}, "compose": {}, "groups": {}}
         self._topology = topology
         cloud = "the cloud"
@@ -65,6 +72,22 @@ class InventoryModule(upstream.InventoryModule):
             if server["status"] in OFF and METADATA["power"] in (server["metadata"] or {}):
                 off.append(host.name)
         inventory.set_variable("all", "netorder_off", off)
+
+    @staticmethod
+    def _add_containers(inventory: Any) -> None:  # noqa: ANN401 - Ansible's
+        variables = inventory.groups["all"].get_vars()
+        try:
+            found, strays = containers.hosts(matrix_of(variables["netorder_topology_file"]).plan)
+        except NetorderError as error:
+            raise AnsibleParserError(str(error)) from None
+        for host, its in found.items():
+            inventory.set_variable(host, "openstack", its)  # as out_of_reach takes it
+            inventory.set_variable(host, "ansible_host", its["address"])
+        for host in inventory.groups["netorder"].get_hosts():
+            if host.name not in found:
+                inventory.add_host(host.name, "absent")
+        for stray in strays:
+            inventory.add_host(stray, "stray")
 
     def get_option(self, option: str, hostvars: Any = None) -> Any:  # noqa: ANN401 - Ansible's
         """Return an option of the upstream plugin: they are fixed here, not in the file."""

@@ -17,6 +17,7 @@ from netorder.ansible.applications import order, step_variables
 from netorder.ansible.plans import read_matrix
 from netorder.controller import proxy, state
 from netorder.errors import TopologyError
+from netorder.topology import TARGETS
 
 if TYPE_CHECKING:
     from netorder.plan.model import Plan
@@ -72,6 +73,12 @@ class InventoryModule(BaseInventoryPlugin):
 
     NAME = "netorder_plan"
 
+    def _target(self) -> str | None:
+        named = self._vars.get("target") or os.environ.get("NETORDER_TARGET") or None
+        if named and named not in TARGETS:
+            raise AnsibleParserError(f"target={named}: it is none of {', '.join(TARGETS)}")
+        return named
+
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:  # noqa: ANN401, D102 - Ansible's
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
@@ -79,7 +86,7 @@ class InventoryModule(BaseInventoryPlugin):
         name = str(self._vars.get("topology") or os.environ.get("NETORDER_TOPOLOGY") or self.get_option("topology"))
         file = Path(name).resolve() if Path(name).exists() else root / name
         try:
-            matrix = read_matrix(file)
+            matrix, target = read_matrix(file, self._target())
         except TopologyError as error:
             # one line each: Ansible would fold them into a paragraph
             for line in str(error).splitlines():
@@ -93,6 +100,7 @@ class InventoryModule(BaseInventoryPlugin):
             "topology": str(file),
             "netorder_topology_file": str(file),  # absolute even where the extra variable is not
             "netorder_topology": the_plan.topology,
+            "netorder_target": target,
             "netorder_topology_dir": str(file.parent),
             "netorder_root": str(root),
             "netorder_off": [],  # hosts that are stopped on purpose, as the cloud has them

@@ -11,6 +11,9 @@ description:
     that are called before those that call them; stopping, the other way round.
   - What was stopped or shelved so is no drift, and no run starts it, until it is started so.
 options:
+  target:
+    description: Who made the hosts, C(openstack) or C(containers); without it, what the topology says.
+    type: str
   topology:
     description: The topology file.
     type: path

@@ -13,6 +13,9 @@ description:
   - Check mode reads everything and changes nothing; diff mode shows each difference.
   - A run killed anywhere converges when run again.
 options:
+  target:
+    description: Who made the hosts, C(openstack) or C(containers); without it, what the topology says.
+    type: str
   topology:
     description: The topology file.
     type: path

@@ -12,6 +12,9 @@ description:
   - Refused before anything is changed are containers, flavors that do not exist, a smaller disk, and what the quota
     does not allow.
 options:
+  target:
+    description: Who made the hosts, C(openstack) or C(containers); without it, what the topology says.
+    type: str
   topology:
     description: The topology file. It is not changed; what to write there is said.
     type: path

@@ -11,6 +11,9 @@ description:
     stay, and no other host is touched. What its disk held since is lost.
   - Waits until the host key is known and the host answers SSH, if it ran before.
 options:
+  target:
+    description: Who made the hosts, C(openstack) or C(containers); without it, what the topology says.
+    type: str
   topology:
     description: The topology file.
     type: path

@@ -11,6 +11,9 @@ description:
     it is uploaded. Its properties mark it as the topology's, and say host and time.
   - An upload that fails leaves nothing.
 options:
+  target:
+    description: Who made the hosts, C(openstack) or C(containers); without it, what the topology says.
+    type: str
   topology:
     description: The topology file.
     type: path

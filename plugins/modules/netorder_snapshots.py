@@ -10,6 +10,9 @@ description:
   - Lists the images that netorder_snapshot made of the topology's hosts.
   - Those from which a server is made are not removed.
 options:
+  target:
+    description: Who made the hosts, C(openstack) or C(containers); without it, what the topology says.
+    type: str
   topology:
     description: The topology file.
     type: path

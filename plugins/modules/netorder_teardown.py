@@ -11,6 +11,10 @@ description:
     naming what remains. The topology file is not needed.
   - Removes the topology's files under I(files); the SSH key stays.
 options:
+  target:
+    description: Who made the hosts.
+    type: str
+    default: openstack
   name:
     description: The topology's name.
     type: str

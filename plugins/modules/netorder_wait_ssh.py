@@ -14,6 +14,10 @@ description:
     floating IP, rules and console.
   - Check mode tries once and does not fail; I(answered) tells.
 options:
+  target:
+    description: Who made the hosts.
+    type: str
+    default: openstack
   topology:
     description: Name of the topology.
     type: str

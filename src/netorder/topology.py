@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from netorder.routing.tables import Tables
 
 __all__ = [
+    "CONTAINERS",
     "GROUPS",
     "LAST_PORT",
+    "MACHINE",
     "MANAGEABLE",
+    "OPENSTACK",
     "SNAPSHOT",
     "SSH",
+    "TARGETS",
     "ApplicationSpec",
     "Check",
     "EgressSpec",
@@ -45,6 +49,8 @@ __all__ = [
 ]
 
 SSH = 22
+OPENSTACK, CONTAINERS, MACHINE = "openstack", "containers", "machine"
+TARGETS = (OPENSTACK, CONTAINERS, MACHINE)  # who makes networks and hosts
 SNAPSHOT = "snapshot:"  # before the name, where a host's image is a snapshot
 LAST_PORT = 65535
 # Ansible groups in every inventory, and what each is; playbooks choose hosts by them (inventory/group_vars/<group>.yml)
@@ -357,6 +363,7 @@ class Topology:
 
     ``key_pair`` is an existing one. ``cloud`` None is the one of the environment.
     ``routings`` (by IP version), ``tables`` (static routes) and ``ssh_paths`` (to each host) follow from the rest.
+    ``target`` is who makes it: one of TARGETS.
     """
 
     name: str
@@ -374,6 +381,7 @@ class Topology:
     key_pair: str | None
     cloud: str | None
     warnings: tuple[Diagnostic, ...]
+    target: str = OPENSTACK
 
 
 def outside_interface(networks: Mapping[str, NetworkSpec], host: HostSpec) -> Interface | None:

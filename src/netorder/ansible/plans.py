@@ -23,15 +23,16 @@ __all__ = ["matrix_of", "names", "probes", "read_matrix", "sampled"]
 _MATRICES: dict[Path, Matrix] = {}
 
 
-def read_matrix(file: str | Path) -> Matrix:
-    """Read the topology ``file`` now, and keep its matrix. Raises TopologyError."""
-    found = _MATRICES[Path(file)] = Matrix(build_plan(load(file)))
-    return found
+def read_matrix(file: str | Path, target: str | None = None) -> tuple[Matrix, str]:
+    """Read the topology ``file`` now, and keep its matrix; return it, and the target. Raises TopologyError."""
+    topology = load(file, target)
+    found = _MATRICES[Path(file)] = Matrix(build_plan(topology))
+    return found, topology.target
 
 
 def matrix_of(file: str | Path) -> Matrix:
     """Return the matrix of the topology ``file`` as the inventory read it. Raises TopologyError."""
-    return _MATRICES.get(Path(file)) or read_matrix(file)
+    return _MATRICES.get(Path(file)) or read_matrix(file)[0]
 
 
 def probes(file: str, host: str, kind: str, wanted: str) -> list[dict[str, Any]]:

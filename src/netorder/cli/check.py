@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from netorder.cli.command import add, load_all
+from netorder.cli.command import add, add_target, load_all, target_of
 from netorder.errors import TopologyError
 from netorder.text import count
 
@@ -30,6 +30,7 @@ def add_parser(commands: Commands) -> None:
         },
         statuses={"0": "no file has errors; warnings are none", "1": "a file has errors"},
     )
+    add_target(parser)
     parser.add_argument("files", nargs="+", metavar="FILE", help="a topology file")
     parser.set_defaults(run=run)
 
@@ -39,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     status = 0
     for path in options.files:
         try:
-            (topology,) = load_all(path)
+            (topology,) = load_all(path, target=target_of(options))
         except TopologyError as error:
             print(error, file=sys.stderr)
             status = error.exit_status

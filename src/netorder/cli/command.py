@@ -14,6 +14,7 @@ from netorder.controller.playbooks import DEFAULT_TOPOLOGY
 from netorder.errors import TopologyError, UsageError
 from netorder.language.load import load
 from netorder.text import did_you_mean
+from netorder.topology import TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -22,7 +23,18 @@ if TYPE_CHECKING:
     from netorder.plan.model import Plan
     from netorder.topology import Topology
 
-__all__ = ["TOPOLOGY", "Commands", "add", "hosts_named", "load_all", "members", "topology_file", "unknown"]
+__all__ = [
+    "TOPOLOGY",
+    "Commands",
+    "add",
+    "add_target",
+    "hosts_named",
+    "load_all",
+    "members",
+    "target_of",
+    "topology_file",
+    "unknown",
+]
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no public name
 
@@ -59,8 +71,22 @@ def add(
     )
 
 
-def load_all(*paths: str) -> list[Topology]:
-    """Load topology files, with their warnings on standard error.
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """Add the option that takes the place of the topology's own `target`."""
+    parser.add_argument("--target", choices=TARGETS, help="who makes it (the default: NETORDER_TARGET, else the file)")
+
+
+def target_of(options: argparse.Namespace) -> str | None:
+    """Return the target that the command line or NETORDER_TARGET names, None where the file says it."""
+    named: str | None = options.target or os.environ.get("NETORDER_TARGET") or None
+    if named and named not in TARGETS:
+        fix = did_you_mean(named, TARGETS)
+        raise UsageError(f"NETORDER_TARGET: `{named}` is none of {', '.join(TARGETS)}{fix}")
+    return named
+
+
+def load_all(*paths: str, target: str | None = None) -> list[Topology]:
+    """Load topology files, for a target in place of their own, with their warnings on standard error.
 
     Raises TopologyError with what is wrong with any of them.
     """
@@ -68,7 +94,7 @@ def load_all(*paths: str) -> list[Topology]:
     diagnostics: list[Diagnostic] = []
     for path in paths:
         try:
-            topologies.append(load(path))
+            topologies.append(load(path, target))
         except TopologyError as error:
             diagnostics += error.diagnostics
     for topology in topologies:

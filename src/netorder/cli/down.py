@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netorder.cli import playbooks
-from netorder.cli.command import add, topology_file
+from netorder.cli.command import add, target_of, topology_file
 from netorder.controller import playbooks as lines
 from netorder.controller import process
 from netorder.errors import TopologyError, UsageError
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         _confirm(name, yes=options.yes)
     arguments = ["-i", "localhost,"] if options.name else []
     arguments += ["--check", "--diff"] if options.check else []
-    confirmed = {"confirm": None if options.check else name}
+    confirmed = {"confirm": None if options.check else name, "target": target_of(options)}
     process.become(
         playbooks.shown(
             options,

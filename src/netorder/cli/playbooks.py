@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netorder.cli.command import TOPOLOGY, topology_file
+from netorder.cli.command import TOPOLOGY, add_target, target_of, topology_file
 from netorder.cloud.change import PERMISSIONS
 from netorder.controller import playbooks
 from netorder.errors import UsageError
@@ -49,6 +49,7 @@ def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
         parser.add_argument(
             name, metavar=metavar, help=meaning, choices=choices, type=float if metavar == "SECONDS" else str
         )
+    add_target(parser)
     parser.add_argument(
         "-v",
         "--verbose",
@@ -72,6 +73,7 @@ def variables(options: argparse.Namespace) -> dict[str, object]:
         "probes": given.get("probes"),
         "netorder_ssh_key": str(Path(key).expanduser().absolute()) if key else None,
         "netorder_ssh_timeout": _plain(given.get("ssh_timeout")),
+        "target": target_of(options),
         "netorder_hostkey_timeout": _plain(given.get("hostkey_timeout")),
     }
 
@@ -105,7 +107,7 @@ def prepare(
     """Check the topology, and return the command line; with -v it is printed. Raises TopologyError and UsageError."""
     playbooks.check_project(Path())
     file = topology_file(options.file)
-    load(file)  # its errors without a page of Ansible's; its warnings come with the run
+    load(file, target_of(options))  # its errors without a page of Ansible's; its warnings come with the run
     given = {"topology": file, **variables(options), **(extra or {})}
     return shown(
         options, playbooks.command(playbook, given, [*more, *words(options)], own_output(options, environment))

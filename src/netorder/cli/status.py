@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from netorder.cli.command import TOPOLOGY, add, topology_file
+from netorder.cli.command import TOPOLOGY, add, add_target, target_of, topology_file
 from netorder.errors import NetorderError
 from netorder.language.load import load
 from netorder.plan.build import build_plan
@@ -44,6 +44,7 @@ def add_parser(commands: Commands) -> None:
         },
     )
     parser.add_argument("file", nargs="?", metavar="FILE", help=TOPOLOGY)
+    add_target(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text", help="text is for people (the default)")
     parser.add_argument(
         "--exit-code", action="store_true", help="end with status 2 unless everything planned is there and runs"
@@ -53,7 +54,8 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask the cloud, and print the answer; return the exit status. Raises TopologyError and CloudError."""
-    plan = build_plan(load(topology_file(options.file)))
+    topology = load(topology_file(options.file), target_of(options))
+    plan = build_plan(topology)
     try:
         # here, not above: the other commands work without the OpenStack library
         from netorder.controller import status  # noqa: PLC0415
@@ -61,6 +63,6 @@ def run(options: argparse.Namespace) -> int:
         raise NetorderError(
             f"this asks the cloud, and needs {error.name}: `make setup` installs it, or `pip install '.[cloud]'`"
         ) from None
-    found = status.ask(plan, lambda line: print(line, file=sys.stderr))
+    found = status.ask(plan, lambda line: print(line, file=sys.stderr), topology.target)
     print(status.to_json(found) if options.format == "json" else status.render(found), end="")
     return INCOMPLETE if options.exit_code and not found.is_complete else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from netorder.cloud.apply import apply
@@ -12,13 +12,14 @@ from netorder.cloud.compare import compare
 from netorder.cloud.existing import look_up
 from netorder.cloud.observe import external_networks, let_finish, observe
 from netorder.cloud.preflight import preflight
-from netorder.cloud.preview import diff_text, unchanged, unchanged_text
+from netorder.cloud.preview import unchanged
 from netorder.cloud.resources.server import METADATA, is_off
+from netorder.cloud.result import HostFacts, Result, not_allowed
 from netorder.cloud.wait import wait_for_servers
 from netorder.errors import CloudError, RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
     from openstack.compute.v2.server import Server
 
@@ -33,53 +34,6 @@ __all__ = [
 
 # Guests under emulation, five at a time on two cores, take up to 200 s to print their keys.
 HOSTKEY_TIMEOUT = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class HostFacts:
-    """A host as the cloud has it: None where it is not there yet (check mode). ``others`` are more floating IPs."""
-
-    id: str | None
-    address: str
-    floating_ip: str | None
-    hostkey: str | None
-    others: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a run did, or in check mode would do. ``unchanged`` counts the planned resources of each kind that stay."""
-
-    changes: tuple[Change, ...]
-    unchanged: dict[str, int] = field(default_factory=dict)
-    hosts: dict[str, HostFacts] = field(default_factory=dict)
-    timings: tuple[dict[str, object], ...] = ()
-    requests: dict[str, int] = field(default_factory=dict)
-    api_seconds: float = 0.0
-    seconds: float = 0.0
-
-    @property
-    def changed(self) -> bool:
-        """Whether anything differed."""
-        return bool(self.changes)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return what an Ansible module returns."""
-        answer: dict[str, Any] = {
-            "changed": self.changed,
-            "changes": [change.as_dict() for change in self.changes],
-            "unchanged": self.unchanged,
-            "needs_allow": sorted({change.permission for change in self.changes if change.permission}),
-            "hosts": {name: asdict(host) for name, host in self.hosts.items()},
-            "timings": list(self.timings),
-            "requests": self.requests,
-            "api_seconds": self.api_seconds,
-            "seconds": self.seconds,
-        }
-        if self.changes:
-            same = f"= unchanged: {unchanged_text(self.unchanged)}\n" if self.unchanged else ""
-            answer["diff"] = {"prepared": diff_text(self.changes) + same}
-        return answer
 
 
 def reconcile(
@@ -139,19 +93,6 @@ def reconcile(
         servers = wait_for_servers(cloud, plan, new=new, timeout=hostkey_timeout)
     same = unchanged(plan, changes)
     return result_of(cloud, changes, host_facts(plan, observed, servers, floating), start, unchanged=same)
-
-
-def not_allowed(changes: Iterable[Change], allow: Collection[str]) -> list[str]:
-    """Return the problem, if it is one, that changes bring a loss that is not allowed."""
-    losses: dict[str, list[str]] = {}
-    for change in changes:
-        if change.permission and change.permission not in allow:
-            losses.setdefault(change.permission, []).append(f"{change.kind} {change.name} ({change.reason})")
-    if not losses:
-        return []
-    what = " and ".join(f"{action} {len(these)}: {'; '.join(these)}" for action, these in losses.items())
-    all_of_them = ",".join(sorted({*losses, *allow}))
-    return [f"Nothing was changed: this would {what}. If that is meant, allow it: -e allow={all_of_them}"]
 
 
 def result_of(

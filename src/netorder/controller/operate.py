@@ -33,12 +33,13 @@ from netorder.cloud.session import connect
 from netorder.cloud.signs import signs
 from netorder.cloud.wait import wait_for_servers
 from netorder.cloud.waits import WAITS, Waits
-from netorder.controller import lock, ssh_wait, state
+from netorder.controller import lock, on_containers, ssh_wait, state
 from netorder.controller import ssh as access
 from netorder.errors import CloudError, RefusedError, UsageError
 from netorder.language.load import load
 from netorder.plan.build import build_plan
 from netorder.text import count, did_you_mean, table
+from netorder.topology import CONTAINERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -150,8 +151,11 @@ def power(
     hosts: Sequence[str] = (),
     cloud: str | None = None,
     check: bool = False,
+    target: str | None = None,
 ) -> dict[str, Any]:
     """Stop, start or shelve all hosts or these, in the order of what they need; return the Ansible result."""
+    if load(topology, target).target == CONTAINERS:
+        raise UsageError(on_containers.NO_POWER)
     start = time.monotonic()
     with _site(topology, files, progress, cloud, check=check, hosts=hosts) as site:
         wanted = [*hosts] or [host.name for host in site.plan.hosts]
@@ -190,8 +194,11 @@ def snapshot(
     progress: Progress,
     cloud: str | None = None,
     check: bool = False,
+    target: str | None = None,
 ) -> dict[str, Any]:
     """Make an image of a host, marked as the topology's; return the Ansible result."""
+    if load(topology, target).target == CONTAINERS:
+        return on_containers.snapshot(topology, files, host, check=check)
     start = time.monotonic()
     now = datetime.now(UTC)
     with _site(topology, files, progress, cloud, check=check, hosts=[host]) as site:
@@ -255,8 +262,11 @@ def snapshots(
     remove: Sequence[str] = (),
     keep: int | None = None,
     hosts: Sequence[str] = (),
+    target: str | None = None,
 ) -> dict[str, Any]:
     """List a topology's snapshots; remove those of these names, or all but the newest of each host."""
+    if load(topology, target).target == CONTAINERS:
+        return on_containers.snapshots(topology, files, check=check, remove=remove, keep=keep, hosts=hosts)
     start = time.monotonic()
     if remove and keep is not None:
         raise UsageError("remove= and keep= at the same time: name those that go, or say how many of each host stay.")
@@ -297,8 +307,13 @@ def restore(
     ssh_key: str | None = None,
     hostkey_timeout: float = HOSTKEY_TIMEOUT,
     ssh_timeout: float = SSH_TIMEOUT,
+    target: str | None = None,
 ) -> dict[str, Any]:
     """Put a snapshot, the newest of the host unless one is named, onto a host's disk; return the Ansible result."""
+    if load(topology, target).target == CONTAINERS:
+        return on_containers.restore(
+            topology, files, host, check=check, snapshot=snapshot, allow=allow, ssh_key=ssh_key
+        )
     start = time.monotonic()
     with _site(topology, files, progress, cloud, check=check, hosts=[host]) as site:
         planned, server = site.host(host)
@@ -367,12 +382,15 @@ def resize(
     cloud: str | None = None,
     check: bool = False,
     ssh_timeout: float = SSH_TIMEOUT,
+    target: str | None = None,
 ) -> dict[str, Any]:
     """Give a host another flavor, whatever its topology file says; return the Ansible result.
 
     A running host must answer SSH before, and is given its old flavor back if it does not within ``ssh_timeout`` (s)
     after. One that is stopped, or that SSH never reaches, is not asked.
     """
+    if load(topology, target).target == CONTAINERS:
+        raise UsageError(on_containers.NO_RESIZE)
     start = time.monotonic()
     with _site(topology, files, progress, cloud, check=check, hosts=[host]) as site:
         planned, server = site.host(host)
@@ -410,8 +428,8 @@ def resize(
         if status == VERIFY:
             settle(session, str(server.id), str(server.name), answers)
         if has != flavor:
-            target = (flavor, facts.flavors[flavor])
-            resize_server(session, str(server.id), str(server.name), target, answers)
+            new = (flavor, facts.flavors[flavor])
+            resize_server(session, str(server.id), str(server.name), new, answers)
         return _result(site, [change], start, hint=hint)
 
 

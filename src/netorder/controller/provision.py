@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from netorder.cloud.change import PERMISSIONS
 from netorder.cloud.reconcile import HOSTKEY_TIMEOUT, reconcile, result_of
+from netorder.cloud.result import Result
 from netorder.cloud.session import connect
 from netorder.cloud.teardown import teardown as teardown_cloud
 from netorder.cloud.waits import WAITS, Waits
+from netorder.containers import target as containers
 from netorder.controller import lock, state
 from netorder.controller import ssh as access
 from netorder.controller import timings as times
 from netorder.errors import AccessError, CloudError
 from netorder.language.load import load
 from netorder.plan.build import build_plan
+from netorder.topology import CONTAINERS, OPENSTACK
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -37,11 +40,12 @@ def provision(
     check: bool = False,
     allow: Collection[str] = (),
     hostkey_timeout: float = HOSTKEY_TIMEOUT,
+    target: str | None = None,
 ) -> dict[str, Any]:
     """Make the cloud match the topology file, and write the SSH path under ``files``; return the Ansible result.
 
     ``allow`` names what may be done to what is in use, "delete", "replace", and what the cloud's policy is known to
-    allow, "zero-disk".
+    allow, "zero-disk". ``target`` is one of topology.TARGETS, the topology's own unless it is said.
 
     Raises NetorderError, whose text is for the user: RefusedError where the changes are known and refused.
     """
@@ -49,7 +53,8 @@ def provision(
         raise CloudError(
             f"allow={','.join(unknown)} is not known: it takes {', '.join(PERMISSIONS)}, with a comma between."
         )
-    wanted = build_plan(load(topology))
+    read = load(topology, target)
+    wanted = build_plan(read)
     files = files.expanduser().absolute()
     key = ssh_key.expanduser().absolute() if ssh_key else files / "id_ed25519"
     if ssh_key and not key.exists():
@@ -57,10 +62,14 @@ def provision(
     cloud = cloud or wanted.cloud
     directory = state.directory(files, cloud, wanted.topology)
     with nullcontext() if check else lock.held(directory.parent, wanted.topology):
-        session = connect(progress, cloud)
-        session.waits = Waits(directory.parent / WAITS / wanted.topology)
         public = access.public_key(key, make=not check)
-        result = reconcile(session, wanted, key=public, check=check, allow=allow, hostkey_timeout=hostkey_timeout)
+        result: Result
+        if read.target == CONTAINERS:
+            result = containers.reconcile(wanted, key=public, check=check, allow=allow, progress=progress)
+        else:
+            session = connect(progress, cloud)
+            session.waits = Waits(directory.parent / WAITS / wanted.topology)
+            result = reconcile(session, wanted, key=public, check=check, allow=allow, hostkey_timeout=hostkey_timeout)
         answer = result.as_dict()
         answer["written"] = []
         if not check:
@@ -81,6 +90,7 @@ def teardown(
     check: bool = False,
     snapshots: str = "keep",
     floating_ips: str = "keep",
+    target: str = OPENSTACK,
 ) -> dict[str, Any]:
     """Delete all that carries the marker of the topology of this name, and its files; return the Ansible result.
 
@@ -89,16 +99,20 @@ def teardown(
     start = time.monotonic()
     directory = state.directory(files.expanduser().absolute(), cloud, topology)
     with nullcontext() if check else lock.held(directory.parent, topology):
-        session = connect(progress, cloud)
-        session.waits = Waits(directory.parent / WAITS / topology)
-        changes = teardown_cloud(
-            session,
-            topology,
-            check=check,
-            snapshots=snapshots == "delete",
-            floating_ips=floating_ips == "delete",
-        )
-        answer = result_of(session, changes, {}, start).as_dict()
+        if target == CONTAINERS:
+            changes = containers.teardown(topology, check=check, progress=progress, images=snapshots == "delete")
+            answer = Result(tuple(changes), requests={"total": 0}).as_dict()
+        else:
+            session = connect(progress, cloud)
+            session.waits = Waits(directory.parent / WAITS / topology)
+            changes = teardown_cloud(
+                session,
+                topology,
+                check=check,
+                snapshots=snapshots == "delete",
+                floating_ips=floating_ips == "delete",
+            )
+            answer = result_of(session, changes, {}, start).as_dict()
         answer["removed"] = [] if check else [str(p) for p in access.remove(directory)]
         answer["changed"] = bool(changes or answer["removed"])
     return answer

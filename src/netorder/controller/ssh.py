@@ -20,7 +20,7 @@ from netorder.topology import SSH
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from netorder.cloud.reconcile import HostFacts
+    from netorder.cloud.result import HostFacts
     from netorder.plan.model import Host, Plan
 
 __all__ = ["known_hosts", "own_address", "public_key", "remove", "ssh_blocked_reason", "ssh_config", "write"]

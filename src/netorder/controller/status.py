@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from netorder.cloud.observe import Chosen, fault_text, observe
 from netorder.cloud.preview import unchanged
 from netorder.cloud.session import connect
+from netorder.containers import target as containers
 from netorder.text import count, table
+from netorder.topology import CONTAINERS, OPENSTACK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,9 +66,25 @@ class Status:
         )
 
 
-def ask(plan: Plan, progress: Progress) -> Status:
-    """Ask the topology's cloud, or that of OS_CLOUD or OS_*, and change nothing; raises CloudError."""
+def ask(plan: Plan, progress: Progress, target: str = OPENSTACK) -> Status:
+    """Ask the topology's cloud, or that of OS_CLOUD or OS_*, or this machine, and change nothing; raises CloudError."""
+    if target == CONTAINERS:
+        return _on_this_machine(plan)
     return status(plan, observe(connect(progress, plan.cloud), plan.topology))
+
+
+def _on_this_machine(plan: Plan) -> Status:
+    found, strays = containers.hosts(plan)
+    hosts = []
+    for host in plan.hosts:
+        its = found.get(host.name)
+        state = str(its["status"]) if its else ABSENT
+        outside = str(its["address"]) if its and host.floating_ip else None
+        hosts.append(HostStatus(host.name, state, host.addresses if its else (), outside, "", str(its and its["id"])))
+    hosts += [HostStatus(name, STRAY, (), None, STRAY, None, planned=False) for name in strays]
+    there = containers.there(plan)
+    there |= {"server": len(found), "floating IP": sum(host.floating_ip is not None for host in hosts)}
+    return Status(plan.topology, tuple(hosts), _planned(plan), there)
 
 
 def status(plan: Plan, observed: Observed) -> Status:

@@ -18,9 +18,10 @@ from netorder.language.routes import declared_routes, derive
 from netorder.language.rules import read_egress, read_rules
 from netorder.language.servers import read_servers
 from netorder.language.specs import specs
+from netorder.language.targets import check_target
 from netorder.language.validate import check
 from netorder.language.yaml_source import read, read_file
-from netorder.topology import Topology
+from netorder.topology import OPENSTACK, Topology
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,20 +31,20 @@ if TYPE_CHECKING:
 __all__ = ["Topology", "TopologyError", "load", "parse"]
 
 
-def load(path: str | Path) -> Topology:
-    """Read the topology file at ``path``.
+def load(path: str | Path, target: str | None = None) -> Topology:
+    """Read the topology file at ``path``, for a ``target`` of topology.TARGETS in place of the file's own.
 
     Raises TopologyError, with every error found, when it cannot be used.
     """
-    return _topology(read_file(str(path)))
+    return _topology(read_file(str(path)), target)
 
 
-def parse(text: str, path: str = "<text>") -> Topology:
+def parse(text: str, path: str = "<text>", target: str | None = None) -> Topology:
     """Do for ``text`` what ``load`` does for a file; ``path`` is what diagnostics call it."""
-    return _topology(read(text, path))
+    return _topology(read(text, path), target)
 
 
-def _topology(document: Document) -> Topology:
+def _topology(document: Document, wanted: str | None) -> Topology:
     if document.foreign:
         raise TopologyError([Diagnostic(*document.values[()], "error", document.foreign)])
     reader = read_shaped(document)
@@ -59,6 +60,8 @@ def _topology(document: Document) -> Topology:
     parts = specs(reader, names, addresses, declared, servers, floating, ports)
     routes = derive(reader, parts, rules)
     check(reader, parts, rules, routes, egress)
+    target = wanted or reader.text("target") or OPENSTACK
+    check_target(reader, parts, rules, target)
     reader.raise_if_failed()
     return Topology(
         name=str(reader.text("topology")),
@@ -76,4 +79,5 @@ def _topology(document: Document) -> Topology:
         key_pair=reader.text("key_pair"),
         cloud=reader.text("cloud"),
         warnings=tuple(sorted(set(reader.diagnostics))),
+        target=target,
     )

@@ -55,7 +55,7 @@ function _shtab_netorder_using
 end
 
 set -g _shtab_netorder_commands init check plan reach graph diff schema preview up status verify drift report times down ssh exec logs capture completion
-set -g _shtab_netorder_opts_with_value --allow --files --format --from --hostkey-timeout --limit --lines --name --number --output --port --probes --protocol --report --since --ssh-key --ssh-timeout --tags --template --to --topology -n -o -t
+set -g _shtab_netorder_opts_with_value --allow --files --format --from --hostkey-timeout --limit --lines --name --number --output --port --probes --protocol --report --since --ssh-key --ssh-timeout --tags --target --template --to --topology -n -o -t
 
 complete -c netorder -e
 complete -c netorder -f
@@ -68,6 +68,7 @@ complete -c netorder -n '_shtab_netorder_using init' -l template -xka "two-tiers
 complete -c netorder -n '_shtab_netorder_using init; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the file to write'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a check -d 'find every error in topology files'
 complete -c netorder -n '_shtab_netorder_using check' -s h -l help -d 'show this help message and exit'
+complete -c netorder -n '_shtab_netorder_using check' -l target -xka "openstack containers machine" -d 'who makes it (the default: NETORDER_TARGET, else the file)'
 complete -c netorder -n '_shtab_netorder_using check; and test $_shtab_netorder_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a topology file'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a plan -d 'show what follows from a topology file'
 complete -c netorder -n '_shtab_netorder_using plan' -s h -l help -d 'show this help message and exit'
@@ -106,6 +107,7 @@ complete -c netorder -n '_shtab_netorder_using preview' -l allow -xka "delete re
 complete -c netorder -n '_shtab_netorder_using preview' -l limit -xka "(_netorder_hosts)" -d 'only these hosts or groups (Ansible'"'"'s pattern); the cloud is then left as it is'
 complete -c netorder -n '_shtab_netorder_using preview' -l tags -x -d 'only these parts of the run: routes, applications, verify'
 complete -c netorder -n '_shtab_netorder_using preview' -l ssh-key -xka "(__fish_complete_path (commandline -ct))" -d 'private key for the hosts (the default: .netorder/id_ed25519, made on first use)'
+complete -c netorder -n '_shtab_netorder_using preview' -l target -xka "openstack containers machine" -d 'who makes it (the default: NETORDER_TARGET, else the file)'
 complete -c netorder -n '_shtab_netorder_using preview' -s v -l verbose -d 'print what is run, and Ansible'"'"'s own output; -vv and more: its -v and more'
 complete -c netorder -n '_shtab_netorder_using preview; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the topology file (the default: NETORDER_TOPOLOGY, else topologies/calculator.yml)'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a up -d 'make it real: create, configure, verify (site.yml)'
@@ -117,10 +119,12 @@ complete -c netorder -n '_shtab_netorder_using up' -l probes -xka "sample all" -
 complete -c netorder -n '_shtab_netorder_using up' -l ssh-key -xka "(__fish_complete_path (commandline -ct))" -d 'private key for the hosts (the default: .netorder/id_ed25519, made on first use)'
 complete -c netorder -n '_shtab_netorder_using up' -l ssh-timeout -x -d 'how long to wait for the hosts to answer SSH'
 complete -c netorder -n '_shtab_netorder_using up' -l hostkey-timeout -x -d 'how long to wait for the host keys on the consoles'
+complete -c netorder -n '_shtab_netorder_using up' -l target -xka "openstack containers machine" -d 'who makes it (the default: NETORDER_TARGET, else the file)'
 complete -c netorder -n '_shtab_netorder_using up' -s v -l verbose -d 'print what is run, and Ansible'"'"'s own output; -vv and more: its -v and more'
 complete -c netorder -n '_shtab_netorder_using up; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the topology file (the default: NETORDER_TOPOLOGY, else topologies/calculator.yml)'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a status -d 'show what of it is in the cloud: state and addresses of each host'
 complete -c netorder -n '_shtab_netorder_using status' -s h -l help -d 'show this help message and exit'
+complete -c netorder -n '_shtab_netorder_using status' -l target -xka "openstack containers machine" -d 'who makes it (the default: NETORDER_TARGET, else the file)'
 complete -c netorder -n '_shtab_netorder_using status' -l format -xka "text json" -d 'text is for people (the default)'
 complete -c netorder -n '_shtab_netorder_using status' -l exit-code -d 'end with status 2 unless everything planned is there and runs'
 complete -c netorder -n '_shtab_netorder_using status; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the topology file (the default: NETORDER_TOPOLOGY, else topologies/calculator.yml)'
@@ -128,11 +132,13 @@ complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -
 complete -c netorder -n '_shtab_netorder_using verify' -s h -l help -d 'show this help message and exit'
 complete -c netorder -n '_shtab_netorder_using verify' -l limit -xka "(_netorder_hosts)" -d 'only these hosts or groups (Ansible'"'"'s pattern); the cloud is then left as it is'
 complete -c netorder -n '_shtab_netorder_using verify' -l probes -xka "sample all" -d 'sample (the default: of more than 100 hosts some pairs) or all'
+complete -c netorder -n '_shtab_netorder_using verify' -l target -xka "openstack containers machine" -d 'who makes it (the default: NETORDER_TARGET, else the file)'
 complete -c netorder -n '_shtab_netorder_using verify' -s v -l verbose -d 'print what is run, and Ansible'"'"'s own output; -vv and more: its -v and more'
 complete -c netorder -n '_shtab_netorder_using verify; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the topology file (the default: NETORDER_TOPOLOGY, else topologies/calculator.yml)'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a drift -d 'show what differs from the plan, in cloud and hosts (playbooks/drift.yml)'
 complete -c netorder -n '_shtab_netorder_using drift' -s h -l help -d 'show this help message and exit'
 complete -c netorder -n '_shtab_netorder_using drift' -l ssh-key -xka "(__fish_complete_path (commandline -ct))" -d 'private key for the hosts (the default: .netorder/id_ed25519, made on first use)'
+complete -c netorder -n '_shtab_netorder_using drift' -l target -xka "openstack containers machine" -d 'who makes it (the default: NETORDER_TARGET, else the file)'
 complete -c netorder -n '_shtab_netorder_using drift' -s v -l verbose -d 'print what is run, and Ansible'"'"'s own output; -vv and more: its -v and more'
 complete -c netorder -n '_shtab_netorder_using drift' -l format -xka "table json" -d 'table is for people (the default)'
 complete -c netorder -n '_shtab_netorder_using drift' -l report -xka "(__fish_complete_path (commandline -ct))" -d 'write what is shown to this file, too'
@@ -149,6 +155,7 @@ complete -c netorder -n '_shtab_netorder_using times' -l format -xka "text json"
 complete -c netorder -n '_shtab_netorder_using times; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the topology file'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a down -d 'delete all of it from the cloud (playbooks/teardown.yml)'
 complete -c netorder -n '_shtab_netorder_using down' -s h -l help -d 'show this help message and exit'
+complete -c netorder -n '_shtab_netorder_using down' -l target -xka "openstack containers machine" -d 'who makes it (the default: NETORDER_TARGET, else the file)'
 complete -c netorder -n '_shtab_netorder_using down' -s v -l verbose -d 'print what is run, and Ansible'"'"'s own output; -vv and more: its -v and more'
 complete -c netorder -n '_shtab_netorder_using down' -l name -x -d 'the topology'"'"'s name, in place of the file'
 complete -c netorder -n '_shtab_netorder_using down' -l yes -d 'do not ask'

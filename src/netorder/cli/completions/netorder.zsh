@@ -57,6 +57,7 @@ _shtab_netorder_capture_defaults_added=0
 
 _shtab_netorder_check_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
   "(*):a topology file:_files"
 )
 
@@ -84,6 +85,7 @@ _shtab_netorder_diff_defaults_added=0
 
 _shtab_netorder_down_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
   "*"{-v,--verbose}"[print what is run, and Ansible\'s own output\; -vv and more\: its -v and more]"
   "--name[the topology\'s name, in place of the file]:NAME:"
   "--yes[do not ask]"
@@ -97,6 +99,7 @@ _shtab_netorder_down_defaults_added=0
 _shtab_netorder_drift_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--ssh-key[private key for the hosts (the default\: .netorder\/id_ed25519, made on first use)]:KEY:_files"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
   "*"{-v,--verbose}"[print what is run, and Ansible\'s own output\; -vv and more\: its -v and more]"
   "--format[table is for people (the default)]:format:(table json)"
   "--report[write what is shown to this file, too]:FILE:_files"
@@ -169,6 +172,7 @@ _shtab_netorder_preview_options=(
   "--limit[only these hosts or groups (Ansible\'s pattern)\; the cloud is then left as it is]:HOSTS:_netorder_hosts"
   "--tags[only these parts of the run\: routes, applications, verify]:TAGS:"
   "--ssh-key[private key for the hosts (the default\: .netorder\/id_ed25519, made on first use)]:KEY:_files"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
   "*"{-v,--verbose}"[print what is run, and Ansible\'s own output\; -vv and more\: its -v and more]"
   ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
 )
@@ -223,6 +227,7 @@ _shtab_netorder_ssh_defaults_added=0
 
 _shtab_netorder_status_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
   "--format[text is for people (the default)]:format:(text json)"
   "--exit-code[end with status 2 unless everything planned is there and runs]"
   ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
@@ -250,6 +255,7 @@ _shtab_netorder_up_options=(
   "--ssh-key[private key for the hosts (the default\: .netorder\/id_ed25519, made on first use)]:KEY:_files"
   "--ssh-timeout[how long to wait for the hosts to answer SSH]:SECONDS:"
   "--hostkey-timeout[how long to wait for the host keys on the consoles]:SECONDS:"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
   "*"{-v,--verbose}"[print what is run, and Ansible\'s own output\; -vv and more\: its -v and more]"
   ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
 )
@@ -261,6 +267,7 @@ _shtab_netorder_verify_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--limit[only these hosts or groups (Ansible\'s pattern)\; the cloud is then left as it is]:HOSTS:_netorder_hosts"
   "--probes[sample (the default\: of more than 100 hosts some pairs) or all]:WHICH:(sample all)"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
   "*"{-v,--verbose}"[print what is run, and Ansible\'s own output\; -vv and more\: its -v and more]"
   ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
 )

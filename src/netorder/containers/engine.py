@@ -1,0 +1,230 @@
+"""podman, as root: containers and images of a topology."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import shutil
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from netorder.containers.kernel import SPACES, run
+from netorder.containers.wanted import LABEL, image_name
+from netorder.errors import CloudError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from netorder.containers.wanted import Guest
+
+__all__ = [
+    "HOST",
+    "LABEL",
+    "Container",
+    "check_engine",
+    "containers",
+    "create",
+    "image_problem",
+    "names",
+    "podman",
+    "remove",
+    "restart",
+    "shell",
+    "start",
+]  # fmt: skip
+
+HOST, SETTINGS, INSTANCE = "netorder.host", "netorder.settings", "netorder.instance"  # labels
+# What a host's network and sshd need beside podman's own: nothing that reaches out of the container.
+_CAPABILITIES = "NET_ADMIN,NET_RAW,AUDIT_WRITE"
+_MOST_PROCESSES = 32768
+_CGROUPS = Path("/sys/fs/cgroup")
+_KEY = re.compile(r"ssh-\S+ [A-Za-z0-9+/=]+")
+
+# The first process of a host, before its init: on a container's first start, also of an image that was another host,
+# it makes host key, user and files its own. Arguments: an id, the host's name, its user, that one's key, then files.
+_FIRST = r"""
+set -eu
+id=$1 name=$2 user=$3 key=$4 words=$5
+shift 5
+if [ "$(cat /etc/netorder-instance 2>/dev/null)" != "$id" ]; then
+  rm -f /etc/ssh/ssh_host_*
+  rm -rf /var/lib/dbus/machine-id /etc/systemd/network/05-netorder-* /etc/systemd/network/08-container-*
+  : >/etc/machine-id
+  printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$name" >/etc/hosts
+  while [ "$words" -gt 0 ]; do
+    rm -f "$1"
+    mkdir -p "${1%/*}"
+    printf %s "$2" >"$1"
+    shift 2
+    words=$((words - 2))
+  done
+  mkdir -p /etc/systemd/system-generators
+  cat >/etc/systemd/system-generators/netorder-container <<'END'
+#!/bin/sh
+# In a container without CAP_SYS_ADMIN systemd cannot make the sandbox that DynamicUser= insists on: nobody runs them.
+for unit in /etc/systemd/system/*.service; do
+  grep -qs '^DynamicUser=\(yes\|true\|on\|1\)' "$unit" || continue
+  mkdir -p "$1/${unit##*/}.d"
+  printf '[Service]\nDynamicUser=no\nUser=nobody\n' >"$1/${unit##*/}.d/50-container.conf"
+done
+END
+  chmod 755 /etc/systemd/system-generators/netorder-container
+  getent passwd "$user" >/dev/null || useradd --create-home --shell /bin/bash "$user"
+  home=$(getent passwd "$user" | cut -d: -f6)
+  install -d -m 700 -o "$user" -g "$user" "$home/.ssh"
+  printf '%s\n' "$key" >"$home/.ssh/authorized_keys"
+  chown "$user:$user" "$home/.ssh/authorized_keys"
+  chmod 600 "$home/.ssh/authorized_keys"
+  printf '%s ALL=(ALL) NOPASSWD:ALL\n' "$user" >"/etc/sudoers.d/netorder-$user"
+  chmod 440 "/etc/sudoers.d/netorder-$user"
+  ssh-keygen -q -t ed25519 -N '' -C "root@$name" -f /etc/ssh/ssh_host_ed25519_key
+  printf '%s' "$id" >/etc/netorder-instance
+else
+  shift "$words"
+fi
+exec /sbin/init "$@"
+"""
+# systemd 256 and later start on control groups of version 1 only when told to
+_VERSION_1 = ("systemd.unified_cgroup_hierarchy=0", "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1")
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container of a topology; ``pid`` 0: it does not run."""
+
+    id: str
+    name: str
+    host: str
+    state: str
+    pid: int
+    settings: dict[str, object] = field(default_factory=dict)
+    instance: str = ""
+
+    @property
+    def runs(self) -> bool:
+        """Whether its processes run."""
+        return self.pid != 0
+
+
+def check_engine() -> None:
+    """Raise CloudError unless this machine and this user can run containers."""
+    if os.geteuid() != 0:
+        raise CloudError(
+            "target `containers` makes network namespaces, filters and containers, which root alone may do: run it as "
+            "root (sudo -E env PATH=$PATH …)"
+        )
+    for tool, package in (("podman", "podman crun netavark"), ("nft", "nftables"), ("ip", "iproute2")):
+        if shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
+            raise CloudError(
+                f"{tool} is not installed on this machine, and target `containers` needs it: `make "
+                f"container-image`, or apt-get install {package}"
+            )
+
+
+@cache
+def _hybrid() -> bool:
+    """Return whether crun refuses the control groups: of both versions, with some controller in version 2."""
+    controllers = _CGROUPS / "unified" / "cgroup.controllers"
+    return controllers.exists() and bool(controllers.read_text(encoding="ascii").strip())
+
+
+def _is_version_1() -> bool:
+    return not (_CGROUPS / "cgroup.controllers").exists()
+
+
+def podman(*arguments: str, text: str = "", check: bool = True) -> str:
+    """Run podman; where crun would refuse the machine's control groups, it sees no controllers of version 2."""
+    if _hybrid():
+        hide = f"mount --make-rprivate /sys && mount --bind /dev/null {_CGROUPS}/unified/cgroup.controllers"
+        view = ("unshare", "--mount", "--propagation", "unchanged", "sh", "-c", f'{hide} && exec "$@"', "podman")
+        return run(*view, "podman", *arguments, text=text, check=check)
+    return run("podman", *arguments, text=text, check=check)
+
+
+def containers(topology: str) -> list[Container]:
+    """Return the containers of a topology, running or not."""
+    return [_container(one) for one in _list("--filter", f"label={LABEL}={topology}")]
+
+
+def names() -> set[str]:
+    """Return the names of all containers on this machine, whoever's."""
+    return {name for one in _list() for name in one["Names"]}
+
+
+def _list(*arguments: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(podman("ps", "--all", "--format", "json", *arguments) or "[]")
+    return found
+
+
+def _container(one: Mapping[str, Any]) -> Container:
+    labels = one.get("Labels") or {}
+    runs = one["State"] == "running"
+    settings = json.loads(labels.get(SETTINGS, "{}"))
+    pid = one["Pid"] if runs else 0
+    return Container(
+        one["Id"], one["Names"][0], labels.get(HOST, ""), one["State"], pid, settings, labels.get(INSTANCE, "")
+    )
+
+
+def image_problem(image: str) -> str:
+    """Return why there is no such image, and what to do; "" if there is one."""
+    name = image_name(image)
+    if podman("images", "--quiet", name, check=False).strip():
+        return ""
+    if name.startswith("localhost/netorder/"):
+        fix = "`make container-image` builds netorder's own, debian-13"
+    else:
+        fix = f"`podman pull {name}` fetches it, if its registry has it"
+    return f"image {name} is not on this machine; {fix}"
+
+
+def create(topology: str, guest: Guest, key: str, *, image: str = "", instance: str = "") -> None:
+    """Make a host's container and start it, in the place of one with its name.
+
+    ``image`` (podman's name, an id) takes the place of its own; with the ``instance`` of a container that was made
+    from the same disk it keeps host key and identity.
+    """
+    instance = instance or os.urandom(8).hex()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = hard if hard != resource.RLIM_INFINITY else soft
+    settings = json.dumps(guest.settings, sort_keys=True)
+    words = [word for path, text in guest.files.items() for word in (path, text)]
+    arguments = [
+        "run", "--detach", "--replace", "--name", guest.name, "--hostname", guest.name,
+        "--label", f"{LABEL}={topology}", "--label", f"{HOST}={guest.host}", "--label", f"{SETTINGS}={settings}",
+        "--label", f"{INSTANCE}={instance}",
+        "--network", f"ns:{SPACES / guest.space}", "--dns", "none", "--no-hosts", "--pull", "never",
+        "--systemd", "always", "--restart", "always", "--cap-add", _CAPABILITIES, "--stop-timeout", "10",
+        # both: where this process may not raise limits, podman asks for more of the one that is not given
+        "--ulimit", f"nofile={files}:{files}", "--ulimit", f"nproc={_MOST_PROCESSES}:{_MOST_PROCESSES}",
+        "--entrypoint", "[]", image or image_name(str(guest.settings["image"])),
+        "sh", "-c", _FIRST, "sh", instance, guest.name, str(guest.settings["user"]), key, str(len(words)),
+        *words, *(_VERSION_1 if _is_version_1() else ()),
+    ]  # fmt: skip
+    podman(*arguments)
+
+
+def start(container: Container) -> None:
+    """Start a container that is there and does not run."""
+    podman("start", container.id)
+
+
+def restart(container: Container) -> None:
+    """Stop a container and start it: it joins the namespace that has its name now."""
+    # not podman's restart: it keeps the disk mounted, which is so in the mount namespace of an earlier command only
+    podman("stop", "--time", "5", container.id)
+    podman("start", container.id)
+
+
+def remove(container: Container) -> None:
+    """Delete a container with its disk; one that has just gone is none."""
+    podman("rm", "--force", "--ignore", "--time", "0", "--volumes", container.id)
+
+
+def shell(container: Container, script: str) -> str:
+    """Return what a script prints that sh runs in a container."""
+    return podman("exec", "--interactive", container.id, "sh", "-s", text=script)

@@ -1,0 +1,468 @@
+"""What a plan needs on this machine: namespaces, cables between them, filters, containers. Pure.
+
+Networks are bridges in one namespace, the switch; a router is a namespace; a host's ports are in a namespace that its
+container joins, so that they outlive its restarts. The machine's own namespace gets one cable, if a router is external.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, ip_network
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from netorder.ip import covers, joined, overlap
+from netorder.protocols import number
+from netorder.topology import SSH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from netorder.plan.model import Host, Plan, Router, Rule, Subnet
+
+__all__ = [
+    "LABEL",
+    "MACHINE",
+    "OUTSIDE",
+    "Cable",
+    "Guest",
+    "Routing",
+    "Wanted",
+    "external_prefix",
+    "host_space",
+    "image_name",
+    "machine_table",
+    "prefix",
+    "snapshots_name",
+    "switch_space",
+    "uplink",
+    "wanted",
+]
+
+LABEL = "netorder.topology"  # of containers and images: the topology that they belong to
+MACHINE = ""  # the machine's own network namespace
+OUTSIDE = "ext"  # the bridge of the outside in the switch, and a router's device there
+SPACE = IPv4Network("172.29.0.0/16")  # of the outsides, a /24 each
+_FIRST_FLOATING, _LAST_FLOATING = 50, 249  # of a /24; below are the machine (1) and the routers
+MOST_PORTS = 64  # published by one rule
+DEFAULT_MTU = 1500
+
+
+def prefix(topology: str) -> str:
+    """Return how the names of all of a topology's namespaces begin; no topology's name has a dot in it."""
+    return f"netorder.{topology}."
+
+
+def switch_space(topology: str) -> str:
+    """Return the name of the namespace with the bridges."""
+    return f"{prefix(topology)}switch"
+
+
+def host_space(topology: str, host: str) -> str:
+    """Return the name of a host's namespace."""
+    return f"{prefix(topology)}host.{host}"
+
+
+def machine_table(topology: str) -> str:
+    """Return the name of the topology's table of rules in the machine's own namespace."""
+    return f"netorder.{topology}"
+
+
+def uplink(topology: str) -> str:
+    """Return the name of the machine's device towards the topology."""
+    return f"no{_short(topology)}"
+
+
+def snapshots_name(topology: str) -> str:
+    """Return what podman calls the images that are the topology's snapshots, without their tags."""
+    return f"localhost/netorder-snapshots/{topology.lower()}"
+
+
+def image_name(image: str) -> str:
+    """Return what podman calls an image: a name without a registry is one made on this machine."""
+    return image if "/" in image else f"localhost/netorder/{image}"
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:10]  # a device's name has at most 15 characters
+
+
+@dataclass(frozen=True, slots=True)
+class Cable:
+    """From ``port`` of the switch, on ``bridge``, to ``device`` in a namespace; ``addresses`` None: not set here."""
+
+    kind: str
+    name: str
+    port: str
+    bridge: str
+    space: str
+    device: str
+    mac: str
+    addresses: tuple[str, ...] | None
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """A router's namespace: its routes as (destination, next hop), and its nft ruleset."""
+
+    name: str
+    space: str
+    routes: tuple[tuple[str, str], ...]
+    ruleset: str
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """A host as a container. ``settings`` are what it was made from: another one replaces it.
+
+    ``kernel`` are settings of its namespace (kernel.SETTINGS), which it cannot change itself.
+    """
+
+    host: str
+    name: str
+    space: str
+    kernel: dict[str, str]
+    settings: dict[str, object]
+    files: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """All that a plan needs. ``bridges`` by name with their network and MTU. ``floating`` addresses by host.
+
+    ``machine`` is the ruleset of the machine's own namespace, None where nothing is outside. ``published`` are the
+    (protocol, port) of this machine that lead to hosts.
+    """
+
+    topology: str
+    bridges: dict[str, tuple[str, int]]
+    cables: tuple[Cable, ...]
+    routings: tuple[Routing, ...]
+    guests: tuple[Guest, ...]
+    filters: str
+    machine: str | None
+    outside: IPv4Network
+    floating: dict[str, str]
+    published: dict[tuple[str, int], str]
+
+
+def external_prefix(plan: Plan, taken: Iterable[IPv4Network]) -> IPv4Network | None:
+    """Return the /24 for the plan's outside: one that meets nothing of the plan and nothing ``taken``, if any is left.
+
+    It begins to look where the topology's name says, so that several topologies mostly get the same each time.
+    """
+    named = [ip_network(subnet.cidr) for network in plan.networks for subnet in network.subnets]
+    routes = [route for host in plan.hosts for route in host.routes]
+    routes += [route for router in plan.routers for route in router.routes]
+    named += [ip_network(route.destination) for route in routes]
+    named += [ip_network(r.remote_cidr) for group in plan.security_groups for r in group.rules if r.remote_cidr]
+    used = [*taken, *(one for one in named if one.prefixlen)]
+    spaces = list(SPACE.subnets(new_prefix=24))
+    first = int(_short(plan.topology), 16) % len(spaces)
+    return next((one for one in spaces[first:] + spaces[:first] if not any(overlap(one, it) for it in used)), None)
+
+
+def wanted(plan: Plan, outside: IPv4Network, name_servers: Iterable[str], *, tracks_bridges: bool) -> Wanted:
+    """Return what the plan needs.
+
+    ``name_servers`` are for hosts whose network names none. ``tracks_bridges``: the kernel's bridges know connections
+    themselves; else bridged packets pass the filters of routed ones (br_netfilter).
+    """
+    return _Maker(plan, outside, tuple(name_servers), tracks_bridges).make()
+
+
+class _Maker:
+    def __init__(self, plan: Plan, outside: IPv4Network, name_servers: tuple[str, ...], tracks_bridges: bool) -> None:
+        self._plan = plan
+        self._topology = plan.topology
+        self._outside = outside
+        self._name_servers = name_servers
+        self._tracks_bridges = tracks_bridges
+        self._networks = {network.name: network for network in plan.networks}
+        self._external = [router for router in plan.routers if router.external]
+        self._floating = dict(_floating(plan, outside))
+
+    def make(self) -> Wanted:
+        bridges = {_bridge(name): (net.cloud_name, net.mtu or DEFAULT_MTU) for name, net in self._networks.items()}
+        published = self._published() if self._external else {}
+        return Wanted(
+            topology=self._topology,
+            bridges=bridges | ({OUTSIDE: ("the outside", DEFAULT_MTU)} if self._external else {}),
+            cables=tuple(self._cables()),
+            routings=tuple(self._routing(router) for router in self._plan.routers),
+            guests=tuple(self._guest(host) for host in self._plan.hosts),
+            filters=self._filters(),
+            machine=self._machine(published) if self._external else None,
+            outside=self._outside,
+            floating=self._floating,
+            published={key: host for key, (host, _) in published.items()},
+        )
+
+    def _subnet(self, network: str) -> Subnet:
+        return self._networks[network].subnets[0]
+
+    def _with_length(self, network: str, address: str) -> str:
+        return f"{address}/{ip_network(self._subnet(network).cidr).prefixlen}"
+
+    def _mtu(self, network: str) -> int:
+        return self._networks[network].mtu or DEFAULT_MTU
+
+    # Cables
+
+    def _cables(self) -> Iterator[Cable]:
+        if self._external:
+            own = f"{self._outside[1]}/{self._outside.prefixlen}"
+            yield self._cable("router interface", "outside", OUTSIDE, MACHINE, uplink(self._topology), (own,))
+        for router in self._plan.routers:
+            space = self._router_space(router)
+            for end in router.interfaces:
+                addresses = tuple(self._with_length(end.network, one) for one in end.addresses)
+                device = f"n{_short(end.network)}"
+                yield self._cable(
+                    "router interface", end.port_name, _bridge(end.network), space, device, addresses, end.network
+                )
+            if router.external:
+                own = f"{self._own(router)}/{self._outside.prefixlen}"
+                floating = tuple(f"{one}/32" for one in sorted(self._translated(router)))
+                name = f"{router.cloud_name}.outside"
+                yield self._cable("router interface", name, OUTSIDE, space, OUTSIDE, (own, *floating))
+        for host in self._plan.hosts:
+            space = host_space(self._topology, host.name)
+            for index, port in enumerate(host.ports):
+                yield self._cable(
+                    "port", port.cloud_name, _bridge(port.network), space, f"eth{index}", None, port.network
+                )
+
+    def _cable(  # noqa: PLR0917 - the parts of a cable
+        self,
+        kind: str,
+        name: str,
+        bridge: str,
+        space: str,
+        device: str,
+        addresses: tuple[str, ...] | None,
+        network: str = "",
+    ) -> Cable:
+        mac = f"02:{_short(f'{self._topology} {name}')}"
+        mac = ":".join([mac[:2], *(mac[3:][i : i + 2] for i in range(0, 10, 2))])
+        mtu = self._mtu(network) if network else DEFAULT_MTU
+        return Cable(kind, name, _port(name), bridge, space, device, mac, addresses, mtu)
+
+    # Routers
+
+    def _router_space(self, router: Router) -> str:
+        return f"{prefix(self._topology)}router.{router.name}"
+
+    def _own(self, router: Router) -> IPv4Address:
+        return self._outside[2 + self._external.index(router)]
+
+    def _translated(self, router: Router) -> dict[str, str]:
+        """Return the floating and fixed addresses of the hosts whose gateway is ``router``."""
+        its = {address for end in router.interfaces for address in end.addresses}
+        return {
+            self._floating[host.name]: host.ports[0].addresses[0]
+            for host in self._plan.hosts
+            if host.name in self._floating and self._subnet(host.ports[0].network).gateway_ip in its
+        }
+
+    def _routing(self, router: Router) -> Routing:
+        routes = [(route.destination, route.next_hop) for route in router.routes]
+        ruleset = ""
+        if router.external:
+            routes.append(("0.0.0.0/0", str(self._outside[1])))
+            ruleset = self._translation(router)
+        return Routing(router.cloud_name, self._router_space(router), tuple(sorted(routes)), ruleset)
+
+    def _translation(self, router: Router) -> str:
+        pairs = sorted(self._translated(router).items())
+        inside = sorted({self._subnet(end.network).cidr for end in router.interfaces})
+        return _lines(
+            "table ip netorder {",
+            " chain in {",
+            "  type nat hook prerouting priority dstnat; policy accept;",
+            *(f"  ip daddr {floating} dnat to {fixed}" for floating, fixed in pairs),
+            " }",
+            " chain out {",
+            "  type nat hook postrouting priority srcnat; policy accept;",
+            *(f'  oifname "{OUTSIDE}" ip saddr {fixed} snat to {floating}' for floating, fixed in pairs),
+            *(f'  oifname "{OUTSIDE}" ip saddr {cidr} snat to {self._own(router)}' for cidr in inside),
+            " }",
+            " chain forward {",
+            "  type filter hook forward priority filter; policy accept;",
+            # whoever routes to a private address from outside gets nothing
+            f'  iifname "{OUTSIDE}" ct state new ct status & dnat != dnat drop',
+            " }",
+            "}",
+        )
+
+    # Filters of the hosts' ports, in the switch, where no host can change them
+
+    def _filters(self) -> str:
+        guards: list[str] = []
+        doors: list[tuple[str, str]] = []
+        for host in self._plan.hosts:
+            for port in (one for one in host.ports if one.port_security):
+                name = _port(port.cloud_name)
+                own = ", ".join(map(str, joined(map(ip_network, (*port.addresses, *port.allowed_address_pairs)))))
+                guards += [
+                    f'  iifname "{name}" arp saddr ip != {{ {own} }} drop',
+                    f'  iifname "{name}" ip saddr != {{ {own} }} drop',
+                    f'  iifname "{name}" ether type != {{ arp, ip }} drop',
+                ]
+                doors += [(name, f"in-{group}") for group in port.security_groups[:1]]
+        chains = [line for group in self._plan.security_groups for line in _chain(group.name, group.rules)]
+        let_in = ["  type filter hook forward priority filter; policy accept;", "  ct state established,related accept"]
+        if self._tracks_bridges:
+            jumps = [f'  oifname "{name}" jump {chain}' for name, chain in doors]
+            guard = ["  type filter hook forward priority -10; policy accept;", *guards]
+            return _lines(
+                "table bridge netorder {", *chains,
+                " chain guard {", *guard, " }",
+                " chain forward {", *let_in, *jumps, " }", "}",
+            )  # fmt: skip
+        marks = [(name, f"0x{_short(name)[:7]}", chain) for name, chain in doors]
+        set_marks = [f'  oifname "{name}" meta mark set {mark}' for name, mark, _ in marks]
+        jumps = [f"  meta mark {mark} jump {chain}" for _, mark, chain in marks]
+        return _lines(
+            "table bridge netorder {",
+            " chain guard {", "  type filter hook forward priority -10; policy accept;", *guards, *set_marks, " }",
+            "}",
+            "table inet netorder {", *chains, " chain forward {", *let_in, *jumps, " }", "}",
+        )  # fmt: skip
+
+    # The machine
+
+    def _published(self) -> dict[tuple[str, int], tuple[str, tuple[str, ...]]]:
+        """Return what is published of which host, and the prefixes that may come; none means everybody."""
+        groups = {group.name: group.rules for group in self._plan.security_groups}
+        own = joined(ip_network(subnet.cidr) for network in self._plan.networks for subnet in network.subnets)
+        found: dict[tuple[str, int], tuple[str, tuple[str, ...]]] = {}
+        for host in self._plan.hosts:
+            if host.name not in self._floating:
+                continue
+            for rule in groups.get(host.group, ()):
+                source = rule.remote_cidr
+                if source is not None and any(covers(one, ip_network(source)) for one in own):
+                    continue
+                for key in _ports(rule):
+                    _, before = found.get(key, (host.name, ()))
+                    known = key in found and not before  # everybody already
+                    found[key] = (host.name, () if source is None or known else (*before, source))
+        return found
+
+    def _machine(self, published: Mapping[tuple[str, int], tuple[str, tuple[str, ...]]]) -> str:
+        device = uplink(self._topology)
+        to_hosts = []
+        for (protocol, port), (host, sources) in sorted(published.items()):
+            come = f"ip saddr {{ {', '.join(sorted(sources))} }} " if sources else ""
+            to_hosts.append(f"{come}{protocol} dport {port} dnat ip to {self._floating[host]}:{port}")
+        return _lines(
+            f"table inet {machine_table(self._topology)} {{",
+            " chain in {",
+            "  type nat hook prerouting priority dstnat; policy accept;",
+            *(f'  iifname != "{device}" fib daddr type local {rule}' for rule in to_hosts),
+            " }",
+            " chain own {",
+            "  type nat hook output priority -100; policy accept;",
+            *(f"  fib daddr type local ip daddr != 127.0.0.0/8 {rule}" for rule in to_hosts),
+            " }",
+            " chain out {",
+            "  type nat hook postrouting priority srcnat; policy accept;",
+            f'  ip saddr {self._outside} oifname != "{device}" masquerade',
+            " }",
+            " chain forward {",
+            "  type filter hook forward priority filter; policy accept;",
+            # from other machines only what is published, and answers
+            f'  oifname "{device}" ct state new ct status & dnat != dnat drop',
+            " }",
+            "}",
+        )
+
+    # Containers
+
+    def _guest(self, host: Host) -> Guest:
+        interfaces = [self._interface(host, index) for index in range(len(host.ports))]
+        servers = [one for port in host.ports for one in self._subnet(port.network).dns_nameservers]
+        servers = list(dict.fromkeys(servers or self._name_servers))
+        files = {f"/etc/systemd/network/08-container-eth{index}.network": text for index, text in enumerate(interfaces)}
+        files["/etc/resolv.conf"] = "".join(f"nameserver {one}\n" for one in servers)
+        settings: dict[str, object] = {
+            "image": host.image,
+            "user": host.user,
+            "networks": [port.network for port in host.ports],
+            "addresses": [self._with_length(port.network, port.addresses[0]) for port in host.ports],
+            "gateway": ", ".join(host.gateways) or None,
+        }
+        # as the role host_network has it on a host, where a container's /proc/sys is for reading
+        kernel = dict.fromkeys(("ipv4/ip_forward", "ipv6/conf/all/forwarding"), "1") if host.forwarding else {}
+        kernel |= {"ipv4/conf/all/rp_filter": "2"} if host.forwarding or len(host.ports) > 1 else {}
+        return Guest(host.name, host.cloud_name, host_space(self._topology, host.name), kernel, settings, files)
+
+    def _interface(self, host: Host, index: int) -> str:
+        """Return the file that configures an interface with systemd-networkd."""
+        port = host.ports[index]
+        subnet = self._subnet(port.network)
+        lines = ["[Match]", f"Name=eth{index}", "", "[Network]", "LinkLocalAddressing=no", "IPv6AcceptRA=no"]
+        lines += [f"Address={self._with_length(port.network, address)}" for address in port.addresses]
+        lines += [f"Gateway={subnet.gateway_ip}"] if subnet.gateway_ip in host.gateways else []
+        lines += [f"DNS={one}" for one in subnet.dns_nameservers or self._name_servers]
+        for route in subnet.host_routes:
+            if route.next_hop not in host.addresses:
+                lines += ["", "[Route]", f"Destination={route.destination}", f"Gateway={route.next_hop}"]
+        return "\n".join(lines) + "\n"
+
+
+def _bridge(network: str) -> str:
+    return f"b{_short(network)}"
+
+
+def _port(name: str) -> str:
+    return f"p{_short(name)}"
+
+
+def _floating(plan: Plan, outside: IPv4Network) -> Iterator[tuple[str, str]]:
+    """Yield each host's floating address, which its name draws: another host mostly changes nobody's."""
+    room = _LAST_FLOATING - _FIRST_FLOATING + 1
+    taken: set[int] = set()
+    hosts = [host.name for host in plan.hosts if host.floating_ip]
+    for name in islice(sorted(hosts), room):
+        place = int(_short(name), 16) % room
+        while place in taken:
+            place = (place + 1) % room
+        taken.add(place)
+        yield name, str(outside[_FIRST_FLOATING + place])
+
+
+def _ports(rule: Rule) -> Iterator[tuple[str, int]]:
+    if rule.direction != "ingress" or rule.protocol not in ("tcp", "udp") or rule.port_min is None:
+        return
+    last = rule.port_max or rule.port_min
+    for port in range(rule.port_min, last + 1) if last - rule.port_min < MOST_PORTS else ():
+        if (rule.protocol, port) != ("tcp", SSH):
+            yield rule.protocol, port
+
+
+def _chain(group: str, rules: Iterable[Rule]) -> list[str]:
+    let_in = [f"  {_match(rule)} accept" for rule in rules if rule.direction == "ingress" and rule.ethertype == "IPv4"]
+    return [f" chain in-{group} {{", "  ip version 4 ct state invalid drop", *let_in, "  ip version 4 drop", " }"]
+
+
+def _match(rule: Rule) -> str:
+    """Return the nft match of a rule; it is about IPv4."""
+    match = [f"ip saddr {rule.remote_cidr}"] if rule.remote_cidr is not None else []
+    if rule.protocol is None:
+        return " ".join([*match, "ip version 4"])
+    match.append(f"ip protocol {number(rule.protocol)}")
+    if rule.protocol == "icmp":
+        match += [f"icmp type {rule.port_min}"] if rule.port_min is not None else []
+        match += [f"icmp code {rule.port_max}"] if rule.port_max is not None else []
+    elif rule.port_min is not None:
+        ports = rule.port_min if rule.port_min == rule.port_max else f"{rule.port_min}-{rule.port_max}"
+        match.append(f"th dport {ports}")
+    return " ".join(match)
+
+
+def _lines(*lines: str) -> str:
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,221 @@
+"""The target containers without a container: what a plan needs on a machine, and what differs from what is there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Network
+from pathlib import Path
+
+import pytest
+
+from netorder.cli.main import main
+from netorder.containers import compare as module
+from netorder.containers import engine
+from netorder.containers.compare import Stage, compare, removals
+from netorder.containers.engine import Container
+from netorder.containers.kernel import Link, Space
+from netorder.containers.observe import Seen
+from netorder.containers.wanted import MACHINE, SPACE, Wanted, external_prefix, image_name, uplink, wanted
+from netorder.errors import CloudError
+from netorder.language.load import load, parse
+from netorder.plan.build import build_plan
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "topologies/calculator.yml"
+PLAN = build_plan(load(FILE, "containers"))
+OUTSIDE = IPv4Network("172.29.7.0/24")
+TWO = """
+topology: t
+networks: {a: {cidr: 10.1.0.0/24}, b: {cidr: 10.2.0.0/24, mtu: 1400}}
+routers: {out: {external: true, networks: [a]}, in: {networks: [a, b]}}
+hosts:
+  web: {network: a, floating_ip: true}
+  gate: {networks: [a, b], forward: true}
+  open: {network: b, port_security: false}
+allow:
+"""
+
+
+def needs(text: str = "", *, tracks: bool = False) -> Wanted:
+    plan = build_plan(parse(text, target="containers")) if text else PLAN
+    return wanted(plan, OUTSIDE, ["192.0.2.53"], tracks_bridges=tracks)
+
+
+def as_wanted(what: Wanted) -> Seen:
+    """Return a machine that has all of it."""
+    switch = {name: Link("", mtu, True, ()) for name, (_, mtu) in what.bridges.items()}
+    switch |= {one.port: Link(one.bridge, one.mtu, True, ()) for one in what.cables}
+    spaces = {"netorder." + what.topology + ".switch": Space(switch, ruleset=what.filters)}
+    for one in what.routings:
+        spaces[one.space] = Space({}, frozenset(one.routes), True, one.ruleset)
+    for guest in what.guests:
+        spaces[guest.space] = Space(settings=dict(guest.kernel))
+    spaces[MACHINE] = Space(forwarding=True, ruleset=what.machine or "")
+    for one in what.cables:
+        spaces[one.space].links[one.device] = Link("", one.mtu, True, one.addresses or ("10.9.9.9/24",))
+    inodes = {space: number for number, space in enumerate(spaces, 100) if space}
+    containers = tuple(
+        Container(f"id-{one.host}", one.name, one.host, "running", 7, one.settings) for one in what.guests
+    )
+    joined = {f"id-{one.host}": inodes[one.space] for one in what.guests}
+    return Seen(spaces, containers, inodes, joined)
+
+
+@pytest.fixture(autouse=True)
+def _no_nft(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rulesets are compared as they are written."""
+    monkeypatch.setattr(module.kernel, "normal", lambda text: text)
+
+
+def differing(what: Wanted, seen: Seen) -> list[tuple[str, str, str]]:
+    return [(s.change.action, s.change.kind, s.change.name) for s in compare(what, seen, "key") if s.change]
+
+
+def test_what_is_as_wanted_is_left_alone():
+    for text in ("", TWO + " - {from: anywhere, to: web, tcp: 80}"):
+        what = needs(text)
+        assert compare(what, as_wanted(what), "key") == []
+
+
+def test_an_empty_machine_gets_everything_in_an_order_that_works():
+    what = needs()
+    steps = compare(what, Seen({MACHINE: Space()}, ()), "key")
+    assert [step.stage for step in steps] == sorted(step.stage for step in steps)
+    kinds = [step.change.kind for step in steps if step.change]
+    assert kinds.count("server") == 5
+    assert kinds.count("router") == 2
+    assert kinds.count("port") == 5
+    assert {step.stage for step in steps} == {Stage.SPACES, Stage.CABLES, Stage.SETTINGS, Stage.CONTAINERS}
+
+
+def test_every_thing_that_is_missing_is_found_alone():
+    what = needs()
+    for space in as_wanted(what).spaces:
+        for link in as_wanted(what).spaces[space].links:
+            seen = as_wanted(what)
+            del seen.spaces[space].links[link]
+            assert len(differing(what, seen)) == 1, (space, link)
+
+
+def test_a_rule_made_by_hand_in_the_switch_is_taken_away():
+    what, seen = needs(), as_wanted(needs())
+    name = "netorder.calculator.switch"
+    seen.spaces[name] = replace(seen.spaces[name], ruleset=what.filters + "more\n")
+    assert differing(what, seen) == [("update", "security group", "calculator (all ports)")]
+
+
+def test_a_router_that_stopped_forwarding_and_lost_its_route():
+    what, seen = needs(), as_wanted(needs())
+    name = "netorder.calculator.router.rt1"
+    seen.spaces[name] = replace(seen.spaces[name], forwarding=False, routes=frozenset())
+    assert differing(what, seen) == [("update", "router", "calculator-rt1"), ("update", "route set", "calculator-rt1")]
+
+
+@pytest.mark.parametrize(
+    ("changed", "action", "permission"),
+    [
+        ({"state": "exited", "pid": 0}, "update", None),
+        ({"state": "created", "pid": 0}, "replace", None),  # podman was killed: nobody has used it
+        ({"settings": {"image": "other"}}, "replace", "replace"),
+        ({"id": "joined-another-namespace"}, "update", None),
+    ],
+)
+def test_a_container_that_is_not_as_it_should_be(changed, action, permission):
+    what, seen = needs(), as_wanted(needs())
+    first = replace(seen.containers[0], **changed)
+    seen = replace(seen, containers=(first, *seen.containers[1:]), joined=seen.joined | {first.id: 1})
+    (step,) = compare(what, seen, "key")
+    assert (step.change.kind, step.change.action, step.change.permission) == ("server", action, permission)
+
+
+def test_a_container_that_the_plan_does_not_have_needs_permission_to_go():
+    what, seen = needs(), as_wanted(needs())
+    stray = Container("x", "calculator-old", "old", "running", 7)
+    (step,) = compare(what, replace(seen, containers=(*seen.containers, stray)), "key")
+    assert (step.change.action, step.change.permission, step.stage) == ("delete", "delete", Stage.CONTAINERS_GO)
+
+
+def test_a_teardown_names_everything_once():
+    what, seen = needs(), as_wanted(needs())
+    names = [step.change.name for step in removals("calculator", seen, "teardown")]
+    assert len(names) == len(set(names)) == len(seen.leftovers("calculator")) == 5 + 8 + 2
+    assert uplink("calculator") in seen.spaces[MACHINE].links
+    assert removals("calculator", Seen({MACHINE: Space()}, ()), "teardown") == []
+    assert what.machine
+
+
+def test_only_what_outsiders_may_use_is_published_and_never_ssh():
+    assert needs().published == {("tcp", 50000): "calculator"}
+    rules = "  - {from: anywhere, to: web, tcp: [22, 80], udp: 53}\n  - {from: web, to: web, tcp: 90}\n"
+    assert set(needs(TWO + rules).published) == {("tcp", 80), ("udp", 53)}
+    narrow = needs(TWO + "  - {from: [192.0.2.0/24, 198.51.100.0/24], to: web, tcp: 80}\n")
+    assert "ip saddr { 192.0.2.0/24, 198.51.100.0/24 } tcp dport 80 dnat" in (narrow.machine or "")
+    wide = needs(TWO + "  - {from: 192.0.2.0/24, to: web, tcp: 80}\n  - {from: anywhere, to: web, tcp: 80}\n")
+    assert "saddr { 192" not in (wide.machine or "")
+
+
+def test_nothing_outside_means_nothing_on_the_machine():
+    text = "topology: t\nnetworks: {a: {cidr: 10.1.0.0/24}}\nhosts: {one: {network: a}}\n"
+    what = needs(text)
+    assert what.machine is None
+    assert not [one for one in what.cables if one.space == MACHINE]
+
+
+def test_ports_without_security_and_forwarding_hosts():
+    what = needs(TWO + "  - {from: anywhere, to: web, tcp: 80}")
+    ports = {one.name: one.port for one in what.cables}
+    assert ports["t-open"] not in what.filters
+    assert ports["t-web"] in what.filters
+    assert [sorted(guest.kernel.values()) for guest in what.guests] == [[], ["1", "1", "2"], []]
+    assert {mtu for _, mtu in what.bridges.values()} == {1500, 1400}
+
+
+def test_filters_for_both_kinds_of_kernels():
+    assert "table inet" in needs().filters
+    assert "table inet" not in needs(tracks=True).filters
+    assert needs(tracks=True).filters.count("jump in-") == needs().filters.count("jump in-") == 5
+
+
+def test_the_outside_meets_nothing_of_the_machine_or_the_plan():
+    first = external_prefix(PLAN, [])
+    assert first
+    assert first.subnet_of(SPACE)
+    assert external_prefix(PLAN, []) == first
+    second = external_prefix(PLAN, [first])
+    assert second not in {first, None}
+    assert external_prefix(PLAN, [SPACE]) is None
+
+
+def test_another_host_changes_no_floating_address():
+    more = TWO.replace("  open:", "  more: {network: a, floating_ip: true}\n  open:")
+    rule = "  - {from: anywhere, to: web, tcp: 80}"
+    assert needs(TWO + rule).floating["web"] == needs(more + rule).floating["web"]
+
+
+def test_images_by_name():
+    assert image_name("debian-13") == "localhost/netorder/debian-13"
+    assert image_name("registry.example/x:1") == "registry.example/x:1"
+
+
+@pytest.mark.parametrize(
+    ("user", "found", "said"),
+    [(1000, "/usr/bin/podman", "root alone may do"), (0, None, "podman is not installed")],
+)
+def test_without_root_or_engine_it_says_what_to_do(monkeypatch, user, found, said):
+    monkeypatch.setattr(engine.os, "geteuid", lambda: user)
+    monkeypatch.setattr(engine.shutil, "which", lambda *_args, **_options: found)
+    with pytest.raises(CloudError, match=said):
+        engine.check_engine()
+
+
+def test_the_target_of_the_command_line_takes_the_place_of_the_files(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "t.yml"
+    file.write_text(TWO.replace("web: {", "web: {tags: [x], ") + "  - {from: 192.0.2.0/24, to: web, tcp: 80}\n")
+    assert main(["check", str(file)]) == 0
+    assert main(["check", "--target", "containers", str(file)]) == 1
+    assert f"{file}:6:15: error: target `containers` has no `tags`: they are Nova's" in capsys.readouterr().err
+    monkeypatch.setenv("NETORDER_TARGET", "containers")
+    assert main(["check", str(file)]) == 1
+    monkeypatch.setenv("NETORDER_TARGET", "contaners")
+    assert main(["check", str(file)]) == 2
+    assert "did you mean `containers`?" in capsys.readouterr().err
