@@ -203,11 +203,11 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["report", str(CALCULATOR)]) == 0
     assert capsys.readouterr().out == "calculator-report.html\n"
-    directory = tmp_path / ".netorder/calculator"
+    directory = tmp_path / ".netorder/default/calculator"
     directory.mkdir(parents=True)
     records.keep({"verify": {"time": "now", "findings": {"sum": []}}}, directory)
     assert main(["report", str(CALCULATOR)]) == 0
-    assert capsys.readouterr().out == ".netorder/calculator/report.html\n"
+    assert capsys.readouterr().out == ".netorder/default/calculator/report.html\n"
     assert "0 checks" in (directory / "report.html").read_text()
     assert main(["report", str(CALCULATOR), "-o", "no/where.html"]) == 1
     assert "no/where.html cannot be written: No such file or directory" in capsys.readouterr().err
