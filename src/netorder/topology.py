@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from netorder.routing.tables import Tables
 
 __all__ = [
+    "GOLDEN",
     "GROUPS",
     "LAST_PORT",
     "MANAGEABLE",
@@ -46,6 +47,8 @@ __all__ = [
 
 SSH = 22
 SNAPSHOT = "snapshot:"  # before the name, where a host's image is a snapshot
+# before what the golden image is of (applications with "+" between, or its name), and ":" and an image to begin with
+GOLDEN = "golden:"
 LAST_PORT = 65535
 # Ansible groups in every inventory, and what each is; playbooks choose hosts by them (inventory/group_vars/<group>.yml)
 GROUPS = {
