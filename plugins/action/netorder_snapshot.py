@@ -25,6 +25,7 @@ class ActionModule(ActionBase):
                 "files": {"type": "path", "required": True},
                 "cloud": {"type": "str"},
                 "host": {"type": "str", "required": True},
+                "versions": {"type": "dict", "default": {}},
             }
         )
         return result | operate(self, snapshot, **options)
