@@ -19,6 +19,7 @@ from netorder.cli import (
     golden,
     graph,
     init,
+    load,
     logs,
     plan,
     power,
@@ -26,6 +27,7 @@ from netorder.cli import (
     reach,
     resize,
     restore,
+    save,
     schema,
     snapshot,
     snapshots,
@@ -48,6 +50,7 @@ COMMANDS = (
     *(preview, up, status, verify, drift, times, down),  # with the cloud
     *(ssh, exec, logs),  # on the hosts
     *(snapshot, snapshots, restore, resize, power, golden),  # what is done to hosts later
+    *(save, load),  # for another controller
     completion,
 )
 # what these have after `--` is not theirs
