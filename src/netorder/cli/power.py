@@ -27,16 +27,16 @@ def add_parser(commands: Commands) -> None:
         description="Stop, start or shelve hosts, all or some, in the order of what they need. What is stopped so is "
         "off on purpose: no drift, and no run starts it. Runs ansible-playbook playbooks/power.yml.",
         examples={
-            "netorder power stop": "all hosts of the topology",
+            "netorder power stop all": "all hosts of the topology",
             "netorder power start sum sub": "two of them",
             "netorder power shelve -t mynet.yml db --check": "only shows what would be done",
         },
         notes="A shelved host gives its cores and memory back to the cloud, and takes longer to come back.",
         statuses=playbooks.HOST_STATUSES,
-        usage=f"netorder power [options] {{stop,start,shelve}} [HOST ...] {playbooks.USAGE}",
+        usage=f"netorder power [options] {{stop,start,shelve}} HOST ... {playbooks.USAGE}",
     )
     parser.add_argument("action", choices=tuple(STATES), help="what is done to them")
-    parser.add_argument("hosts", nargs="*", metavar="HOST", help="a host of the topology (the default: all)")
+    parser.add_argument("hosts", nargs="+", metavar="HOST", help="a host of the topology; `all`: each of them")
     playbooks.add_options(parser, topology=True, check=True)
     parser.set_defaults(run=run)
 
@@ -45,6 +45,9 @@ def run(options: argparse.Namespace) -> int:
     """Run the playbook in place of this process. Raises TopologyError and UsageError."""
     process.become(
         playbooks.operation(
-            options, "playbooks/power.yml", state=STATES[options.action], host=",".join(options.hosts) or None
+            options,
+            "playbooks/power.yml",
+            state=STATES[options.action],
+            host=None if "all" in options.hosts else ",".join(options.hosts),
         )
     )

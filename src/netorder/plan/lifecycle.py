@@ -203,7 +203,7 @@ def image_field(had: str, planned: str) -> str:
     if not planned.startswith(GOLDEN):
         return had
     kind, _, base = planned.removeprefix(GOLDEN).partition(":")
-    return planned if had in {f"{GOLDEN}{kind}", base} else had
+    return planned if had and had in {f"{GOLDEN}{kind}", base} else had
 
 
 def effect(kind: str, names: Iterable[str]) -> Effect:
