@@ -23,6 +23,7 @@ CALCULATOR = "topologies/calculator.yml"
 POOL = "topologies/pool.yml"
 WRONG = "tests/golden/bad/addresses.yml"
 SITE = "ansible-playbook site.yml"
+BOOKS = "ansible-playbook playbooks"
 
 
 @pytest.fixture(autouse=True)
@@ -97,13 +98,11 @@ def line(monkeypatch: pytest.MonkeyPatch):
         ),
         (
             ["restore", "sum", "-t", POOL, "--snapshot", "x", "--allow", "replace", "--check"],
-            f"ansible-playbook playbooks/restore.yml -e topology={POOL} -e allow=replace -e host=sum -e snapshot=x "
-            "--check --diff",
+            f"{BOOKS}/restore.yml -e topology={POOL} -e allow=replace -e host=sum -e snapshot=x --check --diff",
         ),
         (
             ["resize", "sum", "medium", "--ssh-timeout", "600", "--", "-v"],
-            f"ansible-playbook playbooks/resize.yml -e topology={CALCULATOR} -e netorder_ssh_timeout=600 -e host=sum "
-            "-e flavor=medium -v",
+            f"{BOOKS}/resize.yml -e topology={CALCULATOR} -e netorder_ssh_timeout=600 -e host=sum -e flavor=medium -v",
         ),
         (["power", "stop", "all"], f"ansible-playbook playbooks/power.yml -e topology={CALCULATOR} -e state=stopped"),
         (
