@@ -6,7 +6,6 @@ Another flavor on a virtual machine, as Nova loses the disks of containers then;
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import threading
