@@ -18,11 +18,11 @@ from test_reconcile_preflight import FakeCloud, judged, without_a_host
 from test_reconcile_preflight import image as base_image
 
 from netorder.cloud import golden, snapshots
-from netorder.cloud.golden import Golden, Source, find, goldens, leftovers, make, of_image, removals
+from netorder.cloud.golden import Golden, Source, find, goldens, leftovers, make, of_image, removals, versions_text
 from netorder.cloud.golden_scripts import clean, tried
 from netorder.cloud.resources import server
 from netorder.cloud.teardown import teardown
-from netorder.controller.operate import golden_hosts
+from netorder.controller.operate import _golden_problems, golden_hosts
 from netorder.errors import CloudError, TopologyError, UsageError
 from netorder.language.load import parse
 from netorder.plan.build import build_plan
@@ -182,6 +182,25 @@ def test_of_which_hosts_they_are_made():
         golden_hosts(bare, {}, ["one"])
     with pytest.raises(UsageError, match="Topology lab has no application"):
         golden_hosts(bare, {})
+
+
+@pytest.mark.parametrize(
+    ("server_fields", "said"),
+    [({"status": "ERROR"}, "its server is ERROR"), ({"image": None}, "starts from a volume"), ({}, "")],
+)
+def test_of_which_servers_none_can_be_made(server_fields, said):
+    found: Any = SimpleNamespace(**{"status": "ACTIVE", "image": SimpleNamespace(id="i"), **server_fields})
+    problems = _golden_problems({"web": (PLAN.hosts[0], found)})
+    assert len(problems) == bool(said)
+    assert said in "".join(problems)
+
+
+def test_versions_fit_into_a_property():
+    """Nova refuses more than 255 characters."""
+    assert versions_text({"b": "2", "a": "1", "c": ""}) == "a=1,b=2"
+    many = versions_text({f"application-{n}": "0123456789abcdef" for n in range(20)})
+    assert len(many) <= 255
+    assert many.endswith("0123456789abcdef,...")
 
 
 # Making one

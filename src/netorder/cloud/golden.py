@@ -59,6 +59,7 @@ SERVER = "netorder_golden"
 # A guest without KVM boots, stops all services and cleans up (s).
 TIMEOUT = 1200
 POLL = 3.0
+NOTED = 255  # characters of a property that Nova sends with an image
 _SAID = re.compile(rf"{SAYS} (done|failed: [^\r\n]*)")
 
 
@@ -324,5 +325,6 @@ def table_rows(known: Iterable[Golden]) -> list[tuple[str, ...]]:
 
 
 def versions_text(versions: Mapping[str, str]) -> str:
-    """Write versions of applications as a property of an image."""
-    return ",".join(f"{name}={version}" for name, version in sorted(versions.items()) if version)
+    """Write versions of applications as a property of an image, as many as it holds."""
+    text = ",".join(f"{name}={version}" for name, version in sorted(versions.items()) if version)
+    return text if len(text) <= NOTED else f"{text[: NOTED - 3].rpartition(',')[0]},..."

@@ -440,10 +440,16 @@ def golden(
 
 def _golden_problems(there: Mapping[str, tuple[Host, Server]]) -> list[str]:
     """Return why of some servers no golden image can be made."""
-    return [
+    problems = [
         f"Host {host.name}: its server is {server.status}: a golden image is made of one that runs, or is stopped."
         for host, server in there.values()
         if server.status not in {"ACTIVE", "SHUTOFF"}
+    ]
+    return problems + [
+        f"Host {host.name} starts from a volume, of which Nova makes no image but a snapshot of the volume: no golden "
+        "image can be made of it."
+        for host, server in there.values()
+        if not (server.image and server.image.id)
     ]
 
 
