@@ -32,7 +32,7 @@ SHOP = """\
 applications:
   shop:
     role: ./roles/shop
-    vars: {page: "{{ netorder_topology_dir }}/pages/index.html"}
+    vars: {page: "{{ netorder_topology_dir }}/pages/index.html", source: "{{ application.directory }}/source"}
 """
 
 
@@ -45,6 +45,7 @@ def site(tmp_path):
         "labs/pages/index.html": "hello",
         "labs/other.yml": "not named",
         "shared/shop.yml": SHOP,
+        "shared/source/app/main.py": "pass",
         "shared/roles/shop/tasks/main.yml": "---\n",
         "shared/roles/shop/templates/a.j2": "a",
         ".netorder/id_ed25519": "private",
@@ -80,7 +81,8 @@ def test_an_archive_has_what_the_topology_names_and_only_its_owner_reads_it(site
     assert target.stat().st_mode & 0o777 == 0o600
     assert names(target) == {
         "manifest.json", "plan.json", "cloud.json", "topology/labs/lab.yml", "topology/labs/boot.sh",
-        "topology/labs/pages/index.html", "topology/shared/shop.yml", "topology/shared/roles/shop/tasks/main.yml",
+        "topology/labs/pages/index.html", "topology/shared/source/app/main.py",
+        "topology/shared/shop.yml", "topology/shared/roles/shop/tasks/main.yml",
         "topology/shared/roles/shop/templates/a.j2", "files/id_ed25519", "files/id_ed25519.pub",
         "files/lab/shop.password",
     }  # fmt: skip

@@ -37,7 +37,7 @@ KEY = "id_ed25519"
 MANIFEST, PLAN, CLOUD, TOPOLOGY, FILES = "manifest.json", "plan.json", "cloud.json", "topology", "files"
 # Written by every run, from what the cloud answers.
 _WRITTEN = {"known_hosts", "ssh_config", timings.FILE}
-_BESIDE = re.compile(r"\{\{ *netorder_topology_dir *\}\}/([\w./-]+)")
+_BESIDE = re.compile(r"\{\{ *(netorder_topology_dir|application\.directory) *\}\}/([\w./-]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def named_files(topology: Path) -> tuple[set[Path], list[str]]:
     """Return the topology file and all that it names beside it, and what it names by absolute paths.
 
     Those are included files, user data, public keys, directories of roles, and what variables name by
-    ``netorder_topology_dir``.
+    ``netorder_topology_dir`` or ``application.directory``.
     """
     document = read_file(str(topology))
     found = {topology.resolve()}
@@ -78,7 +78,8 @@ def named_files(topology: Path) -> tuple[set[Path], list[str]]:
     for path, text in _texts(document.data, ()):
         place = document.values.get(path) or document.values[()]
         names = [Path(place.file).parent / text] if _may_be_path(text) else []
-        names += [topology.parent / one for one in _BESIDE.findall(text)]
+        for word, one in _BESIDE.findall(text):
+            names.append((topology if word == "netorder_topology_dir" else Path(place.file)).parent / one)
         for name in names:
             if (
                 name.is_file()
