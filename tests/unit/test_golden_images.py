@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from openstack.exceptions import NotFoundException
 from openstack.image.v2.image import Image
 from test_reconcile_compare import PLAN, as_built, brief, change_set, work
 from test_reconcile_jobs import Session
@@ -305,6 +306,23 @@ def test_the_host_is_copied_and_the_copy_is_cleaned_and_tried():
     assert "AAAAC3Nz" in nova.scripts[0], "the topology's key goes"
     assert "10.0.0.3/32" in nova.scripts[1]
     assert [one.name for one in goldens(nova.session, "lab")] == [NAME]
+
+
+def test_a_copy_that_ended_before_it_was_heard_is_done():
+    """Of a server that is off not every cloud has a console; it turns itself off only when it is done."""
+    nova = Nova("")
+    made = nova.create_server
+
+    def create_server(**body: Any) -> Any:
+        found = made(**body)
+        found.status = "SHUTOFF"
+        return found
+
+    def no_console(*_: object, **__: object) -> None:
+        raise NotFoundException
+
+    nova.create_server, nova.get_server_console_output = create_server, no_console  # type: ignore[method-assign]
+    assert nova.made().tried
 
 
 @pytest.mark.parametrize(

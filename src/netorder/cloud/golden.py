@@ -301,7 +301,7 @@ def _alone(cloud: Cloud, source: Source, image: Any, script: str, what: str) -> 
         said = _SAID.findall(console_text(cloud, found) or "") if found.status in {"ACTIVE", "SHUTOFF"} else []
         if said and said[-1] != "done":
             raise CloudError(f"Of {source.host} no golden image can be made: {said[-1].removeprefix('failed: ')}.")
-        if found.status == "SHUTOFF" and not found.task_state and said:
+        if found.status == "SHUTOFF" and not found.task_state:  # by itself, which it does when it is done
             return found  # type: ignore[no-any-return]
         if said and not asked and found.status == "ACTIVE":  # Nova would hear of it by itself, but only after a while
             asked = True

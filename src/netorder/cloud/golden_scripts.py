@@ -32,6 +32,7 @@ if [ "${1-}" != now ]; then
   exit 0
 fi
 
+rm -f /etc/netorder-golden
 # Services that run may write what is removed here again, and have files open.
 for unit in $(systemctl list-units --type=service --state=running,activating --plain --no-legend | awk '{print $1}'); do
   case $unit in
@@ -79,6 +80,7 @@ for file in /etc/ssh/ssh_host_*_key; do
 done
 [ ! -s /etc/machine-id ] || fail "/etc/machine-id is not empty"
 
+echo clean >/etc/netorder-golden
 sync
 say "done"
 systemctl poweroff --force
@@ -90,6 +92,7 @@ for address in $addresses; do
   ip address add "$address" dev lo 2>/dev/null || fail "address $address cannot be had"
 done
 ip link set lo up
+[ -s /etc/netorder-golden ] || fail "the copy ended before it was clean"
 [ -s /etc/machine-id ] || fail "/etc/machine-id is empty after a boot"
 set -- /etc/ssh/ssh_host_*_key.pub
 [ -s "$1" ] || fail "no SSH host key was made"
