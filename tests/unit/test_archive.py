@@ -36,6 +36,11 @@ applications:
 """
 
 
+@pytest.fixture(autouse=True)
+def _one_cloud(monkeypatch):
+    monkeypatch.setenv("OS_CLOUD", "c")
+
+
 @pytest.fixture
 def site(tmp_path):
     """Return a directory of one user: a topology with all that it can name, and a controller's files."""
@@ -50,8 +55,8 @@ def site(tmp_path):
         "shared/roles/shop/templates/a.j2": "a",
         ".netorder/id_ed25519": "private",
         ".netorder/id_ed25519.pub": "public",
-        ".netorder/lab/shop.password": "secret",
-        ".netorder/lab/ssh_config": "paths of this controller",
+        ".netorder/c/lab/shop.password": "secret",
+        ".netorder/c/lab/ssh_config": "paths of this controller",
     }
     for name, text in there.items():
         path = tmp_path / "one" / name
@@ -97,11 +102,11 @@ def test_another_controller_has_the_same_plan_and_reaches_the_hosts(site):
     assert (two / ".netorder/id_ed25519").read_text() == "private"
     assert (two / ".netorder/id_ed25519").stat().st_mode & 0o777 == 0o600
     assert (two / ".netorder").stat().st_mode & 0o777 == 0o700
-    assert (two / ".netorder/lab/shop.password").read_text() == "secret"
-    settings = (two / ".netorder/lab/ssh_config").read_text()
+    assert (two / ".netorder/c/lab/shop.password").read_text() == "secret"
+    settings = (two / ".netorder/c/lab/ssh_config").read_text()
     assert "HostName 203.0.113.9" in settings
     assert str(two / ".netorder/id_ed25519") in settings
-    assert (two / ".netorder/lab/known_hosts").read_text() == f"web.lab {HOSTKEY}\n"
+    assert (two / ".netorder/c/lab/known_hosts").read_text() == f"web.lab {HOSTKEY}\n"
     assert unpacked(saved(site)).written == (), "as after one that was killed: what is there already stays"
 
 
@@ -123,9 +128,9 @@ def test_another_key_keeps_its_place(site):
     (two / ".netorder").mkdir(parents=True)
     (two / ".netorder/id_ed25519").write_text("of other topologies")
     loaded = unpacked(target)
-    assert loaded.key == two / ".netorder/lab/id_ed25519"
+    assert loaded.key == two / ".netorder/c/lab/id_ed25519"
     assert loaded.key.read_text() == "private"
-    assert str(loaded.key) in (two / ".netorder/lab/ssh_config").read_text()
+    assert str(loaded.key) in (two / ".netorder/c/lab/ssh_config").read_text()
     assert (two / ".netorder/id_ed25519").read_text() == "of other topologies"
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from netorder import __version__
 from netorder.controller import ssh as access
-from netorder.controller import timings
+from netorder.controller import state, timings
 from netorder.errors import AccessError, UsageError
 from netorder.language.load import load as load_topology
 from netorder.language.yaml_source import read_file
@@ -125,7 +125,7 @@ def save(topology: Path, target: Path, *, files: Path, cloud: Mapping[str, Any],
     entries: dict[str, tuple[bytes, int]] = {}
     for one in sorted(named):
         entries[f"{TOPOLOGY}/{one.relative_to(root)}"] = (one.read_bytes(), one.stat().st_mode & 0o755)
-    own = files / read.name
+    own = state.directory(files, read.cloud, read.name)
     for one in sorted(_within(own)) if own.is_dir() else ():
         if one.name not in _WRITTEN and not one.name.startswith(".") and not one.name.startswith("application-"):
             entries[f"{FILES}/{read.name}/{one.relative_to(own)}"] = (one.read_bytes(), 0o600)
@@ -137,6 +137,7 @@ def save(topology: Path, target: Path, *, files: Path, cloud: Mapping[str, Any],
         "format": FORMAT,
         "netorder": __version__,
         "topology": read.name,
+        "cloud": read.cloud,
         "file": str(topology.resolve().relative_to(root)),
         "saved": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
@@ -184,6 +185,7 @@ def load(archive: Path, *, into: Path, files: Path, force: bool = False, check: 
         manifest = json.loads(entries[MANIFEST][0])
         name, named, version = str(manifest["topology"]), str(manifest["file"]), manifest["format"]
         known = json.loads(entries[CLOUD][0])["hosts"]
+        own = state.directory(files, manifest["cloud"], name)
         plan = entries[PLAN][0].decode()
     except (KeyError, ValueError, TypeError):
         raise UsageError(f"{archive} is not what `netorder save` wrote: it has no {MANIFEST} and the like.") from None
@@ -191,7 +193,7 @@ def load(archive: Path, *, into: Path, files: Path, force: bool = False, check: 
         raise UsageError(
             f"{archive} has format {version}, and this netorder ({__version__}) knows {FORMAT}: update it."
         )
-    targets, key = _targets(entries, name, into, files)
+    targets, key = _targets(entries, own, into, files)
     differing = [str(path) for path, (content, _) in targets.items() if path.exists() and path.read_bytes() != content]
     if differing and not force:
         raise UsageError(
@@ -217,25 +219,25 @@ def load(archive: Path, *, into: Path, files: Path, force: bool = False, check: 
         for host in planned.hosts
         for one in [known.get(host.name, empty)]
     }
-    settings = access.write(planned, cast("Any", facts), directory=files / name, key=key or (files / KEY).absolute())
+    settings = access.write(planned, cast("Any", facts), directory=own, key=key or (files / KEY).absolute())
     return Loaded(name, topology, (*new, *settings), key, str(manifest["saved"]), tuple(warnings))
 
 
 def _targets(
-    entries: Mapping[str, tuple[bytes, int]], name: str, into: Path, files: Path
+    entries: Mapping[str, tuple[bytes, int]], own: Path, into: Path, files: Path
 ) -> tuple[dict[Path, tuple[bytes, int]], Path | None]:
     """Return where each file goes, and where the SSH key does if another one has its place already."""
     pair = {one: entries[f"{FILES}/{one}"] for one in (KEY, f"{KEY}.pub") if f"{FILES}/{one}" in entries}
     usual = files / KEY
     taken = KEY in pair and usual.exists() and usual.read_bytes() != pair[KEY][0]
-    place = files / name if taken else files
+    place = own if taken else files
     found = {place / one: its for one, its in pair.items()}
     for entry, its in entries.items():
         top, _, rest = entry.partition("/")
         if top == TOPOLOGY:
             found[into / rest] = its
         elif top == FILES and rest not in {KEY, f"{KEY}.pub"}:
-            found[files / rest] = its
+            found[own / rest.partition("/")[2]] = its
     return found, (place / KEY).absolute() if taken else None
 
 

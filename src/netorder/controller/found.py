@@ -20,7 +20,7 @@ __all__ = ["ask"]
 
 def ask(plan: Plan, progress: Progress) -> dict[str, Any]:
     """Ask the cloud that OS_CLOUD or OS_* name, and change nothing; raises CloudError."""
-    cloud = connect(progress)
+    cloud = connect(progress, plan.cloud)
     observed = observe(cloud, plan.topology)
     servers = {str(one.name): one for one in observed.servers}
     hosts: dict[str, dict[str, Any]] = {}

@@ -196,7 +196,7 @@ _shtab_netorder_power_defaults_added=0
 
 _shtab_netorder_preview_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--allow[what is permitted, with commas between\: delete, replace, zero-disk]:WORDS:(delete replace zero-disk)"
+  "--allow[what is permitted, with commas between\: delete, replace, zero-disk, fixed-address]:WORDS:(delete replace zero-disk fixed-address)"
   "--limit[only these hosts or groups (Ansible\'s pattern)\; the cloud is then left as it is]:HOSTS:_netorder_hosts"
   "--tags[only these parts of the run\: routes, applications, verify]:TAGS:"
   "--ssh-key[private key for the hosts (the default\: .netorder\/id_ed25519, made on first use)]:KEY:_files"
@@ -241,7 +241,7 @@ _shtab_netorder_restore_options=(
   "--snapshot[its name (the default\: the newest of the host)]:SNAPSHOT:"
   {-t,--topology}"[the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml)]:FILE:_files"
   "--check[only show what would be done]"
-  "--allow[what is permitted, with commas between\: delete, replace, zero-disk]:WORDS:(delete replace zero-disk)"
+  "--allow[what is permitted, with commas between\: delete, replace, zero-disk, fixed-address]:WORDS:(delete replace zero-disk fixed-address)"
   "--ssh-key[private key for the hosts (the default\: .netorder\/id_ed25519, made on first use)]:KEY:_files"
   "--ssh-timeout[how long to wait for the hosts to answer SSH]:SECONDS:"
   "--hostkey-timeout[how long to wait for the host keys on the consoles]:SECONDS:"
@@ -328,7 +328,7 @@ _shtab_netorder_times_defaults_added=0
 
 _shtab_netorder_up_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--allow[what is permitted, with commas between\: delete, replace, zero-disk]:WORDS:(delete replace zero-disk)"
+  "--allow[what is permitted, with commas between\: delete, replace, zero-disk, fixed-address]:WORDS:(delete replace zero-disk fixed-address)"
   "--limit[only these hosts or groups (Ansible\'s pattern)\; the cloud is then left as it is]:HOSTS:_netorder_hosts"
   "--tags[only these parts of the run\: routes, applications, verify]:TAGS:"
   "--probes[sample (the default\: of more than 100 hosts some pairs) or all]:WHICH:(sample all)"
