@@ -67,6 +67,6 @@ def run(options: argparse.Namespace) -> int:
     told = archive.save(Path(file), target, files=Path(options.files), cloud=found, with_key=not options.without_key)
     for line in told:
         print(f"warning: {line}", file=sys.stderr)
-    there = sum(1 for one in found["hosts"].values() if one["id"])
-    print(f"{target}: {plan.topology}, {there} of {len(plan.hosts)} hosts in the cloud; keep it as you keep a key")
+    present = sum(1 for one in found["hosts"].values() if one["id"])
+    print(f"{target}: {plan.topology}, {present} of {len(plan.hosts)} hosts in the cloud; keep it as you keep a key")
     return 0

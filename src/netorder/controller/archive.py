@@ -48,6 +48,7 @@ class _Known:
     address: str
     floating_ip: str | None
     hostkey: str | None
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,13 @@ def load(archive: Path, *, into: Path, files: Path, force: bool = False, check: 
         )
     empty: dict[str, Any] = {}
     facts = {
-        host.name: _Known(one.get("id"), host.ports[0].addresses[0], one.get("floating_ip"), one.get("hostkey"))
+        host.name: _Known(
+            one.get("id"),
+            host.ports[0].addresses[0],
+            one.get("floating_ip"),
+            one.get("hostkey"),
+            (*one.get("others", ()),),
+        )
         for host in planned.hosts
         for one in [known.get(host.name, empty)]
     }

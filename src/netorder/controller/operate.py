@@ -334,7 +334,7 @@ def restore(
             alone = replace(site.plan, hosts=(planned,))
             wait_for_servers(session, alone, new=False, timeout=hostkey_timeout, stale={str(server.name): stale})
         observed = observe(session, name)
-        key = Path(ssh_key).expanduser().absolute() if ssh_key else site.directory.parent / "id_ed25519"
+        key = Path(ssh_key).expanduser().absolute() if ssh_key else site.directory.parent.parent / "id_ed25519"
         facts = host_facts(site.plan, observed, observed.servers, {})
         access.write(site.plan, facts, directory=site.directory, key=key)
         if running and planned.ssh_path is not None and (said := site.unanswered(planned, ssh_timeout)):
@@ -422,7 +422,7 @@ def golden(
         if check:
             return _result(site, [*stale, *changes], start)
         session.phase = "change"
-        key = Path(ssh_key).expanduser().absolute() if ssh_key else site.directory.parent / "id_ed25519"
+        key = Path(ssh_key).expanduser().absolute() if ssh_key else site.directory.parent.parent / "id_ed25519"
         public = {access.public_key(key, make=False), goldens.key_of(session, name)} - {None}
         made, lines = [], []
         for host, server in there.values():
