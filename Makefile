@@ -132,7 +132,7 @@ examples: setup ## each topology of topologies/, deployed once in containers on 
 	$(AS_ROOT) $(if $(STUDENTS),env STUDENTS=$(STUDENTS)) pytest -q tests/cloud/test_examples.py
 
 .PHONY: operations operations-full
-operations: setup ## snapshot, restore, power, in containers on a local cloud of their own
+operations: setup ## snapshot, restore, power, golden images, changes of services, in containers on a local cloud of their own
 	$(AS_ROOT) pytest -q -m "not full" tests/cloud/test_operations.py
 
 operations-full: setup ## resize, on a virtual machine: a quarter of an hour without KVM

@@ -26,6 +26,7 @@ class ActionModule(ActionBase):
                 "cloud": {"type": "str"},
                 "target": {"type": "str"},
                 "host": {"type": "str", "required": True},
+                "versions": {"type": "dict", "default": {}},
             }
         )
         return result | operate(self, snapshot, **options)

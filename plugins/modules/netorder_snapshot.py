@@ -29,6 +29,10 @@ options:
     description: The host's name in the topology.
     type: str
     required: true
+  versions:
+    description: The versions of its applications, by name, for the image's properties.
+    type: dict
+    default: {}
 attributes:
   check_mode: {support: full, description: Changes nothing.}
   diff_mode: {support: full, description: Shows what it would do.}

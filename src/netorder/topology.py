@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONTAINERS",
+    "GOLDEN",
     "GROUPS",
     "LAST_PORT",
     "MACHINE",
@@ -52,6 +53,8 @@ SSH = 22
 OPENSTACK, CONTAINERS, MACHINE = "openstack", "containers", "machine"
 TARGETS = (OPENSTACK, CONTAINERS, MACHINE)  # who makes networks and hosts
 SNAPSHOT = "snapshot:"  # before the name, where a host's image is a snapshot
+# before what the golden image is of (applications with "+" between, or its name), and ":" and an image to begin with
+GOLDEN = "golden:"
 LAST_PORT = 65535
 # Ansible groups in every inventory, and what each is; playbooks choose hosts by them (inventory/group_vars/<group>.yml)
 GROUPS = {

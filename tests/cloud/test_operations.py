@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
+import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from running import BASE, ROOT, Running
@@ -35,6 +38,23 @@ hosts:
     flavor: small
 allow:
   - {from: anywhere, to: front, tcp: [22]}
+"""
+CALCULATOR = f"""\
+topology: operate-golden
+include: {ROOT}/applications/calculator.yml
+defaults: {{image: {{golden: true, base: debian-13}}}}
+networks:
+  front: {{cidr: 10.32.0.0/24}}
+  back: {{cidr: 10.32.1.0/24}}
+routers:
+  edge: {{external: true, networks: [front]}}
+  inner: {{networks: [front, back]}}
+hosts:
+  calculator: {{network: front, applications: [calculator], floating_ip: true}}
+  four: {{network: back, applications: [sum, sub, mul, div]}}
+allow:
+  - {{from: anywhere, to: calculator, tcp: [22, 50000]}}
+  - {{from: calculator, to: [four], application: true}}
 """
 COPY = "  copy: {network: front, floating_ip: true, image: {snapshot: one}}\nallow:"
 FILES = ROOT / ".netorder"  # where the playbooks have it
@@ -76,6 +96,57 @@ class Day:
     def server(self, host: str = "one") -> Any:
         """Return a host's server."""
         return next(iter(self.cloud.compute.servers(name=f"^operate-{host}$")))
+
+
+def play_of(said: str, name: str) -> str:
+    """Return what a run printed of one of its plays."""
+    return said.partition(f"PLAY [{name}]")[2].partition("PLAY [")[0].partition("PLAY RECAP")[0]
+
+
+class Client:
+    """Somebody who calls the calculator all the time, while something is done to it."""
+
+    def __init__(self, address: str) -> None:
+        self.url = f"http://{address}:50000/"
+        self.failures: list[str] = []
+        self.answers = 0
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._call)
+
+    def ask(self) -> str:
+        with urllib.request.urlopen(self.url, data=b"(5+3)*2", timeout=5) as answer:  # noqa: S310 - http, see above
+            return answer.read().decode().strip()
+
+    def first(self) -> float:
+        """Return when there is an answer (monotonic clock)."""
+        for _ in range(240):
+            try:
+                assert self.ask() == "result = 16"
+            except OSError:  # it boots
+                time.sleep(0.5)
+            else:
+                return time.monotonic()
+        raise AssertionError(f"{self.url} does not answer")
+
+    def _call(self) -> None:
+        while not self._end.wait(0.1):
+            try:
+                said = self.ask()
+            except OSError as error:
+                self.failures.append(f"{time.strftime('%T')} {error}")
+            else:
+                self.answers += 1
+                if said != "result = 16":
+                    self.failures.append(said)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+        print(f"{self.answers} answers, {len(self.failures)} failures: {self.failures[:3]}")
 
 
 @contextmanager
@@ -189,3 +260,69 @@ def test_power(container):
     day.play("power", "-e", "state=started")
     day.play("configure", "--tags", "routes")
     assert (day.server().status, day.ssh("cat kept"), day.run()) == ("ACTIVE", "power", [])
+
+
+@pytest.fixture(scope="module")
+def calculator(tmp_path_factory):
+    """Lend a cloud with a calculator, configured by roles; return it with the seconds that this took."""
+    directory = tmp_path_factory.mktemp("calculator")
+    with Running("operate-container", "container").lent() as running, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OS_CLOUD", running.cloud.entry)
+        patch.setenv("OS_CLIENT_CONFIG_FILE", str(BASE / "clouds.yaml"))
+        day = Day(directory / "calculator.yml", connect(print).conn)
+        day.file.write_text(CALCULATOR)
+        start = time.monotonic()
+        day.play("../site", "--skip-tags", "verify")
+        yield day, time.monotonic() - start
+        teardown("operate-golden", files=FILES, progress=print, snapshots="delete")
+        assert [image.name for image in day.cloud.image.images() if "operate" in image.name] == []
+        assert [server.name for server in day.cloud.compute.servers()] == []
+
+
+def floating(day: Day) -> str:
+    """Return the calculator's address outside."""
+    return next(iter(day.cloud.network.ips())).floating_ip_address
+
+
+def test_golden_images(calculator):
+    """A project that is rebuilt from them serves, and no role has changed anything; nothing of the makers is left."""
+    day, configured = calculator
+    there = day.play("golden", "--check", "--diff")
+    assert "+ create golden image operate-golden-golden-calculator-" in there
+    said = day.play("golden")
+    assert "golden-sum+sub+mul+div" in said
+    assert {one.name for one in day.cloud.compute.servers()} == {"operate-golden-calculator", "operate-golden-four"}
+    images = [image for image in day.cloud.image.images() if "-golden-golden-" in image.name]
+    assert {image.properties["netorder_tried"] for image in images} == {image.name for image in images}
+    assert all("calculator=" in one.properties["netorder_versions"] for one in images if "calculator-2" in one.name)
+    day.play("teardown", "-e", "confirm=operate-golden")
+    start = time.monotonic()
+    day.play("provision")
+    first = Client(floating(day)).first()
+    print(f"until the first answer: {configured:.0f} s configured, {first - start:.0f} s from golden images")
+    rebuilt = day.play("../site", "--skip-tags", "verify")
+    applications = play_of(rebuilt, "Configure, applications")
+    assert "ok: [four]" in applications
+    assert "changed: [" not in applications
+    assert day.run(check=True) == []
+
+
+def test_services_change_while_they_are_called(calculator):
+    """Whether calls fail meanwhile is what the preview says: only where it restarts what is called."""
+    day, _ = calculator
+    for change in (
+        lambda text: text.replace("tcp: [22, 50000]", "tcp: [22, 50000, 50010]"),
+        lambda text: text,
+        lambda text: text.replace("  four:", "  more: {network: back, applications: [sum]}\n  four:").replace(
+            "to: [four]", "to: [four, more]"
+        ),
+        lambda text: text,
+    ):
+        day.file.write_text(change(CALCULATOR))
+        preview = day.play("../site", "--check", "--diff", "--skip-tags", "verify")
+        with Client(floating(day)) as client:
+            day.play("../site", "--skip-tags", "verify", "-e", "allow=delete")
+        assert client.answers > 20
+        if "netorder-calculator.service: a run would" not in preview:
+            assert client.failures == []
+        assert client.ask() == "result = 16"

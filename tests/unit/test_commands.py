@@ -23,6 +23,7 @@ CALCULATOR = "topologies/calculator.yml"
 POOL = "topologies/pool.yml"
 WRONG = "tests/golden/bad/addresses.yml"
 SITE = "ansible-playbook site.yml"
+BOOKS = "ansible-playbook playbooks"
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +91,34 @@ def line(monkeypatch: pytest.MonkeyPatch):
             f"ansible-playbook playbooks/teardown.yml -e topology={CALCULATOR} -e confirm=calculator",
         ),
         (["down", "--check"], f"ansible-playbook playbooks/teardown.yml -e topology={CALCULATOR} --check --diff"),
+        (["snapshot", "sum"], f"ansible-playbook playbooks/snapshot.yml -e topology={CALCULATOR} -e host=sum"),
+        (
+            ["snapshots", POOL, "--keep", "0", "--host", "a,b"],
+            f"ansible-playbook playbooks/snapshots.yml -e topology={POOL} -e host=a,b -e keep=0",
+        ),
+        (
+            ["restore", "sum", "-t", POOL, "--snapshot", "x", "--allow", "replace", "--check"],
+            f"{BOOKS}/restore.yml -e topology={POOL} -e allow=replace -e host=sum -e snapshot=x --check --diff",
+        ),
+        (
+            ["resize", "sum", "medium", "--ssh-timeout", "600", "--", "-v"],
+            f"{BOOKS}/resize.yml -e topology={CALCULATOR} -e netorder_ssh_timeout=600 -e host=sum -e flavor=medium -v",
+        ),
+        (["power", "stop", "all"], f"ansible-playbook playbooks/power.yml -e topology={CALCULATOR} -e state=stopped"),
+        (
+            ["power", "shelve", "sum", "sub"],
+            f"ansible-playbook playbooks/power.yml -e topology={CALCULATOR} -e state=shelved -e host=sum,sub",
+        ),
+        (["golden", POOL], f"ansible-playbook playbooks/golden.yml -e topology={POOL}"),
+        (
+            ["golden", "--host", "sum", "--check"],
+            f"ansible-playbook playbooks/golden.yml -e topology={CALCULATOR} -e host=sum --check --diff",
+        ),
+        (["golden", "--list"], f"ansible-playbook playbooks/golden-images.yml -e topology={CALCULATOR}"),
+        (
+            ["golden", "--keep", "0"],
+            f"ansible-playbook playbooks/golden-images.yml -e topology={CALCULATOR} -e keep=0",
+        ),
         (
             ["down", "--name", "gone", "--yes"],
             "ansible-playbook playbooks/teardown.yml -e netorder_topology=gone -e confirm=gone -i localhost,",

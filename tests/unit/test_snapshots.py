@@ -239,7 +239,10 @@ def test_a_topology_names_the_newest_snapshot_of_a_host_once():
 def test_a_teardown_keeps_snapshots_unless_told():
     kept: Any = Owned(images=[image(), image("theirs", "i2", netorder_topology="other")])
     assert teardown(kept, "lab", check=False) == []
-    assert (kept.deleted, kept.told) == ([], ["1 snapshot stay: lab-web-1. `-e snapshots=delete` deletes them too"])
+    assert (kept.deleted, kept.told) == (
+        [],
+        ["of the hosts stay 1 image: lab-web-1. `-e snapshots=delete` deletes them too"],
+    )
     told: Any = Owned(images=[image()])
     assert [c.kind for c in teardown(told, "lab", check=False, snapshots=True)] == ["snapshot"]
     assert told.deleted == ["i1"]

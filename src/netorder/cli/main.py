@@ -17,14 +17,22 @@ from netorder.cli import (
     down,
     drift,
     exec,  # noqa: A004 - the command's name
+    golden,
     graph,
     init,
+    load,
     logs,
     plan,
+    power,
     preview,
     reach,
     report,
+    resize,
+    restore,
+    save,
     schema,
+    snapshot,
+    snapshots,
     ssh,
     status,
     times,
@@ -43,10 +51,13 @@ COMMANDS = (
     *(init, check, plan, reach, graph, diff, schema),  # of files alone
     *(preview, up, status, verify, drift, report, times, down),  # with the cloud
     *(ssh, exec, logs, capture),  # on the hosts
+    *(snapshot, snapshots, restore, resize, power, golden),  # what is done to hosts later
+    *(save, load),  # for another controller
     completion,
 )
 # what these have after `--` is not theirs
-PASS_ON = ("up", "preview", "verify", "drift", "down", "ssh", "exec", "capture")
+BOOKS = ("up", "preview", "verify", "drift", "down", "snapshot", "snapshots", "restore", "resize", "power", "golden")
+PASS_ON = (*BOOKS, "ssh", "exec", "capture")
 
 EPILOG = """\
 examples:
@@ -64,8 +75,9 @@ examples:
   netorder plan topologies/calculator.yml    of the topology that comes with netorder
 
 `netorder COMMAND --help` has more of each. FILE is the topology, else NETORDER_TOPOLOGY names it. up, preview, verify,
-drift and down run playbooks, in the directory of the project; -v prints what they run. init, check, plan, reach, graph,
-diff, report, times and schema need no cloud. No command prints colours of its own; Ansible's follow NO_COLOR.
+drift, down, snapshot, snapshots, restore, resize, power and golden run playbooks, in the directory of the project; -v
+prints what they run. init, check, plan, reach, graph, diff, report, times, schema and load need no cloud. No command
+prints colours of its own; Ansible's follow NO_COLOR.
 
 Errors and warnings go to standard error, one a line: FILE:LINE:COLUMN: error: what is wrong; how to fix it.
 
@@ -81,8 +93,7 @@ exit status:
   5  another run is at work on the same topology
   6  the SSH key, settings or files of this machine cannot be used
 
-up, preview, verify, drift and down end as ansible-playbook does; ssh, exec, logs and capture as the command on the
-host does.
+Those that run playbooks end as ansible-playbook does, ssh, exec, logs and capture as the command on the host does.
 """
 
 

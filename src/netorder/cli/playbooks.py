@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 
     from netorder.controller.process import Program
 
-__all__ = ["ANSIBLE_STATUSES", "OPTIONS", "USAGE", "add_options", "prepare", "shown", "words"]
+__all__ = [
+    "ANSIBLE_STATUSES",
+    "HOST_STATUSES",
+    "OPTIONS",
+    "USAGE",
+    "add_options",
+    "operation",
+    "prepare",
+    "shown",
+    "words",
+]
 
 ANSIBLE_STATUSES = {
     "0": "done",
@@ -27,6 +37,12 @@ ANSIBLE_STATUSES = {
     "2": "a task failed on a host: the last messages say why; or the command line has errors",
     "4": "a host does not answer",
     "other": "as ansible-playbook ends: 99 or 130 where it was interrupted, 250 an error of its own",
+}
+HOST_STATUSES = {
+    "0": "done; with --check: shown",
+    "1": "the topology has errors; nothing was run",
+    "2": "refused, or it failed: the last messages say why; or the command line has errors",
+    "other": ANSIBLE_STATUSES["other"],
 }
 USAGE = "[-- ANSIBLE-OPTION ...]"
 OPTIONS = {
@@ -40,9 +56,14 @@ OPTIONS = {
 }
 
 
-def add_options(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Add FILE, the options of these names, and -v."""
-    parser.add_argument("file", nargs="?", metavar="FILE", help=TOPOLOGY)
+def add_options(parser: argparse.ArgumentParser, *names: str, topology: bool = False, check: bool = False) -> None:
+    """Add FILE (``topology``: as the option of that name), the options of these names, --check, and -v."""
+    if topology:
+        parser.add_argument("-t", "--topology", dest="file", metavar="FILE", help=TOPOLOGY)
+    else:
+        parser.add_argument("file", nargs="?", metavar="FILE", help=TOPOLOGY)
+    if check:
+        parser.add_argument("--check", action="store_true", help="only show what would be done")
     for name in names:
         metavar, meaning = OPTIONS[name]
         choices = ("sample", "all") if name == "--probes" else None
@@ -117,6 +138,11 @@ def prepare(
 def own_output(options: argparse.Namespace, environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of a playbook, whose output with -v is Ansible's own; with its own -v it is so anyway."""
     return {**(environment or {}), **({"ANSIBLE_STDOUT_CALLBACK": "default"} if options.verbose == 1 else {})}
+
+
+def operation(options: argparse.Namespace, playbook: str, **extra: object) -> Program:
+    """Return the command line of a playbook that has --check. Raises TopologyError and UsageError."""
+    return prepare(options, playbook, ["--check", "--diff"] if options.check else [], extra=extra)
 
 
 def shown(options: argparse.Namespace, program: Program) -> Program:

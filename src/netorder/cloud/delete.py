@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netorder.cloud import snapshots
+from netorder.cloud import golden, snapshots
 from netorder.cloud.jobs import Job, bound, ignore_not_found, run
 from netorder.cloud.observe import list_servers
 from netorder.cloud.poll import wait_until_none
@@ -70,5 +70,6 @@ def delete(
             *jobs(server_group.KIND, server_group.delete),
             *jobs(keypair.KIND, keypair.delete),
             *jobs(snapshots.KIND, snapshots.delete),
+            *jobs(golden.KIND, golden.delete),
         ],
     )

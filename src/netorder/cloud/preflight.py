@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from openstack import exceptions as sdk
 from openstack.image.v2.image import Image
 
+from netorder.cloud import golden
 from netorder.cloud.change import ZERO_DISK
 from netorder.cloud.errors import translate_errors
 from netorder.cloud.jobs import gather
@@ -20,7 +21,7 @@ from netorder.cloud.resources.server import ServerChange, items_of_metadata
 from netorder.cloud.snapshots import find, snapshots
 from netorder.errors import CloudError
 from netorder.text import few, is_id
-from netorder.topology import SNAPSHOT
+from netorder.topology import GOLDEN, SNAPSHOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -149,15 +150,21 @@ class _Questions:
         return bool(routing & {"router", "floating IP"}) and external
 
     def _ask_image(self, named: str) -> None:
-        glance = self.cloud.conn.image
         self._images[named] = []
         if named.startswith(SNAPSHOT):
             self._ask_snapshot(named)
-        elif is_id(named):  # a shared one that is not accepted, a hidden or community one is in no list
-            with suppress(sdk.NotFoundException):
-                self._images[named] = cast("list[Image]", [glance.get_image(named)])
+        elif named.startswith(GOLDEN):
+            self._ask_golden(named)
         else:
-            self._images[named] = cast("list[Image]", list(glance.images(name=named)))
+            self._images[named] = self._found_images(named)
+
+    def _found_images(self, named: str) -> list[Image]:
+        glance = self.cloud.conn.image
+        if is_id(named):  # a shared one that is not accepted, a hidden or community one is in no list
+            with suppress(sdk.NotFoundException):
+                return cast("list[Image]", [glance.get_image(named)])
+            return []
+        return cast("list[Image]", list(glance.images(name=named)))
 
     def _ask_snapshot(self, named: str) -> None:
         try:
@@ -165,6 +172,16 @@ class _Questions:
             self._images[named] = [cast("Image", self.cloud.conn.image.get_image(found.id))]
         except CloudError as error:
             self._no_snapshot[named] = "; ".join(error.problems)
+
+    def _ask_golden(self, named: str) -> None:
+        kind, _, base = named.removeprefix(GOLDEN).partition(":")
+        known = golden.goldens(self.cloud)
+        if found := golden.find(known, self.plan.topology, kind):
+            self._images[named] = [cast("Image", self.cloud.conn.image.get_image(found.id))]
+        elif base:
+            self._images[named] = self._found_images(base)
+        else:
+            self._no_snapshot[named] = golden.missing(known, self.plan.topology, kind)
 
     def _ask_guests(self, image: str) -> None:
         """Note an image whose servers are containers; one that is deleted says nothing."""
@@ -307,9 +324,7 @@ class _Questions:
                 hosts = ", ".join(host.name for host in self._hosts if host.image == named)
                 problems.append(f"The image of {hosts}: {self._no_snapshot[named]}")
             elif len(active) == 1:
-                # a snapshot by what the topology calls it: that there is a newer one is no difference
-                called = named if named.startswith(SNAPSHOT) else active[0].name or active[0].id
-                self.facts.images[named] = (active[0].id, called)
+                self.facts.images[named] = (active[0].id, self._called(named, active[0]))
             elif not found:
                 problems.append(f"{who} does not exist in this cloud. `openstack image list` shows what does.")
             elif not active:
@@ -321,6 +336,17 @@ class _Questions:
                     f"in the place of the name (`image: {_newest_first(active)[0].id}`). The choices: {choices}."
                 )
         return problems
+
+    def _called(self, named: str, image: Image) -> str:
+        """Return what a server notes that it is made of: a snapshot, or a golden image, by what the topology calls it.
+
+        That there is a newer one is no difference.
+        """
+        if named.startswith(SNAPSHOT):
+            return named
+        if named.startswith(GOLDEN) and golden.of_image(image, self.cloud.project):
+            return GOLDEN + named.removeprefix(GOLDEN).partition(":")[0]
+        return image.name or image.id
 
     def _no_flavor(self, named: str) -> str:
         called = next((flavor.name for flavor in self._flavors.values() if flavor.id == named), None)

@@ -20,7 +20,7 @@ from netorder.errors import CloudError
 from netorder.text import few
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from openstack.compute.v2.server import Server
@@ -41,11 +41,13 @@ __all__ = [
     "restore",
     "snapshot_name",
     "snapshots",
+    "upload",
 ]
 
 KIND = "snapshot"
 NAME, TOPOLOGY, HOST = "netorder_snapshot", "netorder_topology", "netorder_host"
 TIME, BASE, HOSTKEY = "netorder_time", "netorder_base", "netorder_hostkey"
+VERSIONS = "netorder_versions"
 # A large disk goes to the image service over the network (s).
 SNAPSHOT_TIMEOUT = 3600
 SNAPSHOT_POLL = 2.0
@@ -70,6 +72,7 @@ class Snapshot:
     server: str = ""
     base: str = ""
     hostkey: str = ""
+    versions: str = ""  # of its applications: sum=VERSION, with commas between
 
 
 def snapshot_name(topology: str, host: str, now: datetime) -> str:
@@ -95,6 +98,7 @@ def of_image(image: Image, project: str) -> Snapshot | None:
         str(own.get("instance_uuid") or image.instance_uuid or ""),
         str(own.get(BASE, "")),
         str(own.get(HOSTKEY, "")),
+        str(own.get(VERSIONS, "")),
     )
 
 
@@ -124,19 +128,29 @@ def find(known: Sequence[Snapshot], topology: str, wanted: str) -> Snapshot:
     return found
 
 
-def make(cloud: Cloud, topology: str, host: str, server: Server, now: datetime) -> Snapshot:
+def make(cloud: Cloud, topology: str, host: str, server: Server, now: datetime, *, versions: str = "") -> Snapshot:
     """Have Nova make a snapshot, and wait until it is whole. Of one that fails nothing is left.
 
-    A killed run leaves one that Nova finishes by itself.
+    ``versions`` of its applications are noted. A killed run leaves one that Nova finishes by itself.
     """
     name = snapshot_name(topology, host, now)
     marks = {NAME: name, TOPOLOGY: topology, HOST: host, TIME: f"{now:%Y-%m-%dT%H:%M:%SZ}"}
     marks[BASE] = str((server.image and server.image.id) or "")
     marks[HOSTKEY] = str((server.metadata or {}).get(METADATA["hostkey"], ""))
+    marks[VERSIONS] = versions
+    image = upload(cloud, server, name, marks, f"the snapshot of {host}")
+    snapshot = of_image(image, cloud.project)
+    if snapshot is None:
+        raise CloudError(f"Snapshot {name} lacks the properties that mark it: the cloud does not keep what Nova sends.")
+    return snapshot
+
+
+def upload(cloud: Cloud, server: Server, name: str, marks: Mapping[str, str], what: str) -> Image:
+    """Have Nova make an image of a server with these properties, and return it when it is whole."""
     compute, glance = cloud.conn.compute, cloud.conn.image
     with translate_errors():
-        marks = {key: text for key, text in marks.items() if text}
-        made = str(server.create_image(compute, name, marks))  # type: ignore[no-untyped-call]
+        given = {key: text for key, text in marks.items() if text}
+        made = str(server.create_image(compute, name, given))  # type: ignore[no-untyped-call]
     idle = 0
 
     def check() -> Image | Again[Image]:
@@ -145,20 +159,20 @@ def make(cloud: Cloud, topology: str, host: str, server: Server, now: datetime) 
             image: Any = glance.get_image(made)
         except NotFoundException:
             why = failed_action(cloud, str(server.id), "createImage")
-            raise CloudError(f"The upload of snapshot {name} failed, nothing of it is left: {why}") from None
+            raise CloudError(f"The upload of {name} failed, nothing of it is left: {why}") from None
         if image.status == "active":
             return cast("Image", image)
         found: Any = compute.get_server(server.id)
         idle = 0 if found.task_state else idle + 1
         if image.status not in {"queued", "saving", "importing"} or idle > IDLE_MOST:
             why = failed_action(cloud, str(server.id), "createImage")
-            raise CloudError(f"The upload of snapshot {name} failed ({image.status}): {why}")
+            raise CloudError(f"The upload of {name} failed ({image.status}): {why}")
         doing = {"image_snapshot": "the disk is copied", "image_uploading": "it is uploaded"}
         late = f"Not done after {SNAPSHOT_TIMEOUT} s."
         return Again(SNAPSHOT_POLL, (late,), left=doing.get(str(found.task_state), str(image.status)))
 
     try:
-        image = poll(cloud, f"the snapshot of {host} to be uploaded", check, SNAPSHOT_TIMEOUT)
+        return poll(cloud, f"{what} to be uploaded", check, SNAPSHOT_TIMEOUT)
     except CloudError as error:
         left = ""
         try:
@@ -167,10 +181,6 @@ def make(cloud: Cloud, topology: str, host: str, server: Server, now: datetime) 
         except SDKException as second:
             left = f" Remove what is left of it: `openstack image delete {made}`; that failed here: {explain(second)}"
         raise CloudError(*error.problems[:-1], f"{error.problems[-1]}{left}") from error
-    snapshot = of_image(image, cloud.project)
-    if snapshot is None:
-        raise CloudError(f"Snapshot {name} lacks the properties that mark it: the cloud does not keep what Nova sends.")
-    return snapshot
 
 
 def compared(cloud: Cloud, snapshot: Snapshot, known: Sequence[Snapshot]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from netorder.cloud import golden
 from netorder.cloud.change import deletion
 from netorder.cloud.delete import delete
 from netorder.cloud.observe import is_kept, is_router_port, let_finish, observe
@@ -69,11 +70,13 @@ def teardown(
 ) -> list[Change]:
     """Delete all that carries the topology's marker, then list again; anything left is an error that names it.
 
-    Its ``snapshots`` only if that is said: they are what a host can be made from again; so its kept ``floating_ips``.
+    Its ``snapshots`` and golden images only if that is said: they are what a host can be made from again; so its kept
+    ``floating_ips``.
     """
     cloud.phase = "list"
     observed = observe(cloud, topology)
-    images = [deletion(KIND, one.name, one.id, "teardown") for one in list_snapshots(cloud, topology)]
+    images = _of_hosts(cloud, topology)
+    stale = golden.remove_leftovers(cloud, topology, check=check)
     changes = deletions(observed, kept=not floating_ips)
     if foreign := observed.foreign_keypair:
         cloud.progress(f"key pair {foreign.name} stays: it does not carry this topology's marker")
@@ -87,11 +90,12 @@ def teardown(
         changes += images
     elif images:
         names = few([one.name for one in images])
-        cloud.progress(f"{count(len(images), 'snapshot')} stay: {names}. `-e snapshots=delete` deletes them too")
+        told = f"of the hosts stay {count(len(images), 'image')}: {names}. `-e snapshots=delete` deletes them too"
+        cloud.progress(told)
     if foreign_subnets := [text for one in observed.networks if (text := network.foreign_problem(observed, one))]:
         raise CloudError(*foreign_subnets)
     if check or not changes:
-        return changes
+        return [*stale, *changes]
     cloud.phase = "delete"
     try:
         delete(cloud, topology, changes, router.all_routes(observed.routers))
@@ -101,4 +105,10 @@ def teardown(
     left = observe(cloud, topology).leftovers()
     if left:
         raise CloudError(f"Still there after the teardown of {topology}: {'; '.join(left)}. {HELD}")
-    return changes
+    return [*stale, *changes]
+
+
+def _of_hosts(cloud: Cloud, topology: str) -> list[Change]:
+    """Return the deletions of the images that hosts can be made from again."""
+    found = [deletion(KIND, one.name, one.id, "teardown") for one in list_snapshots(cloud, topology)]
+    return found + [deletion(golden.KIND, one.name, one.id, "teardown") for one in golden.goldens(cloud, topology)]

@@ -1,4 +1,4 @@
-"""What is done to hosts after their first day, each by one Ansible action: resize, snapshot, restore, power.
+"""What is done to hosts after their first day, each by one Ansible action: resize, snapshot, restore, power, golden.
 
 Each reads the topology, holds its lock, and does one thing to hosts that are there; the cloud remains the state.
 """
@@ -17,6 +17,7 @@ from openstack.exceptions import SDKException
 from openstack.image.v2.image import Image
 
 from netorder.analysis.order import start_order
+from netorder.cloud import golden as goldens
 from netorder.cloud import snapshots as images
 from netorder.cloud.change import Change, deletion
 from netorder.cloud.delete import delete
@@ -42,7 +43,7 @@ from netorder.text import count, did_you_mean, table
 from netorder.topology import CONTAINERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from openstack.compute.v2.server import Server
 
@@ -51,7 +52,17 @@ if TYPE_CHECKING:
     from netorder.plan.model import Host, Plan
     from netorder.topology import Topology
 
-__all__ = ["SSH_TIMEOUT", "power", "resize", "resize_hint", "restore", "snapshot", "snapshots"]
+__all__ = [
+    "SSH_TIMEOUT",
+    "golden",
+    "golden_images",
+    "power",
+    "resize",
+    "resize_hint",
+    "restore",
+    "snapshot",
+    "snapshots",
+]
 
 SSH_TIMEOUT = 180.0  # s, for a guest without KVM to boot
 
@@ -192,11 +203,12 @@ def snapshot(
     files: str,
     host: str,
     progress: Progress,
+    versions: Mapping[str, str] | None = None,
     cloud: str | None = None,
     check: bool = False,
     target: str | None = None,
 ) -> dict[str, Any]:
-    """Make an image of a host, marked as the topology's; return the Ansible result."""
+    """Make an image of a host, marked as the topology's, with its applications' ``versions``; return the result."""
     if load(topology, target).target == CONTAINERS:
         return on_containers.snapshot(topology, files, host, check=check)
     start = time.monotonic()
@@ -214,10 +226,12 @@ def snapshot(
         said, warning = _synced(site, planned, server)
         site.cloud.phase = "change"
         known = images.snapshots(site.cloud, site.plan.topology)
-        made = images.make(site.cloud, site.plan.topology, host, server, now)
+        told = goldens.versions_text(versions or {})
+        made = images.make(site.cloud, site.plan.topology, host, server, now, versions=told)
         size = images.compared(site.cloud, made, known)
         change = Change("snapshot", made.name, "create", "asked for", after={**after, "size": size, "disk": said})
         lines = [f"snapshot {made.name}: {size}", f"its disk: {said}"]
+        lines += [f"its applications: {made.versions}"] if made.versions else []
         return _result(site, [change], start, snapshot=asdict(made), lines=lines, hint=warning)
 
 
@@ -268,10 +282,7 @@ def snapshots(
     if load(topology, target).target == CONTAINERS:
         return on_containers.snapshots(topology, files, check=check, remove=remove, keep=keep, hosts=hosts)
     start = time.monotonic()
-    if remove and keep is not None:
-        raise UsageError("remove= and keep= at the same time: name those that go, or say how many of each host stay.")
-    if keep is not None and keep < 0:
-        raise UsageError(f"keep={keep}: write how many of each host stay, 0 or more.")
+    _check_removal(remove, keep)
     with _site(topology, files, progress, cloud, check=check or (not remove and keep is None)) as site:
         known = images.snapshots(site.cloud, site.plan.topology)
         if unknown := set(hosts) - {one.host for one in known} - {one.name for one in site.plan.hosts}:
@@ -279,9 +290,7 @@ def snapshots(
         going: list[images.Snapshot] = []
         problems: list[str] = []
         if remove or keep is not None:
-            servers: Any = site.cloud.conn.compute.servers()
-            used = {str(one.image.id) for one in servers if one.image}
-            going, problems = images.removals(known, used, names=remove, keep=keep, hosts=hosts)
+            going, problems = images.removals(known, _in_use(site.cloud), names=remove, keep=keep, hosts=hosts)
         if remove and problems:
             raise CloudError(*problems)
         changes = [deletion("snapshot", one.name, one.id, "asked for") for one in going]
@@ -340,7 +349,7 @@ def restore(
             alone = replace(site.plan, hosts=(planned,))
             wait_for_servers(session, alone, new=False, timeout=hostkey_timeout, stale={str(server.name): stale})
         observed = observe(session, name)
-        key = Path(ssh_key).expanduser().absolute() if ssh_key else site.directory.parent / "id_ed25519"
+        key = Path(ssh_key).expanduser().absolute() if ssh_key else site.directory.parent.parent / "id_ed25519"
         facts = host_facts(site.plan, observed, observed.servers, {})
         access.write(site.plan, facts, directory=site.directory, key=key)
         if running and planned.ssh_path is not None and (said := site.unanswered(planned, ssh_timeout)):
@@ -367,6 +376,157 @@ def _restore_problems(host: Host, server: Server, chosen: images.Snapshot, topol
             "Resize the host first: playbooks/resize.yml."
         )
     return problems
+
+
+# Golden images
+
+
+def golden_hosts(plan: Plan, servers: Mapping[str, Server], wanted: Sequence[str] = ()) -> dict[str, Host]:
+    """Return of which host a golden image is made, by its applications ("+" between): of alike ones the first there is.
+
+    Of these ``wanted`` hosts only, if any. Raises UsageError.
+    """
+    found: dict[str, Host] = {}
+    for host in plan.hosts:
+        kind = "+".join(one.name for one in host.applications)
+        if wanted and host.name not in wanted:
+            continue
+        if wanted and not kind:
+            raise UsageError(
+                f"host={host.name} has no application, and golden images are of applications: a snapshot keeps any "
+                "host (playbooks/snapshot.yml)."
+            )
+        if wanted and kind in found:
+            raise UsageError(f"host={found[kind].name},{host.name}: both have {kind}; name one of them.")
+        if kind and (kind not in found or (found[kind].name not in servers and host.name in servers)):
+            found[kind] = host
+    if not found:
+        raise UsageError(f"Topology {plan.topology} has no application, and golden images are of applications.")
+    return found
+
+
+def golden(
+    *,
+    topology: str,
+    files: str,
+    progress: Progress,
+    hosts: Sequence[str] = (),
+    versions: Mapping[str, Mapping[str, str]] | None = None,
+    cloud: str | None = None,
+    check: bool = False,
+    ssh_key: str | None = None,
+) -> dict[str, Any]:
+    """Make a golden image of each application, of a host that has it, or of these ``hosts``; return the Ansible result.
+
+    ``versions`` of the applications, by host, are noted.
+    """
+    start = time.monotonic()
+    now = datetime.now(UTC)
+    with _site(topology, files, progress, cloud, check=check, hosts=hosts) as site:
+        name, session = site.plan.topology, site.cloud
+        chosen = golden_hosts(site.plan, site.servers, hosts)
+        there = {kind: site.host(host.name) for kind, host in chosen.items()}
+        changes = [
+            Change(goldens.KIND, goldens.name_of(name, kind, now), "create", "asked for", after={"host": host.name})
+            for kind, (host, _) in there.items()
+        ]
+        problems = _golden_problems(there)
+        stale = goldens.remove_leftovers(session, name, check=bool(check or problems))
+        if problems:
+            raise RefusedError(result_of(session, [*stale, *changes], {}, start), *problems)
+        if check:
+            return _result(site, [*stale, *changes], start)
+        session.phase = "change"
+        key = Path(ssh_key).expanduser().absolute() if ssh_key else site.directory.parent.parent / "id_ed25519"
+        public = {access.public_key(key, make=False), goldens.key_of(session, name)} - {None}
+        made, lines = [], []
+        for host, server in there.values():
+            began = time.monotonic()
+            said, warning = _synced(site, host, server)
+            if warning:
+                session.say(warning)
+            source = _source(name, host, server, sorted(map(str, public)), (versions or {}).get(host.name, {}))
+            made.append(goldens.make(session, source, now))
+            took = time.monotonic() - began
+            lines.append(f"{made[-1].name}: {made[-1].size / images.MIB:.0f} MiB, made of {host.name} in {took:.0f} s")
+            lines.append(f"its disk: {said}; cleaned, and booted once")
+        return _result(site, [*stale, *changes], start, golden=[asdict(one) for one in made], lines=lines)
+
+
+def _golden_problems(there: Mapping[str, tuple[Host, Server]]) -> list[str]:
+    """Return why of some servers no golden image can be made."""
+    problems = [
+        f"Host {host.name}: its server is {server.status}: a golden image is made of one that runs, or is stopped."
+        for host, server in there.values()
+        if server.status not in {"ACTIVE", "SHUTOFF"}
+    ]
+    return problems + [
+        f"Host {host.name} starts from a volume, of which Nova makes no image but a snapshot of the volume: no golden "
+        "image can be made of it."
+        for host, server in there.values()
+        if not (server.image and server.image.id)
+    ]
+
+
+def _source(
+    topology: str, host: Host, server: Server, public: Sequence[str], versions: Mapping[str, str]
+) -> goldens.Source:
+    users = host.server.users if host.server else ()
+    return goldens.Source(
+        topology=topology,
+        host=host.name,
+        applications="+".join(one.name for one in host.applications),
+        server=server,
+        addresses=tuple(host.addresses),
+        units=tuple(unit for one in host.applications for unit in one.units),
+        ports=tuple(port for one in host.applications for port in one.tcp_ports),
+        public_keys=(*public, *(key for user in users for key in user.ssh_authorized_keys)),
+        host_key=str((server.metadata or {}).get(METADATA["hostkey"], "")),
+        versions=goldens.versions_text(versions),
+    )
+
+
+def golden_images(
+    *,
+    topology: str,
+    files: str,
+    progress: Progress,
+    cloud: str | None = None,
+    check: bool = False,
+    remove: Sequence[str] = (),
+    keep: int | None = None,
+) -> dict[str, Any]:
+    """List a topology's golden images; remove those of these names, or all but the newest of each kind."""
+    start = time.monotonic()
+    _check_removal(remove, keep)
+    with _site(topology, files, progress, cloud, check=check or (not remove and keep is None)) as site:
+        known = goldens.goldens(site.cloud, site.plan.topology)
+        going: list[goldens.Golden] = []
+        problems: list[str] = []
+        if remove or keep is not None:
+            going, problems = goldens.removals(known, _in_use(site.cloud), names=remove, keep=keep)
+        if remove and problems:
+            raise CloudError(*problems)
+        changes = [deletion(goldens.KIND, one.name, one.id, "asked for") for one in going]
+        left = [one for one in known if one not in going]
+        if not check:
+            delete(site.cloud, site.plan.topology, changes, ())
+        rows = [("golden image", "of", "host", "made", "MiB", "format", "state", "versions"), *goldens.table_rows(left)]
+        lines = table(rows, numbers={4}) if left else [f"{site.plan.topology} has no golden images"]
+        return _result(site, changes, start, golden=[asdict(one) for one in left], lines=[*problems, *lines])
+
+
+def _check_removal(remove: Sequence[str], keep: int | None) -> None:
+    if remove and keep is not None:
+        raise UsageError("remove= and keep= at the same time: name those that go, or say how many of each stay.")
+    if keep is not None and keep < 0:
+        raise UsageError(f"keep={keep}: write how many of each stay, 0 or more.")
+
+
+def _in_use(cloud: Cloud) -> set[str]:
+    """Return the ids of the images of which the project's servers are made."""
+    servers: Any = cloud.conn.compute.servers()
+    return {str(one.image.id) for one in servers if one.image}
 
 
 # Resize

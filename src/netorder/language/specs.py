@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netorder.language import schema
 from netorder.text import is_id
-from netorder.topology import MANAGEABLE, SNAPSHOT, HostSpec, Interface, NetworkSpec, RouterSpec, SubnetSpec
+from netorder.topology import GOLDEN, MANAGEABLE, SNAPSHOT, HostSpec, Interface, NetworkSpec, RouterSpec, SubnetSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,11 +132,6 @@ def _host(
         return reader.named("hosts", key, word) or reader.named("defaults", word) or str(schema.default(word))
 
     groups = reader.items("hosts", key, "security_groups")
-
-    def snapshot(*path: str) -> str:
-        name = reader.text(*path, "image", "snapshot")
-        return f"{SNAPSHOT}{name}" if name else ""
-
     return HostSpec(
         name=name,
         interfaces=tuple(
@@ -145,7 +140,7 @@ def _host(
         ),
         floating_ips=floating,
         forward=entry.forward,
-        image=snapshot("hosts", key) or reader.named("hosts", key, "image") or snapshot("defaults") or setting("image"),
+        image=_image(reader, entry, "hosts", key) or _image(reader, entry, "defaults") or str(schema.default("image")),
         flavor=setting("flavor"),
         user=setting("user"),
         proxy=setting("proxy"),
@@ -162,3 +157,19 @@ def _host(
             dict.fromkeys(str(group).lower() if is_id(str(group)) else str(group) for _, group in groups)
         ),
     )
+
+
+def _image(reader: Reader, entry: HostEntry, *path: str) -> str | None:
+    """Return the image at ``path``, as the plan has it; report a golden one of no application."""
+    if name := reader.text(*path, "image", "snapshot"):
+        return f"{SNAPSHOT}{name}"
+    its = reader.get(*path, "image", "golden")
+    if not its:
+        return reader.named(*path, "image")
+    if its is True and not entry.applications:
+        message = "`golden: true` is the golden image of a host's applications, and host "
+        message += f"`{entry.names[0] if entry.names else path[-1]}` has none; name an `image` for it"
+        reader.error((*path, "image"), message)
+    kind = "+".join(one.name for one in entry.applications) if its is True else str(its)
+    base = reader.named(*path, "image", "base")
+    return f"{GOLDEN}{kind}:{base}" if base else f"{GOLDEN}{kind}"

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from netorder.topology import GOLDEN
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -28,6 +30,7 @@ __all__ = [
     "effect",
     "exit_router",
     "fields_of",
+    "image_field",
     "markdown",
     "reason",
     "server_fields",
@@ -69,7 +72,7 @@ _VERSION = "one of another IP version more, or one less"
 _OTHER_PLACE = "on another network or address"
 _LOST = "its disk is lost"
 _MAC = "its host stops for it, and stays; taken away, it stays as it is"
-_IMAGE = f"{_LOST}; that it is named by its id, and was by its name, is no change"
+_IMAGE = f"{_LOST}; one that is named by its id now, or became the `base` of a golden one, is no change"
 _ZONE = "with the key taken away it stays where it is"
 _GROUP = "one that leaves a group that goes stays"
 _BOOT = "cloud-init reads it at the first boot alone"
@@ -187,7 +190,20 @@ def server_fields(
     """
     left = {name for name in ("availability_zone", "config_drive") if not planned[name]}
     kept = [{name: its for name, its in one.items() if name not in left} for one in (had, planned)]
+    if "image" in planned:
+        kept[0]["image"] = image_field(str(had["image"]), str(planned["image"]))
     return kept[0], kept[1]
+
+
+def image_field(had: str, planned: str) -> str:
+    """Return the image that a server was made from, or the planned one where that one allows it.
+
+    Golden images and the image before there is one (``base``) are the same to a host: it is never replaced by that.
+    """
+    if not planned.startswith(GOLDEN):
+        return had
+    kind, _, base = planned.removeprefix(GOLDEN).partition(":")
+    return planned if had and had in {f"{GOLDEN}{kind}", base} else had
 
 
 def effect(kind: str, names: Iterable[str]) -> Effect:

@@ -17,14 +17,22 @@ _shtab_netorder_commands() {
     down:'delete all of it from the cloud (playbooks/teardown.yml)'
     drift:'show what differs from the plan, in cloud and hosts (playbooks/drift.yml)'
     exec:'run a command on several hosts, side by side'
+    golden:'make golden images, list them, or remove some (playbooks/golden.yml)'
     graph:'draw it: networks, routers, hosts, addresses; as SVG, Mermaid or Graphviz'
     init:'write a commented topology to begin with'
+    load:'unpack what `save` wrote, on this controller or another'
     logs:'show the log of an application, or of a host'
     plan:'show what follows from a topology file'
+    power:'stop, start or shelve hosts (playbooks/power.yml)'
     preview:'show what `up` would change (site.yml --check --diff)'
     reach:'show what reaches what, and why or why not'
     report:'write a page of it: picture with what was measured, hosts, matrix, times'
+    resize:'give a host another flavor (playbooks/resize.yml)'
+    restore:'put a host back as it was in a snapshot (playbooks/restore.yml)'
+    save:'save topology, plan, image ids, host keys and SSH key in one archive'
     schema:'print the JSON Schema of topology files, or the reference'
+    snapshot:'make an image of a host'"'"'s disk (playbooks/snapshot.yml)'
+    snapshots:'list the snapshots, or remove some (playbooks/snapshots.yml)'
     ssh:'log in to a host, through the hosts before it; or run a command there'
     status:'show what of it is in the cloud: state and addresses of each host'
     times:'show where the time of the last run went'
@@ -121,6 +129,21 @@ _shtab_netorder_exec_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_netorder_exec_defaults_added=0
 
+_shtab_netorder_golden_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--host[make them of these hosts, with commas between]:HOSTS:_netorder_hosts"
+  "--list[make none, list those that there are]"
+  "--remove[remove these, with commas between]:NAMES:"
+  "--keep[remove all but the newest N of each application]:N:"
+  "--check[only show what would be done]"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
+  "*"{-v,--verbose}"[print what is run, and Ansible\'s own output\; -vv and more\: its -v and more]"
+  ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_netorder_golden_defaults_added=0
+
 _shtab_netorder_graph_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--format[svg, mermaid or dot (Graphviz)]:format:(svg mermaid dot)"
@@ -141,6 +164,18 @@ _shtab_netorder_init_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_netorder_init_defaults_added=0
+
+_shtab_netorder_load_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--into[where the topology goes (the default\: here)]:DIR:_files -/"
+  "--files[where runs keep their files (the default\: .netorder)]:DIR:_files -/"
+  "--force[overwrite files that differ]"
+  "--check[only show what would be written]"
+  ":what \`netorder save\` wrote:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_netorder_load_defaults_added=0
 
 _shtab_netorder_logs_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -165,6 +200,19 @@ _shtab_netorder_plan_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_netorder_plan_defaults_added=0
+
+_shtab_netorder_power_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-t,--topology}"[the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml)]:FILE:_files"
+  "--check[only show what would be done]"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
+  "*"{-v,--verbose}"[print what is run, and Ansible\'s own output\; -vv and more\: its -v and more]"
+  ":what is done to them:(stop start shelve)"
+  "(*):a host of the topology\; \`all\`\: each of them:_netorder_hosts"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_netorder_power_defaults_added=0
 
 _shtab_netorder_preview_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -206,6 +254,48 @@ _shtab_netorder_report_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_netorder_report_defaults_added=0
 
+_shtab_netorder_resize_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-t,--topology}"[the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml)]:FILE:_files"
+  "--check[only show what would be done]"
+  "--ssh-timeout[how long to wait for the hosts to answer SSH]:SECONDS:"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
+  "*"{-v,--verbose}"[print what is run, and Ansible\'s own output\; -vv and more\: its -v and more]"
+  ":a host of the topology:_netorder_hosts"
+  ":the flavor\'s name in the cloud:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_netorder_resize_defaults_added=0
+
+_shtab_netorder_restore_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--snapshot[its name (the default\: the newest of the host)]:SNAPSHOT:"
+  {-t,--topology}"[the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml)]:FILE:_files"
+  "--check[only show what would be done]"
+  "--allow[what is permitted, with commas between\: delete, replace, zero-disk, fixed-address]:WORDS:(delete replace zero-disk fixed-address)"
+  "--ssh-key[private key for the hosts (the default\: .netorder\/id_ed25519, made on first use)]:KEY:_files"
+  "--ssh-timeout[how long to wait for the hosts to answer SSH]:SECONDS:"
+  "--hostkey-timeout[how long to wait for the host keys on the consoles]:SECONDS:"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
+  "*"{-v,--verbose}"[print what is run, and Ansible\'s own output\; -vv and more\: its -v and more]"
+  ":a host of the topology:_netorder_hosts"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_netorder_restore_defaults_added=0
+
+_shtab_netorder_save_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-o,--output}"[the archive (the default\: TOPOLOGY.netorder.tar.gz)]:FILE:_files"
+  "--without-key[leave the SSH key out]"
+  "--files[where runs keep their files (the default\: .netorder)]:DIR:_files -/"
+  ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_netorder_save_defaults_added=0
+
 _shtab_netorder_schema_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--format[markdown is the reference]:format:(json markdown)"
@@ -213,6 +303,32 @@ _shtab_netorder_schema_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_netorder_schema_defaults_added=0
+
+_shtab_netorder_snapshot_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-t,--topology}"[the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml)]:FILE:_files"
+  "--check[only show what would be done]"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
+  "*"{-v,--verbose}"[print what is run, and Ansible\'s own output\; -vv and more\: its -v and more]"
+  ":a host of the topology:_netorder_hosts"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_netorder_snapshot_defaults_added=0
+
+_shtab_netorder_snapshots_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--host[only those of these hosts, with commas between]:HOSTS:_netorder_hosts"
+  "--remove[remove these, with commas between]:NAMES:"
+  "--keep[remove all but the newest N of each host]:N:"
+  "--check[only show what would be done]"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
+  "*"{-v,--verbose}"[print what is run, and Ansible\'s own output\; -vv and more\: its -v and more]"
+  ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_netorder_snapshots_defaults_added=0
 
 _shtab_netorder_ssh_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -301,14 +417,22 @@ _shtab_netorder() {
         down) _arguments -C -s $_shtab_netorder_down_options ;;
         drift) _arguments -C -s $_shtab_netorder_drift_options ;;
         exec) _arguments -C -s $_shtab_netorder_exec_options ;;
+        golden) _arguments -C -s $_shtab_netorder_golden_options ;;
         graph) _arguments -C -s $_shtab_netorder_graph_options ;;
         init) _arguments -C -s $_shtab_netorder_init_options ;;
+        load) _arguments -C -s $_shtab_netorder_load_options ;;
         logs) _arguments -C -s $_shtab_netorder_logs_options ;;
         plan) _arguments -C -s $_shtab_netorder_plan_options ;;
+        power) _arguments -C -s $_shtab_netorder_power_options ;;
         preview) _arguments -C -s $_shtab_netorder_preview_options ;;
         reach) _arguments -C -s $_shtab_netorder_reach_options ;;
         report) _arguments -C -s $_shtab_netorder_report_options ;;
+        resize) _arguments -C -s $_shtab_netorder_resize_options ;;
+        restore) _arguments -C -s $_shtab_netorder_restore_options ;;
+        save) _arguments -C -s $_shtab_netorder_save_options ;;
         schema) _arguments -C -s $_shtab_netorder_schema_options ;;
+        snapshot) _arguments -C -s $_shtab_netorder_snapshot_options ;;
+        snapshots) _arguments -C -s $_shtab_netorder_snapshots_options ;;
         ssh) _arguments -C -s $_shtab_netorder_ssh_options ;;
         status) _arguments -C -s $_shtab_netorder_status_options ;;
         times) _arguments -C -s $_shtab_netorder_times_options ;;

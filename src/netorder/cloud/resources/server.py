@@ -17,7 +17,7 @@ from netorder.cloud.poll import wait_until_none
 from netorder.cloud.resize import VERIFY, resize, settle
 from netorder.cloud_init import merged
 from netorder.ip import IPV4
-from netorder.plan.lifecycle import changed_fields, server_fields
+from netorder.plan.lifecycle import changed_fields, image_field, server_fields
 from netorder.plan.model import Server
 
 if TYPE_CHECKING:
@@ -198,8 +198,9 @@ def _fields(host: Host, found: CloudServer, ports: list[str]) -> tuple[dict[str,
     """Return what the server has, with these ports, and what is planned."""
     made_from = str(getattr(found.image, "id", None) or "")
     image = (found.metadata or {}).get(METADATA["image"], host.image)
-    if host.image == made_from:  # named by its id now, and by its name before
+    if image_field(made_from, host.image) == host.image:  # named by its id now, and by its name before
         image = host.image
+    image = image_field(str(image), host.image)
     flavor = found.flavor.original_name if found.flavor else host.flavor
     has: dict[str, object] = {"image": image, "status": found.status, "flavor": flavor}
     status = str(found.status) if is_off(found) else "ACTIVE"
