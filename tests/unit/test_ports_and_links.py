@@ -136,7 +136,7 @@ def test_a_virtual_address_is_judged_on_all_its_hosts() -> None:
 
 def test_what_a_host_is_told(tmp_path: Path) -> None:
     """The role leaves virtual addresses alone; a host that is a gateway takes the place of the router's."""
-    said = {host.name: its for host, its in host_vars(Matrix(plan()), tmp_path)}
+    said = {host.name: its for host, its in host_vars(Matrix(plan()), tmp_path, tmp_path)}
     assert said["lb-2"]["netorder_virtual_addresses"] == ["10.1.0.100"]
     assert said["gone"]["netorder_default_routes"] == [{"destination": "0.0.0.0/0", "next_hop": "10.1.0.50"}]
     (interface,) = said["gone"]["netorder_interfaces"]
