@@ -369,7 +369,7 @@ def test_what_a_killed_run_left_is_found_by_its_marks():
 def test_a_teardown_keeps_them_unless_told():
     kept: Any = Owned(images=[image(netorder_topology="lab")])
     assert teardown(kept, "lab", check=False) == []
-    assert kept.told == ["of the hosts stay 1 image: calculator-golden-sum-1. `-e snapshots=delete` deletes them too"]
+    assert kept.told == ["of the hosts' images stay calculator-golden-sum-1. `-e snapshots=delete` deletes them too"]
     told: Any = Owned(images=[image(netorder_topology="lab")])
     assert [c.kind for c in teardown(told, "lab", check=False, snapshots=True)] == ["golden image"]
 

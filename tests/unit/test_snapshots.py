@@ -241,7 +241,7 @@ def test_a_teardown_keeps_snapshots_unless_told():
     assert teardown(kept, "lab", check=False) == []
     assert (kept.deleted, kept.told) == (
         [],
-        ["of the hosts stay 1 image: lab-web-1. `-e snapshots=delete` deletes them too"],
+        ["of the hosts' images stay lab-web-1. `-e snapshots=delete` deletes them too"],
     )
     told: Any = Owned(images=[image()])
     assert [c.kind for c in teardown(told, "lab", check=False, snapshots=True)] == ["snapshot"]

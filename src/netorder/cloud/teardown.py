@@ -90,7 +90,7 @@ def teardown(
         changes += images
     elif images:
         names = few([one.name for one in images])
-        told = f"of the hosts stay {count(len(images), 'image')}: {names}. `-e snapshots=delete` deletes them too"
+        told = f"of the hosts' images stay {names}. `-e snapshots=delete` deletes them too"
         cloud.progress(told)
     if foreign_subnets := [text for one in observed.networks if (text := network.foreign_problem(observed, one))]:
         raise CloudError(*foreign_subnets)
