@@ -222,6 +222,7 @@ def test_a_teardown_leaves_nothing_and_touches_nobody_elses(plan, key, made):
         target.teardown(plan.topology, check=False, progress=lambda _: None, images=True)
         assert observe(plan.topology).leftovers(plan.topology) == []
         assert snapshots.snapshots(plan.topology) == []
+        assert subprocess.run(["pgrep", "-f", f"conmon .* -n {plan.topology}-"], check=False).returncode == 1
         assert name in engine.names()
         assert name in kernel.spaces("other-")
         links = json.loads(subprocess.check_output(["ip", "-j", "link"]))

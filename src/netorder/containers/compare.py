@@ -260,6 +260,11 @@ def _guests(wanted: Wanted, seen: Seen, key: str) -> Iterator[Step]:
         yield from _guest(wanted, seen, guest, by_name.get(guest.name), key)
 
 
+def _remake(there: Container, make: Callable[[], None]) -> None:
+    engine.remove(there)
+    make()
+
+
 def _create(topology: str, guest: Guest, key: str) -> None:
     image = str(guest.settings["image"])
     named = snapshots.find(topology, image.removeprefix(SNAPSHOT)).id if image.startswith(SNAPSHOT) else ""
@@ -279,7 +284,8 @@ def _guest(wanted: Wanted, seen: Seen, guest: Guest, there: Container | None, ke
         yield Step(Stage.CONTAINERS, Change("server", guest.name, "replace", reason, before, after, there.id), make)
     elif there.state in _NEVER_RAN:
         reason = "was never started, and may be incomplete"
-        yield Step(Stage.CONTAINERS, Change("server", guest.name, "replace", reason, id=there.id, lossless=True), make)
+        again = partial(_remake, there, make)
+        yield Step(Stage.CONTAINERS, Change("server", guest.name, "replace", reason, id=there.id, lossless=True), again)
     elif not there.runs:
         change = Change("server", guest.name, "update", "does not run", {"state": there.state}, {"state": "running"})
         yield Step(Stage.CONTAINERS, change, partial(engine.start, there))

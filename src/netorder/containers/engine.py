@@ -222,6 +222,8 @@ def restart(container: Container) -> None:
 
 def remove(container: Container) -> None:
     """Delete a container with its disk; one that has just gone is none."""
+    if not container.runs:  # podman, killed while it started one, may not know that it runs
+        run("crun", "delete", "--force", container.id, check=False)
     podman("rm", "--force", "--ignore", "--time", "0", "--volumes", container.id)
 
 
