@@ -209,7 +209,8 @@ class _Drawer:
             host["floating_ip"] = self._draw(st.sampled_from([True, True, its, [its]]))  # none that outlives a teardown
         if self._chance(3):
             host["groups"] = self._draw(st.lists(st.sampled_from(GROUPS), min_size=1, max_size=2, unique=True))
-        if self._chance(8):
+        # one in several networks answers by another path than the question came, which `reach` does not foretell of it
+        if not several and self._chance(8):
             host["port_security"] = False
         if self._versions[names[0]] == "4" and self._chance(6):
             host["virtual_addresses"] = str(self._v4[names[0]][200 + self._left_number()])
