@@ -175,6 +175,7 @@ def test_its_kernel_is_debians_with_its_modules(guests):
     assert guests.ssh(address, "cat /proc/sys/kernel/tainted; systemctl list-units --failed --quiet") == "0\n"
 
 
+@pytest.mark.full
 def test_a_guest_is_rescued(guests):
     """It boots the image on a disk of its own, with its old disk as the second, and its old disk after that."""
     address = guests.server("rescued")
