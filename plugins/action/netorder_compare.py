@@ -73,8 +73,12 @@ class ActionModule(ActionBase):
                 module_args={"modules": modules, "sources": sources},
                 task_vars=task_vars,
             )
-        finally:
-            found = _answer(outside) if outside else {}
+        except BaseException:
+            if outside:
+                outside.kill()
+                outside.wait()
+            raise
+        found = _answer(outside) if outside else {}
         if found.get("failed"):
             return {
                 **result,

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ansible.plugins.action import ActionBase
 
-from netorder.ansible.operations import operate
-from netorder.controller.operate import golden
+from netorder.ansible.operations import HOSTS, Operation
+from netorder.controller.operations.golden import golden
 
 
-class ActionModule(ActionBase):
-    """A wrapper; options and results are documented in plugins/modules/netorder_golden.py."""
+class ActionModule(Operation, ActionBase):
+    """Options and results are documented in plugins/modules/netorder_golden.py."""
 
-    _supports_check_mode = True
-    _requires_connection = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Do it; an error fails the task with its own message."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        _, options = self.validate_argument_spec(
-            {
-                "topology": {"type": "path", "required": True},
-                "files": {"type": "path", "required": True},
-                "cloud": {"type": "str"},
-                "hosts": {"type": "list", "elements": "str", "default": []},
-                "versions": {"type": "dict", "default": {}},
-                "ssh_key": {"type": "path"},
-            }
-        )
-        return result | operate(self, golden, **options)
+    do = staticmethod(golden)
+    options = {  # noqa: RUF012 - as Operation has it
+        "hosts": HOSTS,
+        "versions": {"type": "dict", "default": {}},
+        "ssh_key": {"type": "path"},
+    }

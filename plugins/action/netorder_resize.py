@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ansible.plugins.action import ActionBase
 
-from netorder.ansible.operations import operate
-from netorder.controller.operate import SSH_TIMEOUT, resize
+from netorder.ansible.operations import Operation
+from netorder.controller.operations.resize import resize
+from netorder.controller.operations.site import SSH_TIMEOUT
 
 
-class ActionModule(ActionBase):
-    """A wrapper; options and results are documented in plugins/modules/netorder_resize.py."""
+class ActionModule(Operation, ActionBase):
+    """Options and results are documented in plugins/modules/netorder_resize.py."""
 
-    _supports_check_mode = True
-    _requires_connection = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Resize; an error fails the task with its own message."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        _, options = self.validate_argument_spec(
-            {
-                "topology": {"type": "path", "required": True},
-                "files": {"type": "path", "required": True},
-                "cloud": {"type": "str"},
-                "target": {"type": "str"},
-                "host": {"type": "str", "required": True},
-                "flavor": {"type": "str", "required": True},
-                "ssh_timeout": {"type": "float", "default": SSH_TIMEOUT},
-            }
-        )
-        return result | operate(self, resize, **options)
+    do = staticmethod(resize)
+    options = {  # noqa: RUF012 - as Operation has it
+        "host": {"type": "str", "required": True},
+        "flavor": {"type": "str", "required": True},
+        "ssh_timeout": {"type": "float", "default": SSH_TIMEOUT},
+    }

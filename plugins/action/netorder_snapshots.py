@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ansible.plugins.action import ActionBase
 
-from netorder.ansible.operations import operate
-from netorder.controller.operate import snapshots
+from netorder.ansible.operations import HOSTS, Operation
+from netorder.controller.operations.snapshots import snapshots
 
 
-class ActionModule(ActionBase):
-    """A wrapper; options and results are documented in plugins/modules/netorder_snapshots.py."""
+class ActionModule(Operation, ActionBase):
+    """Options and results are documented in plugins/modules/netorder_snapshots.py."""
 
-    _supports_check_mode = True
-    _requires_connection = False
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """List them; an error fails the task with its own message."""
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        _, options = self.validate_argument_spec(
-            {
-                "topology": {"type": "path", "required": True},
-                "files": {"type": "path", "required": True},
-                "cloud": {"type": "str"},
-                "target": {"type": "str"},
-                "remove": {"type": "list", "elements": "str", "default": []},
-                "keep": {"type": "int"},
-                "hosts": {"type": "list", "elements": "str", "default": []},
-            }
-        )
-        return result | operate(self, snapshots, **options)
+    do = staticmethod(snapshots)
+    options = {  # noqa: RUF012 - as Operation has it
+        "remove": {"type": "list", "elements": "str", "default": []},
+        "keep": {"type": "int"},
+        "hosts": HOSTS,
+    }

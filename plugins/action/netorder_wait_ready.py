@@ -9,7 +9,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 from netorder.ansible.live import progress
-from netorder.cloud.waits import SPOKEN, WAITS, Wait, Waits
+from netorder.cloud.waits import SPOKEN, Wait, Waits
 
 PAUSE = 1.0
 
@@ -32,7 +32,7 @@ class ActionModule(ActionBase):
             }
         )
         directory, host = Path(options["directory"]), (task_vars or {}).get("inventory_hostname", "")
-        wait = Wait(Waits(directory.parent / WAITS / directory.name), f"applications on {host}", options["timeout"])
+        wait = Wait(Waits.of(directory), f"applications on {host}", options["timeout"])
         asked = {key: options[key] for key in ("connections", "units")}
         # whether or not its unit runs: one that does not has nothing that serves
         asked["answers"] = [{key: one[key] for key in one if key != "unit"} for one in options["answers"]]

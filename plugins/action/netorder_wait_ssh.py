@@ -9,7 +9,7 @@ from ansible import constants
 from ansible.plugins.action import ActionBase
 
 from netorder.ansible.live import progress
-from netorder.cloud.waits import WAITS, Waits
+from netorder.cloud.waits import Waits
 from netorder.containers import target as containers
 from netorder.controller import ssh_wait
 from netorder.controller.ssh import own_address
@@ -85,7 +85,7 @@ class ActionModule(ActionBase):
             ["ssh", "-F", str(directory / "ssh_config"), "-o", "BatchMode=yes", "-o", "ConnectTimeout=10",
              f"{options['user']}@{address}", "true"],
             options["timeout"],
-            waits=Waits(directory.parent / WAITS / directory.name),
+            waits=Waits.of(directory),
             host=host,
             progress=progress(self._display, task_vars),
             hopeless=look,

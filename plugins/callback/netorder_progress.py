@@ -17,7 +17,7 @@ from netorder.ansible import ending
 from netorder.ansible.course import Course, Stage, stage_line
 from netorder.ansible.live import LIVE, Beside, Board, Live
 from netorder.ansible.plans import matrix_of
-from netorder.cloud.waits import SPOKEN, WAITS, Waits
+from netorder.cloud.waits import SPOKEN, Waits
 from netorder.controller.playbooks import DEFAULT_TOPOLOGY
 from netorder.text import few
 
@@ -267,10 +267,10 @@ class CallbackModule(Default):
         return ending.Named(path.removeprefix(f"{Path.cwd()}/"), path == str(default))
 
     def _addresses(self, file: str) -> dict[str, str]:
-        """Return the floating addresses that the inventory knows now."""
+        """Return where each host that the outside reaches is reached, as far as the inventory knows it now."""
         found = {}
         for host in matrix_of(file).plan.hosts:
-            its = self._hostvars.raw_get(host.name) if host.floating_ip else {}
+            its = self._hostvars.raw_get(host.name) if host.entry else {}
             if isinstance(its, dict) and its.get("openstack") and its.get("ansible_host"):
                 found[host.name] = str(its["ansible_host"])
         return found
@@ -279,7 +279,7 @@ class CallbackModule(Default):
     def _waits(self) -> Waits:
         if not (directory := self._variables.get("netorder_dir")):
             return Waits()
-        return Waits(Path(directory).parent / WAITS / Path(directory).name)
+        return Waits.of(Path(directory))
 
     def _board_lock(self) -> Any:  # noqa: ANN401
         return self._live.lock if self._live else self._display._lock  # noqa: SLF001

@@ -22,6 +22,9 @@ options:
   cloud:
     description: An entry of clouds.yaml; left out, what OS_CLOUD or the OS_* variables name.
     type: str
+  target:
+    description: Who made the hosts, C(openstack) or C(containers); without it, what the topology says.
+    type: str
   hosts:
     description: Of these hosts; none - of one host for each set of applications.
     type: list

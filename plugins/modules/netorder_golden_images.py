@@ -21,6 +21,9 @@ options:
   cloud:
     description: An entry of clouds.yaml; left out, what OS_CLOUD or the OS_* variables name.
     type: str
+  target:
+    description: Who made the hosts, C(openstack) or C(containers); without it, what the topology says.
+    type: str
   remove:
     description: Names of golden images to remove.
     type: list

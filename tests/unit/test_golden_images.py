@@ -23,7 +23,7 @@ from netorder.cloud.golden import Golden, Source, find, goldens, leftovers, make
 from netorder.cloud.golden_scripts import clean, tried
 from netorder.cloud.resources import server
 from netorder.cloud.teardown import teardown
-from netorder.controller.operate import _golden_problems, golden_hosts
+from netorder.controller.operations.golden import golden_hosts, golden_problems
 from netorder.errors import CloudError, TopologyError, UsageError
 from netorder.language.load import parse
 from netorder.plan.build import build_plan
@@ -191,7 +191,7 @@ def test_of_which_hosts_they_are_made():
 )
 def test_of_which_servers_none_can_be_made(server_fields, said):
     found: Any = SimpleNamespace(**{"status": "ACTIVE", "image": SimpleNamespace(id="i"), **server_fields})
-    problems = _golden_problems({"web": (PLAN.hosts[0], found)})
+    problems = golden_problems({"web": (PLAN.hosts[0], found)})
     assert len(problems) == bool(said)
     assert said in "".join(problems)
 

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from netorder.controller import operate
+from netorder.controller.operations import site
+from netorder.controller.operations.power import power
+from netorder.controller.operations.resize import resize
+from netorder.controller.operations.snapshots import restore, snapshot, snapshots
 from netorder.errors import UsageError
 
 TOPOLOGY = str(Path(__file__).parents[2] / "topologies/calculator.yml")
@@ -18,16 +21,16 @@ def no_cloud(monkeypatch):
     def connect(*_: object) -> None:
         raise AssertionError("no cloud is needed to see that")
 
-    monkeypatch.setattr(operate, "connect", connect)
+    monkeypatch.setattr(site, "connect", connect)
 
 
 @pytest.mark.parametrize(
     ("call", "options"),
     [
-        (operate.resize, {"host": "sun", "flavor": "small"}),
-        (operate.snapshot, {"host": "sun"}),
-        (operate.restore, {"host": "sun"}),
-        (operate.power, {"hosts": ["mul", "sun"], "state": "stopped"}),
+        (resize, {"host": "sun", "flavor": "small"}),
+        (snapshot, {"host": "sun"}),
+        (restore, {"host": "sun"}),
+        (power, {"hosts": ["mul", "sun"], "state": "stopped"}),
     ],
 )
 def test_a_host_that_the_topology_does_not_have(tmp_path, call, options: dict[str, Any]):
@@ -45,4 +48,4 @@ def test_a_host_that_the_topology_does_not_have(tmp_path, call, options: dict[st
 )
 def test_which_snapshots_go_is_said_one_way(tmp_path, options: dict[str, Any], said):
     with pytest.raises(UsageError, match=said):
-        operate.snapshots(topology=TOPOLOGY, files=str(tmp_path), progress=print, **options)
+        snapshots(topology=TOPOLOGY, files=str(tmp_path), progress=print, **options)

@@ -16,7 +16,7 @@ from test_reconcile_jobs import Session
 from netorder.cloud import idle
 from netorder.cloud.resize import resize, settle
 from netorder.cloud.resources import server
-from netorder.controller.operate import resize_hint
+from netorder.controller.operations.resize import resize_hint
 from netorder.errors import CloudError
 from netorder.language.load import parse
 

@@ -21,7 +21,7 @@ from netorder.cloud import idle, snapshots
 from netorder.cloud.resources import server
 from netorder.cloud.snapshots import Snapshot, compared, find, make, of_image, removals, restore
 from netorder.cloud.teardown import teardown
-from netorder.controller.operate import _restore_problems
+from netorder.controller.operations.snapshots import restore_problems
 from netorder.errors import CloudError
 
 NOW = datetime(2026, 11, 28, 15, 0, tzinfo=UTC)
@@ -210,9 +210,9 @@ def test_what_a_host_cannot_be_restored_from():
     host = PLAN.hosts[0]
     fits = Snapshot("i", "n", "calculator", host.name, "t", min_disk=5)
     found: Any = SimpleNamespace(status="ACTIVE", flavor=SimpleNamespace(disk=5))
-    assert _restore_problems(host, found, fits, "calculator") == []
+    assert restore_problems(host, found, fits, "calculator") == []
     found = SimpleNamespace(status="RESCUE", flavor=SimpleNamespace(disk=2))
-    other, state, disk = _restore_problems(host, found, fits, "lab")
+    other, state, disk = restore_problems(host, found, fits, "lab")
     assert "`image: {snapshot: n}`" in other
     assert "RESCUE" in state
     assert "needs a disk of 5 GiB, the host's has 2" in disk

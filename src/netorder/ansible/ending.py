@@ -95,9 +95,9 @@ class Named:
 
 
 def addresses(matrix: Matrix, given: Mapping[str, str], file: Named) -> list[str]:
-    """Return who is reachable where: what is open at floating addresses (``given``), URLs, and the hosts behind."""
+    """Return who is reachable where: what is open where the outside reaches hosts (``given``), URLs, hosts behind."""
     plan = matrix.plan
-    known = [host for host in plan.hosts if host.floating_ip and host.name in given]
+    known = [host for host in plan.hosts if host.name in given]
     rows = [
         (host.name, given[host.name], ", ".join(opened(matrix, OUTSIDE, host.name).what) or "nothing is open")
         for host in known[:MANY]

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from netorder.cli.command import TOPOLOGY, add, topology_file
 from netorder.controller import archive
-from netorder.errors import NetorderError
+from netorder.errors import NetorderError, UsageError
 from netorder.language.load import load
 from netorder.plan.build import build_plan
+from netorder.topology import CONTAINERS
 
 if TYPE_CHECKING:
     import argparse
@@ -54,7 +55,10 @@ def add_parser(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Ask the cloud, and write the archive; return the exit status. Raises NetorderError."""
     file = topology_file(options.file)
-    plan = build_plan(load(file))
+    topology = load(file)
+    if topology.target == CONTAINERS:
+        raise UsageError("target `containers` has its hosts on this machine alone: keep them with `netorder snapshot`")
+    plan = build_plan(topology)
     try:
         # here, not above: the other commands work without the OpenStack library
         from netorder.controller import found as there  # noqa: PLC0415

@@ -22,6 +22,11 @@ class Waits:
     def __init__(self, directory: Path | None = None) -> None:
         self.directory = directory
 
+    @classmethod
+    def of(cls, directory: Path) -> Waits:
+        """Return those of the topology whose files are in a directory."""
+        return cls(directory.parent / WAITS / directory.name)
+
     def last(self, what: str) -> float | None:
         """Return how long (s) it took the last time; None when that is not known."""
         with suppress(OSError, ValueError):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 from netorder import __version__
 from netorder.controller import ssh as access
 from netorder.controller import state, timings
+from netorder.controller.ssh import KEY
 from netorder.errors import AccessError, UsageError
 from netorder.language.load import load as load_topology
 from netorder.language.yaml_source import read_file
@@ -33,7 +34,6 @@ __all__ = ["Loaded", "load", "named_files", "save"]
 
 FORMAT = 1
 MOST = 64 << 20  # bytes: of text files; a role with more is no role
-KEY = "id_ed25519"
 MANIFEST, PLAN, CLOUD, TOPOLOGY, FILES = "manifest.json", "plan.json", "cloud.json", "topology", "files"
 # Written by every run, from what the cloud answers.
 _WRITTEN = {"known_hosts", "ssh_config", timings.FILE}

@@ -11,7 +11,7 @@ from netorder.cloud.reconcile import HOSTKEY_TIMEOUT, reconcile, result_of
 from netorder.cloud.result import Result
 from netorder.cloud.session import connect
 from netorder.cloud.teardown import teardown as teardown_cloud
-from netorder.cloud.waits import WAITS, Waits
+from netorder.cloud.waits import Waits
 from netorder.containers import target as containers
 from netorder.controller import lock, state
 from netorder.controller import ssh as access
@@ -56,7 +56,7 @@ def provision(
     read = load(topology, target)
     wanted = build_plan(read)
     files = files.expanduser().absolute()
-    key = ssh_key.expanduser().absolute() if ssh_key else files / "id_ed25519"
+    key = access.private_key(files, ssh_key)
     if ssh_key and not key.exists():
         raise AccessError(f"SSH key {key} does not exist: set netorder_ssh_key to a private key, or leave it out.")
     cloud = cloud or wanted.cloud
@@ -68,7 +68,7 @@ def provision(
             result = containers.reconcile(wanted, key=public, check=check, allow=allow, progress=progress)
         else:
             session = connect(progress, cloud)
-            session.waits = Waits(directory.parent / WAITS / wanted.topology)
+            session.waits = Waits.of(directory)
             result = reconcile(session, wanted, key=public, check=check, allow=allow, hostkey_timeout=hostkey_timeout)
         answer = result.as_dict()
         answer["written"] = []
@@ -104,7 +104,7 @@ def teardown(
             answer = Result(tuple(changes), requests={"total": 0}).as_dict()
         else:
             session = connect(progress, cloud)
-            session.waits = Waits(directory.parent / WAITS / topology)
+            session.waits = Waits.of(directory)
             changes = teardown_cloud(
                 session,
                 topology,

@@ -23,11 +23,29 @@ if TYPE_CHECKING:
     from netorder.cloud.result import HostFacts
     from netorder.plan.model import Host, Plan
 
-__all__ = ["known_hosts", "own_address", "public_key", "remove", "ssh_blocked_reason", "ssh_config", "write"]
+__all__ = [
+    "KEY",
+    "known_hosts",
+    "own_address",
+    "private_key",
+    "public_key",
+    "remove",
+    "ssh_blocked_reason",
+    "ssh_config",
+    "write",
+]
 
 # ssh binds a socket of this path plus 17 characters; the kernel's limit is 108 (Linux) or 104 (elsewhere) with the NUL.
 # A directory of the user's own that is short whatever this repository's path, and that nobody else can write to.
 CONTROL_PATH = "~/.ssh/netorder-{}"
+
+
+KEY = "id_ed25519"  # one for all topologies, beside their directories
+
+
+def private_key(files: Path, named: Path | str | None) -> Path:
+    """Return the private key for the hosts: the one that is named, or the one for all topologies."""
+    return Path(named).expanduser().absolute() if named else files / KEY
 
 
 def public_key(private: Path, *, make: bool) -> str | None:

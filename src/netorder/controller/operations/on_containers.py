@@ -16,30 +16,34 @@ from netorder.containers import snapshots as images
 from netorder.containers import target as containers
 from netorder.controller import lock, state
 from netorder.controller import ssh as access
-from netorder.errors import CloudError, RefusedError, UsageError
-from netorder.language.load import load
+from netorder.controller.operations.site import planned_host
+from netorder.errors import CloudError, RefusedError
 from netorder.plan.build import build_plan
-from netorder.text import did_you_mean, table
-from netorder.topology import CONTAINERS
+from netorder.text import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from netorder.plan.model import Plan
+    from netorder.topology import Topology
 
-__all__ = ["NO_POWER", "NO_RESIZE", "restore", "snapshot", "snapshots"]
+__all__ = ["NO_GOLDEN", "NO_POWER", "NO_RESIZE", "restore", "snapshot", "snapshots"]
 
 NO_RESIZE = "target `containers` has no flavors: there is nothing to resize"
 NO_POWER = (
     "target `containers` keeps no note of what is off on purpose: `podman stop` and `podman start` stop and start a "
     "host, and the next run starts it"
 )
+NO_GOLDEN = (
+    "target `containers` has no golden images: a snapshot of a configured host does it (netorder snapshot HOST), and "
+    "`image: {snapshot: HOST}` makes others of it"
+)
 MIB = 1024**2
 
 
 @contextmanager
-def _plan(topology: str, files: str, *, check: bool) -> Iterator[Plan]:
-    plan = build_plan(load(topology, CONTAINERS))
+def _plan(read: Topology, files: str, *, check: bool) -> Iterator[Plan]:
+    plan = build_plan(read)
     engine.check_engine()
     with nullcontext() if check else lock.held(_directory(plan, files).parent, plan.topology):
         yield plan
@@ -50,10 +54,7 @@ def _directory(plan: Plan, files: str) -> Path:
 
 
 def _container(plan: Plan, host: str) -> engine.Container:
-    names = [one.name for one in plan.hosts]
-    if host not in names:
-        near = did_you_mean(host, names) or "; it has " + ", ".join(names)
-        raise UsageError(f"host={host}: topology {plan.topology} has no such host{near}")
+    planned_host(plan, host)
     found = [one for one in engine.containers(plan.topology) if one.host == host]
     if not found:
         raise CloudError(f"Host {host} has no container: run ansible-playbook playbooks/provision.yml.")
@@ -65,10 +66,10 @@ def _result(changes: Sequence[Change], start: float, **more: object) -> dict[str
     return Result(tuple(changes), requests={"total": 0}, seconds=seconds).as_dict() | more
 
 
-def snapshot(topology: str, files: str, host: str, *, check: bool) -> dict[str, Any]:
+def snapshot(read: Topology, files: str, host: str, *, check: bool) -> dict[str, Any]:
     """Save a host's container as an image; return the Ansible result."""
     start = time.monotonic()
-    with _plan(topology, files, check=check) as plan:
+    with _plan(read, files, check=check) as plan:
         container = _container(plan, host)
         name = images.snapshot_name(host, datetime.now(UTC))
         change = Change("snapshot", name, "create", "asked for", after={"host": host})
@@ -80,11 +81,11 @@ def snapshot(topology: str, files: str, host: str, *, check: bool) -> dict[str, 
 
 
 def snapshots(
-    topology: str, files: str, *, check: bool, remove: Sequence[str], keep: int | None, hosts: Sequence[str]
+    read: Topology, files: str, *, check: bool, remove: Sequence[str], keep: int | None, hosts: Sequence[str]
 ) -> dict[str, Any]:
     """List a topology's snapshots; remove those of these names, or all but the newest of each host."""
     start = time.monotonic()
-    with _plan(topology, files, check=check) as plan:
+    with _plan(read, files, check=check) as plan:
         known = images.snapshots(plan.topology)
         if unknown := set(remove) - {one.name for one in known}:
             raise CloudError(f"remove={','.join(sorted(unknown))}: there is no such snapshot")
@@ -102,7 +103,7 @@ def snapshots(
 
 
 def restore(
-    topology: str,
+    read: Topology,
     files: str,
     host: str,
     *,
@@ -113,7 +114,7 @@ def restore(
 ) -> dict[str, Any]:
     """Make a host's container anew from a snapshot of it, the newest unless one is named; return the Ansible result."""
     start = time.monotonic()
-    with _plan(topology, files, check=check) as plan:
+    with _plan(read, files, check=check) as plan:
         container = _container(plan, host)
         chosen = images.find(plan.topology, snapshot or host)
         before, after = {"disk": "as it is"}, {"disk": f"snapshot {chosen.name}, made {chosen.time}"}
@@ -125,7 +126,7 @@ def restore(
             raise RefusedError(Result((change,), requests={"total": 0}), *problems)
         if check:
             return _result([change], start, hint="a run needs permission for this: -e allow=replace")
-        key = Path(ssh_key or Path(files, "id_ed25519")).expanduser().absolute()
+        key = access.private_key(Path(files).expanduser().absolute(), ssh_key)
         public = access.public_key(key, make=True)
         containers.make_anew(plan, container, public or "", image=chosen.id)
         result = containers.reconcile(plan, key=public, check=True, progress=lambda _: None)

@@ -1,0 +1,226 @@
+"""Snapshots of hosts: make one, list and remove them, put one onto a host's disk."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from openstack.exceptions import SDKException
+from openstack.image.v2.image import Image
+
+from netorder.cloud import golden as goldens
+from netorder.cloud import snapshots as images
+from netorder.cloud.change import Change, deletion
+from netorder.cloud.delete import delete
+from netorder.cloud.observe import observe
+from netorder.cloud.reconcile import HOSTKEY_TIMEOUT, host_facts, not_allowed, result_of
+from netorder.cloud.resources.server import METADATA
+from netorder.cloud.wait import wait_for_servers
+from netorder.controller import ssh as access
+from netorder.controller.operations import on_containers
+from netorder.controller.operations.site import SSH_TIMEOUT, check_removal, images_in_use, opened, result
+from netorder.errors import CloudError, RefusedError, UsageError
+from netorder.language.load import load
+from netorder.text import table
+from netorder.topology import CONTAINERS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from openstack.compute.v2.server import Server
+
+    from netorder.cloud.change import Progress
+    from netorder.controller.operations.site import Site
+    from netorder.plan.model import Host
+
+__all__ = ["restore", "restore_problems", "snapshot", "snapshots", "synced"]
+
+# What has a disk of its own; awk is in every image that has a shell.
+SYNC = r"""sync && awk '$1 ~ "^/dev/" && !seen[$1]++ {print $2}' /proc/self/mounts"""
+SYNC_TIMEOUT = 120.0  # s
+
+
+def snapshot(
+    *,
+    topology: str,
+    files: str,
+    host: str,
+    progress: Progress,
+    versions: Mapping[str, str] | None = None,
+    cloud: str | None = None,
+    check: bool = False,
+    target: str | None = None,
+) -> dict[str, Any]:
+    """Make an image of a host, marked as the topology's, with its applications' ``versions``; return the result."""
+    read = load(topology, target)
+    if read.target == CONTAINERS:
+        return on_containers.snapshot(read, files, host, check=check)
+    start = time.monotonic()
+    now = datetime.now(UTC)
+    with opened(read, files, progress, cloud, check=check, hosts=[host]) as site:
+        planned, server = site.host(host)
+        if server.status not in {"ACTIVE", "SHUTOFF", "PAUSED", "SUSPENDED"}:
+            raise CloudError(
+                f"Host {host}: its server is {server.status}: Nova makes no image of that. Start it first."
+            )
+        name = images.snapshot_name(site.plan.topology, host, now)
+        after: dict[str, object] = {"host": host}
+        if check:
+            return result(site, [Change("snapshot", name, "create", "asked for", after=after)], start)
+        said, warning = synced(site, planned, server)
+        site.cloud.phase = "change"
+        known = images.snapshots(site.cloud, site.plan.topology)
+        told = goldens.versions_text(versions or {})
+        made = images.make(site.cloud, site.plan.topology, host, server, now, versions=told)
+        size = images.compared(site.cloud, made, known)
+        change = Change("snapshot", made.name, "create", "asked for", after={**after, "size": size, "disk": said})
+        lines = [f"snapshot {made.name}: {size}", f"its disk: {said}"]
+        lines += [f"its applications: {made.versions}"] if made.versions else []
+        return result(site, [change], start, snapshot=asdict(made), lines=lines, hint=warning)
+
+
+def synced(site: Site, host: Host, server: Server) -> tuple[str, str]:
+    """Have the host write what it holds in memory; return what was done, and a warning if that was nothing."""
+    with suppress(SDKException):
+        made_from = server.image.id if server.image else ""  # none: from a volume
+        image: Any = site.cloud.conn.image.get_image(made_from) if made_from else Image()
+        if str(image.hw_qemu_guest_agent or "").lower() in {"yes", "true"}:
+            must = str((image.properties or {}).get("os_require_quiesce") or "").lower() in {"yes", "true"}
+            return (
+                "frozen by its guest agent while it was copied"
+                if must
+                else "frozen while it was copied, if its guest agent answered (os_require_quiesce would insist)"
+            ), ""
+    if server.status == "SHUTOFF":
+        return "of a stopped host, complete", ""
+    loss = "what it had not written yet is missing, as after a power cut"
+    if host.ssh_path is None or server.status != "ACTIVE":
+        why = f"the host is {server.status}" if host.ssh_path is not None else "the plan has no SSH path to it"
+        return f"not synced, {why}: {loss}", f"{host.name} was not synced, as {why}: {loss}"
+    try:
+        done = subprocess.run(
+            site.ssh(host, SYNC), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+            timeout=SYNC_TIMEOUT,
+        )  # fmt: skip
+        why = "" if done.returncode == 0 else " ".join(done.stderr.split()) or f"status {done.returncode}"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        why = str(error)
+    if why:
+        return f"not synced: {loss}", f"{host.name} could not be synced ({why}): {loss}"
+    return f"synced over SSH just before: {', '.join(done.stdout.split())}", ""
+
+
+def snapshots(
+    *,
+    topology: str,
+    files: str,
+    progress: Progress,
+    cloud: str | None = None,
+    check: bool = False,
+    remove: Sequence[str] = (),
+    keep: int | None = None,
+    hosts: Sequence[str] = (),
+    target: str | None = None,
+) -> dict[str, Any]:
+    """List a topology's snapshots; remove those of these names, or all but the newest of each host."""
+    read = load(topology, target)
+    if read.target == CONTAINERS:
+        return on_containers.snapshots(read, files, check=check, remove=remove, keep=keep, hosts=hosts)
+    start = time.monotonic()
+    check_removal(remove, keep)
+    with opened(read, files, progress, cloud, check=check or (not remove and keep is None)) as site:
+        known = images.snapshots(site.cloud, site.plan.topology)
+        if unknown := set(hosts) - {one.host for one in known} - {one.name for one in site.plan.hosts}:
+            raise UsageError(f"host={','.join(sorted(unknown))}: no host and no snapshot has this name.")
+        going: list[images.Snapshot] = []
+        problems: list[str] = []
+        if remove or keep is not None:
+            going, problems = images.removals(known, images_in_use(site.cloud), names=remove, keep=keep, hosts=hosts)
+        if remove and problems:
+            raise CloudError(*problems)
+        changes = [deletion("snapshot", one.name, one.id, "asked for") for one in going]
+        left = [one for one in known if one not in going and one.host in (hosts or {one.host})]
+        if not check:
+            delete(site.cloud, site.plan.topology, changes, ())
+        rows = [("snapshot", "host", "made", "MiB", "format", "state")]
+        rows += [(s.name, s.host, s.time, f"{s.size / images.MIB:.0f}", s.form or "-", s.status) for s in left]
+        lines = table(rows, numbers={3}) if left else [f"{site.plan.topology} has no snapshots"]
+        return result(site, changes, start, snapshots=[asdict(one) for one in left], lines=[*problems, *lines])
+
+
+def restore(
+    *,
+    topology: str,
+    files: str,
+    host: str,
+    progress: Progress,
+    snapshot: str | None = None,
+    allow: Sequence[str] = (),
+    cloud: str | None = None,
+    check: bool = False,
+    ssh_key: str | None = None,
+    hostkey_timeout: float = HOSTKEY_TIMEOUT,
+    ssh_timeout: float = SSH_TIMEOUT,
+    target: str | None = None,
+) -> dict[str, Any]:
+    """Put a snapshot, the newest of the host unless one is named, onto a host's disk; return the Ansible result."""
+    read = load(topology, target)
+    if read.target == CONTAINERS:
+        return on_containers.restore(read, files, host, check=check, snapshot=snapshot, allow=allow, ssh_key=ssh_key)
+    start = time.monotonic()
+    with opened(read, files, progress, cloud, check=check, hosts=[host]) as site:
+        planned, server = site.host(host)
+        session, name = site.cloud, site.plan.topology
+        chosen = images.find(images.snapshots(session), name, snapshot or host)
+        has = str((server.metadata or {}).get(METADATA["image"], ""))
+        change = Change(
+            "server", str(server.name), "replace", "its disk is lost", {"disk": f"as it is, from {has}"},
+            {"disk": f"snapshot {chosen.name}, made {chosen.time}"}, str(server.id),
+        )  # fmt: skip
+        problems = restore_problems(planned, server, chosen, name)
+        if not check:
+            problems += not_allowed([change], allow)
+        if problems:
+            raise RefusedError(result_of(session, [change], {}, start), *problems)
+        if check:
+            return result(site, [change], start, hint="a run needs permission for this: -e allow=replace")
+        session.phase = "change"
+        stale = str((server.metadata or {}).get(METADATA["hostkey"], ""))
+        known = images.restore(session, server, chosen)
+        session.phase = "wait"
+        running = server.status == "ACTIVE"
+        if running and not known and hostkey_timeout > 0:
+            alone = replace(site.plan, hosts=(planned,))
+            wait_for_servers(session, alone, new=False, timeout=hostkey_timeout, stale={str(server.name): stale})
+        observed = observe(session, name)
+        key = site.key(ssh_key)
+        facts = host_facts(site.plan, observed, observed.servers, {})
+        access.write(site.plan, facts, directory=site.directory, key=key)
+        if running and planned.ssh_path is not None and (said := site.unanswered(planned, ssh_timeout)):
+            raise CloudError(f"{host} was restored from {chosen.name}. {said}")
+        hint = f"The topology may say more than the disk had then: ansible-playbook site.yml --limit localhost,{host}"
+        return result(site, [change], start, hint=hint)
+
+
+def restore_problems(host: Host, server: Server, chosen: images.Snapshot, topology: str) -> list[str]:
+    """Return why a host cannot have a snapshot."""
+    problems = []
+    if (chosen.topology, chosen.host) != (topology, host.name):
+        problems.append(
+            f"Snapshot {chosen.name} is of host {chosen.host} of {chosen.topology}, not of {host.name}. A host from "
+            f"another's snapshot is made by the topology file: `image: {{snapshot: {chosen.name}}}`."
+        )
+    if server.status not in {"ACTIVE", "SHUTOFF"}:
+        fix = "site.yml replaces it; restore it then" if server.status == "ERROR" else "start it or stop it first"
+        problems.append(f"Host {host.name}: its server is {server.status}: {fix}.")
+    disk = int(server.flavor.disk or 0)
+    if disk and chosen.min_disk > disk:
+        problems.append(
+            f"Host {host.name}: snapshot {chosen.name} needs a disk of {chosen.min_disk} GiB, the host's has {disk}. "
+            "Resize the host first: playbooks/resize.yml."
+        )
+    return problems
