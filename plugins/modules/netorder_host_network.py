@@ -244,6 +244,11 @@ def version(address: str) -> int:
     return IPV6 if ":" in address else IPV4
 
 
+def whole(entry: dict[str, Any]) -> str:
+    """Return an address as ip lists it, with the length of its prefix."""
+    return f"{entry['local']}/{entry['prefixlen']}"
+
+
 # What the host is like
 
 
@@ -1325,7 +1330,7 @@ def compare_addresses(host: Snapshot, planned: list[str], kept: set[str]) -> tup
     plan = {ip_address(one) for one in planned}
     known = plan | {ip_interface(one).ip for one in kept}
     there = [
-        (link.name, ip_interface(f"{one['local']}/{one['prefixlen']}"), bool(one.get("dynamic")))
+        (link.name, ip_interface(whole(one)), bool(one.get("dynamic")))
         for link in host.links.values()
         for one in link.addresses
     ]
@@ -1443,13 +1448,13 @@ class Plan:
             (name, address)
             for name, its in self.need.items()
             for address in its.static
-            if ip_interface(address).ip not in {ip_address(one["local"]) for one in host.links[name].addresses}
+            if ip_interface(address) not in {ip_interface(whole(one)) for one in host.links[name].addresses}
         ]
         self.surplus = [
-            (link.name, f"{one['local']}/{one['prefixlen']}")
+            (link.name, whole(one))
             for link in host.links.values()
             for one in link.addresses
-            if f"{one['local']}/{one['prefixlen']}" in self.had_static - static
+            if whole(one) in self.had_static - static
         ]
         foreign, self.lacking = compare_addresses(
             host, params["addresses"], static | self.had_static | set(params["virtual_addresses"])
@@ -1571,7 +1576,7 @@ def lost(plan: Plan, now: Snapshot) -> list[str]:
         f"address {one['local']} on {link.name}"
         for link in plan.host.links.values()
         for one in link.addresses
-        if (link.name, f"{one['local']}/{one['prefixlen']}") not in removed
+        if (link.name, whole(one)) not in removed
         and one["local"] not in there
         # privacy extensions make new ones (RFC 8981)
         and not one.get("temporary")
@@ -1632,6 +1637,11 @@ def change(plan: Plan, undo: Undo) -> None:
     remove_defaults(plan.host, plan.need, undo)
     for name, address in plan.absent:
         of = version(address)
+        for one in plan.host.links[name].addresses:
+            if ip_address(one["local"]) == ip_interface(address).ip:
+                # a lease's /128, say: the kernel would keep it so, and make no route to the network
+                undo.command("ip", f"-{of}", "address", "replace", whole(one), "dev", name)
+                run("ip", f"-{of}", "address", "del", whole(one), "dev", name)
         undo.command("ip", f"-{of}", "address", "del", address, "dev", name)
         run("ip", f"-{of}", "address", "replace", address, "dev", name, *(["nodad"] if of == IPV6 else []))
     put_in_force(plan, plan.add, undo)

@@ -158,10 +158,17 @@ def test_what_the_topology_manages_goes(host: Host, image: str) -> None:
     assert it("cat", "/proc/sys/net/ipv4/ip_forward") == "0\n"
 
 
-@pytest.mark.parametrize("image", ["networkd", "netplan", "NetworkManager"])
-def test_a_static_address(host: Host, image: str) -> None:
-    """One that nobody gives, on the second interface, and a route by it: now, after a boot, and gone with the plan."""
+@pytest.mark.parametrize(
+    ("image", "leased"), [("networkd", False), ("networkd", True), ("netplan", False), ("NetworkManager", False)]
+)
+def test_a_static_address(host: Host, image: str, *, leased: bool) -> None:
+    """One on the second interface, and a route by it: now, after a boot, and gone with the plan.
+
+    Nobody gives it, or a lease that says nothing of the network (DHCPv6 without advertisements).
+    """
     it = host(image, homes=2)
+    if leased:
+        it("ip", "-6", "address", "add", "fd00:3::5/128", "dev", "eth1", "noprefixroute")
     route = {"destination": "fd00:7::/64", "next_hop": "fd00:3::9"}
     arguments = {"routes": [route], "interfaces": [INTERFACES[0], {**INTERFACES[1], "static": ["fd00:3::5/64"]}]}
     changed(it, **arguments)

@@ -680,6 +680,16 @@ def test_a_next_hop_on_a_static_network_of_the_same_run(host_network: ModuleType
     assert "fd00:3::5" not in {one["local"] for one in router.links[3]["addr_info"]}
 
 
+def test_a_static_address_that_is_there_without_its_network(host_network: ModuleType, router: _Guest) -> None:
+    """DHCPv6 without advertisements gives a /128; the kernel would keep it so, and find no way to the next hop."""
+    router.links[3]["addr_info"].append({"family": "inet6", "local": "fd00:3::5", "prefixlen": 128, "scope": "global"})
+    route = ("fd00:8::/64", "fd00:3::9")
+    assert converge(host_network, {route}, interfaces=BOTH)["added"] == ["fd00:8::/64 via fd00:3::9"]
+    commands = [" ".join(line.split()[2:5]) for line in router.edits() if line.startswith("ip -6")]
+    assert commands == ["address del fd00:3::5/128", "address replace fd00:3::5/64", "route replace fd00:8::/64"]
+    assert converge(host_network, {route}, interfaces=BOTH)["in_line"]
+
+
 def test_a_planned_default_route_is_not_an_unwanted_one(host_network: ModuleType, router: _Guest) -> None:
     """Where several routers advertise themselves, their routes are unwanted and the planned one stays."""
     hops = [{"gateway": f"fe80::{one}", "dev": "eth0", "weight": 1} for one in (1, 2)]
