@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Prefix = IPv4Network | IPv6Network
 
 OUTSIDE = "outside"
+BROADCAST = "255.255.255.255/32"  # nobody sends from it
 EVERYTHING = {4: "0.0.0.0/0", 6: "::/0"}
 
 
@@ -253,7 +254,7 @@ class _Wirer:
             if isinstance(prefix := ip_network(subnet.cidr), IPv4Network)
         ]
         for remote in sorted(
-            {rule.remote_cidr for group in self._plan.security_groups for rule in group.rules} - {None}
+            {rule.remote_cidr for group in self._plan.security_groups for rule in group.rules} - {None, BROADCAST}
         ):
             rest = [prefix] if isinstance(prefix := ip_network(remote), IPv4Network) else []
             for taken in own:

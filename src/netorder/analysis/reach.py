@@ -17,7 +17,7 @@ from netorder.analysis.outside import Outside
 from netorder.analysis.paths import Hop, Paths
 from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, OUTSIDE, Verdict, flow_text, others_allow, rule_text
 from netorder.ip import IPV6, VERSIONS, covers
-from netorder.plan.security_groups import METADATA
+from netorder.plan.security_groups import SERVICES
 from netorder.protocols import WITH_PORTS
 from netorder.topology import LAST_PORT, SSH
 
@@ -130,7 +130,7 @@ class Matrix:
         group = next((one for one in self.plan.security_groups if one.name == self.hosts[host].group), None)
         rules = self._filters.rules(host, "egress") if group and group.is_limited else []
         inside = {rule for rule in rules if rule.remote_cidr and self._is_inside(rule.remote_cidr)}
-        outside = [rule for rule in rules if rule not in inside and rule.remote_cidr != str(METADATA[1])]
+        outside = [rule for rule in rules if rule not in inside and rule.remote_cidr not in SERVICES]
         return list(dict.fromkeys((ports_of(rule), rule.remote_cidr) for rule in outside))
 
     def outside_targets(self, source: str, protocol: str, port: int | None) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
-from netorder.ip import overlap
+from netorder.ip import IPV4, overlap
 from netorder.plan.model import Rule, SecurityGroup
 from netorder.protocols import on_wire
 from netorder.topology import SSH, Match
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from netorder.routing.decide import Routing
     from netorder.topology import HostSpec, Topology
 
-__all__ = ["METADATA", "Declarations", "SecurityGroups", "security_groups"]
+__all__ = ["SERVICES", "Declarations", "SecurityGroups", "security_groups"]
 
 EGRESS = (
     Rule("egress", "IPv4", None, None, None, None),
@@ -31,6 +31,12 @@ EGRESS = (
 
 # the cloud's metadata service, which a server asks at its first boot
 METADATA = (Match("tcp", 80, 80), ip_network("169.254.169.254/32"))
+# Requests for a lease: by broadcast and, when it is renewed, to the server, which is on the subnet (RFC 2131, 4.4); to
+# all servers (RFC 8415, 7.1). The agent's firewall of Neutron passes them without a rule, OVN drops them.
+DHCP, EVERYBODY = Match("udp", 67, 67), ip_network("255.255.255.255/32")
+DHCPV6 = (Match("udp", 547, 547), ip_network("ff02::1:2/128"))
+# remote prefixes of what the cloud itself answers: they are no way to the outside
+SERVICES = frozenset(map(str, (METADATA[1], EVERYBODY, DHCPV6[1])))
 
 # What the topology's rules allow to one host: the index of each rule that names it, and what that rule matches there.
 _Allowed = tuple[tuple[int, frozenset[Match]], ...]
@@ -198,7 +204,9 @@ def _limits(topology: Topology, maker: _RuleMaker) -> dict[str, tuple[Rule, ...]
     for rule in topology.egress:
         for source in rule.sources:
             versions = {f"IPv{address.version}" for address in hosts[source].addresses}
-            mine = found.setdefault(source, set(maker.egress([METADATA])))
+            if source not in found:
+                found[source] = set(maker.egress([METADATA, *_leases(topology, hosts[source])]))
+            mine = found[source]
             mine.update(one for one in maker.egress(rule.allowed) if one.ethertype in versions)
     for name, path in topology.ssh_paths.items():
         if path and path.through and path.target and path.through[-1] in found:
@@ -206,6 +214,18 @@ def _limits(topology: Topology, maker: _RuleMaker) -> dict[str, tuple[Rule, ...]
             ssh = [(Match("tcp", SSH, SSH), ip_network(address))] if address else []
             found[path.through[-1]].update(maker.egress(ssh))
     return {name: maker.in_order(rules) for name, rules in found.items()}
+
+
+def _leases(topology: Topology, host: HostSpec) -> Iterator[tuple[Match, Prefix]]:
+    """Yield what a host must send to be given its addresses."""
+    networks = {network.name: network for network in topology.networks}
+    for network in (networks[interface.network] for interface in host.interfaces):
+        for subnet in network.subnets if network.dhcp else ():
+            if subnet.cidr.version == IPV4:
+                yield DHCP, EVERYBODY
+                yield DHCP, subnet.cidr
+            else:
+                yield DHCPV6
 
 
 def _rules_of_forwarders(topology: Topology, maker: _RuleMaker) -> dict[str, set[Rule]]:
