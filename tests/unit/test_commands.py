@@ -345,11 +345,7 @@ def test_the_command_line_of_logs(line, files):
     [
         (["ssh", "div"], 1, "does not know div yet: run `netorder up topologies/calculator.yml`"),
         (["exec", "net2", "--", "id"], 1, "does not know div yet"),
-        (
-            ["ssh", "sum", "--files", "/no/where"],
-            6,
-            f"there are no SSH settings in /no/where/{state.cloud_name(None)}/calculator",
-        ),
+        (["ssh", "sum", "--files", "/no/where"], 6, "there are no SSH settings in /no/where/default/calculator"),
     ],
 )
 def test_ssh_says_what_is_missing(files, arguments, status, said, capsys):
