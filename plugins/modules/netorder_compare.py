@@ -1,15 +1,15 @@
 #!/usr/bin/python
-"""Several of netorder's modules in check mode, one after the other, in one exchange with the host."""
+"""Several of netorder's modules in check mode, at the same time, in one exchange with the host."""
 
 # Sent to the host as it is, with its arguments in the last lines, and read by Python from standard input (Ansible's
 # module style "new" of the kind jsonargs): the standard library alone, nothing newer than Python 3.8 but annotations.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import sys
+import threading
+import traceback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,23 +59,37 @@ answers:
 
 
 def answer(name: str, source: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Run one module's text with its arguments, as its own process would, and return what it prints."""
+    """Run one module's text with its arguments, and return its result."""
     names: dict[str, Any] = {"__name__": name}
     exec(compile(source, name, "exec", dont_inherit=True), names)  # noqa: S102 - netorder's own modules
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        names["main"](json.dumps(arguments))
-    found: dict[str, Any] = json.loads(said.getvalue())
+    found: dict[str, Any] = names["result"](arguments)
     return found
+
+
+def answers(sources: dict[str, str], arguments: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Run all at the same time: one of them mostly waits."""
+    results: dict[str, dict[str, Any]] = {}
+
+    def one(name: str) -> None:
+        try:
+            results[name] = answer(name, sources[name], arguments[name])
+        except BaseException as error:  # noqa: BLE001 - a thread that died would answer nothing
+            said = f"{type(error).__name__}: {error}"
+            results[name] = {"failed": True, "msg": said, "exception": traceback.format_exc()}
+
+    threads = [threading.Thread(target=one, args=(name,)) for name in sources]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {name: results[name] for name in sources}
 
 
 def main(arguments: str) -> int:
     """Run with Ansible's arguments as JSON, print the result as JSON, and return the exit status."""
     given = json.loads(arguments)
     mode = {"_ansible_check_mode": True, "_ansible_diff": True}
-    results = {
-        name: answer(name, source, {**given["modules"][name], **mode}) for name, source in given["sources"].items()
-    }
+    results = answers(given["sources"], {name: {**one, **mode} for name, one in given["modules"].items()})
     failed = {name: one for name, one in results.items() if one.get("failed")}
     result: dict[str, Any] = {"changed": False, "answers": results}
     if failed:

@@ -1794,20 +1794,25 @@ def parsed(params: dict[str, Any]) -> dict[str, Any]:
     return params
 
 
-def main(arguments: str) -> int:
-    """Run with Ansible's arguments as JSON, print the result as JSON, and return the exit status."""
-    given = json.loads(arguments)
+def result(given: dict[str, Any]) -> dict[str, Any]:
+    """Return Ansible's result for Ansible's arguments."""
     params = {key: value for key, value in given.items() if not key.startswith("_ansible_")}
     try:
-        result = converge(parsed(validated(params, SPEC)), check_mode=bool(given.get("_ansible_check_mode")))
+        found = converge(parsed(validated(params, SPEC)), check_mode=bool(given.get("_ansible_check_mode")))
         if not given.get("_ansible_diff"):
-            del result["diff"]
+            del found["diff"]
     except HostNetworkError as error:
-        result = {"failed": True, "msg": str(error)}
+        found = {"failed": True, "msg": str(error)}
     except Exception as error:  # noqa: BLE001 - whatever it is, Ansible gets an answer that it can read
-        result = {"failed": True, "msg": f"{type(error).__name__}: {error}", "exception": traceback.format_exc()}
-    print(json.dumps({**result, "invocation": {"module_args": params}}))
-    return 1 if result.get("failed") else 0
+        found = {"failed": True, "msg": f"{type(error).__name__}: {error}", "exception": traceback.format_exc()}
+    return {**found, "invocation": {"module_args": params}}
+
+
+def main(arguments: str) -> int:
+    """Run with Ansible's arguments as JSON, print the result as JSON, and return the exit status."""
+    found = result(json.loads(arguments))
+    print(json.dumps(found))
+    return 1 if found.get("failed") else 0
 
 
 # JSON has no three quotes in a row and nothing that ends with a backslash

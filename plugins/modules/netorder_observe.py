@@ -6,18 +6,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
+import select
 import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from ipaddress import ip_network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     Check = dict[str, Any]
@@ -66,7 +69,10 @@ options:
       contains: {description: A part of the answer., type: str}
       unit: {description: A unit of which I(units) says that it does not run; then nothing is asked., type: str}
   timeout:
-    description: Seconds until a connection counts as not answered. A lost SYN is sent again after 1 s and after 3 s.
+    description:
+      - Seconds until a connection counts as not answered. A lost SYN is sent again after 1 s and after 3 s.
+      - Where all answered that must, the others are waited for three times as long as the slowest answer took, and
+        1.5 s at least.
     type: float
     default: 4
 author: netorder
@@ -167,29 +173,80 @@ def routes(wanted: list[dict[str, str]]) -> Iterator[Check]:
         yield check(f"route to {network}", f"via {route['next_hop']}", found)
 
 
-def connect(address: str, port: int, timeout: float) -> str:
-    """Try one connection: open, refused (it got through, nothing listens) or no answer (dropped, or no route)."""
-    try:
-        socket.create_connection((address, port), timeout).close()
-    except ConnectionRefusedError:
-        return "refused"
-    except OSError:
-        return "no answer"
-    return "open"
+def outcome(number: int) -> str:
+    """Say how a connection ended: open, refused (it got through, nothing listens) or no answer (dropped, no route)."""
+    return "open" if number == 0 else "refused" if number == errno.ECONNREFUSED else "no answer"
 
 
-def connections(probes: list[dict[str, Any]], timeout: float) -> Iterator[Check]:
-    """Try all connections at once."""
-    found: dict[int, str] = {}
+SHORTEST = 1.5  # seconds to wait for what must not answer: a lost SYN is sent again after 1 s
+TIMES = 3  # as long as the slowest that answered
 
-    def one(index: int) -> None:
-        found[index] = connect(probes[index]["address"], probes[index]["port"], timeout)
 
-    threads = [threading.Thread(target=one, args=(index,)) for index in range(len(probes))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
+def connected(probes: list[dict[str, Any]], timeout: float) -> list[str]:
+    """Try all connections at once and return how each ended. Raise OSError where one cannot be begun.
+
+    What must not answer is waited for as long as three times the slowest answer took, where all others answered, but
+    no shorter than SHORTEST and no longer than ``timeout``, which counts where any that must answer has not.
+    """
+    found = ["no answer"] * len(probes)
+    started = time.monotonic()
+    open_ones: dict[int, tuple[int, socket.socket]] = {}
+    poll = select.poll()
+    slowest = None
+    for index, probe in enumerate(probes):
+        connection = socket.socket(socket.AF_INET6 if ":" in probe["address"] else socket.AF_INET, socket.SOCK_STREAM)
+        connection.setblocking(False)
+        number = connection.connect_ex((probe["address"], probe["port"]))
+        if number == errno.EINPROGRESS:
+            open_ones[connection.fileno()] = index, connection
+            poll.register(connection, select.POLLOUT)
+        else:  # no route, or refused at once
+            found[index] = outcome(number)
+            connection.close()
+    while open_ones:
+        awaited = slowest is None or any(probes[index]["open"] for index, _ in open_ones.values())
+        bound = timeout if awaited or slowest is None else min(timeout, max(SHORTEST, TIMES * slowest))
+        left = started + bound - time.monotonic()
+        if left <= 0:
+            break
+        for descriptor, _ in poll.poll(1000 * left):
+            index, connection = open_ones.pop(descriptor)
+            poll.unregister(descriptor)
+            found[index] = outcome(connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+            connection.close()
+            if found[index] != "no answer":
+                slowest = time.monotonic() - started
+    for _, connection in open_ones.values():
+        connection.close()
+    return found
+
+
+def meanwhile(function: Callable[[], list[str]]) -> Callable[[], list[str]]:
+    """Start the function, and return one that waits for it and returns or raises what it did."""
+    # concurrent.futures takes a slow host a quarter of a second to load
+    found: list[str] = []
+    problems: list[Exception] = []
+
+    def run() -> None:
+        try:
+            found.extend(function())
+        except Exception as error:  # noqa: BLE001 - raised again below
+            problems.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+
+    def end() -> list[str]:
         thread.join()
+        if problems:
+            raise problems[0]
+        return found
+
+    return end
+
+
+def connections(probes: list[dict[str, Any]], found: list[str]) -> Iterator[Check]:
+    """Check of each connection that it ended as it must."""
     for index, probe in enumerate(probes):
         what = f"tcp {probe['port']} of {probe['name']} ({probe['address']})"
         expected = "open" if probe["open"] else "no answer"
@@ -241,22 +298,28 @@ def validated(given: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def main(arguments: str) -> int:
-    """Run with Ansible's arguments as JSON, print the result as JSON, and return the exit status."""
-    params = {key: value for key, value in json.loads(arguments).items() if not key.startswith("_ansible_")}
+def result(given: dict[str, Any]) -> dict[str, Any]:
+    """Return Ansible's result for Ansible's arguments."""
+    params = {key: value for key, value in given.items() if not key.startswith("_ansible_")}
+    invocation = {"invocation": {"module_args": params}}
     try:
         wanted = validated(params)
-        checks = [
-            *units(wanted["units"]),
-            *routes(wanted["routes"]),
-            *connections(wanted["connections"], wanted["timeout"]),
-            *answers(wanted["answers"], 5 * wanted["timeout"]),
-        ]
-        result: dict[str, Any] = {"changed": False, "checks": checks}
+        # what does not answer is waited for while the rest is looked at
+        ended = meanwhile(lambda: connected(wanted["connections"], wanted["timeout"]))
+        first = [*units(wanted["units"]), *routes(wanted["routes"])]
+        last = [*answers(wanted["answers"], 5 * wanted["timeout"])]
+        checks = [*first, *connections(wanted["connections"], ended()), *last]
     except Exception as error:  # noqa: BLE001 - whatever it is, Ansible gets an answer that it can read
-        result = {"failed": True, "msg": f"{type(error).__name__}: {error}", "exception": traceback.format_exc()}
-    print(json.dumps({**result, "invocation": {"module_args": params}}))
-    return 1 if result.get("failed") else 0
+        said = f"{type(error).__name__}: {error}"
+        return {"failed": True, "msg": said, "exception": traceback.format_exc(), **invocation}
+    return {"changed": False, "checks": checks, **invocation}
+
+
+def main(arguments: str) -> int:
+    """Run with Ansible's arguments as JSON, print the result as JSON, and return the exit status."""
+    found = result(json.loads(arguments))
+    print(json.dumps(found))
+    return 1 if found.get("failed") else 0
 
 
 # JSON has no three quotes in a row and nothing that ends with a backslash

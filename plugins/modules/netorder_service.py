@@ -231,10 +231,10 @@ class Service:
     def start(self) -> None:
         """Make it run, now and at boot. Raise ServiceError, with the end of its journal, when it does not."""
         try:
-            if self.unit_differs or self.stale:
-                systemctl("daemon-reload")
             if not self.enabled:
-                systemctl("--quiet", "enable", self.unit)
+                systemctl("--quiet", "enable", self.unit)  # which reads all units anew, too
+            elif self.unit_differs or self.stale:
+                systemctl("daemon-reload")
             if self.restarts():
                 systemctl("restart", self.unit)
             elif self.active not in {"active", "activating"}:
@@ -299,21 +299,26 @@ def validated(given: dict[str, Any]) -> dict[str, Any]:
     return {**DEFAULTS, **given, "check": check}
 
 
-def main(arguments: str) -> int:
-    """Run with Ansible's arguments as JSON, print the result as JSON, and return the exit status."""
-    given = json.loads(arguments)
+def result(given: dict[str, Any]) -> dict[str, Any]:
+    """Return Ansible's result for Ansible's arguments."""
     params = {key: value for key, value in given.items() if not key.startswith("_ansible_")}
     try:
-        result = converge(validated(params), check_mode=bool(given.get("_ansible_check_mode")))
+        found = converge(validated(params), check_mode=bool(given.get("_ansible_check_mode")))
         if not given.get("_ansible_diff"):
-            result.pop("diff", None)
+            found.pop("diff", None)
     except (ServiceError, OSError) as error:
-        result = {"failed": True, "msg": str(error)}
+        found = {"failed": True, "msg": str(error)}
     except Exception as error:  # noqa: BLE001 - whatever it is, Ansible gets an answer that it can read
-        result = {"failed": True, "msg": f"{type(error).__name__}: {error}", "exception": traceback.format_exc()}
+        found = {"failed": True, "msg": f"{type(error).__name__}: {error}", "exception": traceback.format_exc()}
     params.pop("content", None)
-    print(json.dumps({**result, "invocation": {"module_args": params}}))
-    return 1 if result.get("failed") else 0
+    return {**found, "invocation": {"module_args": params}}
+
+
+def main(arguments: str) -> int:
+    """Run with Ansible's arguments as JSON, print the result as JSON, and return the exit status."""
+    found = result(json.loads(arguments))
+    print(json.dumps(found))
+    return 1 if found.get("failed") else 0
 
 
 # JSON has no three quotes in a row and nothing that ends with a backslash

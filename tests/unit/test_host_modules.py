@@ -128,7 +128,7 @@ def test_from_nothing_to_a_running_service_and_then_nothing_to_do(host):
     first = host.ask()
     assert first["actions"] == [f"write {host.file}", f"write {host.unit}", "start it", "enable it"]
     assert host.files() == {"u.service": TEXT.encode(), "x-1.pyz": NEW}
-    assert host.log() == ["daemon-reload", "--quiet enable u.service", "restart u.service"]
+    assert host.log() == ["--quiet enable u.service", "restart u.service"]
     second = host.ask(send=False)
     assert (second["changed"], second["actions"], second["diff"], host.log()) == (False, [], [], [])
 
@@ -203,7 +203,7 @@ def test_a_masked_unit_is_written(running):
     running.is_(active="inactive", enabled="masked")
     assert running.ask()["changed"]
     assert (running.unit.is_symlink(), running.unit.read_text()) == (False, TEXT)
-    assert running.log() == ["daemon-reload", "--quiet enable u.service", "restart u.service"]
+    assert running.log() == ["--quiet enable u.service", "restart u.service"]
 
 
 def test_a_host_without_systemd_says_so(host):
@@ -275,6 +275,31 @@ def port():
 def observed(host, arguments):
     path = f"{host.root}/bin:{os.environ['PATH']}"
     return process("netorder_observe", arguments, PATH=path, STATE=str(host.state))
+
+
+def test_what_does_not_answer(running, port):
+    """A listener whose queue is full drops what comes: right where nothing may answer, and found where it must."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, socket.socket() as waiting:
+        dropping = full.getsockname()[1]
+        waiting.connect(("127.0.0.1", dropping))
+        checks = observed(
+            running,
+            {
+                "timeout": 2,
+                "connections": [
+                    {"name": "a", "address": "127.0.0.1", "port": port, "open": True},
+                    {"name": "b", "address": "127.0.0.1", "port": dropping, "open": False},
+                    {"name": "c", "address": "127.0.0.1", "port": dropping, "open": True},
+                    {"name": "d", "address": "127.0.0.1", "port": port, "open": False},
+                ],
+            },
+        )["checks"]
+    assert [(one["name"], one["found"], one["ok"]) for one in checks] == [
+        ("a", "open", True),
+        ("b", "no answer", True),
+        ("c", "no answer", False),
+        ("d", "open", False),
+    ]
 
 
 def test_answers_are_compared(running, port):
