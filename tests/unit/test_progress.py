@@ -251,7 +251,10 @@ def test_a_rebuild_says_how_long_it_took_and_what_roles_had_to_do():
     seconds = [0.0]
     course = Course(lambda: seconds[0])
     course.stage("Provision")
-    course.result("localhost", {"changed": True, "golden": True}, "netorder_provision")
+    course.result("localhost", {"changed": False, "golden": True, "changes": []}, "netorder_provision")
+    assert ending.rebuilt(course)[0].startswith("no host was made")
+    made = {"kind": "server", "action": "create", "name": "lab-a"}
+    course.result("localhost", {"changed": True, "golden": True, "changes": [made]}, "netorder_provision")
     seconds[0] = 20.0
     course.stage("Configure, applications")
     course.task("sum : Unit")
@@ -260,7 +263,8 @@ def test_a_rebuild_says_how_long_it_took_and_what_roles_had_to_do():
     course.end()
     (line,) = ending.rebuilt(course)
     assert line == (
-        "rebuilt from golden images in 31 s (Provision 20 s, Configure, applications 11 s): no role changed anything"
+        "rebuilt from golden images, 1 host, in 31 s (Provision 20 s, Configure, applications 11 s): "
+        "no role changed anything"
     )
     course.result("b", {"changed": True})
     assert ending.rebuilt(course)[1:] == [
