@@ -40,6 +40,7 @@ class ActionModule(ActionBase):
                 "hostkey_timeout": {"type": "float", "default": HOSTKEY_TIMEOUT},
                 "fail": {"type": "bool", "default": True},
                 "target": {"type": "str"},
+                "golden": {"type": "bool", "default": False},
             }
         )
         try:
@@ -52,6 +53,7 @@ class ActionModule(ActionBase):
                 allow=options["allow"],
                 hostkey_timeout=options["hostkey_timeout"],
                 target=options["target"],
+                golden=options["golden"],
                 progress=progress(self._display, task_vars),
             )
         except NetorderError as error:

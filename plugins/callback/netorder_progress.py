@@ -232,6 +232,9 @@ class CallbackModule(Default):
         # where that failed, what it changed is not known here: its own lines have said it
         if self._playbook in ending.CHANGING and (self._course.provisioned or not failed):
             self._display.display(ending.changed(self._course, check=check))
+        if self._course.provisioned.get("golden") and not failed and not check:
+            for line in ending.rebuilt(self._course):
+                self._display.display(line)
         if not failed and not check and self._playbook in ending.ADDRESSED and (file := self._topology_file):
             for line in ending.addresses(matrix_of(file), self._addresses(file), self._file()):
                 self._display.display(line)

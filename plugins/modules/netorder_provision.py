@@ -49,6 +49,12 @@ options:
     description: Seconds to wait for the host keys once the hosts are active; 0 does not fetch them.
     type: float
     default: 600
+  golden:
+    description: >-
+      Whether new hosts with applications must be made of golden images, also where the topology says what to begin
+      with. Where one is missing nothing is changed.
+    type: bool
+    default: false
   fail:
     description: >-
       Whether check mode fails when a run could not make these changes. If false, it returns the reasons in I(problems),
@@ -112,6 +118,10 @@ seconds:
   description: Time of the whole comparison and change.
   type: float
   returned: success
+golden:
+  description: That hosts were made of golden images alone.
+  type: bool
+  returned: with I(golden)
 written:
   description: Files written on the controller.
   type: list

@@ -13,9 +13,13 @@ from pathlib import Path
 
 import openstack
 
+from netorder.cloud import golden as goldens
+from netorder.cloud import snapshots as images
 from netorder.cloud.reconcile import reconcile
 from netorder.cloud.session import connect
 from netorder.cloud.teardown import teardown
+from netorder.controller.operations import golden, power, resize, snapshots
+from netorder.controller.operations.site import Site
 from netorder.controller.provision import provision
 from netorder.controller.provision import teardown as teardown_topology
 from netorder.errors import NetorderError
@@ -49,9 +53,17 @@ def _work(action, environment, topology, in_flight, pipe):
     os.environ.update(environment)
     pipe.recv()
     told = []
+    files = Path(environment["OS_CLIENT_CONFIG_FILE"]).parent
+    check, action = action.startswith("check "), action.removeprefix("check ")
     try:
+        if action not in {"provision", "teardown"}:
+            answer = _operate(
+                action.split(), {"topology": topology, "files": files, "progress": told.append, "check": check}
+            )
+            changes = tuple("{action} {kind} {name}".format(**change) for change in answer["changes"])
+            pipe.send(Outcome("ok", changes, (), tuple(told)))
+            return
         if in_flight is None:
-            files = Path(environment["OS_CLIENT_CONFIG_FILE"]).parent
             if action == "provision":
                 answer = provision(topology, files=files, progress=told.append, hostkey_timeout=20)
             else:
@@ -62,7 +74,7 @@ def _work(action, environment, topology, in_flight, pipe):
         cloud = connect(told.append)
         cloud.in_flight = in_flight
         if action == "provision":
-            changes = reconcile(cloud, build_plan(load(topology)), key=KEY, check=False, hostkey_timeout=20).changes
+            changes = reconcile(cloud, build_plan(load(topology)), key=KEY, check=check, hostkey_timeout=20).changes
         else:
             changes = teardown(cloud, NAME, check=False)
         pipe.send(Outcome("ok", tuple(f"{c.action} {c.kind} {c.name}" for c in changes), (), tuple(told)))
@@ -70,6 +82,31 @@ def _work(action, environment, topology, in_flight, pipe):
         pipe.send(Outcome("error", (), error.problems, tuple(told)))
     except BaseException:  # noqa: BLE001 (whatever else it is, is what the test is looking for)
         pipe.send(Outcome("crashed", (), (traceback.format_exc(),), tuple(told)))
+
+
+def _operate(words, where):
+    """Do what is done to hosts after their first day: a command's words, as ``resize front small2``.
+
+    After ``check`` it is only shown, as is ``provision``.
+    """
+    images.SNAPSHOT_POLL = goldens.POLL = 0.2  # nothing is copied here
+    what, *rest = words
+    if what == "clear":  # with what a teardown keeps
+        cloud = connect(where["progress"])
+        cloud.in_flight = 0.0
+        return {"changes": [c.as_dict() for c in teardown(cloud, NAME, check=False, snapshots=True, floating_ips=True)]}
+    if rest[-1] == "silent":  # it answers when it is asked whether it does at all, and never afterwards
+        Site.unanswered = lambda *_, once=False: "" if once else "It does not answer."
+    calls = {
+        "resize": lambda host, flavor, *_: resize.resize(host=host, flavor=flavor, ssh_timeout=20, **where),
+        "snapshot": lambda host: snapshots.snapshot(host=host, **where),
+        "restore": lambda host: snapshots.restore(host=host, allow=["replace"], hostkey_timeout=20, **where),
+        "golden": lambda *hosts: golden.golden(hosts=hosts, **where),
+        "power": lambda state, *hosts: power.power(state=state, hosts=hosts, **where),
+        "snapshots": lambda keep: snapshots.snapshots(keep=int(keep), **where),
+        "golden-images": lambda keep: golden.golden_images(keep=int(keep), **where),
+    }
+    return calls[what](*rest)
 
 
 class Life:
@@ -86,7 +123,13 @@ class Life:
         # the user's commands find a key pair where they would make one
         for name, text in (("id_ed25519", "(not asked for here)"), ("id_ed25519.pub", KEY)):
             (directory / name).write_text(text)
-        self.environment = {"OS_CLIENT_CONFIG_FILE": str(file), "OS_CLOUD": entry}
+        # No guest is there to answer SSH: who asks has its answer.
+        ssh = directory / "bin" / "ssh"
+        ssh.parent.mkdir()
+        ssh.write_text("#!/bin/sh\necho /\n")
+        ssh.chmod(0o755)
+        path = f"{ssh.parent}:{os.environ['PATH']}"
+        self.environment = {"OS_CLIENT_CONFIG_FILE": str(file), "OS_CLOUD": entry, "PATH": path}
 
     @contextmanager
     def started(self, action, faults=(), in_flight=0.0, *, arm=True):
@@ -140,6 +183,7 @@ class Life:
             "rule": net.security_group_rules(**ours),
             "server": compute.servers(),
             "key pair": compute.keypairs(),
+            "image": self.direct.image.images(owner=self.direct.current_project_id),
         }
         found = {(kind, str(one.name or ""), one.id) for kind, them in kinds.items() for one in them}
         return found | {("floating IP", "", one.id) for one in net.ips(**ours)}

@@ -32,6 +32,8 @@ FAULTS = (
     "closed", "down", "time-out", "409", "429", "500", "500 after", "503", "truncated", "expired",
     "killed before", "killed after",
 )  # fmt: skip
+# what Nova's drivers say of an image's disk, all but the fake one
+FORM = {"disk_format": "raw", "container_format": "bare"}
 RETRY_AFTER = 1
 # A service that is down is back after this (s): sooner than a client gives up.
 DOWN = 1.2
@@ -67,6 +69,7 @@ class Proxy:
     calls: list[Call] = field(default_factory=list)
     victim: int | None = None
     running: int = 0
+    rebuilt: Counter[str] = field(default_factory=Counter)  # by server: its next disk has another host key
     _seen: Counter[str] = field(default_factory=Counter)
     _expired: set[str] = field(default_factory=set)
     _down_until: float = 0.0
@@ -192,6 +195,13 @@ class _Handler(BaseHTTPRequestHandler):
                     self.server.kill()
                 answer = upstream.getresponse()
                 got.update(answer=answer, content=answer.read())
+                if b'"rebuild"' in body and answer.status == 202:
+                    self.server.rebuilt[path.split("/")[-2]] += 1
+                if b'"createImage"' in body and answer.status == 202:
+                    image = (
+                        json.loads(got["content"]).get("image_id") or answer.getheader("Location").rpartition("/")[2]
+                    )
+                    upload(authority.rpartition(":")[0], image, self.headers["X-Auth-Token"])
             finally:
                 upstream.close()
                 with self.server.lock:
@@ -208,7 +218,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         answer, content = got["answer"], self.server.rewrite(got["content"])
         if b"os-getConsoleOutput" in body and answer.status == 200:
-            content = json.dumps({"output": console(path.split("/")[-2])}).encode()
+            server = path.split("/")[-2]
+            content = json.dumps({"output": console(f"{server} {self.server.rebuilt[server]}")}).encode()
         if fault == "killed after":
             self.close_connection = True
         elif fault == "500 after":
@@ -250,11 +261,32 @@ def signature(method, authority, path, body):
     return f"{method} {service} {path}{'?' + query if query else ''}{action}"
 
 
-def console(server):
-    """Return what a guest of this id prints; Nova's fake driver has no guest that would print its host key."""
-    raw = b"\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20" + hashlib.sha256(server.encode()).digest()
+def console(disk):
+    """Return what a guest of this disk prints: Nova's fake driver has none that would, or would clean itself."""
+    raw = b"\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20" + hashlib.sha256(disk.encode()).digest()
     key = f"ssh-ed25519 {base64.b64encode(raw).decode()} root@guest"
-    return f"-----BEGIN SSH HOST KEY KEYS-----\n{key}\n-----END SSH HOST KEY KEYS-----\n"
+    return f"-----BEGIN SSH HOST KEY KEYS-----\n{key}\n-----END SSH HOST KEY KEYS-----\nnetorder-golden: done\n"
+
+
+def made_image(answer, content):
+    """Return the id of the image that Nova's answer is about; older versions say it in a header."""
+    return json.loads(content)["image_id"] if content else answer.getheader("Location").rpartition("/")[2]
+
+
+def upload(host, image, token):
+    """Put a disk into the image that Nova has just made of a server: its fake driver has none to put there."""
+    glance = http.client.HTTPConnection(host, next(int(p) for p, name in SERVICES.items() if name == "image"))
+    form = [{"op": "add", "path": f"/{word}", "value": its} for word, its in FORM.items()]
+    for method, end, kind, body in (
+        ("PATCH", "", "application/openstack-images-v2.1-json-patch", json.dumps(form)),
+        ("PUT", "/file", "application/octet-stream", bytes(512)),
+    ):
+        head = {"X-Auth-Token": token, "Content-Type": kind}
+        glance.request(method, f"/v2/images/{image}{end}", body=body, headers=head)
+        answer = glance.getresponse()
+        assert answer.status in {200, 204}, answer.read()
+        answer.read()
+    glance.close()
 
 
 def _words(status, text):

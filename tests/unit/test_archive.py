@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from netorder.cli.main import main
-from netorder.controller import archive
+from netorder.controller import archive, process
 from netorder.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
@@ -176,3 +176,21 @@ def test_load_says_how_to_go_on(site, capsys):
     two = site.parent / "two"
     assert main(["load", str(saved(site)), "--into", str(two), "--files", str(two / ".netorder")]) == 0
     assert capsys.readouterr().out.endswith(f"go on with: netorder up {two}/labs/lab.yml\n")
+
+
+def test_load_goes_on_with_up(site, monkeypatch):
+    """In the project's directory, with the key that has another place there."""
+    here = site / "here"
+    for name in ("ansible.cfg", "site.yml", "inventory/10-plan.yml", "playbooks/a.yml", ".netorder/id_ed25519"):
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text("another")
+    archived = saved(site)
+    monkeypatch.chdir(here)
+    became = []
+    monkeypatch.setattr(process, "become", became.append)
+    assert main(["load", str(archived), "--up", "--golden", "--check"]) == 0
+    assert became == [], "only shown"
+    main(["load", str(archived), "--up", "--golden"])
+    line = " ".join(became[0].arguments)
+    assert line.startswith("ansible-playbook site.yml -e topology=labs/lab.yml -e netorder_ssh_key=")
+    assert line.endswith("/.netorder/c/lab/id_ed25519 -e golden=true")

@@ -58,6 +58,7 @@ def line(monkeypatch: pytest.MonkeyPatch):
     [
         (["up"], f"ansible-playbook site.yml -e topology={CALCULATOR}"),
         (["up", POOL], f"ansible-playbook site.yml -e topology={POOL}"),
+        (["up", POOL, "--golden"], f"ansible-playbook site.yml -e topology={POOL} -e golden=true"),
         (
             ["up", POOL, "--allow", "delete,replace", "--probes", "all", "--ssh-timeout", "90"],
             f"{SITE} -e topology={POOL} -e allow=delete,replace -e probes=all -e netorder_ssh_timeout=90",
@@ -162,6 +163,9 @@ def test_verbose_prints_what_is_run(line, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["up", "--golden", "--limit", "sum"], "--golden makes hosts, and --limit leaves the cloud as it is"),
+        (["load", "x.tar.gz", "--golden"], "--golden says what hosts are made of, and without --up none are made"),
+        (["load", "x.tar.gz", "--up", "--files", "f"], "--up: runs keep their files in .netorder, not in f"),
         (["up", "--allow", "delte"], "--allow: `delte` is not known; did you mean `delete`?"),
         (["up", "--tags", "application"], "--tags: no task has the tag `application`; did you mean `applications`?"),
         (["down", "--yes"], "--yes deletes without asking: name the FILE, or --name NAME"),

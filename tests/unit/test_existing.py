@@ -382,6 +382,21 @@ def test_kept_addresses_are_noted_and_come_back_to_their_host():
     ]
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_an_address_that_a_killed_run_took_off_one_host_still_comes_to_the_other(keep: bool):
+    """It is off before it is put there, and between is free: a kept one would else wait for its old host."""
+    word = "{keep: true}" if keep else "true"
+    had = kept("t", "web", "a") if keep else "netorder:t"
+    found = compare(shop(app=word), replace(as_built(shop()), floating_ips=(ip(OWN, "t-web", had),)), key=KEY)
+    (change,) = floating_ip.loosened(found)
+    sent: dict[str, object] = {}
+    conn: Any = SimpleNamespace(network=SimpleNamespace(update_ip=lambda _, **fields: sent.update(fields)))
+    floating_ip.release(conn, change)
+    assert sent["port_id"] is None
+    (again,) = floating(shop(app=word), ip(OWN, None, str(sent["description"])))
+    assert again == ("update", "app", {"address": OWN, "port": None}, {"address": OWN, "port": "t-app"})
+
+
 def test_a_teardown_keeps_what_is_kept_and_lets_go_what_is_given():
     observed = replace(
         as_built(shop("true")),

@@ -21,9 +21,12 @@ from test_reconcile_preflight import image as base_image
 from netorder.cloud import golden, snapshots
 from netorder.cloud.golden import Golden, Source, find, goldens, leftovers, make, of_image, removals, versions_text
 from netorder.cloud.golden_scripts import clean, tried
+from netorder.cloud.observe import Observed
+from netorder.cloud.preflight import preflight
 from netorder.cloud.resources import server
 from netorder.cloud.teardown import teardown
 from netorder.controller.operations.golden import golden_hosts, golden_problems
+from netorder.controller.provision import provision
 from netorder.errors import CloudError, TopologyError, UsageError
 from netorder.language.load import parse
 from netorder.plan.build import build_plan
@@ -168,6 +171,54 @@ def test_while_there_is_none_a_server_is_made_of_the_base():
     assert problem.startswith("The image of sum: There is no golden image sum. This topology has them of: none.")
     _, (problem,) = judged(FakeCloud(()), without_a_host(), with_golden("golden:sum:debian-13"))
     assert "does not exist in this cloud" in problem
+
+
+@pytest.mark.parametrize(
+    ("image_text", "known", "said"),
+    [
+        ("golden:sum:debian-13", (), "The image of sum: There is no golden image sum."),
+        (
+            "golden:sum:debian-13",
+            (image(netorder_tried=""),),
+            "without --golden (golden=true) a run begins with its base",
+        ),
+        ("golden:sum", (), "`base: IMAGE` beside `golden` says what to begin with."),
+        ("golden:sum:debian-13", (image(),), None),
+        (
+            "debian-13",
+            (image(),),
+            "The topology makes sum of debian-13, which is no golden image. Write `image: {golden: ",
+        ),
+        ("snapshot:sum", (), "There is no snapshot sum"),
+    ],
+)
+def test_a_rebuild_is_of_golden_images_alone_or_nothing_is_done(image_text, known, said):
+    """The base would have to be configured by roles; a disk that a snapshot keeps has been."""
+    wanted, observed = with_golden(image_text), without_a_host()
+    found = change_set(wanted, observed, key=None)
+    cloud: Any = FakeCloud((*known, base_image()))
+    facts, problems = preflight(cloud, wanted, observed, found.changes, golden_only=True)
+    assert len(problems) == (said is not None)
+    assert (said or "") in "".join(problems)
+    if said is None:
+        assert facts.images[image_text] == ("g1", "golden:sum")
+
+
+def test_hosts_without_applications_need_no_golden_image():
+    plan = build_plan(parse(topology("{golden: true}")))
+    observed = Observed()
+    found = change_set(plan, observed, key=None)
+    cloud: Any = FakeCloud((image("x", netorder_topology="lab", netorder_applications="web+cache"), base_image()))
+    _, problems = preflight(cloud, plan, observed, found.changes, golden_only=True)
+    assert [one for one in problems if "golden" in one] == []
+
+
+def test_containers_have_none_to_rebuild_from(tmp_path):
+    file = tmp_path / "lab.yml"
+    file.write_text(topology("debian-13"))
+    with pytest.raises(UsageError, match="target `containers` has no golden images"):
+        provision(file, files=tmp_path, progress=print, target="containers", golden=True)
+    assert [*tmp_path.iterdir()] == [file], "not even a lock"
 
 
 def test_of_which_hosts_they_are_made():

@@ -228,6 +228,25 @@ def test_a_new_route_is_in_force_and_written_down(host_network: ModuleType, gues
     assert guest.edits() == ["ip -4 route replace 192.168.2.0/24 via 192.168.1.9 dev eth0 proto static"]
 
 
+def as_in_a_golden_image(path: Path) -> str:
+    """Leave its MAC out, as netorder.cloud.golden_scripts does."""
+    text = "".join(one for one in path.read_text().splitlines(True) if not one.startswith("MACAddress=fa:"))
+    assert text != path.read_text()
+    path.write_text(text)
+    return text
+
+
+def test_a_host_of_a_golden_image_keeps_the_file_that_came_with_it(host_network: ModuleType, guest: _Guest) -> None:
+    """Where there is one interface its name is enough; with a change the MAC comes back."""
+    converge(host_network, {TO_NET2})
+    text = as_in_a_golden_image(drop_in(guest))
+    guest.read_files()
+    assert not converge(host_network, {TO_NET2})["changed"]
+    assert drop_in(guest).read_text() == text
+    assert converge(host_network, {TO_NET2, TO_NET3})["changed"]
+    assert "MACAddress=fa:16:3e:00:00:01\n" in drop_in(guest).read_text()
+
+
 def test_drop_ins_of_the_image_are_the_own_files_too(host_network: ModuleType, guest: _Guest) -> None:
     """Of two of one name the one in /etc counts, as for networkd."""
     paths = [guest.root / f"{top}/systemd/network/20-wired.network.d/{name}" for top, name in (
@@ -623,6 +642,15 @@ def router(guest: _Guest) -> _Guest:
 
 def both(host_network: ModuleType) -> dict[str, Any]:
     return converge(host_network, {TO_NET2, TO_BACK6}, interfaces=BOTH, forwarding=True)
+
+
+def test_of_several_interfaces_a_golden_images_file_gets_the_mac(host_network: ModuleType, router: _Guest) -> None:
+    """Their names may change places at a boot."""
+    both(host_network)
+    as_in_a_golden_image(drop_in(router, "eth1"))
+    router.read_files()
+    assert both(host_network)["changed"]
+    assert "MACAddress=fa:16:3e:00:00:02\n" in drop_in(router, "eth1").read_text()
 
 
 def test_each_of_several_interfaces_has_a_file_of_its_own(host_network: ModuleType, router: _Guest) -> None:

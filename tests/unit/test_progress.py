@@ -247,6 +247,32 @@ def test_the_course_counts_and_times(clock):
 # The end
 
 
+def test_a_rebuild_says_how_long_it_took_and_what_roles_had_to_do():
+    seconds = [0.0]
+    course = Course(lambda: seconds[0])
+    course.stage("Provision")
+    course.result("localhost", {"changed": False, "golden": True, "changes": []}, "netorder_provision")
+    assert ending.rebuilt(course)[0].startswith("no host was made")
+    made = {"kind": "server", "action": "create", "name": "lab-a"}
+    course.result("localhost", {"changed": True, "golden": True, "changes": [made]}, "netorder_provision")
+    seconds[0] = 20.0
+    course.stage("Configure, applications")
+    course.task("sum : Unit")
+    course.result("a", {"changed": False})
+    seconds[0] = 31.0
+    course.end()
+    (line,) = ending.rebuilt(course)
+    assert line == (
+        "rebuilt from golden images, 1 host, in 31 s (Provision 20 s, Configure, applications 11 s): "
+        "no role changed anything"
+    )
+    course.result("b", {"changed": True})
+    assert ending.rebuilt(course)[1:] == [
+        "  changed nevertheless: sum : Unit, on 1 host",
+        "  golden images are as their hosts were then: netorder golden makes them anew",
+    ]
+
+
 def test_each_failure_once_causes_first_and_what_was_handled_apart():
     """Of hosts that say the same, but for their names, one."""
     found, handled = ending.problems(

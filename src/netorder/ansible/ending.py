@@ -19,12 +19,25 @@ if TYPE_CHECKING:
     from netorder.ansible.course import Course
     from netorder.plan.model import Host
 
-__all__ = ["ADDRESSED", "CHANGING", "Failure", "Named", "addresses", "changed", "next_steps", "outcome", "problems"]
+__all__ = [
+    "ADDRESSED",
+    "CHANGING",
+    "Failure",
+    "Named",
+    "addresses",
+    "changed",
+    "next_steps",
+    "outcome",
+    "problems",
+    "rebuilt",
+]
 
 MANY = 12  # hosts with a floating address that are listed one by one
 WIDEST = 40  # of the commands to type, those that are aligned
 _DONE = {"create": "created", "update": "changed", "replace": "replaced", "delete": "deleted"}
 ADDRESSED = ("configure", "provision", "redeploy", "site")  # playbooks after which the hosts' addresses are of use
+_MADE = {("server", "create"), ("server", "replace")}
+CONFIGURING = "Configure"  # how the names of the stages begin in which roles work
 CHANGING = (*ADDRESSED, "teardown")
 
 
@@ -144,6 +157,21 @@ def changed(course: Course, *, check: bool) -> str:
     )
     parts += [f"on the hosts {count(tasks, 'task')}"] if tasks > 0 else []
     return f"{'would change' if check else 'changed'}: {'; '.join(parts) or 'nothing'}"
+
+
+def rebuilt(course: Course) -> list[str]:
+    """Return how long a rebuild from golden images took, and what roles had to do nevertheless."""
+    made = [one for one in course.provisioned.get("changes", []) if (one["kind"], one["action"]) in _MADE]
+    if not made:
+        return ["no host was made: all of them were there, and --golden says only what new ones are made of"]
+    roles = [stage for stage in course.ran if stage.name.startswith(CONFIGURING)]
+    again = [task for stage in roles for task in stage.tasks if task.changed]
+    parts = ", ".join(f"{stage.name} {stage.seconds:.0f} s" for stage in course.ran)
+    lines = [f"rebuilt from golden images, {count(len(made), 'host')}, in {course.now:.0f} s ({parts})"]
+    if not again:
+        return [f"{lines[0]}: no role changed anything"]
+    lines += [f"  changed nevertheless: {one.name}, on {count(one.changed, 'host')}" for one in again[:MANY]]
+    return [*lines, "  golden images are as their hosts were then: netorder golden makes them anew"]
 
 
 def next_steps(

@@ -28,6 +28,7 @@ __all__ = [
     "operation",
     "prepare",
     "shown",
+    "site",
     "words",
 ]
 
@@ -138,6 +139,13 @@ def prepare(
 def own_output(options: argparse.Namespace, environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of a playbook, whose output with -v is Ansible's own; with its own -v it is so anyway."""
     return {**(environment or {}), **({"ANSIBLE_STDOUT_CALLBACK": "default"} if options.verbose == 1 else {})}
+
+
+def site(options: argparse.Namespace, *, golden: bool) -> Program:
+    """Return the command line of site.yml; ``golden``: of golden images alone. Raises TopologyError and UsageError."""
+    if golden and vars(options).get("limit"):
+        raise UsageError("--golden makes hosts, and --limit leaves the cloud as it is: leave one of them out")
+    return prepare(options, "site.yml", extra={"golden": "true" if golden else None})
 
 
 def operation(options: argparse.Namespace, playbook: str, **extra: object) -> Program:

@@ -28,11 +28,17 @@ def add_parser(commands: Commands) -> None:
         examples={
             "netorder up mynet.yml": "all of it",
             "netorder up mynet.yml --allow delete,replace": "also delete and replace what is in use",
+            "netorder up mynet.yml --golden": "an empty project rebuilt from golden images, and timed",
             "netorder up mynet.yml --limit sum --tags applications": "only the application of one host",
             "netorder up mynet.yml -v -- --forks 50": "print what is run; more of Ansible's options",
         },
         statuses=playbooks.ANSIBLE_STATUSES,
         usage=f"netorder up [options] [FILE] {playbooks.USAGE}",
+    )
+    parser.add_argument(
+        "--golden",
+        action="store_true",
+        help="make hosts with applications of golden images alone: if one is missing, it is named and nothing is done",
     )
     playbooks.add_options(parser, *playbooks.OPTIONS)
     parser.set_defaults(run=run)
@@ -40,4 +46,4 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the playbook in place of this process. Raises TopologyError and UsageError."""
-    process.become(playbooks.prepare(options, "site.yml"))
+    process.become(playbooks.site(options, golden=options.golden))

@@ -144,13 +144,15 @@ def find(known: Sequence[Golden], topology: str, wanted: str) -> Golden | None:
     return next(reversed(named or [o for o in ready if (o.topology, o.applications) == (topology, wanted)]), None)
 
 
-def missing(known: Sequence[Golden], topology: str, wanted: str) -> str:
-    """Say that there is no such golden image, and what there is."""
+def missing(known: Sequence[Golden], topology: str, wanted: str, *, base: bool = False) -> str:
+    """Say that there is no such golden image, and what there is; ``base``: the topology says what to begin with."""
     mine = dict.fromkeys(one.applications for one in known if one.topology == topology and one.tried)
+    begin = (
+        "without --golden (golden=true) a run begins" if base else "`base: IMAGE` beside `golden` says what to begin"
+    )
     return (
         f"There is no golden image {wanted}. This topology has them of: {few([*mine]) or 'none'}. "
-        "`ansible-playbook playbooks/golden.yml` makes them of configured hosts; `base: IMAGE` beside `golden` says "
-        "what to begin with."
+        f"`ansible-playbook playbooks/golden.yml` makes them of configured hosts; {begin} with{' its base' * base}."
     )
 
 

@@ -68,10 +68,19 @@ class Facts:
 
 
 def preflight(
-    cloud: Cloud, plan: Plan, observed: Observed, changes: Sequence[Change], allow: Collection[str] = ()
+    cloud: Cloud,
+    plan: Plan,
+    observed: Observed,
+    changes: Sequence[Change],
+    allow: Collection[str] = (),
+    *,
+    golden_only: bool = False,
 ) -> tuple[Facts, list[str]]:
-    """Request only what ``changes`` need; return the facts and every problem. ``allow`` as in the run."""
-    questions = _Questions(cloud, plan, observed, changes, allow)
+    """Request only what ``changes`` need; return the facts and every problem. ``allow`` as in the run.
+
+    ``golden_only``: new hosts with applications are made of golden images, never of what these may begin with.
+    """
+    questions = _Questions(cloud, plan, observed, changes, allow, golden_only=golden_only)
     with translate_errors():
         gather(cloud, questions.needed())
     return questions.facts, questions.judge()
@@ -81,10 +90,18 @@ class _Questions:
     """The questions to the cloud, asked in threads, and what its answers mean."""
 
     def __init__(
-        self, cloud: Cloud, plan: Plan, observed: Observed, changes: Sequence[Change], allow: Collection[str]
+        self,
+        cloud: Cloud,
+        plan: Plan,
+        observed: Observed,
+        changes: Sequence[Change],
+        allow: Collection[str],
+        *,
+        golden_only: bool,
     ) -> None:
         self.cloud = cloud
         self._allow = allow
+        self._golden_only = golden_only
         self.plan = plan
         self.observed = observed
         self.facts = Facts(key_pair=plan.key_pair)
@@ -178,10 +195,10 @@ class _Questions:
         known = golden.goldens(self.cloud)
         if found := golden.find(known, self.plan.topology, kind):
             self._images[named] = [cast("Image", self.cloud.conn.image.get_image(found.id))]
-        elif base:
+        elif base and not self._golden_only:
             self._images[named] = self._found_images(base)
         else:
-            self._no_snapshot[named] = golden.missing(known, self.plan.topology, kind)
+            self._no_snapshot[named] = golden.missing(known, self.plan.topology, kind, base=bool(base))
 
     def _ask_guests(self, image: str) -> None:
         """Note an image whose servers are containers; one that is deleted says nothing."""
@@ -229,7 +246,7 @@ class _Questions:
         """Fill in the facts; return every problem."""
         problems = self._clock_problems() + self._extension_problems() + self._foreign_port_problems()
         problems += self._external_problems() if self._leaves() else []
-        problems += self._image_problems()
+        problems += self._image_problems() + (self._plain_problems() if self._golden_only else [])
         problems += self._flavor_problems()
         problems += self._zone_problems()
         problems += self._resize_problems()
@@ -336,6 +353,18 @@ class _Questions:
                     f"in the place of the name (`image: {_newest_first(active)[0].id}`). The choices: {choices}."
                 )
         return problems
+
+    def _plain_problems(self) -> list[str]:
+        """Return the hosts with applications that the topology makes of images that are not golden."""
+        plain: dict[str, list[str]] = {}
+        for host in self._hosts:
+            if host.applications and not host.image.startswith((GOLDEN, SNAPSHOT)):
+                plain.setdefault(host.image, []).append(host.name)
+        return [
+            f"The topology makes {few(names)} of {image}, which is no golden image. Write `image: {{golden: true, "
+            f"base: {image}}}` there, or leave --golden out (golden=true): the roles install what is missing."
+            for image, names in sorted(plain.items())
+        ]
 
     def _called(self, named: str, image: Image) -> str:
         """Return what a server notes that it is made of: a snapshot, or a golden image, by what the topology calls it.

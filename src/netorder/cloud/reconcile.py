@@ -44,6 +44,7 @@ def reconcile(
     check: bool,
     allow: Collection[str] = (),
     hostkey_timeout: float = HOSTKEY_TIMEOUT,
+    golden_only: bool = False,
 ) -> Result:
     """Compare, check that the cloud can give what is missing, change, wait for the hosts.
 
@@ -52,7 +53,7 @@ def reconcile(
     ``key`` is the user's public key (None only in check mode: it is made on the first run). ``allow`` names what may
     be done to what is in use, "delete", "replace", and what the cloud's policy is known to allow, "zero-disk",
     "fixed-address".
-    ``hostkey_timeout`` (s) of 0: host keys are not learned.
+    ``hostkey_timeout`` (s) of 0: host keys are not learned. ``golden_only``: see :func:`preflight`.
     """
     start = time.monotonic()
     cloud.phase = "list"
@@ -76,7 +77,7 @@ def reconcile(
     floating: dict[str, str] = {}
     if changes:
         cloud.phase = "preflight"
-        facts, more = preflight(cloud, plan, observed, changes, allow)
+        facts, more = preflight(cloud, plan, observed, changes, allow, golden_only=golden_only)
         problems += more
     if not check:
         problems += not_allowed(changes, allow)

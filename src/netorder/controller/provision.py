@@ -16,7 +16,8 @@ from netorder.containers import target as containers
 from netorder.controller import lock, state
 from netorder.controller import ssh as access
 from netorder.controller import timings as times
-from netorder.errors import AccessError, CloudError
+from netorder.controller.operations.on_containers import NO_GOLDEN
+from netorder.errors import AccessError, CloudError, UsageError
 from netorder.language.load import load
 from netorder.plan.build import build_plan
 from netorder.topology import CONTAINERS, OPENSTACK
@@ -41,11 +42,13 @@ def provision(
     allow: Collection[str] = (),
     hostkey_timeout: float = HOSTKEY_TIMEOUT,
     target: str | None = None,
+    golden: bool = False,
 ) -> dict[str, Any]:
     """Make the cloud match the topology file, and write the SSH path under ``files``; return the Ansible result.
 
     ``allow`` names what may be done to what is in use, "delete", "replace", and what the cloud's policy is known to
     allow, "zero-disk". ``target`` is one of topology.TARGETS, the topology's own unless it is said.
+    ``golden``: new hosts with applications are made of golden images, or nothing is done.
 
     Raises NetorderError, whose text is for the user: RefusedError where the changes are known and refused.
     """
@@ -55,6 +58,8 @@ def provision(
         )
     read = load(topology, target)
     wanted = build_plan(read)
+    if golden and read.target == CONTAINERS:
+        raise UsageError(NO_GOLDEN)
     files = files.expanduser().absolute()
     key = access.private_key(files, ssh_key)
     if ssh_key and not key.exists():
@@ -69,8 +74,16 @@ def provision(
         else:
             session = connect(progress, cloud)
             session.waits = Waits.of(directory)
-            result = reconcile(session, wanted, key=public, check=check, allow=allow, hostkey_timeout=hostkey_timeout)
-        answer = result.as_dict()
+            result = reconcile(
+                session,
+                wanted,
+                key=public,
+                check=check,
+                allow=allow,
+                hostkey_timeout=hostkey_timeout,
+                golden_only=golden,
+            )
+        answer = result.as_dict() | ({"golden": True} if golden else {})
         answer["written"] = []
         if not check:
             written = access.write(wanted, result.hosts, directory=directory, key=key)

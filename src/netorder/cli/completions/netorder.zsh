@@ -171,6 +171,8 @@ _shtab_netorder_load_options=(
   "--files[where runs keep their files (the default\: .netorder)]:DIR:_files -/"
   "--force[overwrite files that differ]"
   "--check[only show what would be written]"
+  "--up[then make it real, as \`netorder up\` does]"
+  "--golden[with --up\: of golden images alone, as \`up --golden\`]"
   ":what \`netorder save\` wrote:"
 )
 
@@ -364,6 +366,7 @@ _shtab_netorder_times_defaults_added=0
 
 _shtab_netorder_up_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--golden[make hosts with applications of golden images alone\: if one is missing, it is named and nothing is done]"
   "--allow[what is permitted, with commas between\: delete, replace, zero-disk, fixed-address]:WORDS:(delete replace zero-disk fixed-address)"
   "--limit[only these hosts or groups (Ansible\'s pattern)\; the cloud is then left as it is]:HOSTS:_netorder_hosts"
   "--tags[only these parts of the run\: routes, applications, verify]:TAGS:"

@@ -270,7 +270,11 @@ def teardown(observed: Observed, *, kept: bool) -> list[Change]:
 
 def release(conn: Connection, change: Change) -> None:
     """Delete a floating IP, or disassociate one that stays."""
-    if change.action == "update" or (isinstance(change, FloatingRelease) and change.stays):
+    if isinstance(change, FloatingChange) and change.action == "update":
+        # Whose it will be is noted at once: after a kill here nothing else says where a kept one was to go.
+        fields: dict[str, Any] = {"description": change.description} if change.description else {}
+        conn.network.update_ip(change.id, port_id=None, **fields)
+    elif isinstance(change, FloatingRelease) and change.stays:
         conn.network.update_ip(change.id, port_id=None)
     else:
         conn.network.delete_ip(change.id, ignore_missing=False)
