@@ -190,7 +190,7 @@ def connected(probes: list[dict[str, Any]], timeout: float) -> list[str]:
     """
     found = ["no answer"] * len(probes)
     started = time.monotonic()
-    open_ones: dict[int, tuple[int, socket.socket]] = {}
+    begun: dict[int, tuple[int, socket.socket]] = {}
     poll = select.poll()
     slowest = None
     for index, probe in enumerate(probes):
@@ -198,25 +198,25 @@ def connected(probes: list[dict[str, Any]], timeout: float) -> list[str]:
         connection.setblocking(False)
         number = connection.connect_ex((probe["address"], probe["port"]))
         if number == errno.EINPROGRESS:
-            open_ones[connection.fileno()] = index, connection
+            begun[connection.fileno()] = index, connection
             poll.register(connection, select.POLLOUT)
         else:  # no route, or refused at once
             found[index] = outcome(number)
             connection.close()
-    while open_ones:
-        awaited = slowest is None or any(probes[index]["open"] for index, _ in open_ones.values())
+    while begun:
+        awaited = any(probes[index]["open"] for index, _ in begun.values())
         bound = timeout if awaited or slowest is None else min(timeout, max(SHORTEST, TIMES * slowest))
         left = started + bound - time.monotonic()
         if left <= 0:
             break
         for descriptor, _ in poll.poll(1000 * left):
-            index, connection = open_ones.pop(descriptor)
+            index, connection = begun.pop(descriptor)
             poll.unregister(descriptor)
             found[index] = outcome(connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
             connection.close()
             if found[index] != "no answer":
                 slowest = time.monotonic() - started
-    for _, connection in open_ones.values():
+    for _, connection in begun.values():
         connection.close()
     return found
 
