@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import os.path
 from ipaddress import IPv4Address, IPv4Network, ip_network
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
 from netorder.analysis.probes import listens_on
 from netorder.analysis.reach import Matrix
-from netorder.containers.wanted import SPACE, image_name, let_in_by, published_ports
+from netorder.containers.wanted import SPACE, image_name, let_in_by, mac, published_ports
 from netorder.errors import Diagnostic, NetorderError, TopologyError
 from netorder.ip import overlap
 from netorder.plan.model import Endpoint
@@ -128,6 +128,13 @@ def _escaped(text: str) -> str:
     return text.replace("$", "$$")
 
 
+class _End(NamedTuple):
+    """Where something is on a network; ``mac`` None is the engine's choice."""
+
+    address: str
+    mac: str | None = None
+
+
 class _Writer:
     def __init__(self, plan: Plan, outside: IPv4Network, directory: str) -> None:
         self._plan = plan
@@ -178,6 +185,25 @@ class _Writer:
             )
         return found
 
+    def _mac(self, port: str) -> str:
+        return mac(self._plan.topology, port)
+
+    def _guard(self, networks: Collection[str]) -> str:
+        """Return the rule that drops what is sent by nobody of the plan on these networks: by the machine itself.
+
+        The engine gives it an address on each, and it would pass on what others send here.
+        """
+        ends = [
+            self._mac(port.cloud_name) for host in self._plan.hosts for port in host.ports if port.network in networks
+        ]
+        ends += [
+            self._mac(end.port_name)
+            for router in self._plan.routers
+            for end in router.interfaces
+            if end.network in networks
+        ]
+        return f"ether saddr != {{ {', '.join(ends)} }} drop"
+
     def _network(self, network: Network) -> dict[str, Any]:
         config = {"subnet": network.subnets[0].cidr, "gateway": str(self._bridges[network.name])}
         # internal: the engine routes nothing from here or to here, the routers do
@@ -185,8 +211,8 @@ class _Writer:
 
     # What has addresses, routes and filters
 
-    def _holder(self, name: str, ends: Mapping[str, str], script: Iterable[str], *, forwards: bool) -> dict[str, Any]:
-        """Return a container with these addresses by network, whose network is as the script makes it."""
+    def _holder(self, name: str, ends: Mapping[str, _End], script: Iterable[str], *, forwards: bool) -> dict[str, Any]:
+        """Return a container with these ends by network, whose network is as the script makes it."""
         # the filters first: until it has run, the applications have not begun
         lines = "\n".join([*script, f"touch {READY}", "exec sleep infinity", ""])
         sysctls = {"net.ipv4.ip_forward": "1"} if forwards else {}
@@ -194,28 +220,28 @@ class _Writer:
         return {
             "<<": "*network",
             "hostname": name,
-            "networks": {network: {"ipv4_address": address} for network, address in ends.items()},
+            "networks": {
+                network: _without_none(ipv4_address=end.address, mac_address=end.mac) for network, end in ends.items()
+            },
             **({"sysctls": sysctls} if sysctls else {}),
             "command": [_escaped(lines)],
         }
 
-    def _mtus(self, ends: Mapping[str, str]) -> Iterator[str]:
-        for network, address in ends.items():
+    def _mtus(self, ends: Mapping[str, _End]) -> Iterator[str]:
+        for network, end in ends.items():
             mtu = self._networks[network].mtu if network in self._networks else None
             if mtu:
-                yield f"device=$(ip -o -4 address show to {address} | cut -d ' ' -f 2)"
+                yield f"device=$(ip -o -4 address show to {end.address} | cut -d ' ' -f 2)"
                 yield f'ip link set "$device" mtu {mtu}'
 
     def _host(self, host: Host) -> dict[str, Any]:
-        ends = {port.network: port.addresses[0] for port in host.ports}
-        bridges = ", ".join(str(self._bridges[port.network]) for port in host.ports)
+        ends = {port.network: _End(port.addresses[0], self._mac(port.cloud_name)) for port in host.ports}
         rules = [f"{match} accept" for match in let_in_by(self._filters[host.group])]
         chain = [
             "type filter hook {0} priority filter; policy drop;",
+            self._guard(ends),
             "ct state established,related accept",
             "ct state invalid drop",
-            # the machine itself and its engine come by the routers, as everybody else
-            f"ip saddr {{ {bridges} }} drop",
             *rules,
         ]
         through = (" chain through {", *(f"  {line}" for line in _hooked(chain, "forward")), " }")
@@ -236,7 +262,8 @@ class _Writer:
         return holder | ({"dns": _Words(dict.fromkeys(servers))} if servers else {})
 
     def _router(self, router: Router) -> dict[str, Any]:
-        ends = {end.network: end.addresses[0] for end in router.interfaces}
+        ends = {end.network: _End(end.addresses[0], self._mac(end.port_name)) for end in router.interfaces}
+        guard = self._guard(ends)
         script = [f"ip route replace {route.destination} via {route.next_hop}" for route in router.routes]
         ports: list[str] = []
         if router.external:
@@ -244,8 +271,12 @@ class _Writer:
             its = {name for end in router.interfaces for name in self._behind(end.addresses)}
             published = {key: one for key, one in sorted(self._published.items()) if one[0] in its}
             ports = [f"{port}:{port}" + ("/udp" if protocol == "udp" else "") for protocol, port in published]
+            guard = f'iifname != "$outside" {guard}'
             script = [*self._translation(router, own, published), *script]
-            ends |= {OUTSIDE: str(own)}
+            ends |= {OUTSIDE: _End(str(own))}
+        begin = ["nft -f - <<END", "table inet netorder {", " chain through {"]
+        begin += ["  type filter hook forward priority filter - 1; policy accept;", f"  {guard}", " }", "}", "END"]
+        script = [*script[:1], *begin, *script[1:]] if router.external else [*begin, *script]
         holder = self._holder(router.cloud_name, ends, [*script, *self._mtus(ends)], forwards=True)
         return holder | ({"ports": ports} if ports else {})
 
@@ -329,6 +360,10 @@ class _Writer:
             "url": Endpoint(host.name, asked, port).url,
             **{f"urls.{name}": ",".join(copy.url for copy in copies) for name, copies in one.calls},
         }
+
+
+def _without_none(**values: str | None) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _hooked(chain: Iterable[str], hook: str) -> Iterator[str]:

@@ -35,6 +35,7 @@ __all__ = [
     "restart",
     "shell",
     "start",
+    "viewed",
 ]  # fmt: skip
 
 HOST, SETTINGS, INSTANCE = "netorder.host", "netorder.settings", "netorder.instance"  # labels
@@ -137,12 +138,16 @@ def _is_version_1() -> bool:
 
 
 def podman(*arguments: str, text: str = "", check: bool = True) -> str:
-    """Run podman; where crun would refuse the machine's control groups, it sees no controllers of version 2."""
-    if _hybrid():
-        hide = f"mount --make-rprivate /sys && mount --bind /dev/null {_CGROUPS}/unified/cgroup.controllers"
-        view = ("unshare", "--mount", "--propagation", "unchanged", "sh", "-c", f'{hide} && exec "$@"', "podman")
-        return run(*view, "podman", *arguments, text=text, check=check)
-    return run("podman", *arguments, text=text, check=check)
+    """Run podman and return what it prints."""
+    return run(*viewed("podman", *arguments), text=text, check=check)
+
+
+def viewed(*command: str) -> tuple[str, ...]:
+    """Return a command that runs podman so that it sees no controllers of version 2 where crun would refuse them."""
+    if not _hybrid():
+        return command
+    hide = f"mount --make-rprivate /sys && mount --bind /dev/null {_CGROUPS}/unified/cgroup.controllers"
+    return ("unshare", "--mount", "--propagation", "unchanged", "sh", "-c", f'{hide} && exec "$@"', "sh", *command)
 
 
 def containers(topology: str) -> list[Container]:

@@ -34,6 +34,7 @@ __all__ = [
     "host_space",
     "image_name",
     "let_in_by",
+    "mac",
     "machine_table",
     "prefix",
     "published_ports",
@@ -87,6 +88,12 @@ def snapshots_name(topology: str) -> str:
 def image_name(image: str) -> str:
     """Return what podman calls an image: a name without a registry is one made on this machine."""
     return image if "/" in image else f"localhost/netorder/{image}"
+
+
+def mac(topology: str, name: str) -> str:
+    """Return the hardware address of a port, which its name draws."""
+    drawn = _short(f"{topology} {name}")
+    return ":".join(["02", *(drawn[i : i + 2] for i in range(0, 10, 2))])
 
 
 def _short(text: str) -> str:
@@ -250,10 +257,8 @@ class _Maker:
         addresses: tuple[str, ...] | None,
         network: str = "",
     ) -> Cable:
-        mac = f"02:{_short(f'{self._topology} {name}')}"
-        mac = ":".join([mac[:2], *(mac[3:][i : i + 2] for i in range(0, 10, 2))])
         mtu = self._mtu(network) if network else DEFAULT_MTU
-        return Cable(kind, name, _port(name), bridge, space, device, mac, addresses, mtu)
+        return Cable(kind, name, _port(name), bridge, space, device, mac(self._topology, name), addresses, mtu)
 
     # Routers
 
