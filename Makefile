@@ -207,11 +207,22 @@ cloud-clean: ## stop the local cloud and remove all of it, with its cache
 	@$(LOCALCLOUD) clean --all
 
 .PHONY: containers containers-full
-containers: setup container-image ## the target containers: who reaches what, what is repaired, kills, snapshots, to nothing left
+containers: setup application-image build/compose ## the target containers: who reaches what, what is repaired, kills, snapshots, to nothing left
 	$(AS_ROOT) $(BIN)/pytest -q -n0 -m "not full" tests/containers
 
 containers-full: setup container-image ## the calculator on the target containers by its playbooks: twice, drift, teardown
 	$(AS_ROOT) $(BIN)/pytest -q -n0 -m full tests/containers
+
+.PHONY: application-image
+application-image: container-image ## the image of the calculator's five services, for compose files (BASE=another base)
+	python -m calculator.build applications/calculator/calculator.pyz
+	$(AS_ROOT) podman build --quiet $(if $(BASE),--build-arg BASE=$(BASE)) --tag localhost/netorder/calculator applications/calculator
+
+# podman-compose, for the tests: not in the environment either
+build/compose: scripts/compose.lock
+	rm -rf $@
+	pip install --quiet --disable-pip-version-check --target $@ --requirement $<
+	@touch $@
 
 .PHONY: container-image
 container-image: setup ## the engine and the image of the target containers (once: a minute or two)

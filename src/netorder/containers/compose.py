@@ -32,6 +32,9 @@ __all__ = ["compose", "outside_prefix"]
 OUTSIDE = "outside"
 READY = "/run/netorder-ready"
 _ANYWHERE = "0.0.0.0"  # noqa: S104 - what is listened on, not by us
+_PRIVILEGED = 1024
+_FORWARDS = {"net.ipv4.ip_forward": "1"}
+_LOOSE = {"net.ipv4.conf.all.rp_filter": "2"}
 HEAD = """\
 # {topology}: written by `netorder compose` from the plan of {file}. Yours to keep and to change.
 #
@@ -159,9 +162,8 @@ class _Writer:
         networks = {name: self._network(network) for name, network in self._networks.items()}
         if self._external:
             networks[OUTSIDE] = {"ipam": {"config": [{"subnet": str(self._outside), "gateway": str(self._outside[1])}]}}
-        # compose takes lower-case names of projects alone
         common = {f"x-{name}": its for name, its in _COMMON.items()}
-        return {"name": self._plan.topology.lower(), **common, "services": services, "networks": networks}
+        return {"name": self._plan.topology, **common, "services": services, "networks": networks}
 
     # Networks
 
@@ -211,19 +213,19 @@ class _Writer:
 
     # What has addresses, routes and filters
 
-    def _holder(self, name: str, ends: Mapping[str, _End], script: Iterable[str], *, forwards: bool) -> dict[str, Any]:
+    def _holder(
+        self, name: str, ends: Mapping[str, _End], script: Iterable[str], sysctls: Mapping[str, str]
+    ) -> dict[str, Any]:
         """Return a container with these ends by network, whose network is as the script makes it."""
         # the filters first: until it has run, the applications have not begun
         lines = "\n".join([*script, f"touch {READY}", "exec sleep infinity", ""])
-        sysctls = {"net.ipv4.ip_forward": "1"} if forwards else {}
-        sysctls |= {"net.ipv4.conf.all.rp_filter": "2"} if forwards or len(ends) > 1 else {}
         return {
             "<<": "*network",
             "hostname": name,
             "networks": {
                 network: _without_none(ipv4_address=end.address, mac_address=end.mac) for network, end in ends.items()
             },
-            **({"sysctls": sysctls} if sysctls else {}),
+            **({"sysctls": {**sysctls}} if sysctls else {}),
             "command": [_escaped(lines)],
         }
 
@@ -257,7 +259,13 @@ class _Writer:
             *(f"ip route replace default via {one}" for one in host.gateways),
             *(f"ip route replace {route.destination} via {route.next_hop}" for route in host.routes),
         ]  # fmt: skip
-        holder = self._holder(host.cloud_name, ends, script, forwards=host.forwarding)
+        sysctls = _FORWARDS if host.forwarding else {}
+        sysctls |= _LOOSE if len(ends) > 1 else {}
+        if any(port < _PRIVILEGED for one in host.applications for port in (*one.tcp_ports, *one.udp_ports)):
+            sysctls |= {
+                "net.ipv4.ip_unprivileged_port_start": "0"
+            }  # its applications have no capability to listen there
+        holder = self._holder(host.cloud_name, ends, script, sysctls)
         servers = [one for port in host.ports for one in self._networks[port.network].subnets[0].dns_nameservers]
         return holder | ({"dns": _Words(dict.fromkeys(servers))} if servers else {})
 
@@ -277,7 +285,7 @@ class _Writer:
         begin = ["nft -f - <<END", "table inet netorder {", " chain through {"]
         begin += ["  type filter hook forward priority filter - 1; policy accept;", f"  {guard}", " }", "}", "END"]
         script = [*script[:1], *begin, *script[1:]] if router.external else [*begin, *script]
-        holder = self._holder(router.cloud_name, ends, [*script, *self._mtus(ends)], forwards=True)
+        holder = self._holder(router.cloud_name, ends, [*script, *self._mtus(ends)], _FORWARDS | _LOOSE)
         return holder | ({"ports": ports} if ports else {})
 
     def _behind(self, addresses: Collection[str | None]) -> Iterator[str]:
