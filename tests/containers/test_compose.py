@@ -120,6 +120,11 @@ def test_the_machine_reaches_no_host_directly(stack):
     assert [one for one in closed if opens(*one)] == []
 
 
+def test_the_machine_itself_uses_the_published_port(stack):
+    assert stack.plan
+    assert answer(f"http://{MACHINE}:50000") == "result = 16"
+
+
 def test_hosts_reach_each_other_as_allowed_and_by_the_router(stack):
     address = stack.address
     assert opens(address["sum"], 50001, *stack.within("calculator"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import resource
 import shutil
 from dataclasses import dataclass, field
@@ -43,7 +42,11 @@ HOST, SETTINGS, INSTANCE = "netorder.host", "netorder.settings", "netorder.insta
 _CAPABILITIES = "NET_ADMIN,NET_RAW,AUDIT_WRITE"
 _MOST_PROCESSES = 32768
 _CGROUPS = Path("/sys/fs/cgroup")
-_KEY = re.compile(r"ssh-\S+ [A-Za-z0-9+/=]+")
+_DOCKER = Path("/run/docker.sock")
+_NO_DOCKER = (
+    "target `containers` needs podman: a container of Docker joins no named network namespace, and each host's ports "
+    "are in one. `netorder compose FILE` writes a file for docker compose"
+)
 
 # The first process of a host, before its init: on a container's first start, also of an image that was another host,
 # it makes host key, user and files its own. Arguments: an id, the host's name, its user, that one's key, then files.
@@ -113,17 +116,20 @@ class Container:
 
 def check_engine() -> None:
     """Raise CloudError unless this machine and this user can run containers."""
+    docker = os.environ.get("DOCKER_HOST", "")
+    if docker and "podman" not in docker:
+        raise CloudError(f"DOCKER_HOST is {docker}, but {_NO_DOCKER}, or unset DOCKER_HOST: then podman is used, here")
     if os.geteuid() != 0:
         raise CloudError(
             "target `containers` makes network namespaces, filters and containers, which root alone may do: run it as "
-            "root (sudo -E env PATH=$PATH …)"
+            "root (sudo -E env PATH=$PATH …), or have an engine do it that you may use: `netorder compose FILE`"
         )
     for tool, package in (("podman", "podman crun netavark"), ("nft", "nftables"), ("ip", "iproute2")):
         if shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
-            raise CloudError(
-                f"{tool} is not installed on this machine, and target `containers` needs it: `make "
-                f"container-image`, or apt-get install {package}"
-            )
+            fix = f"`make container-image`, or apt-get install {package}"
+            if tool == "podman" and _DOCKER.exists():
+                raise CloudError(f"Docker is on this machine and podman is not, but {_NO_DOCKER}, or install it: {fix}")
+            raise CloudError(f"{tool} is not installed on this machine, and target `containers` needs it: {fix}")
 
 
 @cache

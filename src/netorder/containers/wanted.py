@@ -288,6 +288,8 @@ class _Maker:
     def _translation(self, router: Router) -> str:
         pairs = sorted(self._translated(router).items())
         inside = sorted({self._subnet(end.network).cidr for end in router.interfaces})
+        prefixes = joined(ip_network(subnet.cidr) for network in self._plan.networks for subnet in network.subnets)
+        own = ", ".join(map(str, prefixes))
         return _lines(
             "table ip netorder {",
             " chain in {",
@@ -303,6 +305,8 @@ class _Maker:
             "  type filter hook forward priority filter; policy accept;",
             # whoever routes to a private address from outside gets nothing
             f'  iifname "{OUTSIDE}" ct state new ct status & dnat != dnat drop',
+            # nothing out there has the topology's addresses: who lacks a route is told so, at once
+            f'  oifname "{OUTSIDE}" ip daddr {{ {own} }} reject with icmp net-unreachable',
             " }",
             "}",
         )
