@@ -24,7 +24,8 @@ NAME = "localhost/netorder/debian-13"
 LABEL = "netorder.image"
 # without the kernel's modules
 FINISH = "".join(line for line in guest.FINISH.splitlines(keepends=True) if "depmod" not in line)
-PACKAGES = [name for name in guest.PACKAGES if name not in {"e2fsprogs", "kmod"}]
+# nft: in the containers of a compose file a host's filters are made from inside, before its applications begin
+PACKAGES = [*(name for name in guest.PACKAGES if name not in {"e2fsprogs", "kmod"}), "nftables"]
 
 
 def _podman(*arguments: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,12 +27,15 @@ __all__ = [
     "LAST_PORT",
     "MACHINE",
     "MANAGEABLE",
+    "NOBODY",
     "OPENSTACK",
     "SNAPSHOT",
     "SSH",
     "TARGETS",
+    "TEMPLATE",
     "ApplicationSpec",
     "Check",
+    "Container",
     "EgressSpec",
     "FloatingIp",
     "HostSpec",
@@ -56,6 +60,9 @@ SNAPSHOT = "snapshot:"  # before the name, where a host's image is a snapshot
 # before what the golden image is of (applications with "+" between, or its name), and ":" and an image to begin with
 GOLDEN = "golden:"
 LAST_PORT = 65535
+NOBODY = "65534:65534"  # user and group of that name, by number: an image need not know the names
+# what stands for something of the plan in `container`: {{ application.port }}, {{ application.urls.NAME }}
+TEMPLATE = re.compile(r"\{\{\s*application\.(\w+)(?:\.([a-z0-9-]+))?\s*\}\}")
 # Ansible groups in every inventory, and what each is; playbooks choose hosts by them (inventory/group_vars/<group>.yml)
 GROUPS = {
     "netorder": "the group of all hosts",
@@ -173,6 +180,23 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Container:
+    """How an application runs as a container of its own: an ``image``, or what ``build`` makes it from.
+
+    ``build`` is a directory, relative to that of the topology file. ``command`` follows the image's entry point,
+    ``health`` succeeds in the container while it serves. Their words, and the values of ``environment``, may have
+    templates such as ``{{ application.port }}``.
+    """
+
+    image: str | None
+    build: str | None
+    command: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    health: tuple[str, ...]
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
 class ApplicationSpec:
     """An application on a host: an Ansible role and what it says of it.
 
@@ -180,7 +204,7 @@ class ApplicationSpec:
     with its value as JSON. ``calls`` names applications. ``ready`` is who waits until it serves: check or role.
     ``units`` are systemd's. ``packages`` says whether the role installs some, ``entry_points`` what it offers beside
     ``main``: build, compare, version. ``directory`` is that of the file that declares it, relative to the topology
-    file's; None if it is the same.
+    file's; None if it is the same. ``place`` is where the file declares it.
     """
 
     name: str
@@ -195,6 +219,8 @@ class ApplicationSpec:
     packages: bool
     entry_points: tuple[str, ...]
     directory: str | None = None
+    container: Container | None = None
+    place: str = field(default="", compare=False)
 
     @property
     def port(self) -> int | None:

@@ -39,7 +39,8 @@ allow:
 """
 
 
-@pytest.fixture(scope="session")
+# each file has its own: podman's own networks leave their (empty) tables of rules
+@pytest.fixture(scope="module")
 def machine() -> Iterator[namespaces.Namespace]:
     """Make the machine and its neighbour, and be in it."""
     here, neighbour = namespaces.Namespace("machine"), namespaces.Namespace("neighbour")
@@ -68,7 +69,7 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def plan(machine: namespaces.Namespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plan]:
     """Give the plan; take away whatever a test made of it, at the end."""
     assert machine  # all of it is there

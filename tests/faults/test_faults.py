@@ -1,6 +1,6 @@
 """Each call of a provision and of a teardown fails in each way: the run recovers or reports it, the next run converges.
 
-A sample by default, in which each call fails once; ``--part 2`` (make test) goes through half of it, and ``--every``
+A sample by default, in which each call fails once; ``--part 4`` (make test) goes through a quarter of it, and ``--every``
 (make faults-every) through each fault at each call.
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from netorder.containers.compose import compose, outside_prefix
 from netorder.errors import TopologyError
 from netorder.language.load import load
 from netorder.picture.dot import dot
@@ -13,12 +14,14 @@ from netorder.picture.svg import svg
 from netorder.plan.build import build_plan
 from netorder.plan.render import render
 from netorder.plan.serialize import to_json
+from netorder.topology import CONTAINERS
 
 HERE = Path(__file__).parent
 DRAWN = [*sorted(HERE.parent.parent.glob("topologies/*.yml")), *(HERE / f"good/{name}.yml" for name in ("odd", "ring"))]
 PICTURES = {".svg": (svg, False), ".rules.svg": (svg, True), ".mmd": (mermaid, True), ".dot": (dot, True)}
 GOOD = sorted([*HERE.glob("good/*.yml"), *HERE.parent.parent.glob("topologies/*.yml")])
 BAD = sorted(HERE.glob("bad/*.yml"))
+COMPOSED = [HERE.parent.parent / "topologies/calculator.yml", *sorted(HERE.glob("compose/*.yml"))]
 
 
 def expected_path(source: Path, suffix: str) -> Path:
@@ -39,6 +42,14 @@ def pictures_of(source: Path) -> dict[str, str]:
     """Return the pictures of a topology by the suffix of their file."""
     topology = load(source)
     return {suffix: draw(picture(topology, rules=rules)) for suffix, (draw, rules) in PICTURES.items()}
+
+
+def composed(source: Path) -> str:
+    """Return the compose file of a topology, as it is written beside it."""
+    plan = build_plan(load(source, CONTAINERS))
+    outside = outside_prefix(plan)
+    assert outside
+    return compose(plan, outside, ".", source.name)
 
 
 def diagnostics_of(source: Path) -> str:

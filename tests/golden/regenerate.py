@@ -16,11 +16,15 @@ def main() -> None:
             path = cases.HERE / "graph" / (source.stem + suffix)
             path.write_text(text, encoding="utf-8")
             kept.add(path)
+    for source in cases.COMPOSED:
+        path = cases.HERE / "compose" / f"{source.stem}.compose"
+        path.write_text(cases.composed(source), encoding="utf-8")
+        kept.add(path)
     for source in cases.BAD:
         path = cases.expected_path(source, ".errors")
         path.write_text(cases.diagnostics_of(source), encoding="utf-8")
         kept.add(path)
-    for pattern in ("good/*.json", "good/*.txt", "bad/*.errors", "graph/*.*"):
+    for pattern in ("good/*.json", "good/*.txt", "bad/*.errors", "graph/*.*", "compose/*.compose"):
         for path in set(cases.HERE.glob(pattern)) - kept:
             path.unlink()
     print(f"{len(kept)} files written; read `git diff tests/golden`")

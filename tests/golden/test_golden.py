@@ -53,6 +53,12 @@ def test_pictures(source: Path):
         assert text == (cases.HERE / "graph" / (source.stem + suffix)).read_text(encoding="utf-8"), suffix
 
 
+@pytest.mark.parametrize("source", cases.COMPOSED, ids=name)
+def test_compose(source: Path):
+    """The compose file of a topology is the one that was read; tests/containers runs one."""
+    assert cases.composed(source) == (cases.HERE / "compose" / f"{source.stem}.compose").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("source", cases.BAD, ids=name)
 def test_errors(source: Path):
     """A bad topology gives all its errors, each in our words, at its place."""
@@ -66,6 +72,7 @@ def test_no_expectation_is_left_over():
     expected = {cases.expected_path(source, suffix) for source in cases.GOOD for suffix in (".json", ".txt")}
     expected |= {cases.expected_path(source, ".errors") for source in cases.BAD}
     expected |= {cases.HERE / "graph" / (source.stem + suffix) for source in cases.DRAWN for suffix in cases.PICTURES}
-    patterns = ("good/*.json", "good/*.txt", "bad/*.errors", "graph/*.*")
+    expected |= {cases.HERE / "compose" / f"{source.stem}.compose" for source in cases.COMPOSED}
+    patterns = ("good/*.json", "good/*.txt", "bad/*.errors", "graph/*.*", "compose/*.compose")
     found = {path for pattern in patterns for path in cases.HERE.glob(pattern)}
     assert found == expected

@@ -26,6 +26,7 @@ def test_the_apis_have_the_requested_workers(cloud):
         assert sum(line.startswith(name) for line in running) == 1 + WORKERS, name
 
 
+@pytest.mark.full
 def test_heat_runs_only_on_request(cloud):
     """Without the request there is neither process nor endpoint; with it a stack creates and deletes its resources."""
     assert "heat" not in cloud.inside("ps", "-e", "-o", "args")
@@ -62,6 +63,7 @@ def room(cloud):
     return int(re.search(line, cloud.done("status"), re.MULTILINE)[1])
 
 
+@pytest.mark.full
 def test_many_hosts_at_once_and_after_a_restart(cloud):
     """All are active with an address each, no guest runs, status counts them, the next start still has them."""
     before = room(cloud)

@@ -197,8 +197,8 @@ def test_a_guest_is_rescued(guests):
     assert guests.ssh(address, "cat /etc/ssh/ssh_host_ed25519_key.pub") == key
 
 
-# in `make test` with containers, which boot in seconds; with virtual machines, two minutes, in `make test-full`
-@pytest.mark.parametrize("kind", ["container", pytest.param("vm", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("kind", ["container", "vm"])
 def test_every_kind_has_all_its_interfaces_and_keys(kind, cloud, key):
     """Three interfaces of which one is routed; IPv6 alone; a host between networks: all at the first start.
 
@@ -252,6 +252,7 @@ def test_every_kind_has_all_its_interfaces_and_keys(kind, cloud, key):
             made.remove()
 
 
+@pytest.mark.full
 def test_boots_from_its_own_snapshot(guests):
     """The new one has the files of the first, and nothing that identifies it."""
     first = guests.server("first")
@@ -307,6 +308,7 @@ def test_no_guest_waits_for_the_host_of_a_routers_interface(cloud, guests):
     assert not [one for one in reported if f"No hosting information found for port {one}" in log]
 
 
+@pytest.mark.full
 def test_an_ordinary_cloud_image_is_a_guest(cloud, guests):
     """Imported by one command. It has boot loader, initrd, cloud-init with its user data, partition and disk grown."""
     raw = ordinary.make(cloud.cloud.cache, print)

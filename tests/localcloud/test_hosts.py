@@ -24,7 +24,7 @@ exec chroot "$tree" env --chdir="$root" PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"
 """
 
 
-@pytest.mark.parametrize("suite", ["bookworm", "trixie"])
+@pytest.mark.parametrize("suite", [pytest.param("bookworm", marks=pytest.mark.full), "trixie"])
 def test_it_runs_on(suite, tmp_path, monkeypatch):
     """Up, no step degraded, and removed again, with that release's Python, iproute2 and mount."""
     monkeypatch.setattr(build, "SUITE", suite)

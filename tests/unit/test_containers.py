@@ -11,6 +11,7 @@ import pytest
 from netorder.cli.main import main
 from netorder.containers import compare as module
 from netorder.containers import engine
+from netorder.containers import observe as observing
 from netorder.containers.compare import Stage, compare, removals
 from netorder.containers.engine import Container
 from netorder.containers.kernel import Link, Space
@@ -201,11 +202,59 @@ def test_images_by_name():
     ("user", "found", "said"),
     [(1000, "/usr/bin/podman", "root alone may do"), (0, None, "podman is not installed")],
 )
-def test_without_root_or_engine_it_says_what_to_do(monkeypatch, user, found, said):
+def test_without_root_or_engine_it_says_what_to_do(monkeypatch, tmp_path, user, found, said):
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(engine, "_DOCKER", tmp_path / "none")
     monkeypatch.setattr(engine.os, "geteuid", lambda: user)
     monkeypatch.setattr(engine.shutil, "which", lambda *_args, **_options: found)
     with pytest.raises(CloudError, match=said):
         engine.check_engine()
+
+
+@pytest.mark.parametrize("named", ["unix:///run/docker.sock", "ssh://user@other", "tcp://192.0.2.1:2375"])
+def test_docker_is_refused_with_the_reason_and_the_way(monkeypatch, named):
+    monkeypatch.setenv("DOCKER_HOST", named)
+    with pytest.raises(CloudError, match=r"DOCKER_HOST is .* joins no named network namespace.*netorder compose FILE"):
+        engine.check_engine()
+
+
+def test_the_socket_of_podman_is_no_docker(monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", "unix:///run/podman/podman.sock")
+    monkeypatch.setattr(engine.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(engine.shutil, "which", lambda *_args, **_options: "/usr/bin/it")
+    engine.check_engine()
+
+
+def test_docker_alone_is_not_enough(monkeypatch, tmp_path):
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(engine, "_DOCKER", tmp_path)
+    monkeypatch.setattr(engine.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(engine.shutil, "which", lambda *_args, **_options: None)
+    with pytest.raises(CloudError, match="Docker is on this machine and podman is not"):
+        engine.check_engine()
+
+
+def test_a_host_key_counts_only_when_the_container_has_become_its_host(monkeypatch, tmp_path):
+    """One that is made from a snapshot has the key of the host before, until its first start is through."""
+    etc = tmp_path / "7/root/etc"
+    (etc / "ssh").mkdir(parents=True)
+    (etc / "ssh/ssh_host_ed25519_key.pub").write_text("ssh-ed25519 OLD root@sum\n")
+    (etc / "netorder-instance").write_text("other")
+    monkeypatch.setattr(observing, "_PROCESSES", tmp_path)
+    monkeypatch.setattr(observing, "_KEY_TIMEOUT", 0.2)
+    one = Container("id", "calculator-sum", "sum", "running", 7, instance="mine")
+    assert observing.host_key(one) is None
+    (etc / "ssh/ssh_host_ed25519_key.pub").write_text("ssh-ed25519 NEW root@sum\n")
+    (etc / "netorder-instance").write_text("mine")
+    assert observing.host_key(one) == "ssh-ed25519 NEW"
+    assert observing.host_key(replace(one, pid=8)) is None
+
+
+def test_who_lacks_a_route_is_told_and_nothing_leaves_the_topology():
+    (external,) = (one for one in needs().routings if one.ruleset)
+    assert (
+        'oifname "ext" ip daddr { 192.168.1.0/24, 192.168.2.0/24 } reject with icmp net-unreachable' in external.ruleset
+    )
 
 
 def test_the_target_of_the_command_line_takes_the_place_of_the_files(tmp_path, capsys, monkeypatch):

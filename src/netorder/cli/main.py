@@ -13,6 +13,7 @@ from netorder.cli import (
     capture,
     check,
     completion,
+    compose,
     diff,
     down,
     drift,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["main", "parser", "split"]
 
 COMMANDS = (
-    *(init, check, plan, reach, graph, diff, schema),  # of files alone
+    *(init, check, plan, reach, graph, compose, diff, schema),  # of files alone
     *(preview, up, status, verify, drift, report, times, down),  # with the cloud
     *(ssh, exec, logs, capture),  # on the hosts
     *(snapshot, snapshots, restore, resize, power, golden),  # what is done to hosts later
@@ -76,8 +77,8 @@ examples:
 
 `netorder COMMAND --help` has more of each. FILE is the topology, else NETORDER_TOPOLOGY names it. up, preview, verify,
 drift, down, snapshot, snapshots, restore, resize, power and golden run playbooks, in the directory of the project; -v
-prints what they run. init, check, plan, reach, graph, diff, report, times, schema and load need no cloud. No command
-prints colours of its own; Ansible's follow NO_COLOR.
+prints what they run. init, check, plan, reach, graph, compose, diff, report, times, schema and load need no cloud. No
+command prints colours of its own; Ansible's follow NO_COLOR.
 
 Errors and warnings go to standard error, one a line: FILE:LINE:COLUMN: error: what is wrong; how to fix it.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import resource
 import shutil
 from dataclasses import dataclass, field
@@ -35,6 +34,7 @@ __all__ = [
     "restart",
     "shell",
     "start",
+    "viewed",
 ]  # fmt: skip
 
 HOST, SETTINGS, INSTANCE = "netorder.host", "netorder.settings", "netorder.instance"  # labels
@@ -42,7 +42,11 @@ HOST, SETTINGS, INSTANCE = "netorder.host", "netorder.settings", "netorder.insta
 _CAPABILITIES = "NET_ADMIN,NET_RAW,AUDIT_WRITE"
 _MOST_PROCESSES = 32768
 _CGROUPS = Path("/sys/fs/cgroup")
-_KEY = re.compile(r"ssh-\S+ [A-Za-z0-9+/=]+")
+_DOCKER = Path("/run/docker.sock")
+_NO_DOCKER = (
+    "target `containers` needs podman: a container of Docker joins no named network namespace, and each host's ports "
+    "are in one. `netorder compose FILE` writes a file for docker compose"
+)
 
 # The first process of a host, before its init: on a container's first start, also of an image that was another host,
 # it makes host key, user and files its own. Arguments: an id, the host's name, its user, that one's key, then files.
@@ -112,17 +116,20 @@ class Container:
 
 def check_engine() -> None:
     """Raise CloudError unless this machine and this user can run containers."""
+    docker = os.environ.get("DOCKER_HOST", "")
+    if docker and "podman" not in docker:
+        raise CloudError(f"DOCKER_HOST is {docker}, but {_NO_DOCKER}, or unset DOCKER_HOST: then podman is used, here")
     if os.geteuid() != 0:
         raise CloudError(
             "target `containers` makes network namespaces, filters and containers, which root alone may do: run it as "
-            "root (sudo -E env PATH=$PATH …)"
+            "root (sudo -E env PATH=$PATH …), or have an engine do it that you may use: `netorder compose FILE`"
         )
     for tool, package in (("podman", "podman crun netavark"), ("nft", "nftables"), ("ip", "iproute2")):
         if shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
-            raise CloudError(
-                f"{tool} is not installed on this machine, and target `containers` needs it: `make "
-                f"container-image`, or apt-get install {package}"
-            )
+            fix = f"`make container-image`, or apt-get install {package}"
+            if tool == "podman" and _DOCKER.exists():
+                raise CloudError(f"Docker is on this machine and podman is not, but {_NO_DOCKER}, or install it: {fix}")
+            raise CloudError(f"{tool} is not installed on this machine, and target `containers` needs it: {fix}")
 
 
 @cache
@@ -137,12 +144,16 @@ def _is_version_1() -> bool:
 
 
 def podman(*arguments: str, text: str = "", check: bool = True) -> str:
-    """Run podman; where crun would refuse the machine's control groups, it sees no controllers of version 2."""
-    if _hybrid():
-        hide = f"mount --make-rprivate /sys && mount --bind /dev/null {_CGROUPS}/unified/cgroup.controllers"
-        view = ("unshare", "--mount", "--propagation", "unchanged", "sh", "-c", f'{hide} && exec "$@"', "podman")
-        return run(*view, "podman", *arguments, text=text, check=check)
-    return run("podman", *arguments, text=text, check=check)
+    """Run podman and return what it prints."""
+    return run(*viewed("podman", *arguments), text=text, check=check)
+
+
+def viewed(*command: str) -> tuple[str, ...]:
+    """Return a command that runs podman so that it sees no controllers of version 2 where crun would refuse them."""
+    if not _hybrid():
+        return command
+    hide = f"mount --make-rprivate /sys && mount --bind /dev/null {_CGROUPS}/unified/cgroup.controllers"
+    return ("unshare", "--mount", "--propagation", "unchanged", "sh", "-c", f'{hide} && exec "$@"', "sh", *command)
 
 
 def containers(topology: str) -> list[Container]:

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, ip_network
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from netorder.ip import covers, joined, overlap
 from netorder.protocols import number
@@ -27,13 +27,17 @@ __all__ = [
     "OUTSIDE",
     "Cable",
     "Guest",
+    "Published",
     "Routing",
     "Wanted",
     "external_prefix",
     "host_space",
     "image_name",
+    "let_in_by",
+    "mac",
     "machine_table",
     "prefix",
+    "published_ports",
     "snapshots_name",
     "switch_space",
     "uplink",
@@ -46,6 +50,8 @@ OUTSIDE = "ext"  # the bridge of the outside in the switch, and a router's devic
 SPACE = IPv4Network("172.29.0.0/16")  # of the outsides, a /24 each
 _FIRST_FLOATING, _LAST_FLOATING = 50, 249  # of a /24; below are the machine (1) and the routers
 MOST_PORTS = 64  # published by one rule
+# by protocol and port of this machine: the host, and the prefixes that may come; none means everybody
+Published: TypeAlias = "Mapping[tuple[str, int], tuple[str, tuple[str, ...]]]"
 DEFAULT_MTU = 1500
 
 
@@ -82,6 +88,12 @@ def snapshots_name(topology: str) -> str:
 def image_name(image: str) -> str:
     """Return what podman calls an image: a name without a registry is one made on this machine."""
     return image if "/" in image else f"localhost/netorder/{image}"
+
+
+def mac(topology: str, name: str) -> str:
+    """Return the hardware address of a port, which its name draws."""
+    drawn = _short(f"{topology} {name}")
+    return ":".join(["02", *(drawn[i : i + 2] for i in range(0, 10, 2))])
 
 
 def _short(text: str) -> str:
@@ -186,7 +198,7 @@ class _Maker:
 
     def make(self) -> Wanted:
         bridges = {_bridge(name): (net.cloud_name, net.mtu or DEFAULT_MTU) for name, net in self._networks.items()}
-        published = self._published() if self._external else {}
+        published = published_ports(self._plan) if self._external else {}
         return Wanted(
             topology=self._topology,
             bridges=bridges | ({OUTSIDE: ("the outside", DEFAULT_MTU)} if self._external else {}),
@@ -245,10 +257,8 @@ class _Maker:
         addresses: tuple[str, ...] | None,
         network: str = "",
     ) -> Cable:
-        mac = f"02:{_short(f'{self._topology} {name}')}"
-        mac = ":".join([mac[:2], *(mac[3:][i : i + 2] for i in range(0, 10, 2))])
         mtu = self._mtu(network) if network else DEFAULT_MTU
-        return Cable(kind, name, _port(name), bridge, space, device, mac, addresses, mtu)
+        return Cable(kind, name, _port(name), bridge, space, device, mac(self._topology, name), addresses, mtu)
 
     # Routers
 
@@ -278,6 +288,8 @@ class _Maker:
     def _translation(self, router: Router) -> str:
         pairs = sorted(self._translated(router).items())
         inside = sorted({self._subnet(end.network).cidr for end in router.interfaces})
+        prefixes = joined(ip_network(subnet.cidr) for network in self._plan.networks for subnet in network.subnets)
+        own = ", ".join(map(str, prefixes))
         return _lines(
             "table ip netorder {",
             " chain in {",
@@ -293,6 +305,8 @@ class _Maker:
             "  type filter hook forward priority filter; policy accept;",
             # whoever routes to a private address from outside gets nothing
             f'  iifname "{OUTSIDE}" ct state new ct status & dnat != dnat drop',
+            # nothing out there has the topology's addresses: who lacks a route is told so, at once
+            f'  oifname "{OUTSIDE}" ip daddr {{ {own} }} reject with icmp net-unreachable',
             " }",
             "}",
         )
@@ -334,25 +348,7 @@ class _Maker:
 
     # The machine
 
-    def _published(self) -> dict[tuple[str, int], tuple[str, tuple[str, ...]]]:
-        """Return what is published of which host, and the prefixes that may come; none means everybody."""
-        groups = {group.name: group.rules for group in self._plan.security_groups}
-        own = joined(ip_network(subnet.cidr) for network in self._plan.networks for subnet in network.subnets)
-        found: dict[tuple[str, int], tuple[str, tuple[str, ...]]] = {}
-        for host in self._plan.hosts:
-            if host.name not in self._floating:
-                continue
-            for rule in groups.get(host.group, ()):
-                source = rule.remote_cidr
-                if source is not None and any(covers(one, ip_network(source)) for one in own):
-                    continue
-                for key in _ports(rule):
-                    _, before = found.get(key, (host.name, ()))
-                    known = key in found and not before  # everybody already
-                    found[key] = (host.name, () if source is None or known else (*before, source))
-        return found
-
-    def _machine(self, published: Mapping[tuple[str, int], tuple[str, tuple[str, ...]]]) -> str:
+    def _machine(self, published: Published) -> str:
         device = uplink(self._topology)
         to_hosts = []
         for (protocol, port), (host, sources) in sorted(published.items()):
@@ -414,6 +410,23 @@ class _Maker:
         return "\n".join(lines) + "\n"
 
 
+def published_ports(plan: Plan) -> Published:
+    """Return what is published of the hosts with floating addresses."""
+    groups = {group.name: group.rules for group in plan.security_groups}
+    own = joined(ip_network(subnet.cidr) for network in plan.networks for subnet in network.subnets)
+    found: dict[tuple[str, int], tuple[str, tuple[str, ...]]] = {}
+    for host in (one for one in plan.hosts if one.floating_ip):
+        for rule in groups.get(host.group, ()):
+            source = rule.remote_cidr
+            if source is not None and any(covers(one, ip_network(source)) for one in own):
+                continue
+            for key in _ports(rule):
+                _, before = found.get(key, (host.name, ()))
+                known = key in found and not before  # everybody already
+                found[key] = (host.name, () if source is None or known else (*before, source))
+    return found
+
+
 def _bridge(network: str) -> str:
     return f"b{_short(network)}"
 
@@ -445,12 +458,16 @@ def _ports(rule: Rule) -> Iterator[tuple[str, int]]:
 
 
 def _chain(group: str, rules: Iterable[Rule]) -> list[str]:
-    let_in = [f"  {_match(rule)} accept" for rule in rules if rule.direction == "ingress" and rule.ethertype == "IPv4"]
+    let_in = [f"  {match} accept" for match in let_in_by(rules)]
     return [f" chain in-{group} {{", "  ip version 4 ct state invalid drop", *let_in, "  ip version 4 drop", " }"]
 
 
+def let_in_by(rules: Iterable[Rule]) -> list[str]:
+    """Return the nft matches of what rules let in, of IPv4."""
+    return [_match(rule) for rule in rules if rule.direction == "ingress" and rule.ethertype == "IPv4"]
+
+
 def _match(rule: Rule) -> str:
-    """Return the nft match of a rule; it is about IPv4."""
     match = [f"ip saddr {rule.remote_cidr}"] if rule.remote_cidr is not None else []
     if rule.protocol is None:
         return " ".join([*match, "ip version 4"])

@@ -9,10 +9,10 @@ from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
 from netorder.text import did_you_mean
-from netorder.topology import LAST_PORT, ApplicationSpec, Check, Match
+from netorder.topology import LAST_PORT, NOBODY, TEMPLATE, ApplicationSpec, Check, Container, Match
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from netorder.language.document import Reader
     from netorder.language.yaml_source import Path
@@ -61,7 +61,63 @@ def _application(reader: Reader, name: str, names: Iterable[str]) -> Application
         packages=reader.true(*path, "packages"),
         entry_points=tuple(str(one) for _, one in reader.items(*path, "entry_points")),
         directory=_directory(reader, name),
+        container=_container(reader, name, calls, has_port=any(one.protocol == "tcp" for one in ports)),
+        place=":".join(map(str, reader.place(path))),
     )
+
+
+def _container(reader: Reader, name: str, calls: Sequence[str], *, has_port: bool) -> Container | None:
+    """Return how an application runs as a container of its own; report a directory or a template that is none."""
+    path: Path = ("applications", name, "container")
+    its = reader.mapping(*path)
+    image, build = reader.text(*path, "image"), reader.text(*path, "build")
+    if not its:
+        return None
+    if image is None and build is None:
+        if not reader.refused(*path):
+            reader.error(path, f"`container` of application `{name}` has neither `image:` nor `build:`; write one")
+        return None
+    if build is not None:
+        build = _resolved_build(reader, name, build)
+    texts = {key: list(reader.items(*path, key)) for key in ("command", "health")}
+    texts["environment"] = [
+        ((*path, "environment", one), value) for one, value in reader.mapping(*path, "environment").items()
+    ]
+    for place, value in (one for found in texts.values() for one in found):
+        if isinstance(value, str):
+            _check_templates(reader, place, value, calls, has_port=has_port)
+    return Container(
+        image=image,
+        build=build,
+        command=tuple(str(value) for _, value in texts["command"]),
+        environment=tuple(sorted((str(place[-1]), str(value)) for place, value in texts["environment"])),
+        health=tuple(str(value) for _, value in texts["health"]),
+        user=reader.text(*path, "user") or NOBODY,
+    )
+
+
+def _check_templates(reader: Reader, place: Path, text: str, calls: Sequence[str], *, has_port: bool) -> None:
+    known = ("name", "address", *(("port", "url") if has_port else ()), *(f"urls.{one}" for one in calls))
+    rest = text
+    for found in TEMPLATE.finditer(text):
+        word = ".".join(filter(None, found.groups()))
+        rest = rest.replace(found[0], "")
+        if word not in known:
+            fix = did_you_mean(word, known) or f"; known here: {', '.join(known)}"
+            reader.error(place, f"`{found[0]}` stands for nothing of this application{fix}")
+    if "{{" in rest or "{%" in rest:
+        message = f"`{text}` is a template that only Ansible knows"
+        reader.error(place, f"{message}; in `container` there are `{{{{ application.port }}}}` and its like alone")
+
+
+def _resolved_build(reader: Reader, name: str, build: str) -> str:
+    """Return a directory with a Containerfile, relative to that of the topology file."""
+    whole, file = _files(reader, name)
+    directory = file.parent / build
+    if not any((directory / one).is_file() for one in ("Containerfile", "Dockerfile")):
+        message = f"`{build}` has no Containerfile: there is no `{directory / 'Containerfile'}`"
+        reader.error(("applications", name, "container", "build"), f"{message}; it is relative to `{file.name}`")
+    return os.path.relpath(directory, whole.parent)
 
 
 def _resolved_role(reader: Reader, name: str) -> str:

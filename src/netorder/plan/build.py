@@ -255,6 +255,8 @@ class _Planner:
             packages=application.packages,
             entry_points=application.entry_points,
             directory=application.directory,
+            container=application.container,
+            place=application.place,
         )
 
     @cached_property

@@ -166,7 +166,9 @@ NO_COST = frozenset(
     "Host.manages Host.proxy Host.names Host.outside_address RouterInterface.own Network.place Router.place "
     "Application.name Application.role Application.tcp_ports Application.udp_ports Application.calls "
     "Application.stage Application.variables Application.check Application.ready Application.units Application.become "
-    "Application.packages Application.entry_points Application.directory Endpoint.host Endpoint.address "
+    "Application.packages Application.entry_points Application.directory Application.container "
+    "Application.place Container.image Container.build Container.command Container.environment Container.health "
+    "Container.user Endpoint.host Endpoint.address "
     "Endpoint.port Check.port Check.path Check.body Check.status Check.answer Check.contains".split()
 )
 

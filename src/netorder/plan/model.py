@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 from netorder.protocols import ANYTHING, match_text, word_of
 from netorder.routing.tables import Route
-from netorder.topology import Check, FloatingIp, Server, User
+from netorder.topology import Check, Container, FloatingIp, Server, User
 
 __all__ = [
     "Application",
     "Check",
+    "Container",
     "Endpoint",
     "FloatingIp",
     "Host",
@@ -214,7 +215,8 @@ class Application:
     endpoints of each copy. ``stage`` is 0 for one that calls no other, and more than that of each that it calls.
     ``ready`` is who waits until it serves: check or role. ``units`` are systemd's. ``packages``: its role installs
     some. ``entry_points`` are those that the role offers beside ``main``. ``directory`` is that of the file that
-    declares it, relative to the topology file's; None if it is the same.
+    declares it, relative to the topology file's; None if it is the same. ``container`` is how it runs as a container of
+    its own, ``place`` where the file declares it.
     """
 
     name: str
@@ -231,6 +233,8 @@ class Application:
     packages: bool
     entry_points: tuple[str, ...]
     directory: str | None = None
+    container: Container | None = None
+    place: str = field(default="", compare=False)
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:

@@ -5,13 +5,14 @@
 #    source ~/.local/share/bash_completion/netorder
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_netorder_subparsers=(init check plan reach graph diff schema preview up status verify drift report times down ssh exec logs capture snapshot snapshots restore resize power golden save load completion)
+_shtab_netorder_subparsers=(init check plan reach graph compose diff schema preview up status verify drift report times down ssh exec logs capture snapshot snapshots restore resize power golden save load completion)
 
 _shtab_netorder_init_option_strings=(-h --help --template)
 _shtab_netorder_check_option_strings=(-h --help --target)
 _shtab_netorder_plan_option_strings=(-h --help --format)
 _shtab_netorder_reach_option_strings=(-h --help --from --to --port --protocol --open --closed --format --exit-code)
 _shtab_netorder_graph_option_strings=(-h --help --format --rules --each -o --output)
+_shtab_netorder_compose_option_strings=(-h --help -o --output --outside)
 _shtab_netorder_diff_option_strings=(-h --help --format --exit-code)
 _shtab_netorder_schema_option_strings=(-h --help --format)
 _shtab_netorder_preview_option_strings=(-h --help --allow --limit --tags --ssh-key --target -v --verbose)
@@ -44,6 +45,9 @@ _shtab_netorder_reach_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_netorder_graph_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_netorder_graph__o_COMPGEN=_shtab_compgen_files
 _shtab_netorder_graph___output_COMPGEN=_shtab_compgen_files
+_shtab_netorder_compose_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_netorder_compose__o_COMPGEN=_shtab_compgen_files
+_shtab_netorder_compose___output_COMPGEN=_shtab_compgen_files
 _shtab_netorder_diff_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_netorder_diff_pos_1_COMPGEN=_shtab_compgen_files
 _shtab_netorder_preview_pos_0_COMPGEN=_shtab_compgen_files
@@ -133,7 +137,7 @@ _shtab_netorder_power_pos_0_choices=(stop start shelve)
 _shtab_netorder_power___target_choices=(openstack containers machine)
 _shtab_netorder_golden___target_choices=(openstack containers machine)
 _shtab_netorder_completion_pos_0_choices=(bash zsh fish)
-_shtab_netorder_pos_0_choices=(init check plan reach graph diff schema preview up status verify drift report times down ssh exec logs capture snapshot snapshots restore resize power golden save load completion)
+_shtab_netorder_pos_0_choices=(init check plan reach graph compose diff schema preview up status verify drift report times down ssh exec logs capture snapshot snapshots restore resize power golden save load completion)
 
 _shtab_netorder_init__h_nargs=0
 _shtab_netorder_init___help_nargs=0
@@ -151,6 +155,8 @@ _shtab_netorder_graph__h_nargs=0
 _shtab_netorder_graph___help_nargs=0
 _shtab_netorder_graph___rules_nargs=0
 _shtab_netorder_graph___each_nargs=0
+_shtab_netorder_compose__h_nargs=0
+_shtab_netorder_compose___help_nargs=0
 _shtab_netorder_diff__h_nargs=0
 _shtab_netorder_diff___help_nargs=0
 _shtab_netorder_diff___exit_code_nargs=0

@@ -54,8 +54,8 @@ function _shtab_netorder_using
   test "$_shtab_netorder_cmdpath" = "$argv"
 end
 
-set -g _shtab_netorder_commands init check plan reach graph diff schema preview up status verify drift report times down ssh exec logs capture snapshot snapshots restore resize power golden save load completion
-set -g _shtab_netorder_opts_with_value --allow --files --format --from --host --hostkey-timeout --into --keep --limit --lines --name --number --output --port --probes --protocol --remove --report --since --snapshot --ssh-key --ssh-timeout --tags --target --template --to --topology -n -o -t
+set -g _shtab_netorder_commands init check plan reach graph compose diff schema preview up status verify drift report times down ssh exec logs capture snapshot snapshots restore resize power golden save load completion
+set -g _shtab_netorder_opts_with_value --allow --files --format --from --host --hostkey-timeout --into --keep --limit --lines --name --number --output --outside --port --probes --protocol --remove --report --since --snapshot --ssh-key --ssh-timeout --tags --target --template --to --topology -n -o -t
 
 complete -c netorder -e
 complete -c netorder -f
@@ -92,6 +92,11 @@ complete -c netorder -n '_shtab_netorder_using graph' -l rules -d 'arrows for wh
 complete -c netorder -n '_shtab_netorder_using graph' -l each -d 'draw every network, router and host by itself'
 complete -c netorder -n '_shtab_netorder_using graph' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'write to this file, not to standard output'
 complete -c netorder -n '_shtab_netorder_using graph; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a topology file'
+complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a compose -d 'write a compose file of it, for podman-compose and docker compose'
+complete -c netorder -n '_shtab_netorder_using compose' -s h -l help -d 'show this help message and exit'
+complete -c netorder -n '_shtab_netorder_using compose' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'write to this file, not to standard output'
+complete -c netorder -n '_shtab_netorder_using compose' -l outside -x -d 'of the network before the routers (a drawn 172.29.x.0/24)'
+complete -c netorder -n '_shtab_netorder_using compose; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a topology file'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a diff -d 'show what a change of the topology does'
 complete -c netorder -n '_shtab_netorder_using diff' -s h -l help -d 'show this help message and exit'
 complete -c netorder -n '_shtab_netorder_using diff' -l format -xka "text json" -d 'text is for people (the default)'

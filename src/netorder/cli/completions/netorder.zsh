@@ -13,6 +13,7 @@ _shtab_netorder_commands() {
     capture:'show the packets of a host, or write them to a file here (tcpdump)'
     check:'find every error in topology files'
     completion:'print what completes this command in bash, zsh or fish'
+    compose:'write a compose file of it, for podman-compose and docker compose'
     diff:'show what a change of the topology does'
     down:'delete all of it from the cloud (playbooks/teardown.yml)'
     drift:'show what differs from the plan, in cloud and hosts (playbooks/drift.yml)'
@@ -79,6 +80,16 @@ _shtab_netorder_completion_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_netorder_completion_defaults_added=0
+
+_shtab_netorder_compose_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-o,--output}"[write to this file, not to standard output]:FILE:_files"
+  "--outside[of the network before the routers (a drawn 172.29.x.0\/24)]:PREFIX:"
+  ":a topology file:_files"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_netorder_compose_defaults_added=0
 
 _shtab_netorder_diff_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -416,6 +427,7 @@ _shtab_netorder() {
         capture) _arguments -C -s $_shtab_netorder_capture_options ;;
         check) _arguments -C -s $_shtab_netorder_check_options ;;
         completion) _arguments -C -s $_shtab_netorder_completion_options ;;
+        compose) _arguments -C -s $_shtab_netorder_compose_options ;;
         diff) _arguments -C -s $_shtab_netorder_diff_options ;;
         down) _arguments -C -s $_shtab_netorder_down_options ;;
         drift) _arguments -C -s $_shtab_netorder_drift_options ;;

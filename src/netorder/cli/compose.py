@@ -1,0 +1,86 @@
+"""``netorder compose``: write a compose file that makes the same network on one machine."""
+
+from __future__ import annotations
+
+import os.path
+import sys
+from ipaddress import AddressValueError, IPv4Network, NetmaskValueError, ip_network
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from netorder.cli.command import add, load_all
+from netorder.containers.compose import compose, outside_prefix
+from netorder.errors import NetorderError, UsageError
+from netorder.ip import overlap
+from netorder.plan.build import build_plan
+from netorder.topology import CONTAINERS
+
+if TYPE_CHECKING:
+    import argparse
+
+    from netorder.cli.command import Commands
+    from netorder.plan.model import Plan
+
+__all__ = ["add_parser", "run"]
+
+ROOM = 24  # the longest prefix of the outside; its first address is the engine's, those after it the routers'
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the command line."""
+    parser = add(
+        commands,
+        "compose",
+        help="write a compose file of it, for podman-compose and docker compose",
+        description="Write a compose file with the plan's networks and addresses: routers as containers, so that the "
+        "static routes are real, for each host a container that holds its routes and filters, and one for each of its "
+        "applications, which has no capability. Published is what `allow` opens from outside, SSH excepted.",
+        examples={
+            "netorder compose mynet.yml -o compose.yml": "then: podman-compose -f compose.yml up -d",
+            "netorder compose mynet.yml --outside 10.99.0.0/24": "where the drawn prefix is somebody else's",
+        },
+        notes="Applications say in `container` which image runs them; their roles are not asked. The file is yours to "
+        "keep and to change; netorder does not read it again.",
+        statuses={"0": "written", "1": "the topology has errors, or the file cannot be written"},
+    )
+    parser.add_argument("file", metavar="FILE", help="a topology file")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to this file, not to standard output")
+    parser.add_argument("--outside", metavar="PREFIX", help="of the network before the routers (a drawn 172.29.x.0/24)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write; return the exit status. Raises NetorderError."""
+    (topology,) = load_all(options.file, target=CONTAINERS)
+    plan = build_plan(topology)
+    outside = _outside(plan, options.outside)
+    file, output = Path(options.file), Path(options.output or "compose.yml")
+    # compose reads directories relative to its file's
+    directory = os.path.relpath(file.resolve().parent, output.resolve().parent)
+    text = compose(plan, outside, directory, file.name)
+    if options.output:
+        try:
+            output.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise NetorderError(f"{options.output} cannot be written: {error.strerror}") from None
+    else:
+        sys.stdout.write(text)
+    return 0
+
+
+def _outside(plan: Plan, named: str | None) -> IPv4Network:
+    if named is None:
+        found = outside_prefix(plan)
+        if found is None:
+            raise NetorderError("no /24 of 172.29.0.0/16 is free in this topology: name one with --outside PREFIX")
+        return found
+    try:
+        found = IPv4Network(named)
+    except (AddressValueError, NetmaskValueError, ValueError):
+        raise UsageError(f"--outside: `{named}` is not an IPv4 prefix such as 10.99.0.0/24") from None
+    if found.prefixlen > ROOM:
+        raise UsageError(f"--outside: `{named}` is too small: /{ROOM} or shorter")
+    for network in plan.networks:
+        if overlap(found, ip_network(network.subnets[0].cidr)):
+            raise UsageError(f"--outside: `{named}` overlaps network `{network.name}` ({network.subnets[0].cidr})")
+    return found
