@@ -1,7 +1,7 @@
 """Each call of a provision and of a teardown fails in each way: the run recovers or reports it, the next run converges.
 
-A sample by default, in which each call fails once; ``--part 4`` (make test) goes through a quarter of it, and ``--every``
-(make faults-every) through each fault at each call.
+A sample by default, in which each call fails once; ``--part 4`` (make test) goes through a quarter of it, and
+``--every`` (make faults-every) through each fault at each call.
 """
 
 from __future__ import annotations
