@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from netorder.cli.command import Commands
 
-__all__ = ["TEMPLATES", "add_parser", "run", "text"]
+__all__ = ["TEMPLATES", "add_parser", "name_of", "run", "text"]
 
 TEMPLATES = {
     "two-tiers": "web hosts, and application hosts behind a second router",
@@ -74,9 +74,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def text(template: str, stem: str) -> str:
-    """Return the template with a topology's name made of a file's: letters, digits and hyphens."""
+    """Return the template with a topology's name made of a file's."""
+    source = files("netorder.cli").joinpath("templates", f"{template}.yml").read_text(encoding="utf-8")
+    return source.replace("topology: NAME", f"topology: {name_of(stem)}", 1)
+
+
+def name_of(stem: str) -> str:
+    """Return a topology's name made of another: letters, digits and hyphens."""
     name = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:LONGEST].strip("-")
     if not name[:1].isalpha() or name in NO_NAMES:
         name = f"net-{name}".rstrip("-")
-    source = files("netorder.cli").joinpath("templates", f"{template}.yml").read_text(encoding="utf-8")
-    return source.replace("topology: NAME", f"topology: {name}", 1)
+    return name

@@ -20,6 +20,7 @@ from netorder.cli import (
     exec,  # noqa: A004 - the command's name
     golden,
     graph,
+    import_,
     init,
     load,
     logs,
@@ -50,7 +51,7 @@ __all__ = ["main", "parser", "split"]
 
 COMMANDS = (
     *(init, check, plan, reach, graph, compose, diff, schema),  # of files alone
-    *(preview, up, status, verify, drift, report, times, down),  # with the cloud
+    *(preview, up, status, verify, drift, report, times, down, import_),  # with the cloud
     *(ssh, exec, logs, capture),  # on the hosts
     *(snapshot, snapshots, restore, resize, power, golden),  # what is done to hosts later
     *(save, load),  # for another controller

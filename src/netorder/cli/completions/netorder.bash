@@ -5,7 +5,7 @@
 #    source ~/.local/share/bash_completion/netorder
 # See also: https://github.com/scop/bash-completion/blob/main/doc/configuration.md
 
-_shtab_netorder_subparsers=(init check plan reach graph compose diff schema preview up status verify drift report times down ssh exec logs capture snapshot snapshots restore resize power golden save load completion)
+_shtab_netorder_subparsers=(init check plan reach graph compose diff schema preview up status verify drift report times down import ssh exec logs capture snapshot snapshots restore resize power golden save load completion)
 
 _shtab_netorder_init_option_strings=(-h --help --template)
 _shtab_netorder_check_option_strings=(-h --help --target)
@@ -23,6 +23,7 @@ _shtab_netorder_drift_option_strings=(-h --help --ssh-key --target -v --verbose 
 _shtab_netorder_report_option_strings=(-h --help -o --output --files)
 _shtab_netorder_times_option_strings=(-h --help --files --format)
 _shtab_netorder_down_option_strings=(-h --help --target -v --verbose --name --yes --check)
+_shtab_netorder_import_option_strings=(-h --help --cloud -o --output --force --name-prefix --format)
 _shtab_netorder_ssh_option_strings=(-h --help -t --topology --files -v --verbose)
 _shtab_netorder_exec_option_strings=(-h --help --format -t --topology --files -v --verbose)
 _shtab_netorder_logs_option_strings=(-h --help -f --follow -n --lines --since --all -t --topology --files -v --verbose)
@@ -67,6 +68,8 @@ _shtab_netorder_report___files_COMPGEN=_shtab_compgen_dirs
 _shtab_netorder_times_pos_0_COMPGEN=_shtab_compgen_files
 _shtab_netorder_times___files_COMPGEN=_shtab_compgen_dirs
 _shtab_netorder_down_pos_0_COMPGEN=_shtab_compgen_files
+_shtab_netorder_import__o_COMPGEN=_shtab_compgen_files
+_shtab_netorder_import___output_COMPGEN=_shtab_compgen_files
 _shtab_netorder_ssh_pos_0_COMPGEN=_netorder_hosts
 _shtab_netorder_ssh__t_COMPGEN=_shtab_compgen_files
 _shtab_netorder_ssh___topology_COMPGEN=_shtab_compgen_files
@@ -127,6 +130,7 @@ _shtab_netorder_drift___target_choices=(openstack containers machine)
 _shtab_netorder_drift___format_choices=(table json)
 _shtab_netorder_times___format_choices=(text json)
 _shtab_netorder_down___target_choices=(openstack containers machine)
+_shtab_netorder_import___format_choices=(text json)
 _shtab_netorder_exec___format_choices=(text json)
 _shtab_netorder_snapshot___target_choices=(openstack containers machine)
 _shtab_netorder_snapshots___target_choices=(openstack containers machine)
@@ -137,7 +141,7 @@ _shtab_netorder_power_pos_0_choices=(stop start shelve)
 _shtab_netorder_power___target_choices=(openstack containers machine)
 _shtab_netorder_golden___target_choices=(openstack containers machine)
 _shtab_netorder_completion_pos_0_choices=(bash zsh fish)
-_shtab_netorder_pos_0_choices=(init check plan reach graph compose diff schema preview up status verify drift report times down ssh exec logs capture snapshot snapshots restore resize power golden save load completion)
+_shtab_netorder_pos_0_choices=(init check plan reach graph compose diff schema preview up status verify drift report times down import ssh exec logs capture snapshot snapshots restore resize power golden save load completion)
 
 _shtab_netorder_init__h_nargs=0
 _shtab_netorder_init___help_nargs=0
@@ -192,6 +196,9 @@ _shtab_netorder_down__v_nargs=0
 _shtab_netorder_down___verbose_nargs=0
 _shtab_netorder_down___yes_nargs=0
 _shtab_netorder_down___check_nargs=0
+_shtab_netorder_import__h_nargs=0
+_shtab_netorder_import___help_nargs=0
+_shtab_netorder_import___force_nargs=0
 _shtab_netorder_ssh__h_nargs=0
 _shtab_netorder_ssh___help_nargs=0
 _shtab_netorder_ssh__v_nargs=0

@@ -54,8 +54,8 @@ function _shtab_netorder_using
   test "$_shtab_netorder_cmdpath" = "$argv"
 end
 
-set -g _shtab_netorder_commands init check plan reach graph compose diff schema preview up status verify drift report times down ssh exec logs capture snapshot snapshots restore resize power golden save load completion
-set -g _shtab_netorder_opts_with_value --allow --files --format --from --host --hostkey-timeout --into --keep --limit --lines --name --number --output --outside --port --probes --protocol --remove --report --since --snapshot --ssh-key --ssh-timeout --tags --target --template --to --topology -n -o -t
+set -g _shtab_netorder_commands init check plan reach graph compose diff schema preview up status verify drift report times down import ssh exec logs capture snapshot snapshots restore resize power golden save load completion
+set -g _shtab_netorder_opts_with_value --allow --cloud --files --format --from --host --hostkey-timeout --into --keep --limit --lines --name --name-prefix --number --output --outside --port --probes --protocol --remove --report --since --snapshot --ssh-key --ssh-timeout --tags --target --template --to --topology -n -o -t
 
 complete -c netorder -e
 complete -c netorder -f
@@ -167,6 +167,13 @@ complete -c netorder -n '_shtab_netorder_using down' -l name -x -d 'the topology
 complete -c netorder -n '_shtab_netorder_using down' -l yes -d 'do not ask'
 complete -c netorder -n '_shtab_netorder_using down' -l check -d 'only show what would be deleted'
 complete -c netorder -n '_shtab_netorder_using down; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the topology file (the default: NETORDER_TOPOLOGY, else topologies/calculator.yml)'
+complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a import -d 'write the topology of what a project has in the cloud'
+complete -c netorder -n '_shtab_netorder_using import' -s h -l help -d 'show this help message and exit'
+complete -c netorder -n '_shtab_netorder_using import' -l cloud -x -d 'an entry of clouds.yaml (the default: OS_CLOUD, else OS_*)'
+complete -c netorder -n '_shtab_netorder_using import' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'the file to write; the topology is named after it'
+complete -c netorder -n '_shtab_netorder_using import' -l force -d 'overwrite the file'
+complete -c netorder -n '_shtab_netorder_using import' -l name-prefix -x -d 'only what has names that begin so, and what that uses; it is cut off'
+complete -c netorder -n '_shtab_netorder_using import' -l format -xka "text json" -d 'text is for people (the default)'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a ssh -d 'log in to a host, through the hosts before it; or run a command there'
 complete -c netorder -n '_shtab_netorder_using ssh' -s h -l help -d 'show this help message and exit'
 complete -c netorder -n '_shtab_netorder_using ssh' -s t -l topology -xka "(__fish_complete_path (commandline -ct))" -d 'the topology file (the default: NETORDER_TOPOLOGY, else topologies/calculator.yml)'

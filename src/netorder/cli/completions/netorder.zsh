@@ -20,6 +20,7 @@ _shtab_netorder_commands() {
     exec:'run a command on several hosts, side by side'
     golden:'make golden images, list them, or remove some (playbooks/golden.yml)'
     graph:'draw it: networks, routers, hosts, addresses; as SVG, Mermaid or Graphviz'
+    import:'write the topology of what a project has in the cloud'
     init:'write a commented topology to begin with'
     load:'unpack what `save` wrote, on this controller or another'
     logs:'show the log of an application, or of a host'
@@ -166,6 +167,18 @@ _shtab_netorder_graph_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_netorder_graph_defaults_added=0
+
+_shtab_netorder_import_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--cloud[an entry of clouds.yaml (the default\: OS_CLOUD, else OS_\*)]:CLOUD:"
+  {-o,--output}"[the file to write\; the topology is named after it]:FILE:_files"
+  "--force[overwrite the file]"
+  "--name-prefix[only what has names that begin so, and what that uses\; it is cut off]:PREFIX:"
+  "--format[text is for people (the default)]:format:(text json)"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_netorder_import_defaults_added=0
 
 _shtab_netorder_init_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -434,6 +447,7 @@ _shtab_netorder() {
         exec) _arguments -C -s $_shtab_netorder_exec_options ;;
         golden) _arguments -C -s $_shtab_netorder_golden_options ;;
         graph) _arguments -C -s $_shtab_netorder_graph_options ;;
+        import) _arguments -C -s $_shtab_netorder_import_options ;;
         init) _arguments -C -s $_shtab_netorder_init_options ;;
         load) _arguments -C -s $_shtab_netorder_load_options ;;
         logs) _arguments -C -s $_shtab_netorder_logs_options ;;
