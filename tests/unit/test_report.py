@@ -13,7 +13,7 @@ import pytest
 from findings import measured, stage, wrong
 
 from netorder.cli.main import main
-from netorder.controller import records
+from netorder.controller import playbooks, records
 from netorder.language.load import load, parse
 from netorder.picture.model import picture
 from netorder.plan.build import build_plan
@@ -203,6 +203,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["report", str(CALCULATOR)]) == 0
     assert capsys.readouterr().out == "calculator-report.html\n"
+    monkeypatch.setattr(playbooks, "CLONE", tmp_path)  # no clone: then its files are here
     directory = tmp_path / ".netorder/default/calculator"
     directory.mkdir(parents=True)
     records.keep({"verify": {"time": "now", "findings": {"sum": []}}}, directory)
