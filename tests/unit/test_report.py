@@ -201,9 +201,9 @@ def test_a_large_one_is_quick(hosts):
 def test_the_command(tmp_path, monkeypatch, capsys):
     """Beside what runs left, else here; with -o where one wants it."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(playbooks, "CLONE", tmp_path)  # no clone: its files are here
     assert main(["report", str(CALCULATOR)]) == 0
     assert capsys.readouterr().out == "calculator-report.html\n"
-    monkeypatch.setattr(playbooks, "CLONE", tmp_path)  # no clone: then its files are here
     directory = tmp_path / ".netorder/default/calculator"
     directory.mkdir(parents=True)
     records.keep({"verify": {"time": "now", "findings": {"sum": []}}}, directory)
