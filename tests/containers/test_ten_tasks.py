@@ -6,7 +6,12 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
+import threading
+import time
+import urllib.request
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +42,12 @@ for _ in range(50):
 TYPED = "hostname; exit\n"  # into the shell that one gets without a command
 
 
+def environment() -> dict[str, str]:
+    """Return that of somebody who uses containers, and has said nothing else of this project."""
+    found = {key: value for key, value in os.environ.items() if not key.startswith(("OS_", "NETORDER_"))}
+    return {**found, "NETORDER_TARGET": "containers", "NO_COLOR": "1"}
+
+
 @dataclass
 class User:
     """Somebody in an empty directory, whose topology is called otherwise than on the page: nobody else has it."""
@@ -45,12 +56,10 @@ class User:
     said: dict[str, str] = field(default_factory=dict)
 
     def types(self, line: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-        environment = {key: value for key, value in os.environ.items() if not key.startswith(("OS_", "NETORDER_"))}
-        environment |= {"NETORDER_TARGET": "containers", "NO_COLOR": "1"}
         return subprocess.run(
             shlex.split(line),
             cwd=self.directory,
-            env=environment,
+            env=environment(),
             input=typed,
             capture_output=True,
             text=True,
@@ -120,7 +129,10 @@ def test_ten_tasks(user):
     follow()
     follow()
     assert engine.containers(NAME) == []
-    follow()
+    with watched(user, file) as seen:
+        follow()
+    assert any('role="status">Verify' in one for one in seen), seen
+    assert "No run is at work" in seen[-1]
     assert {one.host for one in engine.containers(NAME)} == {"web", "app-1", "app-2", "app-3"}
     status = user.said[f"netorder status {file}"]
     assert re.search(r"(?m)^web .*\d+\.\d+\.\d+\.\d+", status), status
@@ -139,6 +151,38 @@ def test_ten_tasks(user):
     assert not report.exists()
     assert {path.name for path in user.directory.iterdir()} == {file, "before.yml", f"{NAME}.svg"}
     assert "nothing" in user.does(f"netorder down {file} --check")
+
+
+@contextmanager
+def watched(user: User, file: str) -> Iterator[list[str]]:
+    """Serve the report meanwhile; yield what it says of the run, each time that this is something else."""
+    seen: list[str] = []
+    ended = threading.Event()
+    line = shlex.split(f"netorder report {file} --serve --port 0")
+    with subprocess.Popen(
+        line, cwd=user.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        address = server.stdout.readline().strip()
+
+        def look() -> None:
+            while True:
+                last = ended.is_set()
+                with urllib.request.urlopen(f"{address}now", timeout=10) as answer:  # noqa: S310 - http
+                    said = json.load(answer)["html"]
+                if said not in seen[-1:]:
+                    seen.append(said)
+                if last:
+                    return
+                time.sleep(0.2)
+
+        watcher = threading.Thread(target=look)
+        watcher.start()
+        yield seen
+        ended.set()
+        watcher.join()
+        server.send_signal(signal.SIGINT)
+        assert server.communicate(timeout=10)[1].endswith("ended\n")
+        assert server.returncode == 0
 
 
 def assert_port_is_open(user: User, file: str, planned) -> None:
