@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,13 @@ def _answer(process: subprocess.Popen[str]) -> dict[str, Any]:
     return found
 
 
+def _clock(here: tuple[float, float], there: tuple[float, float]) -> dict[str, float]:
+    """Return how far a clock is ahead of ours, by begin and end of an exchange on both (RFC 5905, section 8)."""
+    ahead = ((there[0] - here[0]) + (there[1] - here[1])) / 2
+    give = max(((here[1] - here[0]) - (there[1] - there[0])) / 2, 0.0)
+    return {"ahead": round(ahead, 3), "give": round(give, 3)}
+
+
 class ActionModule(ActionBase):
     """Options and results are documented in plugins/modules/netorder_compare.py."""
 
@@ -67,6 +75,7 @@ class ActionModule(ActionBase):
             sources[name] = _text("netorder_service")
         # what does not answer is waited for as long as on the host, so at the same time
         outside = _started("netorder_observe", options["outside"]) if options["outside"] else None
+        begin = time.time()
         try:
             result: dict[str, Any] = self._execute_module(
                 module_name="netorder_compare",
@@ -78,6 +87,8 @@ class ActionModule(ActionBase):
                 outside.kill()
                 outside.wait()
             raise
+        if "clock" in result:
+            result["clock"] = _clock((begin, time.time()), result["clock"])
         found = _answer(outside) if outside else {}
         if found.get("failed"):
             return {

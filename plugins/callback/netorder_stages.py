@@ -20,7 +20,7 @@ type: aggregate
 short_description: times and changes of each play, kept and shown; why a proxy for packages was refused
 description:
   - Keeps the times of plays and tasks, and what verify and drift found, in the topology's directory, for
-    C(netorder report).
+    C(netorder report); and while it runs, what it does, for C(netorder report --serve).
   - Where the output is not that of C(netorder_progress), prints one line for each play at the end of the run.
 requirements:
   - enabled in callbacks_enabled
@@ -58,9 +58,16 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ANN401, ARG002, D102
         self._course.task(task.get_name().strip())
+        if self._is_kept:
+            records.note(self._course.progress(self._playbook), self._directory)
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:  # noqa: ANN401, D102
-        self._course.task(task.get_name().strip())
+        self.v2_playbook_on_task_start(task, is_conditional=False)
+
+    @property
+    def _is_kept(self) -> bool:
+        # the directory is the run's that made the topology: one that only looked leaves nothing behind
+        return self._playbook in KEPT and not context.CLIARGS["check"] and self._directory.is_dir()
 
     def v2_runner_on_ok(self, result: Any) -> None:  # noqa: ANN401, D102
         self._course.result(result.host.get_name(), result.result, result.task.action, check=result.task.check_mode)
@@ -81,8 +88,8 @@ class CallbackModule(CallbackBase):
             self._display.banner("STAGES")
             for line in stages_table(self._course):
                 self._display.display(line)
-        # the directory is the run's that made the topology: one that only looked leaves nothing behind
-        if self._playbook in KEPT and not context.CLIARGS["check"] and self._directory.is_dir():
+        if self._is_kept:
             kept = records.keep(self._course.kept(self._playbook), self._directory)
             topology = load(self._file)
             (self._directory / records.PAGE).write_text(page(topology, kept), encoding="utf-8")
+            records.end(self._directory)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleFilterError
 
-from netorder.analysis.probes import report
 from netorder.ansible.applications import answers, connections
 from netorder.ansible.drift import as_json, as_table, drift, findings, off_reason, out_of_reach
-from netorder.ansible.plans import names, probes, sampled
+from netorder.ansible.plans import names, probes, report, sampled
 from netorder.controller.ssh import ssh_blocked_reason
 
 if TYPE_CHECKING:
@@ -36,7 +35,8 @@ options:
 
 def netorder_report(hostvars: Mapping[str, Mapping[str, Any]], hosts: list[str]) -> str:
     """Return the report on ``hosts``; one without findings counts as not observed."""
-    return report({host: hostvars[host].get("netorder_findings") for host in hosts})
+    file = hostvars["localhost"]["netorder_topology_file"]
+    return report(file, {host: hostvars[host].get("netorder_findings") for host in hosts})
 
 
 def netorder_probes(

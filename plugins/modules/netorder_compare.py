@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 import traceback
 
 TYPE_CHECKING = False
@@ -55,6 +56,12 @@ answers:
       C(outside).
   type: dict
   returned: success
+clock:
+  description:
+    - Seconds that the host's clock is ahead of the controller's (C(ahead), negative behind), and by how much that may
+      be wrong (C(give)), as the exchange took a time that is not known to be the same in both directions.
+  type: dict
+  returned: success
 """
 
 
@@ -88,10 +95,11 @@ def answers(sources: dict[str, str], arguments: dict[str, dict[str, Any]]) -> di
 def main(arguments: str) -> int:
     """Run with Ansible's arguments as JSON, print the result as JSON, and return the exit status."""
     given = json.loads(arguments)
+    begin = time.time()
     mode = {"_ansible_check_mode": True, "_ansible_diff": True}
     results = answers(given["sources"], {name: {**one, **mode} for name, one in given["modules"].items()})
     failed = {name: one for name, one in results.items() if one.get("failed")}
-    result: dict[str, Any] = {"changed": False, "answers": results}
+    result: dict[str, Any] = {"changed": False, "answers": results, "clock": [begin, time.time()]}
     if failed:
         result = {
             "failed": True,

@@ -1,5 +1,5 @@
 #!/usr/bin/python
-"""Units, routes, TCP connections and answers of a host, compared with the plan. Changes nothing."""
+"""Units, routes, TCP connections, names and answers of a host, compared with the plan. Changes nothing."""
 
 # Sent to the host as it is, with its arguments in the last lines, and read by Python from standard input (Ansible's
 # module style "new" of the kind jsonargs): the standard library alone, nothing newer than Python 3.8 but annotations.
@@ -11,12 +11,13 @@ import json
 import re
 import select
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
 import traceback
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     Check = dict[str, Any]
+    Ended = dict[str, Any]  # found; of what answered also ms and mtu, where the kernel knows
 
 DOCUMENTATION = r"""
 module: netorder_observe
@@ -31,6 +33,8 @@ short_description: compare units, routes, TCP connections and answers with the p
 description:
   - Never changes anything. All connections are tried at the same time.
   - A difference is not a failure of the module; it is a check whose C(ok) is false.
+  - Where a connection must succeed, one datagram as large as the interface takes goes to port 9 of the same address, so
+    that a router on which it does not fit can say so.
 options:
   units:
     description: systemd units that must be active, enabled and loaded from their present file.
@@ -55,6 +59,14 @@ options:
       address: {description: Its address., type: str, required: true}
       port: {description: The port., type: int, required: true}
       open: {description: Whether the connection must succeed., type: bool, required: true}
+  names:
+    description: Names that must lead to these addresses, asked as programs on the host do.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name: {description: The name., type: str, required: true}
+      address: {description: An address that it leads to., type: str, required: true}
   answers:
     description: HTTP requests whose answers must be as given.
     type: list
@@ -90,7 +102,9 @@ RETURN = r"""
 checks:
   description:
     - One entry for each unit, route, connection and answer, with what, expected, found and ok.
-    - That of a connection also has name and port.
+    - That of a connection also has name, address and port; where it was made C(ms), the round trip as the kernel
+      measured it, and C(mtu), the largest packet on the path that the kernel knows of; C(warning) where a smaller one
+      than that of the interface was heard of.
   type: list
   elements: dict
   returned: always
@@ -182,13 +196,75 @@ SHORTEST = 1.5  # seconds to wait for what must not answer: a lost SYN is sent a
 TIMES = 3  # as long as the slowest that answered
 
 
-def connected(probes: list[dict[str, Any]], timeout: float) -> list[str]:
+class Sized:
+    """A datagram to an address, as large as the interface takes, and not to be cut on the way.
+
+    A router that it does not fit through says so to the kernel, which then knows the path's MTU.
+    """
+
+    def __init__(self, address: str) -> None:
+        six = ":" in address
+        # linux/in.h and linux/in6.h: level, IP_MTU_DISCOVER, IP_MTU; the size of IP's and UDP's heads
+        self._level, discover, self._mtu, heads = (41, 23, 24, 48) if six else (0, 10, 14, 28)
+        self._socket = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
+        self.first: int | None = None
+        self.last: int | None = None
+        try:
+            self._socket.setblocking(False)
+            self._socket.setsockopt(self._level, discover, 2)  # IP_PMTUDISC_DO
+            self._socket.connect((address, 9))  # discard
+            self.first = self._socket.getsockopt(self._level, self._mtu)
+            self._socket.send(bytes(min(self.first - heads, 65507)))
+        except OSError:  # no route, no such option on this system: connections tell what is wrong
+            pass
+
+    def end(self) -> None:
+        """Ask the kernel what it knows by now."""
+        if self.first is not None:
+            self.last = self._socket.getsockopt(self._level, self._mtu)
+        self._socket.close()
+
+
+def round_trip(connection: socket.socket) -> float | None:
+    """Return the milliseconds from SYN to its answer, by the kernel's own clock; None where it does not tell."""
+    option = getattr(socket, "TCP_INFO", None)
+    if option is None:
+        return None
+    # tcp_info of linux/tcp.h: 8 bytes, then numbers of 4; the 16th is tcpi_rtt in microseconds
+    info = connection.getsockopt(socket.IPPROTO_TCP, option, 104)
+    (microseconds,) = struct.unpack_from("I", info, 8 + 4 * 15)
+    return microseconds / 1000 or None  # 0: the SYN was sent twice
+
+
+def ended(connection: socket.socket) -> Ended:
+    """Return how a connection ended, and its round trip."""
+    found: Ended = {"found": outcome(connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))}
+    if found["found"] == "open" and (took := round_trip(connection)):
+        found["ms"] = took
+    return found
+
+
+def add_sizes(probes: list[dict[str, Any]], found: list[Ended], sized: dict[str, Sized]) -> None:
+    """Add the path's MTU to the connections that were made."""
+    for one in sized.values():
+        one.end()
+    for index, probe in enumerate(probes):
+        its = sized.get(probe["address"])
+        if found[index]["found"] == "open" and its and its.first and its.last:
+            found[index]["mtu"] = its.last
+            if its.last < its.first:
+                said = f"packets of {its.first} bytes do not pass as a whole, of {its.last} do"
+                found[index]["warning"] = said
+
+
+def connected(probes: list[dict[str, Any]], timeout: float) -> list[Ended]:
     """Try all connections at once and return how each ended. Raise OSError where one cannot be begun.
 
     What must not answer is waited for as long as three times the slowest answer took, where all others answered, but
     no shorter than SHORTEST and no longer than ``timeout``, which counts where any that must answer has not.
     """
-    found = ["no answer"] * len(probes)
+    found: list[Ended] = [{"found": "no answer"} for _ in probes]
+    sized = {address: Sized(address) for address in {probe["address"] for probe in probes if probe["open"]}}
     started = time.monotonic()
     begun: dict[int, tuple[int, socket.socket]] = {}
     poll = select.poll()
@@ -201,7 +277,7 @@ def connected(probes: list[dict[str, Any]], timeout: float) -> list[str]:
             begun[connection.fileno()] = index, connection
             poll.register(connection, select.POLLOUT)
         else:  # no route, or refused at once
-            found[index] = outcome(number)
+            found[index]["found"] = outcome(number)
             connection.close()
     while begun:
         awaited = any(probes[index]["open"] for index, _ in begun.values())
@@ -212,19 +288,20 @@ def connected(probes: list[dict[str, Any]], timeout: float) -> list[str]:
         for descriptor, _ in poll.poll(1000 * left):
             index, connection = begun.pop(descriptor)
             poll.unregister(descriptor)
-            found[index] = outcome(connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+            found[index] = ended(connection)
             connection.close()
-            if found[index] != "no answer":
+            if found[index]["found"] != "no answer":
                 slowest = time.monotonic() - started
     for _, connection in begun.values():
         connection.close()
+    add_sizes(probes, found, sized)
     return found
 
 
-def meanwhile(function: Callable[[], list[str]]) -> Callable[[], list[str]]:
+def meanwhile(function: Callable[[], list[Ended]]) -> Callable[[], list[Ended]]:
     """Start the function, and return one that waits for it and returns or raises what it did."""
     # concurrent.futures takes a slow host a quarter of a second to load
-    found: list[str] = []
+    found: list[Ended] = []
     problems: list[Exception] = []
 
     def run() -> None:
@@ -236,7 +313,7 @@ def meanwhile(function: Callable[[], list[str]]) -> Callable[[], list[str]]:
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
 
-    def end() -> list[str]:
+    def end() -> list[Ended]:
         thread.join()
         if problems:
             raise problems[0]
@@ -245,18 +322,50 @@ def meanwhile(function: Callable[[], list[str]]) -> Callable[[], list[str]]:
     return end
 
 
-def connections(probes: list[dict[str, Any]], found: list[str]) -> Iterator[Check]:
+def connections(probes: list[dict[str, Any]], found: list[Ended]) -> Iterator[Check]:
     """Check of each connection that it ended as it must."""
     for index, probe in enumerate(probes):
         what = f"tcp {probe['port']} of {probe['name']} ({probe['address']})"
         expected = "open" if probe["open"] else "no answer"
-        yield {**check(what, expected, found[index]), "name": probe["name"], "port": probe["port"]}
+        its = {key: probe[key] for key in ("name", "address", "port")}
+        yield {**check(what, expected, found[index]["found"]), **its, **found[index]}
+
+
+SHOWN = 4  # of the names that are wrong
+
+
+def names(wanted: list[dict[str, str]], timeout: float) -> Iterator[Check]:
+    """Check that each name leads to its addresses, as this host's programs find it: one check for all.
+
+    A name server that does not answer takes seconds for each; after ``timeout`` the rest are left.
+    """
+    addresses: dict[str, set[str]] = {}
+    for one in wanted:
+        addresses.setdefault(one["name"], set()).add(str(ip_address(one["address"])))
+    wrong: list[str] = []
+    started = time.monotonic()
+    for index, (name, its) in enumerate(addresses.items()):
+        if time.monotonic() > started + timeout:
+            wrong.append(f"{len(addresses) - index} not asked for: that took too long")
+            break
+        try:
+            found = {str(one[4][0]) for one in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)}
+        except OSError as error:
+            wrong.append(f"{name}: {error.strerror or error}")
+        else:
+            if not its <= found:
+                wrong.append(f"{name}: {', '.join(sorted(found))}, not {', '.join(sorted(its))}")
+    if addresses:
+        more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        each = f"{len(addresses)} lead to their hosts"
+        yield check("names of hosts", each, ("; ".join(wrong[:SHOWN]) + more) if wrong else each)
 
 
 SPEC: dict[str, dict[str, Any] | Any] = {
     "units": str,
     "routes": {"destination": str, "next_hop": str},
     "connections": {"name": str, "address": str, "port": int, "open": bool},
+    "names": {"name": str, "address": str},
     "answers": {"what": str, "url": str},
 }
 OPTIONAL = {
@@ -306,7 +415,7 @@ def result(given: dict[str, Any]) -> dict[str, Any]:
         wanted = validated(params)
         # what does not answer is waited for while the rest is looked at
         ended = meanwhile(lambda: connected(wanted["connections"], wanted["timeout"]))
-        first = [*units(wanted["units"]), *routes(wanted["routes"])]
+        first = [*units(wanted["units"]), *routes(wanted["routes"]), *names(wanted["names"], wanted["timeout"])]
         last = [*answers(wanted["answers"], 5 * wanted["timeout"])]
         checks = [*first, *connections(wanted["connections"], ended()), *last]
     except Exception as error:  # noqa: BLE001 - whatever it is, Ansible gets an answer that it can read

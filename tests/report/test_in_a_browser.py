@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
 import pytest
 from browser import Browser, opened
 from findings import measured, stage, wrong
 
+from netorder.controller import records, serve
 from netorder.language.load import load, parse
 from netorder.report.page import page
 
@@ -146,3 +149,49 @@ def test_a_hundred_hosts_are_filtered(browser, tmp_path):
     assert browser.run("location.hash = ''; document.querySelector('a[href=\"#host-door\"]').dispatchEvent("
                        "new MouseEvent('click', {bubbles: true, cancelable: true})); "
                        "return document.querySelector('#host-door').open")  # fmt: skip
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """Serve the report of a topology of which a run is at work; give its address and its directory."""
+    monkeypatch.delenv("OS_CLOUD", raising=False)
+    directory = tmp_path / "default/calculator"
+    directory.mkdir(parents=True)
+    task = stage("Create <b>servers</b>", 0, 1, tasks=[])
+    run = {"playbook": "site", "time": "now", "seconds": 1, "at": time.time(), "now": ["Provision"], "stages": [task]}
+    records.note(run, directory)
+    with serve.server(serve.Report(ROOT / "topologies/calculator.yml", tmp_path), 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/", directory
+        server.shutdown()
+
+
+def until(browser, script: str, expected: object) -> None:
+    """Fail unless a script comes to return this within some seconds."""
+    deadline = time.monotonic() + 10
+    while (found := browser.run(script)) != expected:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+
+
+def test_a_served_page_shows_the_run_and_then_what_it_found(browser, served):
+    """Without a reload: what is open stays open. It asks nobody but its server, and nothing is refused."""
+    address, directory = served
+    browser.complaints()
+    browser("POST", "/url", {"url": address})
+    until(browser, "return (document.querySelector('#now [role=status]') || {}).textContent", "Provision")
+    assert browser.run("return document.querySelectorAll('#now b').length") == 0
+    first = "return document.querySelector('#now .time').textContent"
+    assert browser.run(first) == "1.0 s"
+    browser.run("document.marked = true; document.querySelector('#host-mul').open = true")
+    browser.run("document.querySelector('#host-mul summary').focus()")
+    findings = measured(load(ROOT / "topologies/calculator.yml"))
+    records.keep({"verify": {"time": "just measured", "findings": findings}}, directory)
+    records.end(directory)
+    until(browser, "return document.querySelector('header').innerText.includes('just measured')", expected=True)
+    until(browser, "return document.querySelector('#now').innerText", "No run is at work.")
+    assert browser.run("return [document.marked, document.querySelector('#host-mul').open]") == [True, True]
+    assert browser.run("return document.activeElement.parentElement.id") == "host-mul"
+    asked = "return performance.getEntriesByType('resource').map((one) => new URL(one.name).origin)"
+    assert {f"{one}/" for one in browser.run(asked)} == {address}
+    assert [one for one in browser.complaints() if "favicon.ico" not in one] == []

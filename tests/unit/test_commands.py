@@ -197,14 +197,36 @@ def test_a_wrong_topology_is_reported_without_ansible(command, capsys):
     assert capsys.readouterr().err.count(f"{WRONG}:") == 10
 
 
-@pytest.mark.parametrize("command", ["up", "preview", "verify", "drift", "down"])
-def test_playbooks_run_in_the_project_alone(command, tmp_path, monkeypatch, capsys):
-    """Elsewhere the error says where they are looked for, and what to do."""
+@pytest.mark.parametrize(
+    ("arguments", "playbook"),
+    [(["up"], "site.yml"), (["verify"], "playbooks/verify.yml"), (["down", "--yes"], "playbooks/teardown.yml")],
+)
+def test_elsewhere_the_projects_playbooks_are_run(line, arguments, playbook, tmp_path, monkeypatch):
+    """With its settings; the topology and this directory stay the user's."""
     monkeypatch.chdir(tmp_path)
+    assert main(["init", "lab.yml"]) == 0
+    found = line(*arguments, "lab.yml")
+    assert found.startswith(f"ANSIBLE_CONFIG={ROOT}/ansible.cfg ansible-playbook {ROOT}/{playbook} -e topology=lab.yml")
+
+
+def test_files_of_runs_are_the_projects(tmp_path, monkeypatch):
+    """Where runs keep them; a package of no clone looks here."""
+    assert playbooks.files() == Path(".netorder")
+    monkeypatch.chdir(tmp_path)
+    assert playbooks.files() == ROOT / ".netorder"
+    monkeypatch.setattr(playbooks, "CLONE", tmp_path)
+    assert playbooks.files() == Path(".netorder")
+
+
+@pytest.mark.parametrize("command", ["up", "preview", "verify", "drift", "down"])
+def test_a_package_of_no_clone_has_no_playbooks(command, tmp_path, monkeypatch, capsys):
+    """The error says where they were looked for, and what to do."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(playbooks, "CLONE", tmp_path)
     assert main([command, str(ROOT / CALCULATOR)]) == 2
     err = capsys.readouterr().err
     assert f"the playbooks are not in {tmp_path} (no ansible.cfg, site.yml," in err
-    assert "run this in the directory of the project" in err
+    assert "run this in a clone of the project's repository" in err
 
 
 def test_without_a_topology_the_error_says_how_to_name_one(tmp_path, monkeypatch, capsys):
@@ -216,9 +238,9 @@ def test_without_a_topology_the_error_says_how_to_name_one(tmp_path, monkeypatch
 def test_tags_are_those_of_the_tasks():
     """Those of the README, and Ansible's own words."""
     for word in ("applications", "routes", "verify", "routes,applications", "all"):
-        playbooks.check_tags(ROOT, word)
+        playbooks.check_tags(word)
     with pytest.raises(UsageError, match="there are applications, routes, verify"):
-        playbooks.check_tags(ROOT, "xyz")
+        playbooks.check_tags("xyz")
 
 
 class Terminal:

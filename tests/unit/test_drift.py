@@ -271,3 +271,16 @@ def test_that_a_caller_does_not_serve_is_drift_where_nothing_else_is() -> None:
 def test_json_holds_all_of_it() -> None:
     answer = found(front={"netorder_findings": [STOPPED]})
     assert json.loads(as_json(answer)) == answer
+
+
+@pytest.mark.parametrize(
+    ("ahead", "give", "warned"),
+    [(0.1, 0.5, ""), (-2.4, 0.5, ""), (-75.2, 0.5, "75 s behind"), (2.6, 0.5, "3 s ahead"), (5.0, 4.0, "")],
+)
+def test_a_clock_that_is_surely_off_is_a_warning_and_no_difference(ahead, give, warned):
+    """Where it may be the exchange that took long, nothing is said."""
+    results = {"netorder_observe": {"checks": []}, "netorder_host_network": {"differences": []}}
+    found = findings(results, clock={"ahead": ahead, "give": give})[-1]
+    assert (found["what"], found["ok"]) == ("clock", True)
+    assert warned in found.get("warning", "")
+    assert ("warning" in found) == bool(warned)

@@ -302,6 +302,36 @@ def test_what_does_not_answer(running, port):
     ]
 
 
+def test_what_connections_tell_of_their_paths(running, port):
+    """The kernel's round trip of what was made, and the MTU; of what does not answer neither."""
+    probes = [
+        {"name": "a", "address": "127.0.0.1", "port": port, "open": True},
+        {"name": "b", "address": "127.0.0.1", "port": 1, "open": True},
+    ]
+    made, refused = observed(running, {"connections": probes})["checks"]
+    assert (made["found"], made["address"], made["mtu"] >= 1280) == ("open", "127.0.0.1", True)
+    assert 0 < made["ms"] < 1000
+    assert "warning" not in made
+    assert refused["found"] == "refused"
+    assert not {"ms", "mtu", "warning"} & refused.keys()
+
+
+def test_names_lead_to_their_hosts(running):
+    """Asked as programs on the host ask; one finding for all, which names the wrong ones."""
+
+    def found(*wanted: tuple[str, str]):
+        given = [{"name": name, "address": address} for name, address in wanted]
+        return observed(running, {"names": given})["checks"]
+
+    assert found() == []
+    (right,) = found(("localhost", "127.0.0.1"), ("127.0.0.2", "127.0.0.2"))
+    assert (right["found"], right["ok"]) == ("2 lead to their hosts", True)
+    (wrong,) = found(("localhost", "127.0.0.1"), ("127.0.0.2", "127.0.0.3"), ("no such.invalid", "127.0.0.3"))
+    assert not wrong["ok"]
+    assert "127.0.0.2: 127.0.0.2, not 127.0.0.3; no such.invalid: " in wrong["found"]
+    assert "localhost" not in wrong["found"]
+
+
 def test_answers_are_compared(running, port):
     """The status, all of an answer, a part of it: each by what is expected and found."""
     url = f"http://127.0.0.1:{port}"
@@ -354,7 +384,7 @@ def test_a_stopped_or_changed_unit_is_seen_and_its_service_not_asked(running):
 def test_observe_names_wrong_arguments(host):
     answer = observed(host, {"units": "u", "routes": [{"destination": 3}], "more": 1})
     assert answer["msg"] == (
-        "ValueError: more is not supported: use units, routes, connections, answers, timeout; "
+        "ValueError: more is not supported: use units, routes, connections, names, answers, timeout; "
         'units must be a list, not "u"; routes[0].destination must be str, not 3; '
         "routes[0].next_hop must be str, not null"
     )
@@ -410,6 +440,7 @@ def test_outside_is_tried_from_the_controller():
         answer = acted({"modules": {"netorder_observe": {}}, "outside": outside})
     answers = answer["answers"]
     assert not answer["failed"]
+    assert abs(answer["clock"]["ahead"]) <= answer["clock"]["give"] + 0.01
     assert answers["netorder_observe"]["checks"] == []
     (check,) = answers["outside"]["checks"]
     assert (check["port"], check["found"], check["ok"]) == (port, "open", True)

@@ -13,7 +13,7 @@ import pytest
 from findings import measured, stage, wrong
 
 from netorder.cli.main import main
-from netorder.controller import records
+from netorder.controller import playbooks, records
 from netorder.language.load import load, parse
 from netorder.picture.model import picture
 from netorder.plan.build import build_plan
@@ -201,6 +201,7 @@ def test_a_large_one_is_quick(hosts):
 def test_the_command(tmp_path, monkeypatch, capsys):
     """Beside what runs left, else here; with -o where one wants it."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(playbooks, "CLONE", tmp_path)  # no clone: its files are here
     assert main(["report", str(CALCULATOR)]) == 0
     assert capsys.readouterr().out == "calculator-report.html\n"
     directory = tmp_path / ".netorder/default/calculator"

@@ -16,7 +16,7 @@ from netorder.text import count, few, table
 from netorder.topology import GROUPS, SSH
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from netorder.analysis.reach import Matrix
     from netorder.plan.model import Host, Plan
@@ -186,24 +186,39 @@ def untried(plan: Plan) -> str:
     return f"not tried, only TCP connections and pings are: rules for {few(words, 10)}" if words else ""
 
 
-def report(findings: Mapping[str, Sequence[Mapping[str, Any]] | None]) -> str:
+def _unknown(_host: str, _check: Mapping[str, Any] | None) -> str:
+    return ""
+
+
+def report(
+    findings: Mapping[str, Sequence[Mapping[str, Any]] | None],
+    why: Callable[[str, Mapping[str, Any] | None], str] = _unknown,
+) -> str:
     """Return findings as a table: which host reaches which on which ports, then every check that differs from the plan.
 
     A finding has ``what``, ``expected``, ``found`` and ``ok``; that of a connection also ``name`` and ``port``, and
-    ``from`` where it was not tried from the host itself. A host without findings (None) was not observed.
+    ``from`` where it was not tried from the host itself. A ``warning`` is no difference. A host without findings (None)
+    was not observed. ``why`` says of a finding on a host why it differs, and of None why it was not observed, if
+    that is known.
     """
     ports: dict[tuple[str, str], list[str]] = {}  # by source and destination: those that answer, and the wrong ones
     wrong: list[str] = []
+    warnings: list[str] = []
     checked = 0
     for host, checks in findings.items():
         if checks is None:
             wrong.append(f"{host}: not observed (unreachable, or a task failed on it)")
+            wrong += [f"  likely: {cause}"] if (cause := why(host, None)) else []
             continue
         checked += len(checks)
         for check in checks:
             source = check.get("from", host)
             if not check["ok"]:
                 wrong.append(f"{source}: {check['what']}: expected {check['expected']}, found {check['found']}")
+                wrong += [f"  likely: {cause}"] if (cause := why(host, check)) else []
+            if warning := check.get("warning"):
+                to = f"to {check['name']}: " if "name" in check else ""
+                warnings.append(f"{source}: {to}{warning}")
             if "port" in check:
                 cell = ports.setdefault((source, check["name"]), [])
                 if check["found"] == "open" or not check["ok"]:
@@ -213,8 +228,11 @@ def report(findings: Mapping[str, Sequence[Mapping[str, Any]] | None]) -> str:
         shown = [f"TCP ports answer on {answering:,} of {len(ports):,} pairs that were tried"]
     else:
         shown = ["TCP ports that answer (- none of those probed, ! differs from the plan):", *_table(findings, ports)]
-    differ = f"{len(wrong)} {'differs' if len(wrong) == 1 else 'differ'} from the plan"
-    return "\n".join([*shown, "", f"{count(checked, 'check')}, {differ}" + (":" if wrong else ""), *wrong])
+    number = sum(not one.startswith("  ") for one in wrong)
+    differ = f"{number} {'differs' if number == 1 else 'differ'} from the plan"
+    found = [f"{count(checked, 'check')}, {differ}" + (":" if wrong else ""), *wrong]
+    alike = list(dict.fromkeys(warnings))  # each port of a pair has the same
+    return "\n".join([*shown, "", *found, *([f"{count(len(alike), 'warning')}:", *alike] if alike else [])])
 
 
 def _table(findings: Collection[str], ports: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:

@@ -124,17 +124,29 @@ class Course:
             stage.tasks[-1].hosts.add(host)
             stage.tasks[-1].failed += counts
 
-    def kept(self, playbook: str) -> dict[str, Any]:
-        """Return what the report shows of it, as plain values: ``runs``, and ``verify`` and ``drift`` if it had them.
+    def progress(self, playbook: str) -> dict[str, Any]:
+        """Return how far it is, as plain values: what :meth:`kept` has of a run, and what it does ``now``, ``at``."""
+        stage = self.stages[-1] if self.stages else None
+        names = [stage.name, *(task.name for task in stage.tasks[-1:])] if stage else []
+        return {
+            "playbook": playbook,
+            "time": self._moment,
+            "seconds": round(self.now, 2),
+            "stages": self._stages(),
+            "now": names,
+            "at": time.time(),
+        }
 
-        A run that made everything as planned leaves no drift: it is None then.
-        """
-        moment = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(self._wall))
-        stages = [
+    @property
+    def _moment(self) -> str:
+        return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(self._wall))
+
+    def _stages(self) -> list[dict[str, Any]]:
+        return [
             {
                 "name": stage.name,
                 "start": round(stage.start, 2),
-                "seconds": round(stage.seconds, 2),
+                "seconds": round((stage.end or self.now) - stage.start, 2),
                 "hosts": len(stage.hosts),
                 "changed": stage.changed,
                 "failed": stage.failed,
@@ -153,6 +165,13 @@ class Course:
             }
             for stage in self.ran
         ]
+
+    def kept(self, playbook: str) -> dict[str, Any]:
+        """Return what the report shows of it, as plain values: ``runs``, and ``verify`` and ``drift`` if it had them.
+
+        A run that made everything as planned leaves no drift: it is None then.
+        """
+        moment, stages = self._moment, self._stages()
         run: dict[str, Any] = {"time": moment, "seconds": round(self.now, 2), "stages": stages}
         for key in ("changes", "timings"):
             run[key] = [_plain(one) for one in self.provisioned.get(key, [])]

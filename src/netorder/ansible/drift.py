@@ -23,6 +23,7 @@ __all__ = ["as_json", "as_table", "drift", "findings", "off_reason", "out_of_rea
 
 _CLOUD = "cloud"
 _NOTHING = "-"
+CLOCK = 2.0  # s
 NOT_RUN = "its roles were not run in check mode"
 # What the SSH path to a host is made of in the cloud, beside its own ports and the rules for it.
 _SHARED = frozenset({"network", "subnet", "router", "router interface"})
@@ -82,17 +83,20 @@ def _hosts_of(change: Mapping[str, Any]) -> list[str]:
 
 
 def findings(
-    results: Mapping[str, Mapping[str, Any]], services: Iterable[Mapping[str, Any]] = ()
+    results: Mapping[str, Mapping[str, Any]],
+    services: Iterable[Mapping[str, Any]] = (),
+    clock: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
     """Return what was found inside a host, from the results of its modules in check mode, and from outside.
 
-    ``services`` are what the files of its services must be like, where they were compared.
+    ``services`` are what the files of its services must be like, where they were compared; ``clock`` says by how many
+    seconds the host's is ``ahead`` of the controller's, ``give`` or take.
     """
     differences = results["netorder_host_network"]["differences"]
     kept = [one | {"ok": False} for one in differences] or [
         _finding("routes, addresses and forwarding", "no difference", "no difference") | {"ok": True}
     ]
-    found = [*results["netorder_observe"]["checks"], *kept]
+    found = [*results["netorder_observe"]["checks"], *kept, *([_of_clock(**clock)] if clock else [])]
     for service in services:
         answer = results[f"netorder_service {service['unit']}"]
         if answer["file_differs"]:
@@ -101,6 +105,16 @@ def findings(
         if answer["unit_differs"] and answer["unit_before"] == service["text"]:
             found.append(_finding(f"file /etc/systemd/system/{service['unit']}", "root's, mode 0644", "another"))
     return found + [one | {"from": OUTSIDE} for one in results.get("outside", {}).get("checks", [])]
+
+
+def _of_clock(ahead: float, give: float) -> dict[str, Any]:
+    """Return the finding about a host's clock: a warning where it is surely off, as the network is right without it."""
+    expected = f"within {CLOCK:g} s of the controller's"
+    if abs(ahead) - give <= CLOCK:
+        return _finding("clock", expected, expected) | {"ok": True}
+    found = f"{abs(ahead):.0f} s {'ahead' if ahead > 0 else 'behind'}"
+    said = f"the clock is {found}: certificates, logs and logins go by it (timedatectl says whether it is set by NTP)"
+    return _finding("clock", expected, found) | {"ok": True, "warning": said}
 
 
 def _of_unit(path: str, before: str, after: str) -> list[dict[str, Any]]:

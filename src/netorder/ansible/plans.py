@@ -9,16 +9,22 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from netorder.analysis.causes import Causes
 from netorder.analysis.probes import Sample, from_inside, from_outside, route_probes, untried
+from netorder.analysis.probes import report as as_text
 from netorder.analysis.reach import Matrix
 from netorder.errors import UsageError
 from netorder.ip import VERSIONS
 from netorder.language.load import load
 from netorder.plan.build import build_plan
+from netorder.plan.security_groups import Declarations
 
-__all__ = ["matrix_of", "names", "probes", "read_matrix", "sampled"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["matrix_of", "names", "probes", "read_matrix", "report", "sampled"]
 
 _MATRICES: dict[Path, Matrix] = {}
 
@@ -48,6 +54,14 @@ def probes(file: str, host: str, kind: str, wanted: str) -> list[dict[str, Any]]
     if kind == "routes":
         return [asdict(probe) for probe in route_probes(matrix, its, others)]
     return [asdict(probe) for probe in from_inside(matrix, its, others)]
+
+
+def report(file: str, findings: Mapping[str, Sequence[Mapping[str, Any]] | None]) -> str:
+    """Return the findings of verify as text; of what differs with the likely cause, which reads the topology again."""
+    if all(found is not None and all(one["ok"] for one in found) for found in findings.values()):
+        return as_text(findings)
+    causes = Causes(matrix_of(file), Declarations(load(file)), findings)
+    return as_text(findings, causes.of)
 
 
 def sampled(file: str, wanted: str) -> str:

@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from netorder.controller import playbooks
 from netorder.controller.playbooks import DEFAULT_TOPOLOGY
 from netorder.errors import TopologyError, UsageError
 from netorder.language.load import load
@@ -27,7 +28,9 @@ __all__ = [
     "TOPOLOGY",
     "Commands",
     "add",
+    "add_files",
     "add_target",
+    "files_of",
     "hosts_named",
     "load_all",
     "members",
@@ -83,6 +86,18 @@ def target_of(options: argparse.Namespace) -> str | None:
         fix = did_you_mean(named, TARGETS)
         raise UsageError(f"NETORDER_TARGET: `{named}` is none of {', '.join(TARGETS)}{fix}")
     return named
+
+
+def add_files(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says where runs keep their files."""
+    parser.add_argument(
+        "--files", metavar="DIR", help="where runs keep their files (the default: the project's .netorder)"
+    )
+
+
+def files_of(options: argparse.Namespace) -> Path:
+    """Return where runs keep their files."""
+    return Path(options.files).expanduser() if options.files else playbooks.files()
 
 
 def load_all(*paths: str, target: str | None = None) -> list[Topology]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netorder.cli import playbooks
@@ -55,7 +54,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask, then run the playbook in place of this process. Raises TopologyError and UsageError."""
-    lines.check_project(Path())
+    lines.project()
     if options.name and options.file:
         raise UsageError("FILE and --name both say which topology: omit one")
     if options.yes and not options.check and not (options.name or options.file):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from netorder.cli.command import TOPOLOGY, topology_file
+from netorder.cli.command import TOPOLOGY, add_files, files_of, topology_file
 from netorder.controller import state
 from netorder.errors import UsageError
 from netorder.language.load import load
 from netorder.plan.build import build_plan
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from netorder.plan.model import Plan
 
 __all__ = ["STATUSES", "Place", "add_command", "add_options", "command", "place"]
@@ -37,9 +38,7 @@ class Place(NamedTuple):
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add --topology, --files and -v."""
     parser.add_argument("-t", "--topology", metavar="FILE", help=TOPOLOGY)
-    parser.add_argument(
-        "--files", metavar="DIR", default=".netorder", help="where runs keep their files (the default: .netorder)"
-    )
+    add_files(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="print what is run")
 
 
@@ -61,4 +60,4 @@ def place(options: argparse.Namespace) -> Place:
     """Return where the topology's hosts are found. Raises TopologyError and UsageError."""
     file = topology_file(options.topology)
     plan = build_plan(load(file))  # its warnings are for those who write it: not at each login
-    return Place(plan, state.directory(Path(options.files), plan.cloud, plan.topology), f"netorder up {file}")
+    return Place(plan, state.directory(files_of(options), plan.cloud, plan.topology), f"netorder up {file}")

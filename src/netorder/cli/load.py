@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netorder.cli import playbooks
-from netorder.cli.command import add
+from netorder.cli.command import add, add_files, files_of
 from netorder.controller import archive, process
-from netorder.controller.playbooks import check_project
+from netorder.controller.playbooks import files, project
 from netorder.errors import UsageError
 
 if TYPE_CHECKING:
     from netorder.cli.command import Commands
 
 __all__ = ["add_parser", "run"]
-
-FILES = ".netorder"  # where runs keep theirs
 
 
 def add_parser(commands: Commands) -> None:
@@ -50,9 +48,7 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument("archive", metavar="ARCHIVE", help="what `netorder save` wrote")
     parser.add_argument("--into", metavar="DIR", default=".", help="where the topology goes (the default: here)")
-    parser.add_argument(
-        "--files", metavar="DIR", default=FILES, help="where runs keep their files (the default: .netorder)"
-    )
+    add_files(parser)
     parser.add_argument("--force", action="store_true", help="overwrite files that differ")
     parser.add_argument("--check", action="store_true", help="only show what would be written")
     parser.add_argument("--up", action="store_true", help="then make it real, as `netorder up` does")
@@ -65,13 +61,13 @@ def run(options: argparse.Namespace) -> int:
     if options.golden and not options.up:
         raise UsageError("--golden says what hosts are made of, and without --up none are made: add --up")
     if options.up:
-        check_project(Path())
-        if Path(options.files).absolute() != Path(FILES).absolute():
-            raise UsageError(f"--up: runs keep their files in {FILES}, not in {options.files}: leave --files out")
+        project()
+        if files_of(options).absolute() != files().absolute():
+            raise UsageError(f"--up: runs keep their files in {files()}, not in {options.files}: leave --files out")
     loaded = archive.load(
         Path(options.archive),
         into=Path(options.into).expanduser(),
-        files=Path(options.files).expanduser(),
+        files=files_of(options),
         force=options.force,
         check=options.check,
     )

@@ -42,7 +42,7 @@ from netorder.cli import (
     verify,
 )
 from netorder.cli.streams import write_any_text
-from netorder.errors import NetorderError, TopologyError
+from netorder.errors import AccessError, NetorderError, TopologyError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,8 +77,8 @@ examples:
   netorder plan topologies/calculator.yml    of the topology that comes with netorder
 
 `netorder COMMAND --help` has more of each. FILE is the topology, else NETORDER_TOPOLOGY names it. up, preview, verify,
-drift, down, snapshot, snapshots, restore, resize, power and golden run playbooks, in the directory of the project; -v
-prints what they run. init, check, plan, reach, graph, compose, diff, report, times, schema and load need no cloud. No
+drift, down, snapshot, snapshots, restore, resize, power and golden run the project's playbooks; -v prints what they
+run. init, check, plan, reach, graph, compose, diff, report, times, schema and load need no cloud. No
 command prints colours of its own; Ansible's follow NO_COLOR.
 
 Errors and warnings go to standard error, one a line: FILE:LINE:COLUMN: error: what is wrong; how to fix it.
@@ -113,6 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prefix = "" if isinstance(error, TopologyError) else f"netorder {options.command}: error: "
         print(*(f"{prefix}{problem}" for problem in error.problems), sep="\n", file=sys.stderr)
         return error.exit_status
+    except PermissionError as error:
+        print(f"netorder {options.command}: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return AccessError.exit_status
     except KeyboardInterrupt:
         return 128 + signal.SIGINT  # as a shell says of a program that Ctrl-C ended
     except BrokenPipeError:

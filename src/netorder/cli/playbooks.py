@@ -111,7 +111,7 @@ def words(options: argparse.Namespace) -> list[str]:
     if given.get("limit") is not None:
         found += ["--limit", given["limit"]]
     if given.get("tags") is not None:
-        playbooks.check_tags(Path(), given["tags"])
+        playbooks.check_tags(given["tags"])
         found += ["--tags", given["tags"]]
     if options.verbose > 1:
         found.append("-" + "v" * (options.verbose - 1))
@@ -127,7 +127,7 @@ def prepare(
     environment: Mapping[str, str] | None = None,
 ) -> Program:
     """Check the topology, and return the command line; with -v it is printed. Raises TopologyError and UsageError."""
-    playbooks.check_project(Path())
+    playbooks.project()  # before the topology: what is missing is not the file's fault
     file = topology_file(options.file)
     load(file, target_of(options))  # its errors without a page of Ansible's; its warnings come with the run
     given = {"topology": file, **variables(options), **(extra or {})}

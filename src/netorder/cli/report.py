@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netorder.cli.command import TOPOLOGY, add, load_all, topology_file
-from netorder.controller import records, state
-from netorder.errors import NetorderError
+from netorder.cli.command import TOPOLOGY, add, add_files, files_of, load_all, topology_file
+from netorder.controller import records, serve, state
+from netorder.errors import NetorderError, UsageError
 from netorder.report.page import page
+from netorder.topology import LAST_PORT
 
 if TYPE_CHECKING:
     import argparse
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from netorder.cli.command import Commands
 
 __all__ = ["add_parser", "run"]
+
+PORT = 8640
 
 
 def add_parser(commands: Commands) -> None:
@@ -30,23 +34,40 @@ def add_parser(commands: Commands) -> None:
         examples={
             "netorder report mynet.yml": "with what the last runs found",
             "netorder report mynet.yml -o mynet.html": "to a file of your own, which stays after `netorder down`",
+            "netorder report mynet.yml --serve": "live, at http://127.0.0.1:8640/",
         },
         notes="Each run of up, verify and drift writes it anew to .netorder/CLOUD/TOPOLOGY/report.html. Of a topology "
-        "that was never made real it shows the plan, in NAME-report.html here.",
-        statuses={"0": "written", "1": "the topology has errors, or the file cannot be written"},
+        "that was never made real it shows the plan, in NAME-report.html here. With --serve the page is for a browser "
+        "on this machine alone (from elsewhere: ssh -L 8640:127.0.0.1:8640) and keeps itself up to date until Ctrl-C: "
+        "what a run does now, and what it found. No browser is opened.",
+        statuses={
+            "0": "written; with --serve: ended by Ctrl-C",
+            "1": "the topology has errors, the file cannot be written, or the port is in use",
+        },
     )
     parser.add_argument("file", nargs="?", metavar="FILE", help=TOPOLOGY)
     parser.add_argument("-o", "--output", metavar="PAGE", help="write to this file")
+    parser.add_argument("--serve", action="store_true", help="give it to a browser on this machine, until Ctrl-C")
     parser.add_argument(
-        "--files", metavar="DIR", default=".netorder", help="where runs keep their files (the default: .netorder)"
+        "--port", metavar="PORT", type=int, help=f"that of --serve (the default: {PORT}; 0: any that is free)"
     )
+    add_files(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Write the page; return the exit status. Raises TopologyError and NetorderError."""
-    (topology,) = load_all(topology_file(options.file))
-    directory = state.directory(Path(options.files), topology.cloud, topology.name)
+    if options.port is not None and not options.serve:
+        raise UsageError("--port is that of --serve: add it")
+    if options.port is not None and not 0 <= options.port <= LAST_PORT:
+        raise UsageError(f"--port: {options.port} is no port; it takes 0 to {LAST_PORT}")
+    if options.output and options.serve:
+        raise UsageError("--serve writes no file: omit it, or -o")
+    file = topology_file(options.file)
+    (topology,) = load_all(file)
+    if options.serve:
+        return _serve(file, files_of(options), PORT if options.port is None else options.port)
+    directory = state.directory(files_of(options), topology.cloud, topology.name)
     own = directory / records.PAGE if directory.is_dir() else Path(f"{topology.name}-report.html")
     target = Path(options.output) if options.output else own
     try:
@@ -54,4 +75,15 @@ def run(options: argparse.Namespace) -> int:
     except OSError as error:
         raise NetorderError(f"{target} cannot be written: {error.strerror}") from None
     print(target)
+    return 0
+
+
+def _serve(file: str, files: Path, port: int) -> int:
+    with serve.server(serve.Report(Path(file), files), port) as server:
+        print(f"http://{serve.ADDRESS}:{server.server_address[1]}/", flush=True)
+        print("Ctrl-C ends it", file=sys.stderr)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print("\nended", file=sys.stderr)
     return 0

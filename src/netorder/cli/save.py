@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netorder.cli.command import TOPOLOGY, add, topology_file
+from netorder.cli.command import TOPOLOGY, add, add_files, files_of, topology_file
 from netorder.controller import archive
 from netorder.errors import NetorderError, UsageError
 from netorder.language.load import load
@@ -46,9 +46,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("file", nargs="?", metavar="FILE", help=TOPOLOGY)
     parser.add_argument("-o", "--output", metavar="FILE", help="the archive (the default: TOPOLOGY.netorder.tar.gz)")
     parser.add_argument("--without-key", action="store_true", help="leave the SSH key out")
-    parser.add_argument(
-        "--files", metavar="DIR", default=".netorder", help="where runs keep their files (the default: .netorder)"
-    )
+    add_files(parser)
     parser.set_defaults(run=run)
 
 
@@ -68,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
         ) from None
     found = there.ask(plan, lambda line: print(line, file=sys.stderr))
     target = Path(options.output or f"{plan.topology}.netorder.tar.gz")
-    told = archive.save(Path(file), target, files=Path(options.files), cloud=found, with_key=not options.without_key)
+    told = archive.save(Path(file), target, files=files_of(options), cloud=found, with_key=not options.without_key)
     for line in told:
         print(f"warning: {line}", file=sys.stderr)
     present = sum(1 for one in found["hosts"].values() if one["id"])

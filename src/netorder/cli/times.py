@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netorder.cli.command import add, load_all
+from netorder.cli.command import add, add_files, files_of, load_all
 from netorder.controller import state, timings
 from netorder.errors import NetorderError
 
@@ -33,9 +32,7 @@ def add_parser(commands: Commands) -> None:
         statuses={"0": "shown", "1": "the topology has errors, or no run has changed it yet"},
     )
     parser.add_argument("file", metavar="FILE", help="the topology file")
-    parser.add_argument(
-        "--files", metavar="DIR", default=".netorder", help="where runs keep their files (the default: .netorder)"
-    )
+    add_files(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text", help="text is for people (the default)")
     parser.set_defaults(run=run)
 
@@ -43,7 +40,7 @@ def add_parser(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the times; return the exit status. Raises TopologyError, and NetorderError where there is no run."""
     (topology,) = load_all(options.file)
-    directory = state.directory(Path(options.files), topology.cloud, topology.name)
+    directory = state.directory(files_of(options), topology.cloud, topology.name)
     recorded = timings.read(directory)
     if recorded is None:
         raise NetorderError(f"no run has changed {topology.name} yet (none in {directory})")

@@ -41,6 +41,8 @@ HOST, SETTINGS, INSTANCE = "netorder.host", "netorder.settings", "netorder.insta
 # What a host's network and sshd need beside podman's own: nothing that reaches out of the container.
 _CAPABILITIES = "NET_ADMIN,NET_RAW,AUDIT_WRITE"
 _MOST_PROCESSES = 32768
+# everybody may, as on Debian; podman's own is root alone
+_PING = "net.ipv4.ping_group_range=0 2147483647"
 _CGROUPS = Path("/sys/fs/cgroup")
 _DOCKER = Path("/run/docker.sock")
 _NO_DOCKER = (
@@ -210,6 +212,7 @@ def create(topology: str, guest: Guest, key: str, *, image: str = "", instance: 
         "--label", f"{INSTANCE}={instance}",
         "--network", f"ns:{SPACES / guest.space}", "--dns", "none", "--no-hosts", "--pull", "never",
         "--systemd", "always", "--restart", "always", "--cap-add", _CAPABILITIES, "--stop-timeout", "10",
+        "--sysctl", _PING,
         # both: where this process may not raise limits, podman asks for more of the one that is not given
         "--ulimit", f"nofile={files}:{files}", "--ulimit", f"nproc={_MOST_PROCESSES}:{_MOST_PROCESSES}",
         "--entrypoint", "[]", image or image_name(str(guest.settings["image"])),

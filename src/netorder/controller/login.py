@@ -45,8 +45,8 @@ def check(directory: Path, hosts: Sequence[Host], run: str) -> None:
         text = (directory / SETTINGS).read_text(encoding="utf-8")
     except OSError as error:
         raise AccessError(
-            f"there are no SSH settings in {directory} ({error.strerror}): `{run}` writes them, in the project's "
-            "directory; --files names another directory"
+            f"there are no SSH settings in {directory} ({error.strerror}): `{run}` writes them; --files names "
+            "another directory"
         ) from None
     known = {line.split()[1] for line in text.splitlines() if line.startswith("Host ")}
     if missing := [host.name for host in hosts if host.name not in known]:

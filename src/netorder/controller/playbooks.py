@@ -1,9 +1,10 @@
-"""The playbooks as command lines: `ansible-playbook PLAYBOOK -e …`, run in the directory of the project."""
+"""The playbooks as command lines: `ansible-playbook PLAYBOOK -e …`, with the settings of the project."""
 
 from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -14,25 +15,38 @@ from netorder.text import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
-__all__ = ["DEFAULT_TOPOLOGY", "check_project", "check_tags", "command"]
+__all__ = ["DEFAULT_TOPOLOGY", "check_tags", "command", "files", "project"]
 
 DEFAULT_TOPOLOGY = "topologies/calculator.yml"  # as in inventory/10-plan.yml
-# what Ansible finds by the working directory: its settings, and through them plugins, roles and inventory
+# Ansible's settings, and what it finds through them: plugins, roles and inventory
 PROJECT = ("ansible.cfg", "site.yml", "playbooks", "inventory/10-plan.yml")
+CLONE = Path(__file__).parents[3]  # where this package is in src/ of it
+FILES = ".netorder"
 INSTALL = "`make setup` installs it into .venv, or `pip install '.[ansible,cloud]'`"
 _PLAIN = re.compile(r"[\w./,:@%+~-]+")  # what `-e NAME=VALUE` takes as one word
 _SPECIAL_TAGS = {"all", "always", "never", "tagged", "untagged"}
 
 
-def check_project(directory: Path) -> None:
-    """Raise UsageError unless ``directory`` is that of the project, which has the playbooks."""
-    if missing := [name for name in PROJECT if not (directory / name).exists()]:
-        raise UsageError(
-            f"the playbooks are not in {directory.absolute()} (no {', '.join(missing)}): run this in the directory of "
-            "the project, a clone of its repository; an installed wheel has no playbooks"
-        )
+def project() -> Path:
+    """Return the directory of the project: this one, else the clone that this package is of. Raises UsageError."""
+    for directory in (Path(), CLONE):
+        if not _missing(directory):
+            return directory
+    raise UsageError(
+        f"the playbooks are not in {Path.cwd()} (no {', '.join(_missing(Path()))}): run this in a clone of the "
+        "project's repository, or after `source .venv/bin/activate` there; an installed wheel has no playbooks"
+    )
+
+
+def files() -> Path:
+    """Return where runs keep their files: `.netorder` of the project; here, where there is none."""
+    here = Path(FILES)
+    return here if not _missing(Path()) or _missing(CLONE) else CLONE / FILES
+
+
+def _missing(directory: Path) -> list[str]:
+    return [name for name in PROJECT if not (directory / name).exists()]
 
 
 def command(
@@ -41,10 +55,15 @@ def command(
     arguments: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Program:
-    """Return the command line of a playbook; ``variables`` that are None are left to the playbook."""
+    """Return the command line of a playbook; ``variables`` that are None are left to the playbook.
+
+    In the project's directory it is as one types it; elsewhere it names the project's files. Raises UsageError.
+    """
+    directory = project()
+    settings = {} if directory == Path() else {"ANSIBLE_CONFIG": str(directory / "ansible.cfg")}
     extra = [word for name, value in variables.items() if value is not None for word in ("-e", _variable(name, value))]
-    line = ("ansible-playbook", playbook, *extra, *arguments)
-    return Program(line, tuple((environment or {}).items()), INSTALL)
+    line = ("ansible-playbook", str(directory / playbook), *extra, *arguments)
+    return Program(line, tuple({**settings, **(environment or {})}.items()), INSTALL)
 
 
 def _variable(name: str, value: object) -> str:
@@ -53,8 +72,9 @@ def _variable(name: str, value: object) -> str:
     return f"{name}={text}" if _PLAIN.fullmatch(text) else json.dumps({name: text}, ensure_ascii=False)
 
 
-def check_tags(directory: Path, words: str) -> None:
+def check_tags(words: str) -> None:
     """Raise UsageError for a tag that no task has: Ansible would do nothing, and call it success."""
+    directory = project()
     files = [directory / "site.yml", *(directory / "playbooks").rglob("*.yml")]
     known = {tag for file in files for tag in _tags(yaml.safe_load(file.read_text(encoding="utf-8")))}
     for word in words.split(","):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from netorder.analysis.causes import is_of_pair
 from netorder.analysis.reach import OUTSIDE
 from netorder.picture.model import Arrow
 from netorder.protocols import ANYTHING
@@ -23,12 +25,14 @@ WORDS = {RIGHT: "as planned", WRONG: "differs", NOT_MEASURED: "not measured"}
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A connection that was tried: the ``port``, and what was found."""
+    """A connection that was tried: the ``port``, and what was found; ``ms`` it took, and the path's ``mtu``."""
 
     port: int
     expected: str
     found: str
     ok: bool
+    ms: float | None = None
+    mtu: int | None = None
 
 
 class Measured:
@@ -42,7 +46,8 @@ class Measured:
             for one in found:
                 if is_of_pair(host, one):
                     pair = str(one.get("from", host)), str(one["name"])
-                    probe = Probe(int(one["port"]), str(one["expected"]), str(one["found"]), bool(one["ok"]))
+                    said = int(one["port"]), str(one["expected"]), str(one["found"]), bool(one["ok"])
+                    probe = Probe(*said, one.get("ms"), one.get("mtu"))
                     self.pairs.setdefault(pair, []).append(probe)
 
     def of(self, pairs: Iterable[tuple[str, str]], ports: Sequence[str] | None = None) -> str:
@@ -60,6 +65,33 @@ class Measured:
             return WRONG
         return RIGHT if any(probe.found == "open" for probe in probes) else NOT_MEASURED
 
+    def latency(self, pair: tuple[str, str]) -> float | None:
+        """Return the median milliseconds of a pair's connections; None where none was timed."""
+        took = [one.ms for one in self.pairs.get(pair, ()) if one.ms is not None]
+        return median(took) if took else None
+
+    def timed(self) -> list[dict[str, Any]]:
+        """List the pairs that were timed, as plain values."""
+        return [
+            {"from": source, "to": to, "ms": round(took, 3), "mtu": self.mtu((source, to))}
+            for source, to in self.pairs
+            if (took := self.latency((source, to))) is not None
+        ]
+
+    def mtu(self, pair: tuple[str, str]) -> int | None:
+        """Return the largest packet that all paths of a pair take; None where that is not known."""
+        return min((one.mtu for one in self.pairs.get(pair, ()) if one.mtu is not None), default=None)
+
+    def warnings(self) -> list[tuple[str, str]]:
+        """Return what is no difference and worth knowing, each once, with whom it is of."""
+        found = [
+            (str(one.get("from", host)) + (f" to {one['name']}" if "name" in one else ""), str(one["warning"]))
+            for host, its in self.findings.items()
+            for one in its
+            if one.get("warning")
+        ]
+        return list(dict.fromkeys(found))
+
     def host(self, name: str) -> str:
         """Return the state of a host: wrong if any check on it differs, connections to and from it apart."""
         if name not in self.findings:
@@ -68,10 +100,8 @@ class Measured:
         return WRONG if any(not one["ok"] for one in own) else RIGHT
 
     def wrong(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return each check that differs, with whom it was made from."""
-        return [
-            (str(one.get("from", host)), one) for host, found in self.findings.items() for one in found if not one["ok"]
-        ]
+        """Return each check that differs, with the host that it is a finding of."""
+        return [(host, one) for host, found in self.findings.items() for one in found if not one["ok"]]
 
     @property
     def checks(self) -> int:
@@ -108,11 +138,6 @@ class Measured:
         if state != WRONG:
             return f" ({WORDS[state]})"
         return f" (differs: {'; '.join(_wrong(arrow, self.pairs))})"
-
-
-def is_of_pair(host: str, finding: Mapping[str, Any]) -> bool:
-    """Return whether a finding on a host is about a connection, other than one to itself."""
-    return "port" in finding and str(finding.get("from", host)) != finding["name"]
 
 
 def _holds(what: str, port: int) -> bool:

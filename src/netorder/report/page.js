@@ -19,14 +19,15 @@ addEventListener("click", (event) => {
 });
 show(location.hash);
 // Only those whose text has all the words.
-const filter = document.getElementById("filter");
-if (filter) {
+function filtered() {
+  const filter = document.getElementById("filter");
+  if (!filter) return;
   filter.closest("p").hidden = false;
-  filter.addEventListener("input", () => {
-    const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
-    for (const host of document.querySelectorAll("details.host")) {
-      const text = host.textContent.toLowerCase();
-      host.hidden = !words.every((word) => text.includes(word));
-    }
-  });
+  const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+  for (const host of document.querySelectorAll("details.host")) {
+    const text = host.textContent.toLowerCase();
+    host.hidden = !words.every((word) => text.includes(word));
+  }
 }
+addEventListener("input", (event) => event.target.id === "filter" && filtered());
+filtered();

@@ -6,17 +6,21 @@ Texts that come from hosts are data, and are written as such; the page's own pol
 from __future__ import annotations
 
 import base64
+import json
 from collections import defaultdict
 from dataclasses import replace
 from html import escape
 from importlib.resources import files
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from netorder.analysis.causes import Causes
 from netorder.analysis.overview import overview, to_json
 from netorder.analysis.reach import OUTSIDE, Matrix
 from netorder.picture.model import picture
 from netorder.picture.svg import svg
 from netorder.plan.build import build_plan
+from netorder.plan.security_groups import Declarations
 from netorder.plan.serialize import to_json as plan_json
 from netorder.report.measured import RIGHT, WORDS, WRONG, Measured
 from netorder.text import count, few
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
     from netorder.plan.model import Host
     from netorder.topology import Topology
 
-__all__ = ["page"]
+__all__ = ["LIVE_POLICY", "page", "running"]
 
 MOST_IN_MATRIX = 40  # hosts; of more a table is nothing to read
 ARROWS = 60  # of more, those that are as planned say nothing
@@ -36,6 +40,7 @@ MANY = 8  # hosts, of which there is a field to filter
 SLOWEST = 60  # requests that are shown
 BRIEF = 0.5  # s; shorter tasks have no bar
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; form-action 'none'"
+LIVE_POLICY = f"{POLICY}; connect-src 'self'; img-src 'self'"  # it asks who serves it, and nobody else
 # the picture's own colours are in its style: light first, then dark
 STATES = """
 .right .arrow { stroke: #1a7f37; } .right .tip { fill: #1a7f37; } .right .number { stroke: #1a7f37; }
@@ -51,9 +56,23 @@ STATES = """
 }"""
 
 
-def page(topology: Topology, kept: Mapping[str, Any]) -> str:
-    """Return the page; ``kept`` is what runs left: ``runs``, ``hosts``, ``verify``, ``drift``, or some of them."""
-    return _Page(topology, kept).text()
+def page(topology: Topology, kept: Mapping[str, Any], version: str = "") -> str:
+    """Return the page; ``kept`` is what runs left: ``runs``, ``hosts``, ``verify``, ``drift``, or some of them.
+
+    One with a ``version`` asks who serves it what a run does now, and for a newer version of itself.
+    """
+    return _Page(topology, kept).text(version)
+
+
+def running(run: Mapping[str, Any], seconds: float) -> str:
+    """Return what a run does now, or that none is at work, as HTML; it runs for so many ``seconds``."""
+    if not run:
+        return '<p class="soft">No run is at work.</p>'
+    if not run["alive"]:
+        return f'<p class="wrong">{escape(run["playbook"])}, {escape(run["time"])}: it was interrupted.</p>'
+    does = escape(": ".join(run["now"]))
+    whole = {**run, "seconds": seconds}
+    return f'<p role="status">{does}</p>{_run(run["playbook"], whole, is_open=True)}'
 
 
 class _Page:
@@ -62,15 +81,19 @@ class _Page:
         self._plan = build_plan(topology)
         self._matrix = Matrix(self._plan)
         self._measured = Measured(kept.get("verify"))
+        self._causes = Causes(self._matrix, Declarations(topology), self._measured.findings)
         self._drawn = picture(topology, rules=True)
         self._plain = self._drawn if len(self._drawn.arrows) <= ARROWS else replace(self._drawn, arrows=())
         ends = [*self._matrix.hosts, OUTSIDE]
+        pairs = self._measured.pairs
+        self._timed = {pair: took for pair in pairs if (took := self._measured.latency(pair)) is not None}
         # the newest first
         self._runs = sorted(kept.get("runs", {}).items(), key=lambda one: str(one[1]["time"]), reverse=True)
         self._overview = overview(self._matrix, topology, ends, ends)
 
-    def text(self) -> str:
+    def text(self, version: str = "") -> str:
         parts = {
+            **({"run": ("Now", '<div id="now"></div>')} if version else {}),
             "picture": ("Picture", self._picture()),
             "differs": ("What differs", self._differs()),
             "hosts": ("Hosts", self._hosts()),
@@ -79,9 +102,11 @@ class _Page:
             "files": ("Files", self._files()),
         }
         name = escape(self._plan.topology)
-        style, script = (
-            files("netorder.report").joinpath(f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js")
+        style, script, live = (
+            files("netorder.report").joinpath(name).read_text(encoding="utf-8")
+            for name in ("page.css", "page.js", "live.js")
         )
+        script += live if version else ""
         links = "".join(f'<a href="#{key}">{title}</a>' for key, (title, _) in parts.items())
         sections = "".join(
             f'<section aria-labelledby="{key}"><h2 id="{key}">{title}</h2>\n{body}\n</section>\n'
@@ -89,9 +114,10 @@ class _Page:
         )
         return (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+            f'<meta http-equiv="Content-Security-Policy" content="{LIVE_POLICY if version else POLICY}">\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<title>{name}: netorder report</title>\n<style>\n{style}</style>\n</head>\n<body>\n"
+            f"<title>{name}: netorder report</title>\n<style>\n{style}</style>\n</head>\n"
+            f"<body{f' data-version={version}' if version else ''}>\n"
             f'<header><h1>{name}</h1>{self._summary()}<nav aria-label="Parts">{links}</nav></header>\n'
             f"<main>\n{sections}</main>\n<script>\n{script}</script>\n</body>\n</html>\n"
         )
@@ -135,8 +161,15 @@ class _Page:
         found = []
         if wrong := self._measured.wrong():
             keys = ("what", "expected", "found")
-            rows = [(escape(who), *(escape(str(one[key])) for key in keys)) for who, one in wrong]
-            found.append(f"<p>Measured, {escape(self._measured.when)}:</p>{_table(('from', *keys), rows)}")
+            rows = [
+                (
+                    escape(str(one.get("from", host))),
+                    *(escape(str(one[key])) for key in keys),
+                    escape(self._causes.of(host, one)),
+                )
+                for host, one in wrong
+            ]
+            found.append(f"<p>Measured, {escape(self._measured.when)}:</p>{_table(('from', *keys, 'likely'), rows)}")
         if (drift := self._kept.get("drift")) and drift["drift"]:
             its = ("where", "what", "expected", "actual")
             rows = [tuple(escape(str(one[key])) for key in its) for one in drift["differences"]]
@@ -144,6 +177,9 @@ class _Page:
             texts = [f"refused: {one}" for one in drift["refused"]]
             texts += [f"{name}: not checked: {why}" for name, why in drift["not_checked"].items()]
             found += [f"<p>{escape(one)}</p>" for one in texts]
+        if warnings := self._measured.warnings():
+            texts = [f"{escape(who)}: {escape(what)}" for who, what in warnings]
+            found.append(f"<p>As planned, and worth knowing:</p>{_list(texts)}")
         looked = [word for word, key in (("verify", "verify"), ("drift", "drift")) if self._kept.get(key)]
         if found:
             return "".join(found)
@@ -212,7 +248,18 @@ class _Page:
             for one in found
             if not one["ok"]
         ]
-        return [f"{count(len(found), 'check')}, {len(wrong)} differ", *wrong]
+        return [f"{count(len(found), 'check')}, {len(wrong)} differ", *self._latencies(name), *wrong]
+
+    def _latencies(self, name: str) -> list[str]:
+        """Say how long connections from a host took, of each pair the median, and what its paths take."""
+        mine = {to: took for (source, to), took in self._timed.items() if source == name}
+        if not mine:
+            return []
+        slowest = max(mine, key=lambda to: mine[to])
+        sizes = sorted({size for to in mine if (size := self._measured.mtu((name, to)))})
+        text = f"round trip {median(mine.values()):.2f} ms (median of {count(len(mine), 'host')}), "
+        text += f"slowest {escape(slowest)} {mine[slowest]:.2f} ms"
+        return [text, *([f"path MTU {', '.join(map(str, sizes))}"] if sizes else [])]
 
     def _reach(self) -> str:
         rows = [
@@ -261,6 +308,8 @@ class _Page:
         lines = {one: self._measured.of([pair], [one]) for one in what}
         lines |= {f"tcp {one.port} is {one.found}!": WRONG for one in self._measured.pairs.get(pair, ()) if not one.ok}
         shown = "\n".join(f'<span class="{state}">{escape(one)}</span>' for one, state in lines.items())
+        if (took := self._timed.get(pair)) is not None:
+            shown += f'\n<span class="soft">{took:.2f} ms</span>'
         return f"<td>{shown or '-'}</td>"
 
     def _times(self) -> str:
@@ -276,6 +325,8 @@ class _Page:
             f"{name}-reach.json": ("what is open between whom", to_json(self._overview, name)),
             f"{name}.svg": ("the picture", svg(self._plain)),
         }
+        if timed := self._measured.timed():
+            given[f"{name}-times.json"] = ("round trips and path MTUs", json.dumps(timed, indent=1) + "\n")
         return _list([f"{_download(file, text)}: {what}" for file, (what, text) in given.items()])
 
 

@@ -57,7 +57,7 @@ _shtab_netorder_capture_options=(
   {-n,--number}"[end after N packets]:N:"
   {-o,--output}"[write the packets to this file]:PCAP:"
   {-t,--topology}"[the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml)]:FILE:_files"
-  "--files[where runs keep their files (the default\: .netorder)]:DIR:_files -/"
+  "--files[where runs keep their files (the default\: the project\'s .netorder)]:DIR:_files -/"
   {-v,--verbose}"[print what is run]"
   ":a host of the topology:_netorder_hosts"
 )
@@ -133,7 +133,7 @@ _shtab_netorder_exec_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--format[text is for people (the default)]:format:(text json)"
   {-t,--topology}"[the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml)]:FILE:_files"
-  "--files[where runs keep their files (the default\: .netorder)]:DIR:_files -/"
+  "--files[where runs keep their files (the default\: the project\'s .netorder)]:DIR:_files -/"
   {-v,--verbose}"[print what is run]"
   ":the hosts:_netorder_hosts"
 )
@@ -192,7 +192,7 @@ _shtab_netorder_init_defaults_added=0
 _shtab_netorder_load_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--into[where the topology goes (the default\: here)]:DIR:_files -/"
-  "--files[where runs keep their files (the default\: .netorder)]:DIR:_files -/"
+  "--files[where runs keep their files (the default\: the project\'s .netorder)]:DIR:_files -/"
   "--force[overwrite files that differ]"
   "--check[only show what would be written]"
   "--up[then make it real, as \`netorder up\` does]"
@@ -210,7 +210,7 @@ _shtab_netorder_logs_options=(
   "--since[from then on, in journalctl\'s words\: \'10 min ago\', \'today\']:WHEN:"
   "--all[everything on the host, not only its applications]"
   {-t,--topology}"[the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml)]:FILE:_files"
-  "--files[where runs keep their files (the default\: .netorder)]:DIR:_files -/"
+  "--files[where runs keep their files (the default\: the project\'s .netorder)]:DIR:_files -/"
   {-v,--verbose}"[print what is run]"
   ":an application or a host of the topology:_netorder_hosts"
 )
@@ -273,7 +273,9 @@ _shtab_netorder_reach_defaults_added=0
 _shtab_netorder_report_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   {-o,--output}"[write to this file]:PAGE:"
-  "--files[where runs keep their files (the default\: .netorder)]:DIR:_files -/"
+  "--serve[give it to a browser on this machine, until Ctrl-C]"
+  "--port[that of --serve (the default\: 8640\; 0\: any that is free)]:PORT:"
+  "--files[where runs keep their files (the default\: the project\'s .netorder)]:DIR:_files -/"
   ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
 )
 
@@ -315,7 +317,7 @@ _shtab_netorder_save_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   {-o,--output}"[the archive (the default\: TOPOLOGY.netorder.tar.gz)]:FILE:_files"
   "--without-key[leave the SSH key out]"
-  "--files[where runs keep their files (the default\: .netorder)]:DIR:_files -/"
+  "--files[where runs keep their files (the default\: the project\'s .netorder)]:DIR:_files -/"
   ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
 )
 
@@ -359,7 +361,7 @@ _shtab_netorder_snapshots_defaults_added=0
 _shtab_netorder_ssh_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   {-t,--topology}"[the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml)]:FILE:_files"
-  "--files[where runs keep their files (the default\: .netorder)]:DIR:_files -/"
+  "--files[where runs keep their files (the default\: the project\'s .netorder)]:DIR:_files -/"
   {-v,--verbose}"[print what is run]"
   ":a host of the topology:_netorder_hosts"
 )
@@ -380,7 +382,7 @@ _shtab_netorder_status_defaults_added=0
 
 _shtab_netorder_times_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--files[where runs keep their files (the default\: .netorder)]:DIR:_files -/"
+  "--files[where runs keep their files (the default\: the project\'s .netorder)]:DIR:_files -/"
   "--format[text is for people (the default)]:format:(text json)"
   ":the topology file:_files"
 )
