@@ -808,8 +808,8 @@ def test_as_a_process_with_its_arguments_it_answers_in_json(tmp_path: Path) -> N
         ({}, "routes is required"),
         (
             {"routes": [], "route": 1},
-            ("route is not supported: use routes, interfaces, addresses, ipv6_prefixes, virtual_addresses, forwarding, manage, names, "
-            "probes"),
+            ("route is not supported: use routes, interfaces, addresses, ipv6_prefixes, virtual_addresses, forwarding, "
+            "manage, names, probes"),
         ),
         ({"routes": "all"}, 'routes must be a list, not "all"'),
         ({"routes": [{"destination": "10.0.0.0/8"}]}, "routes[0].next_hop is required"),
