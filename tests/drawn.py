@@ -13,7 +13,7 @@ from netorder.errors import TopologyError
 from netorder.language.load import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 NETWORKS, ROUTERS, HOSTS = 12, 12, 30  # at most
 VERSIONS = st.sampled_from(["4", "4", "4", "46", "46", "6"])
@@ -38,6 +38,8 @@ OTHERS: list[dict[str, Any]] = [
     {"sctp": [5000, "6000-6002"]},
 ]
 FOREIGN = ["172.20.0.0/16", "172.20.7.0/24", "172.21.1.1/32", "fd77::/48"]
+
+LENGTHS = [68, 80, 96, 112, 120]  # of IPv6 prefixes that are no /64
 
 Draw = Any  # what st.composite passes
 Joined = list[list[int]]  # the networks (numbers) of each router
@@ -106,7 +108,7 @@ class _Drawer:
         self._versions = {name: draw(VERSIONS) for name in self._names}
         # neighbours in number are neighbours in address, so that their routes can be merged
         self._v4 = dict(zip(self._names, IPv4Network("10.20.0.0/16").subnets(new_prefix=24), strict=False))
-        self._v6 = dict(zip(self._names, IPv6Network("fd00:20::/60").subnets(new_prefix=64), strict=False))
+        self._v6 = dict(zip(self._names, self._ipv6(), strict=False))
         self._external = [self._chance(4) for _ in joined]
         self._pool = self._chance(2)
         self._taken = 0
@@ -136,11 +138,19 @@ class _Drawer:
             document["egress"] = [self._limit(limited) for _ in range(self._draw(st.integers(1, 3)))]
         return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=120)
 
+    def _ipv6(self) -> Iterator[IPv6Network]:
+        """Yield a prefix for each network: /64, or parts of one /64, some of which are neighbours and some apart."""
+        if not self._chance(3):
+            yield from IPv6Network("fd00:20::/60").subnets(new_prefix=64)
+        for part in IPv6Network("fd00:20::/64").subnets(new_prefix=68):
+            yield next(part.subnets(new_prefix=self._draw(st.sampled_from(LENGTHS))))
+
     def _block(self) -> dict[str, Any]:
         """Return what there is for each of some: a network with a host, behind a router to one of the others."""
         numbers = self._draw(st.lists(st.integers(1, 99), min_size=self._alike, max_size=self._alike, unique=True))
         where = self._draw(st.sampled_from(self._names))
-        v4, v6 = "10.30.$number.0/24", "fd00:30:0:$number::/64"
+        v4 = "10.30.$number.0/24"
+        v6 = self._draw(st.sampled_from(["fd00:30:0:$number::/64", "fd00:30::$number:0/112"]))
         return {
             "names": self._draw(st.sampled_from([numbers, {f"x{number}": number for number in numbers}])),
             "networks": {"lan": {"cidr": {"4": v4, "6": v6, "46": [v4, v6]}[self._versions[where]]}},

@@ -17,13 +17,13 @@ import tempfile
 import threading
 import time
 import traceback
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv6Network, ip_address, ip_interface, ip_network
 from pathlib import Path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from ipaddress import IPv4Network, IPv6Network
+    from ipaddress import IPv4Network
     from typing import Any
 
     Route = tuple[str, str]  # destination, next hop
@@ -84,6 +84,13 @@ options:
       - Where it is one of IPv6, routers are asked to advertise themselves, and it is waited for. If a router did, and
         it does not come, systemd-networkd is made to ask DHCPv6 again.
       - Empty means that they are not checked.
+    type: list
+    elements: str
+    default: []
+  ipv6_prefixes:
+    description:
+      - The IPv6 prefixes of the host's networks, as DHCPv6 gives an address without its prefix. Of an address that is
+        in none of these, it is taken to be a V(/64).
     type: list
     elements: str
     default: []
@@ -264,11 +271,14 @@ class Link:
         self.addresses: list[dict[str, Any]] = [
             one for one in entry.get("addr_info", []) if one.get("local") and one.get("scope") not in {"link", "host"}
         ]
-        # DHCPv6 gives an address without its prefix, which is a /64 (RFC 7421)
-        self.networks: list[IPv4Network | IPv6Network] = [
-            ip_interface(f"{one['local']}/{64 if version(one['local']) == IPV6 else one['prefixlen']}").network
-            for one in self.addresses
-        ]
+
+    def networks(self, prefixes: list[IPv6Network]) -> list[IPv4Network | IPv6Network]:
+        """Return the networks that it is on: that of an IPv6 address is one of ``prefixes``, or a /64 (RFC 7421)."""
+        found: list[IPv4Network | IPv6Network] = []
+        for one in self.addresses:
+            its = ip_interface(f"{one['local']}/{64 if version(one['local']) == IPV6 else one['prefixlen']}")
+            found.append(next((prefix for prefix in prefixes if its.ip in prefix), its.network))
+        return found
 
     @property
     def has(self) -> set[Any]:
@@ -450,10 +460,11 @@ def declared_interfaces(interfaces: list[dict[str, Any]], links: dict[str, Link]
     return found
 
 
-def needs(routes: set[Route], interfaces: list[dict[str, Any]], links: dict[str, Link]) -> dict[str, Need]:
+def needs(routes: set[Route], params: dict[str, Any], links: dict[str, Link]) -> dict[str, Need]:
     """Sort what is needed by interface. Raise HostNetworkError when a next hop is on no network of the host."""
-    declared = declared_interfaces(interfaces, links)
-    networks = {name: list(link.networks) for name, link in links.items()}
+    declared = declared_interfaces(params["interfaces"], links)
+    prefixes = [IPv6Network(one) for one in params["ipv6_prefixes"]]
+    networks = {name: link.networks(prefixes) for name, link in links.items()}
     for name, one in declared.items():
         networks[name] += [ip_interface(address).network for address in one.get("static") or []]
     own: dict[str, list[Route]] = {}
@@ -1446,7 +1457,7 @@ class Plan:
         self.routes: set[Route] = {
             (str(ip_network(one["destination"])), str(ip_address(one["next_hop"]))) for one in params["routes"]
         }
-        self.need = needs(self.routes, params["interfaces"], host.links)
+        self.need = needs(self.routes, params, host.links)
         self.manager = backend(host)
         self.before, self.after = self.manager.current(), self.manager.wanted(self.need)
         self.had, self.had_static = self.manager.kept(self.before)
@@ -1710,6 +1721,7 @@ SPEC: dict[str, dict[str, Any]] = {
         },
     },
     "addresses": {"type": "list", "default": [], "elements": "str"},
+    "ipv6_prefixes": {"type": "list", "default": [], "elements": "str"},
     "virtual_addresses": {"type": "list", "default": [], "elements": "str"},
     "forwarding": {"type": "bool", "default": False},
     "manage": {
@@ -1792,6 +1804,7 @@ def parsed(params: dict[str, Any]) -> dict[str, Any]:
             f"interfaces[{index}].unwanted: {of} is no IP version (4, 6)" for of in one["unwanted"] if of not in (4, 6)
         ]
     places += [(key, ip_address, one) for key in ("addresses", "virtual_addresses") for one in params[key]]
+    places += [("ipv6_prefixes", IPv6Network, one) for one in params["ipv6_prefixes"]]
     places += [(f"names[{index}].address", ip_address, one["address"]) for index, one in enumerate(params["names"])]
     for where, parse, value in places:
         try:

@@ -38,7 +38,7 @@ def floating(cloud) -> dict[str, str | None]:
     return {str(ip.floating_ip_address): ports.get(ip.port_id) for ip in ips}
 
 
-def test_what_exists_is_used_and_left_as_it_was(site, cloud, address):
+def test_what_exists_is_used_and_left_as_it_was(cloud, address, site):
     before = site.listing()
     kept_on_door = topology({"keep": True}, address)
     assert site.run(kept_on_door, check=True)["changed"]

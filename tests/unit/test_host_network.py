@@ -718,6 +718,19 @@ def test_a_static_address_that_is_there_without_its_network(host_network: Module
     assert converge(host_network, {route}, interfaces=BOTH)["in_line"]
 
 
+def test_a_next_hop_is_on_the_network_that_has_its_prefix(host_network: ModuleType, router: _Guest) -> None:
+    """Two networks that are parts of one /64: DHCPv6 gives addresses without prefixes, some clients make it a /64."""
+    router.links[3]["addr_info"] += [
+        {"local": "fd00:1::1:0:0:5", "prefixlen": 64, "scope": "global", "dynamic": True},
+    ]
+    route = ("fd00:9::/64", "fd00:1::1:0:0:9")
+    prefixes = ["fd00:1::/80", "fd00:1:0:0:1::/80"]
+    converge(host_network, {route, TO_BACK6}, ipv6_prefixes=prefixes)
+    assert "Gateway=fd00:1::1:0:0:9" in drop_in(router, "eth1").read_text()
+    with pytest.raises(host_network.HostNetworkError, match="on no network of this host"):
+        converge(host_network, {("fd00:9::/64", "fd00:1::2:0:0:9")}, ipv6_prefixes=prefixes)
+
+
 def test_a_planned_default_route_is_not_an_unwanted_one(host_network: ModuleType, router: _Guest) -> None:
     """Where several routers advertise themselves, their routes are unwanted and the planned one stays."""
     hops = [{"gateway": f"fe80::{one}", "dev": "eth0", "weight": 1} for one in (1, 2)]
@@ -795,8 +808,8 @@ def test_as_a_process_with_its_arguments_it_answers_in_json(tmp_path: Path) -> N
         ({}, "routes is required"),
         (
             {"routes": [], "route": 1},
-            ("route is not supported: use routes, interfaces, addresses, virtual_addresses, forwarding, manage, names, "
-            "probes"),
+            ("route is not supported: use routes, interfaces, addresses, ipv6_prefixes, virtual_addresses, forwarding, "
+            "manage, names, probes"),
         ),
         ({"routes": "all"}, 'routes must be a list, not "all"'),
         ({"routes": [{"destination": "10.0.0.0/8"}]}, "routes[0].next_hop is required"),

@@ -146,6 +146,43 @@ def test_what_a_host_is_told(tmp_path: Path) -> None:
     assert server.first_boot(plan(), gone) is None  # SSH comes by the router's until then
 
 
+LONG = """
+topology: t
+networks:
+  lan: {cidr: [10.1.0.0/24, "fd00:1::/80"]}
+  far: {cidr: "fd00:1:0:0:1::/112"}
+  alone: {cidr: [10.2.0.0/24, "fd00:2::/120"]}
+  link: {cidr: "fd00:ff::/126", dhcp: false}
+routers:
+  edge: {external: true, networks: [lan, link]}
+  rt: {networks: [link, far]}
+hosts:
+  door: {networks: [lan, alone], floating_ip: true}
+  pc: {network: far}
+allow: [{from: door, to: pc, tcp: 80}]
+"""
+
+
+def test_prefixes_that_are_no_64(tmp_path: Path) -> None:
+    """They are given by DHCPv6 as a /64 is, and hosts are told of them."""
+    wanted = build_plan(parse(LONG))
+    its = bodies(wanted)
+    modes = {"ipv6_ra_mode": "dhcpv6-stateful", "ipv6_address_mode": "dhcpv6-stateful"}
+    assert {name: its[name].get("allocation_pools") for name in ("t-lan.ipv6", "t-far", "t-alone.ipv6", "t-link")} == {
+        "t-lan.ipv6": [{"start": "fd00:1::100", "end": "fd00:1::1ff"}],
+        "t-far": [{"start": "fd00:1::1:0:0:100", "end": "fd00:1::1:0:0:1ff"}],
+        "t-alone.ipv6": [{"start": "fd00:2::f8", "end": "fd00:2::ff"}],
+        "t-link": None,
+    }
+    assert [modes.items() <= its[name].items() for name in ("t-far", "t-link")] == [True, False]
+    assert brief(as_built(wanted), wanted) == []
+    said = {host.name: its for host, its in host_vars(Matrix(wanted), tmp_path, tmp_path)}
+    assert said["door"]["netorder_ipv6_prefixes"] == ["fd00:1::/80", "fd00:2::/120"]
+    (_, alone) = said["door"]["netorder_interfaces"]
+    assert [one.rpartition("/")[2] for one in alone["static"]] == ["120"]
+    assert Matrix(wanted).verdict("door", "pc", "tcp", 80) == "open"
+
+
 def test_limits_let_hosts_start_and_reach_those_behind_them() -> None:
     limited = plan(("allow:", "egress: [{from: door, all: false}, {from: lb, to: still, tcp: 443}]\nallow:"))
     matrix = Matrix(limited)

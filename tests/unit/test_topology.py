@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -526,6 +526,33 @@ def test_the_parts_of_a_subnet(length: int, offset: int, data: st.DataObject):
     assert last - first + 1 >= 3
     assert not layout.in_pool(gateway)
     assert list(layout.pool_among_hosts) == [number for number in range(first, last + 1) if number in layout.hosts]
+
+
+@given(st.integers(64, 125), st.integers(1, 2**16), st.data())
+def test_the_parts_of_an_ipv6_subnet(length: int, number: int, data: st.DataObject):
+    """As of IPv4; only the last address is one like others."""
+    cidr = IPv6Network((int(IPv6Address("fd00::")) + (number << 128 - length), length))
+    low, top = int(cidr.network_address) + 1, int(cidr.broadcast_address)
+    assert (Layout(cidr, None).usable, int(Layout(cidr, None).last)) == (top - low + 1, top)
+    gateway = IPv6Address(data.draw(st.integers(max(low, top - 11), top) | st.integers(low, min(top, low + 15))))
+    layout = Layout(cidr, gateway)
+    first, last = map(int, layout.pool)
+    assert low == layout.routers.start < layout.routers.stop <= layout.hosts.start < layout.hosts.stop
+    assert layout.hosts == Layout(cidr, None).hosts
+    assert layout.routers.stop <= first < last <= top
+    assert last - first + 1 >= 3
+    assert not layout.in_pool(gateway)
+    assert list(layout.pool_among_hosts) == [number for number in range(first, last + 1) if number in layout.hosts]
+
+
+def test_an_ipv6_link_has_two_ends():
+    text = "topology: t\nnetworks: {l: {cidr: 'fd00::4/126', dhcp: false}}\n"
+    topology = parse(f"{text}routers: {{a: {{networks: [l]}}}}\nhosts: {{h: {{network: l}}}}")
+    assert [str(topology.routers[0].interfaces[0].addresses[0]), *map(str, topology.hosts[0].addresses)] == [
+        "fd00::5",
+        "fd00::6",
+    ]
+    assert topology.networks[0].subnets[0].allocation_pool is None
 
 
 @pytest.mark.parametrize("prefix", ["10.0.1.0/24", "10.0.1.0/25", "10.0.1.0/26", "10.0.0.0/20", "10.0.0.0/8"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from dataclasses import asdict
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from netorder.analysis.probes import ssh_sources
@@ -64,6 +65,9 @@ def _variables(
         "ansible_ssh_args": ssh_args,
         "netorder_address": host.ports[0].addresses[0],
         "netorder_addresses": list(host.addresses),
+        "netorder_ipv6_prefixes": [
+            subnet.cidr for port in host.ports if (subnet := subnets.get((port.network, IPV6))) is not None
+        ],
         "netorder_virtual_addresses": [one for port in host.ports for one in port.virtual_addresses],
         "netorder_network": host.ports[0].network,
         "netorder_entry": host.entry is not None,
@@ -106,14 +110,18 @@ def _interfaces(
     """
     found: list[dict[str, Any]] = []
     for port in host.ports:
-        gateways = {v: s.gateway_ip for v in (IPV4, IPV6) if (s := subnets.get((port.network, v))) and s.dhcp}
+        served = {v: s for v in (IPV4, IPV6) if (s := subnets.get((port.network, v))) and s.dhcp}
+        gateways = {version: subnet.gateway_ip for version, subnet in served.items()}
+        alone = IPV6 in served and gateways[IPV6] is None
         offered = [v for v, gateway in gateways.items() if gateway and gateway not in host.gateways]
         if gateways.get(IPV6) in host.gateways and routers[port.network] > 1:
             offered.append(IPV6)
         found.append(
             {
                 "address": port.addresses[0],
-                "static": [f"{a}/64" for a in port.addresses if ":" in a and gateways.get(IPV6, "") is None],
+                "static": [
+                    f"{a}/{ip_network(served[IPV6].cidr).prefixlen}" for a in port.addresses if alone and ":" in a
+                ],
                 "unwanted": offered,
             }
         )

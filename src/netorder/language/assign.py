@@ -161,11 +161,17 @@ class _Ledger:
         found: dict[Key, Address] = {}
         for network, router in gateway_routers.items():
             for version in self.subnets.versions(network):
-                gateway = self.subnets.layouts[network, version].gateway
+                layout = self.subnets.layouts[network, version]
+                gateway = layout.gateway
                 assert gateway is not None  # noqa: S101 - for the type checker: such networks have one
-                if self.subnets.layouts[network, version].in_pool(gateway):
-                    message = f"the gateway of `{network}`, `{gateway}`, is in it; leave that out"
-                    self.reader.error(("networks", network, "allocation_pool"), message)
+                if layout.pool and layout.in_pool(gateway):
+                    key, where = "allocation_pool", "in it; leave that out"
+                    if not layout.declared_pool:
+                        first, last = layout.pool
+                        key = "gateway"
+                        where = f"one of {first} to {last}, left to the cloud's own ports; choose another"
+                    message = f"the gateway of `{network}`, `{gateway}`, is {where}"
+                    self.reader.error(("networks", network, key), message)
                 self.owners[network, version][int(gateway)] = f"router `{router}`, the gateway of `{network}`"
                 found[router, network, version] = gateway
         return found

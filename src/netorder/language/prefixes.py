@@ -179,16 +179,19 @@ def _declared(reader: Reader) -> _Cidrs:
 
 def _wrong_prefix(cidr: Prefix, *, dhcp: bool) -> str | None:
     """Say what is wrong with ``cidr`` as a network's prefix."""
-    if cidr.version == IPV6 and cidr.prefixlen != IPV6_LENGTH:
-        base = type(cidr)((int(cidr.network_address) >> 64 << 64, IPV6_LENGTH))
-        return f"`{cidr}` is no /{IPV6_LENGTH}, which every IPv6 network has (RFC 7421); use `{base}`"
-    if cidr.version == IPV4 and cidr.prefixlen > LONGEST_LINK:
-        why = "OpenStack gives nobody the first or the last address of a prefix, so two ends have none on it"
-        return f"`{cidr}`: {why}; use a /{LONGEST_LINK} with `dhcp: false`"
-    if cidr.version == IPV4 and cidr.prefixlen > LONGEST_PREFIX and dhcp:
+    prefix, link = LONGEST_PREFIX[cidr.version], LONGEST_LINK[cidr.version]
+    if cidr.version == IPV6 and cidr.prefixlen < IPV6_LENGTH:
+        use = f"use `{cidr.network_address}/{IPV6_LENGTH}` or longer"
+        return f"`{cidr}` is too wide: clouds give addresses of a /{IPV6_LENGTH} or longer by DHCPv6; {use}"
+    if cidr.prefixlen > link:
+        nobody = "the first or the last address" if cidr.version == IPV4 else "the first address"
+        why = f"OpenStack gives nobody {nobody} of a prefix, so two ends have none on it"
+        return f"`{cidr}`: {why}; use a /{link} with `dhcp: false`"
+    if cidr.prefixlen > prefix and dhcp:
+        usable = Layout(cidr, None).usable
         return (
-            f"`{cidr}` has {cidr.num_addresses - 2} usable addresses, too few for two ends and the cloud's own ports; "
-            f"add `dhcp: false`, or use a /{LONGEST_PREFIX} or shorter"
+            f"`{cidr}` has {usable} usable addresses, too few for two ends and the cloud's own ports; "
+            f"add `dhcp: false`, or use a /{prefix} or shorter"
         )
     if cidr.prefixlen < SHORTEST_PREFIX:
         return f"`{cidr}` is too wide for one network; use a /{SHORTEST_PREFIX} or longer"
@@ -271,7 +274,7 @@ def _pools(reader: Reader) -> list[tuple[Path, Prefix]]:
         elif reason := _why_unusable(pool):
             message = f"`{pool}` {reason}; use a private range, such as {_RANGES[pool.version].partition(',')[0]}"
         elif pool.version == IPV6 and pool.prefixlen > IPV6_LENGTH:
-            message = f"`{pool}` has no room for a /{IPV6_LENGTH}; use a shorter prefix"
+            message = f"`{pool}` has no room for a /{IPV6_LENGTH}, which each network gets; use a shorter prefix"
         if message:
             reader.error(path, message)
         else:

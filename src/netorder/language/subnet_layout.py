@@ -1,8 +1,9 @@
 """Which addresses of a subnet are for what, and which of them, or which prefix of a pool, a name draws.
 
 An IPv4 subnet from its first address to its last: the network address, a few low ones (gateway, routers), the hosts, a
-few high ones that Neutron hands out itself (DHCP, metadata), the broadcast address. An IPv6 subnet has room for each of
-these in a range of its own, far below the anycast addresses at its top (RFC 2526).
+few high ones that Neutron hands out itself (DHCP, metadata), the broadcast address. An IPv6 subnet of /112 or shorter
+has room for each of these in a range of its own, below the anycast addresses at its top (RFC 2526); a longer one is
+laid out as IPv4's, without a broadcast address.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ import hashlib
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, NamedTuple
 
-from netorder.ip import IPV4, overlap
+from netorder.ip import IPV4, IPV6, overlap
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FEWEST", "IPV6_LENGTH", "LONGEST_LINK", "LONGEST_PREFIX", "Drawn", "Layout", "draw", "draw_prefix"]
 
-LONGEST_PREFIX = 29  # 6 usable addresses: 1 low, 2 for hosts, 3 for Neutron
-LONGEST_LINK = 30  # without DHCP: 2 usable addresses
-IPV6_LENGTH = 64  # RFC 7421
+LONGEST_PREFIX = {IPV4: 29, IPV6: 125}  # 6 or 7 usable addresses: 1 low, 2 or 3 for hosts, 3 for Neutron
+LONGEST_LINK = {IPV4: 30, IPV6: 126}  # without DHCP: 2 or 3 usable addresses
+IPV6_LENGTH = 64  # RFC 7421; of what a network gets from a pool
+LONGEST_ROOMY = 112  # of IPv6, with a range for each use
+ANYCAST = 0x80  # at the top of an IPv6 subnet (RFC 2526)
 FEWEST = 3  # addresses for Neutron: two DHCP agents and metadata
 
 
@@ -40,7 +42,7 @@ class Layout:
 
     What hosts draw from depends on the prefix alone, so none moves when others come or a gateway is declared; one whose
     address the gateway (or, on a /27 to /29, the pool that gives way to it) takes draws another. A ``declared_pool`` is
-    Neutron's in place of the top. On a /29 or /30 without ``dhcp`` Neutron has none.
+    Neutron's in place of the top. On a /29 or /30 (IPv6: /125 or /126) without ``dhcp`` Neutron has none.
 
     Of an ``existing`` subnet the cloud knows what it hands out itself: nothing is kept for that here.
     """
@@ -64,13 +66,12 @@ class Layout:
     @cached_property
     def pool(self) -> tuple[Address, Address] | None:
         """First and last address of Neutron's allocation pool: the subnet's top, beside or below a gateway there."""
-        if isinstance(self.cidr, IPv6Network):
+        if self._is_roomy:
             return self.cidr[0x100], self.cidr[0x1FF]
         if self.declared_pool or self.has_no_pool:
             return self.declared_pool
-        first, last = self._top
-        gateway = self.gateway
-        if not isinstance(gateway, IPv4Address) or not first <= gateway <= last:
+        first, last, gateway = self._top, self.last, self.gateway
+        if gateway is None or not int(first) <= int(gateway) <= int(last):
             return first, last
         larger = max((first, gateway - 1), (gateway + 1, last), key=lambda part: int(part[1]) - int(part[0]))
         return larger if int(larger[1]) - int(larger[0]) + 1 >= FEWEST else (gateway - FEWEST, gateway - 1)
@@ -78,19 +79,26 @@ class Layout:
     @property
     def has_no_pool(self) -> bool:
         """Whether Neutron gets no address of its own, as it needs none."""
-        return self.cidr.version == IPV4 and self.cidr.prefixlen >= LONGEST_PREFIX and not self.dhcp
+        return self.cidr.prefixlen >= LONGEST_PREFIX[self.cidr.version] and not self.dhcp
 
     @property
     def is_link(self) -> bool:
-        """Whether there are two addresses."""
-        return self.cidr.version == IPV4 and self.cidr.prefixlen == LONGEST_LINK
+        """Whether there are two ends' addresses and hardly more."""
+        return self.cidr.prefixlen == LONGEST_LINK[self.cidr.version]
 
-    @cached_property
-    def _top(self) -> tuple[IPv4Address, IPv4Address]:
-        """First and last address of an IPv4 subnet's top, which no host draws from."""
-        assert isinstance(self.cidr, IPv4Network)  # noqa: S101 - for the type checker
-        last = self.cidr.broadcast_address - 1
-        return last - (_share(self.cidr.num_addresses - 2, 8) - 1), last
+    @property
+    def _is_roomy(self) -> bool:
+        return self.cidr.version == IPV6 and self.cidr.prefixlen <= LONGEST_ROOMY
+
+    @property
+    def usable(self) -> int:
+        """How many addresses somebody can have."""
+        return int(self.last) - int(self.first) + 1
+
+    @property
+    def _top(self) -> Address:
+        """The first address of the subnet's top, which no host draws from, where it has one."""
+        return self.last - (_share(self.usable, 8) - 1)
 
     @cached_property
     def routers(self) -> range:
@@ -98,24 +106,25 @@ class Layout:
         first = int(self.first)
         if self.existing:
             return self.hosts
-        if isinstance(self.cidr, IPv6Network):
+        if self._is_roomy:
             return range(first, first + 0xFF)
-        if self.cidr.prefixlen >= LONGEST_PREFIX:
+        if self.cidr.prefixlen >= LONGEST_PREFIX[self.cidr.version]:
             return range(first, first + (2 if self.has_no_pool else 1))
-        return range(first, first + _share(self.cidr.num_addresses - 2, 9))
+        return range(first, first + _share(self.usable, 9))
 
     @cached_property
     def hosts(self) -> range:
         """Addresses (as numbers) from which hosts draw theirs."""
-        if isinstance(self.cidr, IPv6Network):
-            if self.cidr.prefixlen > IPV6_LENGTH:
-                return range(int(self.first) + 1, int(self.last) + 1)
-            return range(int(self.cidr[0x10000]), int(self.cidr[0x1_0000_0000]))
-        if self.existing:
+        if self.existing and (self.cidr.version == IPV4 or self.cidr.prefixlen > IPV6_LENGTH):
             return range(int(self.first) + 1, int(self.last) + 1)
+        base, size = int(self.cidr.network_address), self.cidr.num_addresses
+        if self._is_roomy and size > 1 << 32:
+            return range(base + 0x10000, base + (1 << 32))
+        if self._is_roomy:
+            return range(base + 0x200, base + size - ANYCAST)
         if self.is_link:
             return self.routers
-        return range(self.routers.stop, int(self.last) + 1 if self.has_no_pool else int(self._top[0]))
+        return range(self.routers.stop, int(self.last) + 1 if self.has_no_pool else int(self._top))
 
     @property
     def pool_among_hosts(self) -> range:

@@ -48,7 +48,8 @@ class Subnet:
     ``allocation_pool`` (first, last address) is all that Neutron may assign itself, to its DHCP and metadata ports: no
     planned address lies in it, so the two never clash; None where it needs none. Without ``dhcp`` hosts learn of their
     addresses from config drives. DHCP gives ``host_routes`` to every port (IPv4 only).
-    An IPv6 subnet is advertised by its router, with addresses by DHCPv6 (RFC 8415): planned ones need no EUI-64.
+    An IPv6 subnet is advertised by its router, with addresses by DHCPv6 (RFC 8415): planned ones need no EUI-64, and
+    its prefix may be longer than a /64.
     """
 
     cloud_name: str
