@@ -299,7 +299,10 @@ class Link:
 class Snapshot:
     """The kernel's interfaces, loopback apart, and routes of all tables."""
 
-    def __init__(self, links: Iterable[dict[str, Any]], routes: dict[int, list[dict[str, Any]]]) -> None:
+    def __init__(
+        self, links: Iterable[dict[str, Any]], routes: dict[int, list[dict[str, Any]]], given: Iterable[Any] = ()
+    ) -> None:
+        self.given = {f"{one}/128" for one in given}
         # older versions of ip list empty objects for what they filter out
         self.links = {one["ifname"]: Link(one) for one in links if one.get("ifname", "lo") != "lo"}
         # the kernel shows default routes of two routers that are equally near as one with two next hops
@@ -310,6 +313,10 @@ class Snapshot:
             if one.get("dst")
             for hop in one.get("nexthops", [{}])
         ]
+
+    def is_leased(self, address: dict[str, Any]) -> bool:
+        """Return whether DHCP or an advertisement gave an address: OVN's leases of IPv6 have no end to tell it by."""
+        return bool(address.get("dynamic")) or whole(address) in self.given
 
     def gateways(self) -> list[dict[str, Any]]:
         """Return the main table's routes that have a next hop, ``dst`` as a prefix."""
@@ -351,14 +358,15 @@ def listed(*arguments: str, check: bool = True) -> list[dict[str, Any]]:
     return found
 
 
-def observe() -> Snapshot:
-    """Return the kernel's state; a kernel without IPv6 has no such routes."""
+def observe(given: Iterable[Any] = ()) -> Snapshot:
+    """Return the kernel's state; a kernel without IPv6 has no such routes. ``given`` is what DHCPv6 gives."""
     return Snapshot(
         listed("-details", "address", "show"),
         {
             IPV4: listed("-4", "route", "show", "table", "all"),
             IPV6: listed("-6", "route", "show", "table", "all", check=False),
         },
+        given,
     )
 
 
@@ -405,7 +413,8 @@ def solicit(params: dict[str, Any]) -> Snapshot:
     A network may get IPv6 while the host runs, and what configures it asks only when a link comes up: else the host
     would learn it with the router's next advertisement, minutes later.
     """
-    host = observe()
+    six = given_ipv6(params)
+    host = observe(six)
     asking = unadvertised(params, host)
     start = asked = time.monotonic() - SOLICIT_INTERVAL
     renewed = False
@@ -415,14 +424,13 @@ def solicit(params: dict[str, Any]) -> Snapshot:
             for name in asking:
                 ask_routers(host.links[name])
         time.sleep(STABLE_SECONDS)
-        host = observe()
+        host = observe(six)
         asking = unadvertised(params, host)
         passed = time.monotonic() - start - SOLICIT_INTERVAL
         if passed > SOLICIT_SECONDS:
             break
         if passed > RENEW_SECONDS and not renewed:
             renewed = True
-            six = given_ipv6(params)
             backend(host).renew({name for name in asking & advertised(host) if not host.links[name].has & six})
     return host
 
@@ -889,9 +897,9 @@ def others_of(host: Snapshot, link: Link, routes: set[Route], addresses: set[str
     """Return what others made on an interface, in words: of no lease, not among these routes and addresses."""
     known = {ip_interface(one).ip for one in addresses}
     found = [
-        f"address {one['local']}/{one['prefixlen']} on {link.name}"
+        f"address {whole(one)} on {link.name}"
         for one in link.addresses
-        if not one.get("dynamic") and ip_address(one["local"]) not in known
+        if not host.is_leased(one) and ip_address(one["local"]) not in known
     ]
     for one in host.routes:
         if one.get("dev") != link.name or one.get("protocol") in LEASED or one.get("type", "unicast") != "unicast":
@@ -1688,7 +1696,7 @@ def converge(params: dict[str, Any], *, check_mode: bool) -> dict[str, Any]:
 
     Raise HostNetworkError when the change was not taken; everything is then as it was before.
     """
-    plan = Plan(params, observe() if check_mode else solicit(params))
+    plan = Plan(params, observe(given_ipv6(params)) if check_mode else solicit(params))
     result = plan.result()
     if check_mode or not plan.changed:
         return result

@@ -552,6 +552,20 @@ def test_a_reload_that_would_drop_what_others_made_is_left_to_the_next_boot(
     assert converge(host_network, {TO_NET2}, interfaces=UNWANTED)["in_line"]
 
 
+def test_a_lease_without_end_is_not_taken_for_what_others_made(host_network: ModuleType, guest: _Guest) -> None:
+    """OVN gives IPv6 addresses for ever, so the kernel does not call them dynamic; they come back after a reload."""
+    guest.links[2]["addr_info"].append({"local": "fd00:1::5", "prefixlen": 128, "scope": "global"})
+    routes = [{"dst": "fd00:1::/64", "dev": "eth0", "protocol": "ra"}]
+    guest.table[6] += routes
+    given = ["192.168.1.5", "fd00:1::5"]
+    assert "warnings" not in converge(host_network, {TO_NET2}, interfaces=UNWANTED, addresses=given)
+    other = {"local": "fd00:1::6", "prefixlen": 128, "scope": "global"}
+    guest.links[2]["addr_info"].append(other)
+    said = converge(host_network, set(), interfaces=UNWANTED, addresses=given)["warnings"][0]
+    assert "fd00:1::6/128 on eth0" in said
+    assert "fd00:1::5" not in said
+
+
 def test_a_planned_address_that_is_missing_is_reported_and_not_made_up(host_network: ModuleType, guest: _Guest) -> None:
     """It is DHCP's to give: no change is claimed that nobody makes."""
     result = converge(host_network, set(), addresses=["192.168.1.5", "192.168.1.6"])
