@@ -57,6 +57,7 @@ def site(tmp_path):
         ".netorder/id_ed25519.pub": "public",
         ".netorder/c/lab/shop.password": "secret",
         ".netorder/c/lab/ssh_config": "paths of this controller",
+        ".netorder/c/lab/now.json": "a run on this controller",
     }
     for name, text in there.items():
         path = tmp_path / "one" / name
@@ -103,6 +104,7 @@ def test_another_controller_has_the_same_plan_and_reaches_the_hosts(site):
     assert (two / ".netorder/id_ed25519").stat().st_mode & 0o777 == 0o600
     assert (two / ".netorder").stat().st_mode & 0o777 == 0o700
     assert (two / ".netorder/c/lab/shop.password").read_text() == "secret"
+    assert not (two / ".netorder/c/lab/now.json").exists()
     settings = (two / ".netorder/c/lab/ssh_config").read_text()
     assert "HostName 203.0.113.9" in settings
     assert str(two / ".netorder/id_ed25519") in settings

@@ -20,6 +20,7 @@ from netorder.ansible.course import Course
 from netorder.cli.main import main
 from netorder.controller import records, serve
 from netorder.language.load import load
+from netorder.report.page import running
 
 ROOT = Path(__file__).parents[2]
 CALCULATOR = ROOT / "topologies/calculator.yml"
@@ -230,3 +231,11 @@ def test_files_of_another_user_are_named(tmp_path, capsys):
         os.seteuid(0)
     assert status == 6
     assert f"netorder report: error: {tmp_path}/" in capsys.readouterr().err
+
+
+def test_the_stage_that_goes_on_grows():
+    """One that has ended, before the next has done anything, does not."""
+    stages = [stage("a", 0, 2, tasks=[]), stage("b", 2, 1, tasks=[])]
+    run = {"playbook": "site", "time": "then", "seconds": 3, "now": ["b", "x"], "stages": stages, "alive": True}
+    assert 'class="time">10.0 s' in running(run, 12.0)
+    assert 'class="time">1.0 s' in running({**run, "now": ["c"]}, 12.0)

@@ -17,8 +17,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
 
 from netorder import __version__
+from netorder.controller import records, state, timings
 from netorder.controller import ssh as access
-from netorder.controller import state, timings
 from netorder.controller.ssh import KEY
 from netorder.errors import AccessError, UsageError
 from netorder.language.load import load as load_topology
@@ -36,7 +36,7 @@ FORMAT = 1
 MOST = 64 << 20  # bytes: of text files; a role with more is no role
 MANIFEST, PLAN, CLOUD, TOPOLOGY, FILES = "manifest.json", "plan.json", "cloud.json", "topology", "files"
 # Written by every run, from what the cloud answers.
-_WRITTEN = {"known_hosts", "ssh_config", timings.FILE}
+_WRITTEN = {"known_hosts", "ssh_config", timings.FILE, records.NOW}
 _BESIDE = re.compile(r"\{\{ *(netorder_topology_dir|application\.directory) *\}\}/([\w./-]+)")
 
 

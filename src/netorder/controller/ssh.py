@@ -189,7 +189,8 @@ def _write(path: Path, text: str) -> bool:
 
 def remove(directory: Path) -> list[Path]:
     """Remove what provisioning wrote, and the directory if nothing else is in it; return the files removed."""
-    written = (directory / name for name in ("known_hosts", "ssh_config", timings.FILE, records.FILE, records.PAGE))
+    names = ("known_hosts", "ssh_config", timings.FILE, records.FILE, records.PAGE, records.NOW)
+    written = (directory / name for name in names)
     removed = [path for path in written if path.exists()]
     for path in removed:
         path.unlink()

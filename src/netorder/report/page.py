@@ -71,7 +71,10 @@ def running(run: Mapping[str, Any], seconds: float) -> str:
     if not run["alive"]:
         return f'<p class="wrong">{escape(run["playbook"])}, {escape(run["time"])}: it was interrupted.</p>'
     does = escape(": ".join(run["now"]))
-    whole = {**run, "seconds": seconds}
+    stages = [*run["stages"]]
+    if stages and stages[-1]["name"] == run["now"][0]:  # it goes on
+        stages[-1] = {**stages[-1], "seconds": seconds - stages[-1]["start"]}
+    whole = {**run, "seconds": seconds, "stages": stages}
     return f'<p role="status">{does}</p>{_run(run["playbook"], whole, is_open=True)}'
 
 
