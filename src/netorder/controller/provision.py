@@ -15,8 +15,8 @@ from netorder.cloud.waits import Waits
 from netorder.controller import local, lock, state
 from netorder.controller import ssh as access
 from netorder.controller import timings as times
-from netorder.controller.operations.on_containers import NO_GOLDEN
-from netorder.errors import AccessError, CloudError, UsageError
+from netorder.controller.operations import lacking
+from netorder.errors import AccessError, CloudError
 from netorder.language.load import load
 from netorder.plan.build import build_plan
 from netorder.topology import OPENSTACK
@@ -57,8 +57,8 @@ def provision(
         )
     read = load(topology, target)
     wanted = build_plan(read)
-    if golden and read.target == CONTAINERS:
-        raise UsageError(NO_GOLDEN)
+    if golden:
+        lacking.require(read.target, "golden")
     files = files.expanduser().absolute()
     key = access.private_key(files, ssh_key)
     if ssh_key and not key.exists():
