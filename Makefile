@@ -23,30 +23,34 @@ export OS_CLOUD := netorder-local$(if $(filter-out default,$(LOCALCLOUD_NAME)),-
 export OS_CLIENT_CONFIG_FILE := $(abspath $(or $(LOCALCLOUD_DIR),.localcloud))/clouds.yaml
 endif
 export PATH := $(abspath $(BIN)):$(PATH)
-# make demo TARGET=containers: not on OpenStack but in podman's containers on this machine, as root
+# make demo TARGET=containers: not on OpenStack but in podman's containers on this machine, as root; TARGET=machine: in
+# virtual machines of QEMU on this machine, as whoever you are
 export NETORDER_TARGET := $(or $(TARGET),$(NETORDER_TARGET))
 ifeq ($(NETORDER_TARGET),containers)
 PLACE := container-image
 AS_USER := $(AS_ROOT)
+else ifeq ($(NETORDER_TARGET),machine)
+PLACE := machine-image
+DEFAULT_TOPOLOGY := topologies/machine.yml
 else
 PLACE := cloud
 endif
 # one topology for all of a target's commands: make demo TOPOLOGY=topologies/insa-lab.yml
-export NETORDER_TOPOLOGY := $(abspath $(or $(TOPOLOGY),topologies/calculator.yml))
+export NETORDER_TOPOLOGY := $(abspath $(or $(TOPOLOGY),$(DEFAULT_TOPOLOGY),topologies/calculator.yml))
 
 .PHONY: help
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: setup $(PLACE) ## the topology on a real OpenStack (or TARGET=containers), up to the calculator's answer
+demo: setup $(PLACE) ## the topology on a real OpenStack (or TARGET=containers, machine), up to the calculator's answer
 	@$(AS_USER) scripts/demo
 
 .PHONY: test
 test: setup lint unit docs packets host-network services-test containers $(if $(LOCAL),life reconcile faults) molecule repair ## every test, on the real cloud too
 
 .PHONY: test-full
-test-full: test drawn-full report-test containers-full $(if $(LOCAL),life-full reconcile-full applications examples operations operations-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
+test-full: test drawn-full report-test containers-full machine machine-full $(if $(LOCAL),life-full reconcile-full applications examples operations operations-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
 
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
@@ -230,6 +234,19 @@ build/compose: scripts/compose.lock
 container-image: setup ## the engine and the image of the target containers (once: a minute or two)
 	@scripts/setup-containers
 	@$(AS_ROOT) $(PYTHON) -m localcloud.build.container --cache $(abspath $(or $(LOCALCLOUD_DIR),.localcloud))/cache
+
+.PHONY: machine machine-full
+machine: setup machine-image ## the target machine: a virtual machine behind a NAT, what is repaired, kills, to nothing left
+	$(BIN)/pytest -q -n0 -m "not full" tests/machine
+
+machine-full: setup machine-image ## the calculator on the target machine by its playbooks: twice, drift, teardown
+	$(BIN)/pytest -q -n0 -m full tests/machine
+
+.PHONY: machine-image
+machine-image: setup ## QEMU and the image of the target machine (once: a minute or two)
+	@scripts/setup-machine
+	@mkdir -p -m 700 .netorder && mkdir -p .netorder/machine-images
+	@$(AS_ROOT) $(PYTHON) -m localcloud.export --cache $(abspath $(or $(LOCALCLOUD_DIR),.localcloud))/cache --output .netorder/machine-images
 
 .PHONY: bench-hosts
 bench-hosts: setup cloud ## time a run with nothing to do, task by task, beside ordinary modules (make bench-hosts ARGS='--runs 5')

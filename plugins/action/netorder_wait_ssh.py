@@ -10,11 +10,10 @@ from ansible.plugins.action import ActionBase
 
 from netorder.ansible.live import progress
 from netorder.cloud.waits import Waits
-from netorder.containers import target as containers
-from netorder.controller import ssh_wait
+from netorder.controller import local, ssh_wait
 from netorder.controller.ssh import own_address
 from netorder.errors import NetorderError
-from netorder.topology import CONTAINERS, OPENSTACK
+from netorder.topology import OPENSTACK
 
 if TYPE_CHECKING:
     from netorder.cloud.signs import Signs
@@ -56,8 +55,9 @@ class ActionModule(ActionBase):
         def look(said: str) -> bool:
             """Ask the cloud; a cloud that does not answer proves nothing about the host."""
             # here: each host has a process of its own, and importing the SDK takes longer than a host's answer
-            if options["target"] == CONTAINERS:
-                text, certain = containers.unanswered(options["topology"], host)
+            if options["target"] in local.LOCAL:
+                files = Path((task_vars or {}).get("netorder_files") or ".netorder")
+                text, certain = local.unanswered(options["target"], options["topology"], host, files)
                 causes[:] = [text]
                 return certain
             from netorder.cloud.session import connect  # noqa: PLC0415

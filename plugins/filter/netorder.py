@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleFilterError
 
-from netorder.ansible.applications import answers, connections
+from netorder.ansible.applications import answers, connections, forwarded, forwarded_answers
 from netorder.ansible.drift import as_json, as_table, drift, findings, off_reason, out_of_reach
 from netorder.ansible.plans import names, probes, report, sampled
 from netorder.controller.ssh import ssh_blocked_reason
@@ -82,6 +82,8 @@ class FilterModule:
             "netorder_answers": answers,
             "netorder_connections": connections,
             "netorder_digest": netorder_digest,
+            "netorder_forwarded": forwarded,
+            "netorder_forwarded_answers": forwarded_answers,
             "netorder_report": netorder_report,
             "netorder_probes": netorder_probes,
             "netorder_sampled": sampled,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleParserError
@@ -9,9 +10,8 @@ from ansible_collections.openstack.cloud.plugins.inventory import openstack as u
 
 from netorder.ansible.plans import matrix_of
 from netorder.cloud.resources.server import METADATA, OFF
-from netorder.containers import target as containers
+from netorder.controller import local
 from netorder.errors import NetorderError
-from netorder.topology import CONTAINERS
 
 DOCUMENTATION = """
 name: netorder_openstack
@@ -43,8 +43,8 @@ class InventoryModule(upstream.InventoryModule):
             raise AnsibleParserError(
                 "which topology? Name all of inventory/, or inventory/10-plan.yml before this file"
             )
-        if inventory.groups["all"].get_vars()["netorder_target"] == CONTAINERS:
-            self._add_containers(inventory)
+        if variables["netorder_target"] in local.LOCAL:
+            self._add_local(inventory)
             return
         self._fixed: dict[str, Any] = {"server_filters": {"name": f"^{topology}-"}, "compose": {}, "groups": {}}
         self._topology = topology
@@ -74,15 +74,18 @@ class InventoryModule(upstream.InventoryModule):
         inventory.set_variable("all", "netorder_off", off)
 
     @staticmethod
-    def _add_containers(inventory: Any) -> None:  # noqa: ANN401 - Ansible's
+    def _add_local(inventory: Any) -> None:  # noqa: ANN401 - Ansible's
         variables = inventory.groups["all"].get_vars()
         try:
-            found, strays = containers.hosts(matrix_of(variables["netorder_topology_file"]).plan)
+            plan = matrix_of(variables["netorder_topology_file"]).plan
+            found, strays = local.hosts(variables["netorder_target"], plan, Path(variables["netorder_files"]))
         except NetorderError as error:
             raise AnsibleParserError(str(error)) from None
         for host, its in found.items():
             inventory.set_variable(host, "openstack", its)  # as out_of_reach takes it
             inventory.set_variable(host, "ansible_host", its["address"])
+            if "forwards" in its:
+                inventory.set_variable(host, "netorder_forwards", its["forwards"])
         for host in inventory.groups["netorder"].get_hosts():
             if host.name not in found:
                 inventory.add_host(host.name, "absent")

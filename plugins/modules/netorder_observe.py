@@ -59,6 +59,9 @@ options:
       address: {description: Its address., type: str, required: true}
       port: {description: The port., type: int, required: true}
       open: {description: Whether the connection must succeed., type: bool, required: true}
+      forwarded:
+        description: Whether something on the way accepts it before the host was asked; closed at once, it is refused.
+        type: bool
   names:
     description: Names that must lead to these addresses, asked as programs on the host do.
     type: list
@@ -194,6 +197,7 @@ def outcome(number: int) -> str:
 
 SHORTEST = 1.5  # seconds to wait for what must not answer: a lost SYN is sent again after 1 s
 TIMES = 3  # as long as the slowest that answered
+REFUSAL = 0.7  # seconds for a host to refuse what was accepted on the way to it
 
 
 class Sized:
@@ -268,6 +272,7 @@ def connected(probes: list[dict[str, Any]], timeout: float) -> list[Ended]:
     started = time.monotonic()
     begun: dict[int, tuple[int, socket.socket]] = {}
     poll = select.poll()
+    accepted: dict[int, socket.socket] = {}
     slowest = None
     for index, probe in enumerate(probes):
         connection = socket.socket(socket.AF_INET6 if ":" in probe["address"] else socket.AF_INET, socket.SOCK_STREAM)
@@ -289,13 +294,34 @@ def connected(probes: list[dict[str, Any]], timeout: float) -> list[Ended]:
             index, connection = begun.pop(descriptor)
             poll.unregister(descriptor)
             found[index] = ended(connection)
-            connection.close()
+            if found[index]["found"] == "open" and probes[index].get("forwarded"):
+                accepted[index] = connection
+            else:
+                connection.close()
             if found[index]["found"] != "no answer":
                 slowest = time.monotonic() - started
     for _, connection in begun.values():
         connection.close()
+    for index in refused(accepted):
+        found[index] = {"found": "refused"}
     add_sizes(probes, found, sized)
     return found
+
+
+def refused(accepted: dict[int, socket.socket]) -> Iterator[int]:
+    """Yield those of the connections that end within REFUSAL seconds, and close all of them."""
+    end = time.monotonic() + REFUSAL
+    for index, connection in accepted.items():
+        connection.settimeout(max(0.001, end - time.monotonic()))
+        try:
+            is_over = not connection.recv(1)
+        except socket.timeout:  # noqa: UP041 - not TimeoutError before Python 3.10
+            is_over = False
+        except OSError:
+            is_over = True
+        connection.close()
+        if is_over:
+            yield index
 
 
 def meanwhile(function: Callable[[], list[Ended]]) -> Callable[[], list[Ended]]:
@@ -369,6 +395,7 @@ SPEC: dict[str, dict[str, Any] | Any] = {
     "answers": {"what": str, "url": str},
 }
 OPTIONAL = {
+    "connections": {"forwarded": bool},
     "answers": {"body": str, "status": int, "answer": str, "contains": str, "unit": str},
 }
 TIMEOUT = 4.0

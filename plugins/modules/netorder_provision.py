@@ -14,7 +14,7 @@ description:
   - A run killed anywhere converges when run again.
 options:
   target:
-    description: Who made the hosts, C(openstack) or C(containers); without it, what the topology says.
+    description: Who made the hosts, C(openstack), C(containers) or C(machine); without it, what the topology says.
     type: str
   topology:
     description: The topology file.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["ANYWHERE", "IPV4", "IPV6", "VERSIONS", "Address", "Prefix", "covers", "joined", "overlap"]
+__all__ = ["ANYWHERE", "IPV4", "IPV6", "VERSIONS", "Address", "Prefix", "covers", "joined", "near", "overlap"]
 
 IPV4, IPV6 = 4, 6
 VERSIONS = (IPV4, IPV6)
@@ -47,3 +47,8 @@ def joined(prefixes: Iterable[Prefix]) -> list[Prefix]:
         else:
             six.append(one)
     return [*collapse_addresses(four), *collapse_addresses(six)]
+
+
+def near(address: str) -> str:
+    """Return an address at which a machine reaches a port of its own that listens at ``address``, perhaps any."""
+    return "127.0.0.1" if address == "0.0.0.0" else address  # noqa: S104 - compared, not bound

@@ -38,6 +38,7 @@ __all__ = [
     "Container",
     "EgressSpec",
     "FloatingIp",
+    "Forward",
     "HostSpec",
     "Interface",
     "Match",
@@ -161,6 +162,19 @@ class FloatingIp:
     network: str
     address: str | None = None
     keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A port of this machine, at ``address``, that leads to port ``guest`` of a virtual machine; tcp or udp."""
+
+    host: int
+    guest: int
+    protocol: str = "tcp"
+    address: str = "127.0.0.1"
+
+    def __str__(self) -> str:
+        return f"{self.protocol} {self.address}:{self.host} to {self.guest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +305,7 @@ class HostSpec:
     ``server`` is None where the file says nothing of that.
     ``flavor_place`` (FILE:LINE) is that of its own key `flavor` if it ``has_flavor``, else of its entry.
     Without ``port_security`` nothing is filtered at its ports. ``security_groups`` are existing ones of the cloud's.
+    ``forwards``, ``clone`` (of its disk: linked or full) and ``memory`` (MiB) are of a virtual machine on this machine.
     """
 
     name: str
@@ -311,6 +326,9 @@ class HostSpec:
     has_flavor: bool = field(default=False, compare=False)
     port_security: bool = True
     security_groups: tuple[str, ...] = ()
+    forwards: tuple[Forward, ...] = ()
+    clone: str | None = None
+    memory: int | None = None
 
     @property
     def floating_ip(self) -> bool:

@@ -16,7 +16,7 @@ from running import BASE, ROOT, Running, ansible, recap
 
 from netorder.language.load import load
 
-ELSEWHERE = {"three-tiers": "make applications"}
+ELSEWHERE = {"three-tiers": "make applications", "machine": "make machine-full"}
 EXAMPLES = [path.stem for path in sorted(ROOT.glob("topologies/*.yml")) if path.stem not in ELSEWHERE]
 # a host, a file there that a role wrote and that somebody alters, and what drift then says
 ALTERED = {"own-role": ("site-1", "/srv/page/index.html", "role page: Write the page")}

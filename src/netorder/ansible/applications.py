@@ -18,6 +18,7 @@ import yaml
 from netorder.analysis.probes import listens_on
 from netorder.analysis.reach import OUTSIDE
 from netorder.ansible.plans import matrix_of
+from netorder.ip import near
 from netorder.plan.model import Endpoint
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ __all__ = [
     "application_variables",
     "builds_text",
     "connections",
+    "forwarded",
+    "forwarded_answers",
     "numbers",
     "order",
     "step_variables",
@@ -277,6 +280,29 @@ def answers(applications: Iterable[Mapping[str, Any]], address: str = "") -> lis
             kept = {key: check[key] for key in ("what", "body", "status", "answer", "contains")}
             # a unit that does not run is a finding of its own
             found.append({**kept, "url": url, "unit": None if address else check["unit"]})
+    return found
+
+
+def forwarded(forwards: Iterable[Mapping[str, Any]], host: str) -> list[dict[str, Any]]:
+    """Return the checks by connecting to the ports of this machine that lead to a ``host`` behind a NAT."""
+    return [
+        {"name": host, "address": near(one["address"]), "port": one["host"], "open": True, "forwarded": True}
+        for one in forwards
+        if one["protocol"] == "tcp"
+    ]
+
+
+def forwarded_answers(
+    applications: Iterable[Mapping[str, Any]], forwards: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the HTTP checks of applications behind a NAT, asked at the ports of this machine that lead to them."""
+    found = []
+    for one in forwards:
+        for check in (its["check"] for its in applications):
+            if check and check["path"] and (one["protocol"], one["guest"]) == ("tcp", check["port"]):
+                url = Endpoint("", near(one["address"]), one["host"]).url + check["path"]
+                kept = {key: check[key] for key in ("what", "body", "status", "answer", "contains")}
+                found.append({**kept, "url": url, "unit": None})
     return found
 
 

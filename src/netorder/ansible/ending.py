@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from netorder.analysis.explain import opened
 from netorder.analysis.reach import OUTSIDE
+from netorder.ip import near
 from netorder.text import count, few, table
 from netorder.topology import SSH
 
@@ -111,10 +112,7 @@ def addresses(matrix: Matrix, given: Mapping[str, str], file: Named) -> list[str
     """Return who is reachable where: what is open where the outside reaches hosts (``given``), URLs, hosts behind."""
     plan = matrix.plan
     known = [host for host in plan.hosts if host.name in given]
-    rows = [
-        (host.name, given[host.name], ", ".join(opened(matrix, OUTSIDE, host.name).what) or "nothing is open")
-        for host in known[:MANY]
-    ]
+    rows = [(host.name, *_open(matrix, host, given[host.name])) for host in known[:MANY]]
     lines = table(rows, indent="  ")
     lines += [f"  and {len(known) - MANY} more: netorder status{file.argument}"] if len(known) > MANY else []
     lines = ["reachable from outside:", *lines] if lines else []
@@ -131,17 +129,33 @@ def addresses(matrix: Matrix, given: Mapping[str, str], file: Named) -> list[str
     return lines
 
 
+def _open(matrix: Matrix, host: Host, address: str) -> tuple[str, str]:
+    """Return where a host is reached from outside, and what is open there."""
+    if host.forwards:
+        return "this machine", ", ".join(map(str, host.forwards))
+    return address, ", ".join(opened(matrix, OUTSIDE, host.name).what) or "nothing is open"
+
+
 def _served(matrix: Matrix, host: Host, address: str) -> list[str]:
     """Return the applications of a host that the outside may call, as URLs where they speak HTTP."""
     found = []
     for one in host.applications:
         for port in one.tcp_ports:
-            if matrix.verdict(OUTSIDE, host.name, "tcp", port) == "open" or matrix.sources(host.name, "tcp", port):
-                http = one.check is not None and one.check.path is not None and one.check.port == port
-                end = f"[{address}]" if ":" in address else address
-                shown = f"{end}:{port}".removesuffix(":80" if http else "\0")
+            http = one.check is not None and one.check.path is not None and one.check.port == port
+            for end, there in _ends(matrix, host, address, port):
+                shown = f"{end}:{there}".removesuffix(":80" if http else "\0")
                 found.append(f"{one.name}: http://{shown}" if http else f"{one.name}: {shown} (tcp)")
     return found
+
+
+def _ends(matrix: Matrix, host: Host, address: str, port: int) -> list[tuple[str, int]]:
+    """Return the addresses and ports at which the outside reaches a TCP port of a host."""
+    if host.forwards:
+        its = [one for one in host.forwards if (one.protocol, one.guest) == ("tcp", port)]
+        return [(near(one.address), one.host) for one in its]
+    if matrix.verdict(OUTSIDE, host.name, "tcp", port) != "open" and not matrix.sources(host.name, "tcp", port):
+        return []
+    return [(f"[{address}]" if ":" in address else address, port)]
 
 
 def changed(course: Course, *, check: bool) -> str:

@@ -11,7 +11,7 @@ from netorder.controller import archive
 from netorder.errors import NetorderError, UsageError
 from netorder.language.load import load
 from netorder.plan.build import build_plan
-from netorder.topology import CONTAINERS
+from netorder.topology import OPENSTACK
 
 if TYPE_CHECKING:
     import argparse
@@ -54,8 +54,8 @@ def run(options: argparse.Namespace) -> int:
     """Ask the cloud, and write the archive; return the exit status. Raises NetorderError."""
     file = topology_file(options.file)
     topology = load(file)
-    if topology.target == CONTAINERS:
-        raise UsageError("target `containers` has its hosts on this machine alone: keep them with `netorder snapshot`")
+    if topology.target != OPENSTACK:
+        raise UsageError(f"target `{topology.target}` has its hosts on this machine alone: there is no cloud to ask")
     plan = build_plan(topology)
     try:
         # here, not above: the other commands work without the OpenStack library

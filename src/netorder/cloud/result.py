@@ -17,13 +17,17 @@ __all__ = ["HostFacts", "Result", "not_allowed"]
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """A host as the cloud has it: None where it is not there yet (check mode). ``others`` are more floating IPs."""
+    """A host as the cloud has it: None where it is not there yet (check mode). ``others`` are more floating IPs.
+
+    ``port`` is that of SSH at the address outside, None the usual one.
+    """
 
     id: str | None
     address: str
     floating_ip: str | None
     hostkey: str | None
     others: tuple[str, ...] = ()
+    port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

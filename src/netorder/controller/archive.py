@@ -49,6 +49,7 @@ class _Known:
     floating_ip: str | None
     hostkey: str | None
     others: tuple[str, ...] = ()
+    port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

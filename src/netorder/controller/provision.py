@@ -12,15 +12,14 @@ from netorder.cloud.result import Result
 from netorder.cloud.session import connect
 from netorder.cloud.teardown import teardown as teardown_cloud
 from netorder.cloud.waits import Waits
-from netorder.containers import target as containers
-from netorder.controller import lock, state
+from netorder.controller import local, lock, state
 from netorder.controller import ssh as access
 from netorder.controller import timings as times
-from netorder.controller.operations.on_containers import NO_GOLDEN
-from netorder.errors import AccessError, CloudError, UsageError
+from netorder.controller.operations import lacking
+from netorder.errors import AccessError, CloudError
 from netorder.language.load import load
 from netorder.plan.build import build_plan
-from netorder.topology import CONTAINERS, OPENSTACK
+from netorder.topology import OPENSTACK
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -58,8 +57,8 @@ def provision(
         )
     read = load(topology, target)
     wanted = build_plan(read)
-    if golden and read.target == CONTAINERS:
-        raise UsageError(NO_GOLDEN)
+    if golden:
+        lacking.require(read.target, "golden")
     files = files.expanduser().absolute()
     key = access.private_key(files, ssh_key)
     if ssh_key and not key.exists():
@@ -69,8 +68,17 @@ def provision(
     with nullcontext() if check else lock.held(directory.parent, wanted.topology):
         public = access.public_key(key, make=not check)
         result: Result
-        if read.target == CONTAINERS:
-            result = containers.reconcile(wanted, key=public, check=check, allow=allow, progress=progress)
+        if read.target in local.LOCAL:
+            result = local.reconcile(
+                read.target,
+                wanted,
+                files=files,
+                key=public,
+                check=check,
+                allow=allow,
+                hostkey_timeout=hostkey_timeout,
+                progress=progress,
+            )
         else:
             session = connect(progress, cloud)
             session.waits = Waits.of(directory)
@@ -112,8 +120,10 @@ def teardown(
     start = time.monotonic()
     directory = state.directory(files.expanduser().absolute(), cloud, topology)
     with nullcontext() if check else lock.held(directory.parent, topology):
-        if target == CONTAINERS:
-            changes = containers.teardown(topology, check=check, progress=progress, images=snapshots == "delete")
+        if target in local.LOCAL:
+            changes = local.teardown(
+                target, topology, files=files, check=check, snapshots=snapshots == "delete", progress=progress
+            )
             answer = Result(tuple(changes), requests={"total": 0}).as_dict()
         else:
             session = connect(progress, cloud)

@@ -126,6 +126,7 @@ def ssh_config(plan: Plan, hosts: Mapping[str, HostFacts], *, directory: Path, k
         lines = [
             f"Host {' '.join(names)}",
             f"  HostName {host.ssh_address if host.ssh_path else outside}",
+            *([f"  Port {facts.port}"] if facts.port else []),
             f"  User {host.user}",
             *jump,
             f"  HostKeyAlias {_alias(plan, host)}",

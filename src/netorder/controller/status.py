@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netorder.cloud.observe import Chosen, fault_text, observe
 from netorder.cloud.preview import unchanged
 from netorder.cloud.session import connect
-from netorder.containers import target as containers
+from netorder.controller import local
 from netorder.text import count, table
-from netorder.topology import CONTAINERS, OPENSTACK
+from netorder.topology import OPENSTACK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,15 +67,15 @@ class Status:
         )
 
 
-def ask(plan: Plan, progress: Progress, target: str = OPENSTACK) -> Status:
+def ask(plan: Plan, progress: Progress, target: str = OPENSTACK, files: Path = Path(".netorder")) -> Status:
     """Ask the topology's cloud, or that of OS_CLOUD or OS_*, or this machine, and change nothing; raises CloudError."""
-    if target == CONTAINERS:
-        return _on_this_machine(plan)
+    if target in local.LOCAL:
+        return _on_this_machine(plan, target, files)
     return status(plan, observe(connect(progress, plan.cloud), plan.topology))
 
 
-def _on_this_machine(plan: Plan) -> Status:
-    found, strays = containers.hosts(plan)
+def _on_this_machine(plan: Plan, target: str, files: Path) -> Status:
+    found, strays = local.hosts(target, plan, files)
     hosts = []
     for host in plan.hosts:
         its = found.get(host.name)
@@ -82,7 +83,7 @@ def _on_this_machine(plan: Plan) -> Status:
         outside = str(its["address"]) if its and host.floating_ip else None
         hosts.append(HostStatus(host.name, state, host.addresses if its else (), outside, "", str(its and its["id"])))
     hosts += [HostStatus(name, STRAY, (), None, STRAY, None, planned=False) for name in strays]
-    there = containers.there(plan)
+    there = local.there(target, plan, files)
     there |= {"server": len(found), "floating IP": sum(host.floating_ip is not None for host in hosts)}
     return Status(plan.topology, tuple(hosts), _planned(plan), there)
 

@@ -18,7 +18,7 @@ from netorder.language.routes import declared_routes, derive
 from netorder.language.rules import read_egress, read_rules
 from netorder.language.servers import read_servers
 from netorder.language.specs import specs
-from netorder.language.targets import check_target
+from netorder.language.targets import check_target, read_target
 from netorder.language.validate import check
 from netorder.language.yaml_source import read, read_file
 from netorder.topology import OPENSTACK, Topology
@@ -48,6 +48,8 @@ def _topology(document: Document, wanted: str | None) -> Topology:
     if document.foreign:
         raise TopologyError([Diagnostic(*document.values[()], "error", document.foreign)])
     reader = read_shaped(document)
+    target = wanted or reader.text("target") or OPENSTACK
+    read_target(reader, target)
     names = resolve(reader)
     addresses = assign(reader, names)
     declared = declared_routes(reader, names, addresses)
@@ -60,7 +62,6 @@ def _topology(document: Document, wanted: str | None) -> Topology:
     parts = specs(reader, names, addresses, declared, servers, floating, ports)
     routes = derive(reader, parts, rules)
     check(reader, parts, rules, routes, egress)
-    target = wanted or reader.text("target") or OPENSTACK
     check_target(reader, parts, rules, target)
     reader.raise_if_failed()
     return Topology(

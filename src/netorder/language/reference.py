@@ -18,6 +18,7 @@ SECTIONS = (
     ("A router", "router"),
     ("A host", "host"),
     ("A user of `users`", "account"),
+    ("A port of `forward`", "forward"),
     ("A route", "route"),
     ("A rule of `allow`", "allow"),
     ("A rule of `egress`", "egress"),

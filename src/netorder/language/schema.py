@@ -411,6 +411,8 @@ def _what(path: Path) -> str:  # noqa: PLR0911 - one for each kind of thing
             return f"a user of host `{host}`"
         case ("defaults", "users", _):
             return "a user of `defaults`"
+        case ("hosts", host, "forward", _):
+            return f"a forwarded port of host `{host}`"
         case ("hosts" | "routers" as section, name, "routes", _):
             return f"a route of {section[:-1]} `{name}`"
         case ("allow" | "egress", _):

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 from netorder.language import schema
 from netorder.text import is_id
-from netorder.topology import GOLDEN, MANAGEABLE, SNAPSHOT, HostSpec, Interface, NetworkSpec, RouterSpec, SubnetSpec
+from netorder.topology import (
+    GOLDEN,
+    MANAGEABLE,
+    SNAPSHOT,
+    Forward,
+    HostSpec,
+    Interface,
+    NetworkSpec,
+    RouterSpec,
+    SubnetSpec,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +31,7 @@ if TYPE_CHECKING:
     from netorder.language.servers import Servers
     from netorder.topology import FloatingIp, Server
 
-__all__ = ["Specs", "specs"]
+__all__ = ["Specs", "forwards", "specs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +166,16 @@ def _host(
         security_groups=tuple(
             dict.fromkeys(str(group).lower() if is_id(str(group)) else str(group) for _, group in groups)
         ),
+        forwards=forwards(reader, key),
+        clone=reader.text("hosts", key, "clone"),
+        memory=reader.get("hosts", key, "memory"),
     )
+
+
+def forwards(reader: Reader, entry: str) -> tuple[Forward, ...]:
+    """Return the ports of this machine that lead to an entry of ``hosts``, each once."""
+    found = [Forward(**one) for _, one in reader.items("hosts", entry, "forward") if isinstance(one, dict)]
+    return tuple(dict.fromkeys(found))
 
 
 def _image(reader: Reader, entry: HostEntry, *path: str) -> str | None:

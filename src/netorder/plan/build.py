@@ -159,6 +159,9 @@ class _Planner:
             server=host.server,
             floating_ips=self._floating(host),
             outside_address=self._outside_address(host),
+            forwards=host.forwards,
+            clone=host.clone,
+            memory=host.memory,
         )
 
     def _floating(self, host: HostSpec) -> tuple[FloatingIp, ...] | None:

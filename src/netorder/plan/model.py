@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from netorder.protocols import ANYTHING, match_text, word_of
 from netorder.routing.tables import Route
-from netorder.topology import Check, Container, FloatingIp, Server, User
+from netorder.topology import Check, Container, FloatingIp, Forward, Server, User
 
 __all__ = [
     "Application",
@@ -20,6 +20,7 @@ __all__ = [
     "Container",
     "Endpoint",
     "FloatingIp",
+    "Forward",
     "Host",
     "Network",
     "Plan",
@@ -268,7 +269,8 @@ class Host:
     ``groups`` are its inventory groups. ``manages`` names what of its network others must not change: addresses,
     forwarding. ``proxy`` "controller": while a playbook runs, packages reach it through the controller, over SSH; else
     "none". ``names`` "hosts_file": its /etc/hosts has the others' names; else "none". ``server`` is what the topology
-    says of how it is started; None: nothing.
+    says of how it is started; None: nothing. ``forwards``, ``clone`` (of its disk: linked, full) and
+    ``memory`` (MiB) are of a virtual machine on this machine.
     """
 
     name: str
@@ -291,6 +293,9 @@ class Host:
     server: Server | None = None
     floating_ips: tuple[FloatingIp, ...] | None = None
     outside_address: str | None = None
+    forwards: tuple[Forward, ...] = field(default=(), metadata=RARE)
+    clone: str | None = None
+    memory: int | None = None
 
     @property
     def floating(self) -> tuple[FloatingIp, ...]:

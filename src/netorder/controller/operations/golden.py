@@ -14,13 +14,12 @@ from netorder.cloud.delete import delete
 from netorder.cloud.reconcile import result_of
 from netorder.cloud.resources.server import METADATA
 from netorder.controller import ssh as access
-from netorder.controller.operations import on_containers
+from netorder.controller.operations import lacking
 from netorder.controller.operations.site import check_removal, images_in_use, opened, result
 from netorder.controller.operations.snapshots import synced
 from netorder.errors import CloudError, RefusedError, UsageError
 from netorder.language.load import load
 from netorder.text import table
-from netorder.topology import CONTAINERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,8 +73,7 @@ def golden(
     ``versions`` of the applications, by host, are noted.
     """
     read = load(topology, target)
-    if read.target == CONTAINERS:
-        raise UsageError(on_containers.NO_GOLDEN)
+    lacking.require(read.target, "golden")
     start = time.monotonic()
     now = datetime.now(UTC)
     with opened(read, files, progress, cloud, check=check, hosts=hosts) as site:
@@ -157,8 +155,7 @@ def golden_images(
 ) -> dict[str, Any]:
     """List a topology's golden images; remove those of these names, or all but the newest of each kind."""
     read = load(topology, target)
-    if read.target == CONTAINERS:
-        raise UsageError(on_containers.NO_GOLDEN)
+    lacking.require(read.target, "golden")
     start = time.monotonic()
     check_removal(remove, keep)
     with opened(read, files, progress, cloud, check=check or (not remove and keep is None)) as site:

@@ -1,4 +1,4 @@
-"""Operations on hosts of the target `containers`: snapshot, restore; what there is no such thing as, and why."""
+"""Operations on hosts of the target `containers`: snapshot, restore."""
 
 from __future__ import annotations
 
@@ -27,17 +27,8 @@ if TYPE_CHECKING:
     from netorder.plan.model import Plan
     from netorder.topology import Topology
 
-__all__ = ["NO_GOLDEN", "NO_POWER", "NO_RESIZE", "restore", "snapshot", "snapshots"]
+__all__ = ["restore", "snapshot", "snapshots"]
 
-NO_RESIZE = "target `containers` has no flavors: there is nothing to resize"
-NO_POWER = (
-    "target `containers` keeps no note of what is off on purpose: `podman stop` and `podman start` stop and start a "
-    "host, and the next run starts it"
-)
-NO_GOLDEN = (
-    "target `containers` has no golden images: a snapshot of a configured host does it (netorder snapshot HOST), and "
-    "`image: {snapshot: HOST}` makes others of it"
-)
 MIB = 1024**2
 
 

@@ -9,11 +9,10 @@ from netorder.analysis.order import start_order
 from netorder.cloud.power import power as set_power
 from netorder.cloud.power import power_changes
 from netorder.cloud.reconcile import result_of
-from netorder.controller.operations import on_containers
+from netorder.controller.operations import lacking
 from netorder.controller.operations.site import opened, result
-from netorder.errors import RefusedError, UsageError
+from netorder.errors import RefusedError
 from netorder.language.load import load
-from netorder.topology import CONTAINERS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,8 +35,7 @@ def power(
 ) -> dict[str, Any]:
     """Stop, start or shelve all hosts or these, in the order of what they need; return the Ansible result."""
     read = load(topology, target)
-    if read.target == CONTAINERS:
-        raise UsageError(on_containers.NO_POWER)
+    lacking.require(read.target, "power")
     start = time.monotonic()
     with opened(read, files, progress, cloud, check=check, hosts=hosts) as site:
         wanted = [*hosts] or [host.name for host in site.plan.hosts]

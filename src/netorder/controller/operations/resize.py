@@ -13,12 +13,11 @@ from netorder.cloud.resize import VERIFY, settle
 from netorder.cloud.resize import resize as resize_server
 from netorder.cloud.resources.server import ServerChange
 from netorder.controller import ssh_wait
-from netorder.controller.operations import on_containers
+from netorder.controller.operations import lacking
 from netorder.controller.operations.site import SSH_TIMEOUT, opened, result
-from netorder.errors import CloudError, RefusedError, UsageError
+from netorder.errors import CloudError, RefusedError
 from netorder.language.load import load
 from netorder.text import count
-from netorder.topology import CONTAINERS
 
 if TYPE_CHECKING:
     from netorder.cloud.change import Progress
@@ -45,8 +44,7 @@ def resize(
     after. One that is stopped, or that SSH never reaches, is not asked.
     """
     read = load(topology, target)
-    if read.target == CONTAINERS:
-        raise UsageError(on_containers.NO_RESIZE)
+    lacking.require(read.target, "resize")
     start = time.monotonic()
     with opened(read, files, progress, cloud, check=check, hosts=[host]) as site:
         planned, server = site.host(host)

@@ -21,7 +21,7 @@ from netorder.cloud.reconcile import HOSTKEY_TIMEOUT, host_facts, not_allowed, r
 from netorder.cloud.resources.server import METADATA
 from netorder.cloud.wait import wait_for_servers
 from netorder.controller import ssh as access
-from netorder.controller.operations import on_containers
+from netorder.controller.operations import lacking, on_containers
 from netorder.controller.operations.site import SSH_TIMEOUT, check_removal, images_in_use, opened, result
 from netorder.errors import CloudError, RefusedError, UsageError
 from netorder.language.load import load
@@ -57,6 +57,7 @@ def snapshot(
 ) -> dict[str, Any]:
     """Make an image of a host, marked as the topology's, with its applications' ``versions``; return the result."""
     read = load(topology, target)
+    lacking.require(read.target, "snapshot")
     if read.target == CONTAINERS:
         return on_containers.snapshot(read, files, host, check=check)
     start = time.monotonic()
@@ -128,6 +129,7 @@ def snapshots(
 ) -> dict[str, Any]:
     """List a topology's snapshots; remove those of these names, or all but the newest of each host."""
     read = load(topology, target)
+    lacking.require(read.target, "snapshot")
     if read.target == CONTAINERS:
         return on_containers.snapshots(read, files, check=check, remove=remove, keep=keep, hosts=hosts)
     start = time.monotonic()
@@ -169,6 +171,7 @@ def restore(
 ) -> dict[str, Any]:
     """Put a snapshot, the newest of the host unless one is named, onto a host's disk; return the Ansible result."""
     read = load(topology, target)
+    lacking.require(read.target, "restore")
     if read.target == CONTAINERS:
         return on_containers.restore(read, files, host, check=check, snapshot=snapshot, allow=allow, ssh_key=ssh_key)
     start = time.monotonic()

@@ -1,0 +1,151 @@
+"""What is wanted against what is there: the differences as changes, each with what makes it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING
+
+from netorder.cloud.change import Change, deletion
+from netorder.machine.qemu import ssh_forward
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from netorder.machine.observe import Seen
+    from netorder.machine.store import Kept
+    from netorder.machine.wanted import Guest
+    from netorder.topology import Forward
+
+__all__ = ["FORWARDING", "Stage", "Step", "Verb", "compare", "removals"]
+
+FORWARDING = "port forwarding"
+MISSING, NOT_WANTED = "missing", "not in the topology"
+_HARDWARE = "it starts anew with that, and keeps its disk"
+_LOST = "its disk was made with another, and is lost"
+
+
+class Stage(IntEnum):
+    """What goes is gone before what comes: a port that leads to another host now is free by then."""
+
+    GO = 0
+    COME = 1
+
+
+class Verb(StrEnum):
+    """What is done to a host."""
+
+    DELETE = "delete"
+    STOP = "stop"
+    CLEAN_UP = "clean up"
+    UNFORWARD = "forward no more"
+    MAKE = "make"
+    START = "start"
+    FORWARD = "forward"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What makes a change, or a part of one that another step shows; it may be repeated after a kill."""
+
+    stage: Stage
+    verb: Verb
+    host: str
+    change: Change | None = None
+    guest: Guest | None = None
+    ports: tuple[Forward, ...] = ()
+
+
+def compare(guests: tuple[Guest, ...], seen: Seen) -> list[Step]:
+    """Return the steps that make this machine match the plan."""
+    steps = [step for guest in guests for step in _guest(guest, seen)]
+    names = {guest.host for guest in guests}
+    steps += _removals(seen, NOT_WANTED, {host for host in (*seen.kept, *seen.running) if host not in names})
+    return sorted(steps, key=lambda step: step.stage)
+
+
+def removals(seen: Seen, reason: str) -> list[Step]:
+    """Return the steps that take away all that there is."""
+    return _removals(seen, reason, {*seen.kept, *seen.running})
+
+
+def _removals(seen: Seen, reason: str, hosts: set[str]) -> list[Step]:
+    steps = []
+    for host in sorted(hosts):
+        its = seen.kept.get(host)
+        change = deletion(
+            "server", host, its.uuid if its else f"process {seen.running[host]}", reason, lossless=not its
+        )
+        steps.append(Step(Stage.GO, Verb.DELETE, host, change))
+    if seen.leftovers:
+        steps.append(Step(Stage.GO, Verb.CLEAN_UP, ""))
+    return steps
+
+
+def _guest(guest: Guest, seen: Seen) -> Iterator[Step]:
+    kept, runs = seen.kept.get(guest.host), guest.host in seen.running
+    stop = Step(Stage.GO, Verb.STOP, guest.host)
+    if kept is None:
+        if runs:
+            yield stop  # its directory was taken away
+        yield _come(Verb.MAKE, guest, "create", MISSING, None, {**guest.disk, **guest.hardware, **_ports(guest)})
+        return
+    differing, before, after = _differing(kept.disk, guest.disk)
+    if differing:
+        reason = f"{' and '.join(differing)}: {_LOST}"
+        if runs:
+            yield stop
+        yield _come(Verb.MAKE, guest, "replace", reason, before, after, kept)
+        return
+    differing, before, after = _differing(kept.hardware, guest.hardware)
+    if differing:
+        if runs:
+            yield stop
+        reason = f"{' and '.join(differing)}: {_HARDWARE}"
+        yield _come(Verb.START, guest, "update", reason, before, after, kept)
+    elif not runs:
+        yield _come(Verb.START, guest, "update", "does not run", {"state": "off"}, {"state": "running"}, kept)
+    elif (there := seen.forwards[guest.host]) is None:
+        yield stop
+        before, after = {"monitor": "no answer"}, {"monitor": "answers"}
+        yield _come(Verb.START, guest, "update", "hangs, and is started anew", before, after, kept)
+    else:
+        yield from _forwards(guest, kept, there)
+
+
+def _come(  # noqa: PLR0917 - the parts of a change
+    verb: Verb,
+    guest: Guest,
+    action: str,
+    reason: str,
+    before: dict[str, object] | None,
+    after: dict[str, object],
+    kept: Kept | None = None,
+) -> Step:
+    change = Change("server", guest.name, action, reason, before, after, kept.uuid if kept else "")
+    return Step(Stage.COME, verb, guest.host, change, guest)
+
+
+def _differing(
+    had: dict[str, str], wanted: dict[str, str]
+) -> tuple[list[str], dict[str, object] | None, dict[str, object]]:
+    names = [name for name in wanted if had.get(name) != wanted[name]]
+    return names, {name: had.get(name) for name in names}, {name: wanted[name] for name in names}
+
+
+def _ports(guest: Guest) -> dict[str, object]:
+    return {"forward": [str(one) for one in guest.forwards]} if guest.forwards else {}
+
+
+def _forwards(guest: Guest, kept: Kept, there: frozenset[Forward]) -> Iterator[Step]:
+    own = ssh_forward(kept)
+    wanted = {*guest.forwards, own}
+    if there == wanted:
+        return
+    gone = tuple(sorted(there - wanted, key=str))
+    new = tuple(one for one in (own, *guest.forwards) if one not in there)
+    before, after = ({"forward": sorted(map(str, these))} for these in (there, wanted))
+    if gone:
+        yield Step(Stage.GO, Verb.UNFORWARD, guest.host, ports=gone)
+    change = Change(FORWARDING, guest.name, "update", "differs from the plan", {**before}, {**after}, kept.uuid)
+    yield Step(Stage.COME, Verb.FORWARD, guest.host, change, guest, new)

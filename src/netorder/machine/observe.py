@@ -1,0 +1,49 @@
+"""What this machine has of a topology: hosts that are kept, their processes, the ports that these forward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from netorder.errors import CloudError
+from netorder.machine import qemu, store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from netorder.machine.store import Kept
+    from netorder.topology import Forward
+
+__all__ = ["Seen", "observe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """By host what is ``kept``, the process that is ``running``, the ports that it ``forwards`` (None: it hangs).
+
+    ``leftovers`` are what killed runs left in the directory.
+    """
+
+    kept: dict[str, Kept]
+    running: dict[str, int]
+    forwards: dict[str, frozenset[Forward] | None]
+    leftovers: tuple[Path, ...] = ()
+
+    @property
+    def everything(self) -> list[str]:
+        """Name everything, for the end of a teardown."""
+        found = [f"host {host}" for host in self.kept]
+        found += [f"process {pid} of host {host}" for host, pid in self.running.items()]
+        return found + [str(one) for one in self.leftovers]
+
+
+def observe(where: Path) -> Seen:
+    """Return what there is; changes nothing."""
+    kept, running = store.kept(where), qemu.processes(where)
+    forwards: dict[str, frozenset[Forward] | None] = {}
+    for host in running:
+        try:
+            forwards[host] = qemu.forwards(where / host) if host in kept else frozenset()
+        except CloudError:
+            forwards[host] = None
+    return Seen(kept, running, forwards, tuple(store.leftovers(where)))

@@ -1,0 +1,335 @@
+"""QEMU: its command line, its processes as this machine has them, its monitor, and the ports that it forwards."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from netorder.errors import CloudError
+from netorder.ip import near
+from netorder.topology import SSH, Forward
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from netorder.machine.images import Image
+    from netorder.machine.store import Kept
+
+__all__ = [
+    "CONSOLE",
+    "DISK",
+    "SEED",
+    "add_forward",
+    "answer",
+    "arguments",
+    "bind_problem",
+    "check_installed",
+    "forwards",
+    "host_key",
+    "is_running",
+    "kvm_works",
+    "processes",
+    "remove_forward",
+    "start",
+    "stop",
+]
+
+PROGRAM = "qemu-system-x86_64"
+DISK, SEED, CONSOLE = "disk.qcow2", "seed.iso", "console.log"  # of a host's directory
+_MONITOR, _PIDFILE = "monitor", "pid"
+_NETDEV = "net0"
+_MONITOR_TIMEOUT = 20.0  # s
+_POWERDOWN = 30.0  # s for the guest to shut down
+_QUIT = 5.0  # s for QEMU to end
+_PAUSE = 0.05
+_TRIAL = 5.0  # s for a kernel to say its first line on KVM
+_FORWARD = re.compile(r"^\s*(TCP|UDP)\[HOST_FORWARD\]\s+-?\d+\s+(\S+)\s+(\d+)\s+\S+\s+(\d+)\s", re.MULTILINE)
+_KEYS = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
+_KEY = re.compile(r"ssh-ed25519 [A-Za-z0-9+/=]+")
+_ANYWHERE = "0.0.0.0"  # noqa: S104 - where the topology says so
+
+
+# The command line
+
+
+def arguments(
+    directory: Path, kept: Kept, name: str, image: Image, ports: Iterable[Forward], *, kvm: bool
+) -> list[str]:
+    """Return the command line of a host. Its monitor's path is relative: a socket's may not be long."""
+    its = kept.hardware
+    netdev = {
+        "id": _NETDEV, "net": its["network"], "host": its["gateway"], "dns": its["name server"],
+        "dhcpstart": its["address"], "hostname": name, "ipv6": "off",
+    }  # fmt: skip
+    forwarded = [f"hostfwd={_rule(one, its['address'])}" for one in ports]
+    boots = image.kernel is not None
+    words = [
+        PROGRAM, "-name", f"guest={name}", "-uuid", kept.uuid, "-nodefaults", "-no-user-config", "-display", "none",
+        "-machine", "pc", "-m", its["memory"], "-smp", "1",
+        # what emulation costs is mostly translation; a boot of the guest image fills more than QEMU's own 32 MiB
+        *(["-accel", "kvm", "-cpu", "host"] if kvm else ["-accel", "tcg,tb-size=96"]),
+        # some distributions need more than QEMU's plainest processor
+        *(["-cpu", "max"] if not kvm and not boots else []),
+        "-drive", f"file={_value(directory / DISK)},format=qcow2,if=virtio,discard=unmap",
+        "-drive", f"file={_value(directory / SEED)},format=raw,if=ide,media=cdrom,readonly=on",
+        "-netdev", ",".join(["user", *(f"{key}={value}" for key, value in netdev.items()), *forwarded]),
+        "-device", f"virtio-net-pci,netdev={_NETDEV},mac={its['mac address']},romfile=",
+        "-device", "virtio-rng-pci",
+        "-qmp", f"unix:{_MONITOR},server=on,wait=off",
+        "-serial", f"file:{_value(directory / CONSOLE)}",
+        "-pidfile", str(directory / _PIDFILE), "-daemonize",
+        "-sandbox", "on,obsolete=deny,resourcecontrol=deny",  # more forbids what -daemonize does
+    ]  # fmt: skip
+    if image.kernel is not None:
+        words += ["-kernel", str(image.kernel), "-append", image.cmdline if kvm else image.emulated]
+        words += ["-initrd", str(image.initrd)] if image.initrd else []
+    return words
+
+
+def _value(path: Path) -> str:
+    """Return a path as the value of an option, where a comma ends it."""
+    return str(path).replace(",", ",,")
+
+
+def _rule(one: Forward, address: str) -> str:
+    return f"{_side(one)}-{address}:{one.guest}"
+
+
+def _side(one: Forward) -> str:
+    return f"{one.protocol}:{one.address}:{one.host}"
+
+
+def check_installed() -> None:
+    """Raise CloudError where a program is missing."""
+    missing = [program for program in (PROGRAM, "qemu-img") if shutil.which(program) is None]
+    if missing:
+        raise CloudError(
+            f"{' and '.join(missing)}: not installed on this machine. `make machine-image` installs what the target "
+            "`machine` needs (Debian: qemu-system-x86, qemu-utils)"
+        )
+
+
+def kvm_works(cache: Path, kernel: Path | None) -> bool:
+    """Return whether a kernel really starts on KVM; the answer is kept until this machine boots again.
+
+    /dev/kvm may exist, be open to us, even run a boot sector, and no more. Without a kernel to try, that it opens is
+    believed.
+    """
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return False
+    kernel = kernel or max(Path("/boot").glob("vmlinuz-*"), default=None)
+    if kernel is None:
+        return True
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    verdict = cache / f"kvm-{boot}"
+    if not verdict.exists():
+        command = [PROGRAM, "-accel", "kvm", "-cpu", "host", "-m", "128", "-nodefaults", "-display", "none"]
+        command += ["-serial", "stdio", "-no-reboot", "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"]
+        try:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TRIAL, check=False)
+            printed = done.stdout
+        except subprocess.TimeoutExpired as expired:
+            printed = expired.stdout or b""
+        cache.mkdir(parents=True, exist_ok=True)
+        for old in cache.glob("kvm-*"):
+            old.unlink(missing_ok=True)
+        verdict.write_text("yes" if b"Linux version" in printed else "no", encoding="ascii")
+    return verdict.read_text(encoding="ascii") == "yes"
+
+
+# Processes
+
+
+def processes(where: Path) -> dict[str, int]:
+    """Return the process of each host of the directory ``where``, found by the pidfile on its command line.
+
+    Not by what the pidfile says: a run may have been killed before it was written, and numbers are used again.
+    """
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (directory := _directory_of(int(entry.name))) and directory.parent == where:
+            found[directory.name] = int(entry.name)
+    return found
+
+
+def _directory_of(pid: int) -> Path | None:
+    """Return the directory of the host whose QEMU a process is; None of other processes."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    if not os.path.basename(words[0]).startswith(b"qemu-system-") or b"-pidfile" not in words:  # noqa: PTH119 - bytes
+        return None
+    return Path(os.fsdecode(words[words.index(b"-pidfile") + 1])).parent
+
+
+def is_running(directory: Path, pid: int) -> bool:
+    """Tell whether a process is still the QEMU of the host of this directory."""
+    return _directory_of(pid) == directory
+
+
+def start(directory: Path, words: list[str]) -> None:
+    """Start a host's QEMU, which is in the background when this returns. Raises CloudError with what it said."""
+    (directory / _MONITOR).unlink(missing_ok=True)
+    with (directory / "qemu.log").open("w+", encoding="utf-8") as log:
+        done = subprocess.run(
+            words, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False, start_new_session=True
+        )
+        log.seek(0)
+        if done.returncode != 0:
+            raise CloudError(f"host {directory.name} does not start: {' '.join(log.read().split())}")
+
+
+def stop(directory: Path, pid: int, *, clean: bool = True) -> str:
+    """End a host's QEMU: as its power button does, then by its monitor, then by a signal; return what it took."""
+    ways = [("shut down", "system_powerdown", _POWERDOWN)] if clean else []
+    for word, command, seconds in [*ways, ("ended", "quit", _QUIT)]:
+        with suppress(OSError, CloudError), monitor(directory) as ask:
+            ask(command)
+        if _ended(directory, pid, seconds):
+            return word
+    if is_running(directory, pid):
+        os.kill(pid, signal.SIGKILL)
+    if not _ended(directory, pid, _QUIT):
+        raise CloudError(f"process {pid}, the QEMU of host {directory.name}, does not end")
+    return "killed"
+
+
+def _ended(directory: Path, pid: int, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while is_running(directory, pid):
+        if time.monotonic() > end:
+            return False
+        time.sleep(_PAUSE)
+    return True
+
+
+# The monitor
+
+
+@contextmanager
+def monitor(directory: Path) -> Iterator[Any]:
+    """Give a function that asks a host's monitor (QMP); raises OSError where none answers, CloudError if it refuses."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_MONITOR_TIMEOUT)
+            connection.connect(f"/proc/self/fd/{handle}/{_MONITOR}")  # short, however long the directory's path is
+            with connection.makefile("rwb") as stream:
+
+                def ask(command: str, **given: str) -> Any:  # noqa: ANN401 - JSON
+                    request = {"execute": command, "arguments": {key.replace("_", "-"): v for key, v in given.items()}}
+                    stream.write(json.dumps(request).encode() + b"\n")
+                    stream.flush()
+                    while line := stream.readline():
+                        answer = json.loads(line)
+                        if "error" in answer:
+                            raise CloudError(f"host {directory.name}: {command}: {answer['error']['desc']}")
+                        if "return" in answer:
+                            return answer["return"]
+                    raise CloudError(f"host {directory.name}: its monitor closed the connection ({command})")
+
+                stream.readline()  # the greeting
+                ask("qmp_capabilities")
+                yield ask
+    finally:
+        os.close(handle)
+
+
+def _human(directory: Path, line: str) -> str:
+    try:
+        with monitor(directory) as ask:
+            return str(ask("human-monitor-command", command_line=line))
+    except OSError as error:
+        raise CloudError(
+            f"host {directory.name}: its monitor does not answer ({error.strerror or error}): end its process, and run "
+            "again"
+        ) from None
+
+
+def forwards(directory: Path) -> frozenset[Forward]:
+    """Return the ports that a running host's NAT forwards."""
+    return parse_forwards(_human(directory, "info usernet"))
+
+
+def parse_forwards(text: str) -> frozenset[Forward]:
+    """Return the forwarded ports of what `info usernet` says."""
+    return frozenset(
+        Forward(int(port), int(guest), protocol.lower(), _ANYWHERE if address == "*" else address)
+        for protocol, address, port, guest in _FORWARD.findall(text)
+    )
+
+
+def add_forward(directory: Path, one: Forward, address: str) -> None:
+    """Forward a port to a running host. Raises CloudError with what QEMU says."""
+    said = _human(directory, f"hostfwd_add {_NETDEV} {_rule(one, address)}").strip()
+    if said:
+        raise CloudError(f"host {directory.name}: {one} cannot be forwarded: {said}")
+
+
+def remove_forward(directory: Path, one: Forward) -> None:
+    """Forward a port of a running host no more. Raises CloudError with what QEMU says."""
+    said = _human(directory, f"hostfwd_remove {_NETDEV} {_side(one)}").strip()
+    if "removed" not in said:
+        raise CloudError(f"host {directory.name}: {one} is still forwarded: {said}")
+
+
+def bind_problem(one: Forward) -> str:
+    """Return why this machine's port of a forward cannot be had; nothing if it can."""
+    kind = socket.SOCK_STREAM if one.protocol == "tcp" else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as probe:
+        if one.protocol == "tcp":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((one.address, one.host))
+        except OSError as error:
+            return _BIND.get(error.errno or 0, error.strerror or str(error))
+    return ""
+
+
+_BIND: Mapping[int, str] = {
+    errno.EADDRINUSE: "something on this machine has that port (`ss -lnp`): end it, or choose another `host:` port",
+    errno.EACCES: "ports below 1024 are root's: choose another `host:` port, or run as root",
+    errno.EADDRNOTAVAIL: "this machine has no such address: name one of its own (`ip address`)",
+}
+
+
+def answer(one: Forward, seconds: float = 1.0) -> str:
+    """Say what a connection to a forwarded TCP port comes to. The NAT accepts it before it has asked the host."""
+    try:
+        with socket.create_connection((near(one.address), one.host), seconds) as connection:
+            connection.settimeout(seconds)
+            try:
+                return "answers" if connection.recv(1) else "closed by the host"
+            except TimeoutError:
+                return "open"
+    except ConnectionRefusedError:
+        return "refused"
+    except OSError as error:
+        return "closed by the host" if isinstance(error, ConnectionResetError) else f"no answer ({error})"
+
+
+def host_key(directory: Path) -> str | None:
+    """Return the SSH host key that a host's console showed last, None if it did not yet."""
+    try:
+        text = (directory / CONSOLE).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    shown = _KEYS.findall(text.replace("\r", ""))
+    found = _KEY.search(shown[-1]) if shown else None
+    return found[0] if found else None
+
+
+def ssh_forward(kept: Kept) -> Forward:
+    """Return the forwarded port by which this machine's SSH reaches a host."""
+    return Forward(kept.ssh_port, SSH, "tcp", kept.outside)

@@ -1,0 +1,88 @@
+"""What is kept of each host: its directory, with its disk, config drive, log, monitor and ``host.json``.
+
+A directory appears whole, by a rename, and so does what is written of it later: a run that is killed leaves the host as
+it was before or as it is after, and at most a directory whose name begins with a dot, which the next run removes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from netorder.errors import CloudError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Kept", "kept", "leftovers", "remove", "root", "scratch", "write"]
+
+_FILE = "host.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A host as it was made: ``uuid`` is the instance's, ``base`` the file that a linked disk is linked to."""
+
+    uuid: str
+    disk: dict[str, str]
+    hardware: dict[str, str]
+    outside: str
+    ssh_port: int
+    base: str = ""
+    hostkey: str | None = None
+
+
+def root(files: Path, topology: str) -> Path:
+    """Return the directory of a topology's hosts."""
+    return files.expanduser().resolve() / "machine" / topology
+
+
+def kept(where: Path) -> dict[str, Kept]:
+    """Return the hosts that there are."""
+    found = {}
+    for file in sorted(where.glob(f"*/{_FILE}")):
+        if not file.parent.name.startswith("."):
+            try:
+                found[file.parent.name] = Kept(**json.loads(file.read_text(encoding="utf-8")))
+            except (ValueError, TypeError) as error:
+                raise CloudError(
+                    f"{file} cannot be read: {error}. Repair it, or remove its directory, with the host's disk."
+                ) from None
+    return found
+
+
+def leftovers(where: Path) -> list[Path]:
+    """Return what is no host: what killed runs left."""
+    if not where.is_dir():
+        return []
+    return [one for one in sorted(where.iterdir()) if not (one / _FILE).is_file() or one.name.startswith(".")]
+
+
+def scratch(where: Path, host: str) -> Path:
+    """Return an empty directory that becomes the host's by a rename."""
+    made = where / f".{host}.new"
+    remove(made)
+    made.mkdir(mode=0o700, parents=True)
+    return made
+
+
+def write(directory: Path, what: Kept) -> None:
+    """Keep what is known of a host."""
+    new = directory / f".{_FILE}.new"
+    with new.open("w", encoding="utf-8") as file:
+        json.dump(asdict(what), file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(directory / _FILE)
+
+
+def remove(directory: Path) -> None:
+    """Remove a directory, or a file, of whatever is left of it; not a host any more from the first moment on."""
+    if directory.is_dir() and not directory.is_symlink():
+        (directory / _FILE).unlink(missing_ok=True)
+        shutil.rmtree(directory)
+    else:
+        directory.unlink(missing_ok=True)

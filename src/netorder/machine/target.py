@@ -1,0 +1,328 @@
+"""The target's interface: reconcile, teardown, what is there for the inventory, why a host does not answer."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from netorder.cloud.result import HostFacts, Result, not_allowed
+from netorder.errors import CloudError, RefusedError
+from netorder.machine import images, qemu, seed, store
+from netorder.machine.compare import FORWARDING, Verb, compare, removals
+from netorder.machine.observe import observe
+from netorder.machine.qemu import ssh_forward
+from netorder.machine.store import Kept
+from netorder.machine.wanted import SSH_PORT, wanted
+from netorder.text import few
+from netorder.topology import SSH, Forward
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from netorder.cloud.change import Change, Progress
+    from netorder.machine.compare import Step
+    from netorder.machine.observe import Seen
+    from netorder.machine.wanted import Guest
+    from netorder.plan.model import Plan
+
+__all__ = ["hosts", "reconcile", "teardown", "there", "unanswered"]
+
+_PARALLEL = 4
+_POLL = 0.25  # s
+_PORTS = range(SSH_PORT, SSH_PORT + 1000)
+_SHOWN = 15  # last lines of a console
+
+
+def reconcile(
+    plan: Plan,
+    *,
+    files: Path,
+    key: str | None,
+    check: bool,
+    allow: Collection[str] = (),
+    progress: Progress,
+    hostkey_timeout: float,
+) -> Result:
+    """Make this machine what the plan says. Raises RefusedError before the first change, CloudError after it."""
+    start = time.monotonic()
+    where = store.root(files, plan.topology)
+    guests, seen = wanted(plan), observe(where)
+    steps = compare(guests, seen)
+    changes = tuple(step.change for step in steps if step.change)
+    problems = _preflight(files, guests, seen, steps)
+    if not check:
+        problems += not_allowed(changes, allow)
+    if problems:
+        raise RefusedError(_result(plan, changes, {}, start), *problems)
+    if not check:
+        if steps:
+            if key is None:
+                raise CloudError("No SSH key for the hosts: name one with netorder_ssh_key.")
+            _make(_Maker(files, where, seen, key, progress), steps, progress)
+        started = {step.host for step in steps if step.verb in (Verb.MAKE, Verb.START)}
+        _wait(where, started, hostkey_timeout, progress)
+    return _result(plan, changes, store.kept(where), start)
+
+
+def _make(maker: _Maker, steps: Iterable[Step], progress: Progress) -> None:
+    for _, group in groupby(steps, key=lambda step: step.stage):
+        start, these = time.monotonic(), list(group)
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            for done in [pool.submit(maker.make, step) for step in these]:
+                done.result()
+        shown = few([f"{step.verb} {step.host}".strip() for step in these])
+        progress(f"{shown}: {time.monotonic() - start:.1f} s")
+
+
+class _Maker:
+    """Makes steps on the hosts of one topology."""
+
+    def __init__(self, files: Path, where: Path, seen: Seen, key: str, progress: Progress) -> None:
+        self._files = files
+        self._where = where
+        self._seen = seen
+        self._key = key
+        self._progress = progress
+
+    def make(self, step: Step) -> None:
+        directory = self._where / step.host
+        match step.verb:
+            case Verb.DELETE:
+                self._stop(step.host, clean=False)
+                store.remove(directory)
+            case Verb.CLEAN_UP:
+                for left in self._seen.leftovers:
+                    store.remove(left)
+            case Verb.STOP:
+                self._stop(step.host)
+            case Verb.UNFORWARD:
+                self._unforward(step)
+            case Verb.FORWARD if step.guest:
+                self._forward(step, step.guest)
+            case Verb.MAKE if step.guest:
+                self._make_disk(step.guest)
+                self._start(step.guest)
+            case Verb.START if step.guest:
+                self._start(step.guest)
+
+    def _unforward(self, step: Step) -> None:
+        for one in step.ports:
+            qemu.remove_forward(self._where / step.host, one)
+            self._say(step.host, one, f"{_reached(one)} now")
+
+    def _forward(self, step: Step, guest: Guest) -> None:
+        for one in step.ports:
+            before = _reached(one)
+            qemu.add_forward(self._where / step.host, one, guest.hardware["address"])
+            self._say(step.host, one, f"before: {before}; now: {_reached(one)}")
+
+    def _say(self, host: str, one: Forward, what: str) -> None:
+        self._progress(f"{host}: {one}: {what}")
+
+    def _stop(self, host: str, *, clean: bool = True) -> None:
+        if host in self._seen.running:
+            how = qemu.stop(self._where / host, self._seen.running[host], clean=clean)
+            if clean and how != "shut down":
+                self._progress(f"{host}: it did not shut down, and was {how}")
+
+    def _make_disk(self, guest: Guest) -> None:
+        """Make a host's directory, whole, in the place of the one that there is."""
+        image = _image(self._files, guest.disk["image"])
+        new, directory = store.scratch(self._where, guest.host), self._where / guest.host
+        linked = guest.disk["clone"] == "linked"
+        kept = Kept(
+            str(uuid4()), guest.disk, guest.hardware, guest.outside, SSH_PORT, str(image.disk) if linked else ""
+        )
+        images.make_disk(image, new / qemu.DISK, linked=linked)
+        (new / qemu.SEED).write_bytes(seed.config_drive(kept.uuid, guest.host, self._key))
+        store.write(new, kept)
+        store.remove(directory)
+        new.rename(directory)
+
+    def _start(self, guest: Guest) -> None:
+        directory = self._where / guest.host
+        kept = store.kept(self._where)[guest.host]
+        kept = replace(kept, hardware=guest.hardware, outside=guest.outside, ssh_port=_ssh_port(guest, kept))
+        store.write(directory, kept)
+        image = _image(self._files, guest.disk["image"])
+        kvm = qemu.kvm_works(self._files.expanduser() / images.DIRECTORY, image.kernel)
+        ports = (ssh_forward(kept), *guest.forwards)
+        qemu.start(directory, qemu.arguments(directory, kept, guest.host, image, ports, kvm=kvm))
+
+
+def _reached(one: Forward) -> str:
+    """Say what a forwarded port comes to; of UDP nobody can tell."""
+    return qemu.answer(one) if one.protocol == "tcp" else "not tried (udp)"
+
+
+def _image(files: Path, name: str) -> images.Image:
+    image = images.find(files, name)
+    if image is None:
+        raise CloudError(images.problem(files, name))
+    return image
+
+
+def _ssh_port(guest: Guest, kept: Kept) -> int:
+    """Return the port by which SSH reaches a host, at its address on this machine: the kept one if it is free."""
+    ports: Iterable[int] = (kept.ssh_port, *_PORTS)
+    for port in ports:
+        if not qemu.bind_problem(Forward(port, SSH, "tcp", guest.outside)):
+            return port
+    raise CloudError(f"host {guest.host}: no port of {guest.outside} is free for SSH")
+
+
+def _wait(where: Path, started: Collection[str], seconds: float, progress: Progress) -> None:
+    """Wait until each host has shown its SSH host key, which is kept, and SSH answers on those that were started.
+
+    Raises CloudError where a key is not shown; why SSH does not answer is said by who needs it.
+    """
+    start, told = time.monotonic(), False
+    awaited = set(store.kept(where))
+    while awaited := {host for host in awaited if not _is_ready(where, host, started)}:
+        if time.monotonic() - start > seconds:
+            _complain(where, awaited, seconds)
+            return
+        if not told and time.monotonic() - start > 1:
+            told = True
+            progress(f"waiting for {few(sorted(awaited))} to boot")
+        time.sleep(_POLL)
+    if told:
+        progress(f"booted: {time.monotonic() - start:.1f} s")
+
+
+def _is_ready(where: Path, host: str, started: Collection[str]) -> bool:
+    """Keep the SSH host key that a host has shown, and tell whether it is known, and SSH answers if it was started."""
+    its, found = store.kept(where)[host], qemu.host_key(where / host)
+    if found and found != its.hostkey:
+        store.write(where / host, replace(its, hostkey=found))
+    if not found and not its.hostkey:
+        if host not in qemu.processes(where):
+            raise CloudError(f"Host {host} ended before it showed its SSH host key:\n{_console(where / host)}")
+        return False
+    return host not in started or qemu.answer(ssh_forward(its)) == "answers"
+
+
+def _complain(where: Path, awaited: Collection[str], seconds: float) -> None:
+    """Raise CloudError where a host has not shown its key."""
+    for host, its in store.kept(where).items():
+        if host in awaited and not its.hostkey:
+            raise CloudError(
+                f"Host {host} has not shown its SSH host key on its console within {seconds:g} s "
+                f"(netorder_hostkey_timeout); {where / host / qemu.CONSOLE} ends:\n{_console(where / host)}"
+            )
+
+
+def _console(directory: Path) -> str:
+    try:
+        text = (directory / qemu.CONSOLE).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        text = ""
+    return "\n".join(text.splitlines()[-_SHOWN:]) or "(nothing)"
+
+
+def _preflight(files: Path, guests: tuple[Guest, ...], seen: Seen, steps: Iterable[Step]) -> list[str]:
+    """Return what stands in the way of the changes."""
+    coming = [step for step in steps if step.guest]
+    if not coming:
+        return []
+    qemu.check_installed()
+    problems = []
+    made = [step.guest for step in coming if step.verb == Verb.MAKE and step.guest]
+    for image in dict.fromkeys(guest.disk["image"] for guest in made):
+        problems += [found] if (found := images.problem(files, image)) else []
+    for step in coming:
+        kept = seen.kept.get(step.host)
+        if step.verb == Verb.START and kept and kept.base and not Path(kept.base).is_file():
+            problems.append(
+                f"Host {step.host}: the image that its disk is linked to is gone: {kept.base}. Bring it back, or give "
+                "the host another image, with which its disk is lost."
+            )
+    held = {(one.protocol, one.host) for its in seen.forwards.values() for one in its or ()}
+    differing = {step.host for step in coming}
+    for guest in guests:
+        for one in guest.forwards if guest.host in differing else ():
+            why = "" if (one.protocol, one.host) in held else qemu.bind_problem(one)
+            if why:
+                place = f"{one.protocol} {one.address}:{one.host}"
+                problems.append(f"Host {guest.host}: {place} cannot be forwarded to its port {one.guest}: {why}.")
+    return problems
+
+
+def _result(plan: Plan, changes: tuple[Change, ...], kept: Mapping[str, Kept], start: float) -> Result:
+    facts = {}
+    for host in plan.hosts:
+        its = kept.get(host.name)
+        if its is None:
+            facts[host.name] = HostFacts(None, host.ports[0].addresses[0], None, None)
+        else:
+            facts[host.name] = HostFacts(
+                its.uuid, host.ports[0].addresses[0], its.outside, its.hostkey, port=its.ssh_port
+            )
+    differing = {change.name for change in changes if change.action != "delete"}
+    same = sum(host.cloud_name not in differing for host in plan.hosts)
+    unchanged = {"server": same, FORWARDING: same} if same else {}
+    return Result(changes, unchanged, facts, requests={"total": 0}, seconds=round(time.monotonic() - start, 3))
+
+
+def teardown(topology: str, *, files: Path, check: bool, progress: Progress) -> list[Change]:
+    """Delete all of a topology, then look again; anything left is an error that names it."""
+    where = store.root(files, topology)
+    seen = observe(where)
+    steps = removals(seen, "teardown")
+    if not check:
+        if steps:
+            _make(_Maker(files, where, seen, "", progress), steps, progress)
+        for directory in (where, where.parent):
+            if directory.is_dir() and not any(directory.iterdir()):
+                directory.rmdir()
+        if left := observe(where).everything:
+            raise CloudError(f"Still there after the teardown of {topology}: {few(left, 20)}. Tear down again.")
+    return [step.change for step in steps if step.change]
+
+
+def hosts(plan: Plan, files: Path) -> tuple[dict[str, dict[str, object]], list[str]]:
+    """Return by host its state, its address on this machine and its forwarded ports; and those not in the plan."""
+    seen = observe(store.root(files, plan.topology))
+    names = {host.name for host in plan.hosts}
+    found: dict[str, dict[str, object]] = {
+        host: {
+            "status": "ACTIVE" if host in seen.running else "SHUTOFF",
+            "id": kept.uuid,
+            "address": kept.outside,
+            "forwards": [
+                {"protocol": one.protocol, "address": one.address, "host": one.host, "guest": one.guest}
+                for one in sorted(seen.forwards.get(host) or (), key=str)
+            ],
+        }
+        for host, kept in seen.kept.items()
+        if host in names
+    }
+    return found, sorted({*seen.kept, *seen.running} - names)
+
+
+def there(plan: Plan, files: Path) -> dict[str, int]:
+    """Return how many of the planned networks and routers there are: a host's NAT is there with it."""
+    its = bool(observe(store.root(files, plan.topology)).kept)
+    return {"network": its * len(plan.networks), "router": its * len(plan.routers)}
+
+
+def unanswered(topology: str, host: str, files: Path) -> tuple[str, bool]:
+    """Return the likely cause why a host does not answer, and whether waiting longer cannot help."""
+    where = store.root(files, topology)
+    seen = observe(where)
+    console = where / host / qemu.CONSOLE
+    if host not in seen.kept:
+        return "this machine does not have it: run ansible-playbook playbooks/provision.yml", True
+    if host not in seen.running:
+        return f"it does not run: provisioning again starts it ({console} is what it said)", True
+    its = seen.forwards[host]
+    if its is None:
+        return "its QEMU hangs: provisioning again starts it anew", True
+    if ssh_forward(seen.kept[host]) not in its:
+        return "the port for SSH is not forwarded: provision again", True
+    return f"it runs: {console} is what it says", False

@@ -1,0 +1,441 @@
+"""The target machine without a machine: what a plan needs, what differs from what is there, drives, command lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from netorder.analysis.probes import from_inside, from_outside
+from netorder.analysis.reach import Matrix
+from netorder.ansible.applications import forwarded, forwarded_answers
+from netorder.cli.main import main
+from netorder.cloud.result import HostFacts
+from netorder.controller.operations import lacking
+from netorder.controller.ssh import ssh_config
+from netorder.errors import CloudError, RefusedError, UsageError
+from netorder.language.load import load, parse
+from netorder.machine import images, qemu, seed, store, target
+from netorder.machine.compare import FORWARDING, Stage, Verb, compare, removals
+from netorder.machine.observe import Seen, observe
+from netorder.machine.store import Kept
+from netorder.machine.wanted import Guest, wanted
+from netorder.plan.build import build_plan
+from netorder.topology import Forward
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "topologies/machine.yml"
+SEVERAL = ROOT / "tests/golden/good/machine-several.yml"
+PLAN = build_plan(load(FILE))
+(BOX,) = wanted(PLAN)
+
+
+def guest_of(text: str) -> Guest:
+    return wanted(build_plan(parse(text, target="machine")))[0]
+
+
+def kept_of(guest: Guest) -> Kept:
+    return Kept("uuid-1", guest.disk, guest.hardware, guest.outside, 20022, "", "ssh-ed25519 AAAA")
+
+
+def as_wanted(guest: Guest) -> Seen:
+    kept = kept_of(guest)
+    there = frozenset({*guest.forwards, qemu.ssh_forward(kept)})
+    return Seen({guest.host: kept}, {guest.host: 7}, {guest.host: there})
+
+
+def verbs(steps):
+    return [(step.stage, step.verb, step.host) for step in steps]
+
+
+def kinds(steps):
+    return [(step.change.action, step.change.kind) for step in steps if step.change]
+
+
+# From the file
+
+
+def test_a_host_is_where_qemus_nat_has_it():
+    assert BOX.hardware["network"] == "10.0.2.0/24"
+    assert BOX.hardware["address"] == "10.0.2.15"
+    assert BOX.hardware["gateway"] == "10.0.2.2"
+    assert BOX.hardware["name server"] == "10.0.2.3"
+    assert BOX.outside.startswith("127.")
+    assert PLAN.hosts[0].ssh_path == ()
+
+
+def test_another_prefix_and_given_addresses_are_kept():
+    text = "topology: t\nnetworks: {a: {cidr: 192.168.7.0/24, gateway: 192.168.7.1}}\n"
+    text += "hosts: {x: {network: a, address: 192.168.7.77, memory: 256}}\n"
+    its = guest_of(text).hardware
+    assert its["gateway"] == "192.168.7.1"
+    assert its["address"] == "192.168.7.77"
+    assert its["name server"] == "192.168.7.3"
+    assert its["memory"] == "256"
+
+
+def test_a_file_of_openstacks_is_refused_with_each_place_and_reason(capsys):
+    assert main(["check", "--target", "machine", str(ROOT / "topologies/calculator.yml")]) == 1
+    said = capsys.readouterr().err
+    for words in ("has no `routers`", "has no `allow`", "has no `floating_ip`", "has one network"):
+        assert words in said, words
+
+
+def test_hosts_behind_nats_do_not_see_each_other():
+    matrix = Matrix(build_plan(load(SEVERAL)))
+    box, other = matrix.hosts["box"], matrix.hosts["other"]
+    assert [probe.open for probe in from_inside(matrix, box, [other])] == [False]
+    assert matrix.verdict("127.0.0.1", "box", "tcp", 22) == "open"
+    assert matrix.verdict("127.0.0.1", "box", "tcp", 80) != "open"
+    assert not any(probe.open for probe in from_outside(matrix, box))
+
+
+def test_there_are_no_warnings_of_what_was_written_for_the_nat():
+    assert load(FILE).warnings == ()
+    assert load(SEVERAL).warnings == ()
+
+
+def test_each_host_has_an_address_and_a_mac_of_its_own():
+    guests = wanted(build_plan(load(SEVERAL)))
+    assert len({guest.outside for guest in guests}) == len(guests)
+    assert len({guest.hardware["mac address"] for guest in guests}) == len(guests)
+    assert len({guest.hardware["address"] for guest in guests}) == len(guests)
+    assert guests[1].hardware["mac address"] == "52:54:00:00:00:01"
+    assert guests[0].disk["clone"] == "full"
+
+
+# Comparison
+
+
+def test_what_is_as_wanted_is_left_alone():
+    assert compare((BOX,), as_wanted(BOX)) == []
+
+
+def test_what_is_missing_is_made():
+    assert verbs(compare((BOX,), Seen({}, {}, {}))) == [(Stage.COME, Verb.MAKE, "box")]
+
+
+def test_a_process_without_a_directory_is_ended_and_the_host_made():
+    steps = compare((BOX,), Seen({}, {"box": 7}, {"box": frozenset()}))
+    assert verbs(steps) == [(Stage.GO, Verb.STOP, "box"), (Stage.COME, Verb.MAKE, "box")]
+
+
+def test_what_does_not_run_or_hangs_is_started():
+    seen = as_wanted(BOX)
+    assert verbs(compare((BOX,), replace(seen, running={}, forwards={}))) == [(Stage.COME, Verb.START, "box")]
+    hangs = compare((BOX,), replace(seen, forwards={"box": None}))
+    assert verbs(hangs) == [(Stage.GO, Verb.STOP, "box"), (Stage.COME, Verb.START, "box")]
+
+
+@pytest.mark.parametrize("name", ["image", "clone", "user"])
+def test_another_disk_is_a_replacement_that_needs_permission(name):
+    steps = compare((replace(BOX, disk={**BOX.disk, name: "other"}),), as_wanted(BOX))
+    assert verbs(steps) == [(Stage.GO, Verb.STOP, "box"), (Stage.COME, Verb.MAKE, "box")]
+    assert steps[-1].change.permission == "replace"
+
+
+@pytest.mark.parametrize("name", ["memory", "address", "network", "gateway", "mac address"])
+def test_other_hardware_is_a_restart_that_keeps_the_disk(name):
+    steps = compare((replace(BOX, hardware={**BOX.hardware, name: "other"}),), as_wanted(BOX))
+    assert verbs(steps) == [(Stage.GO, Verb.STOP, "box"), (Stage.COME, Verb.START, "box")]
+    assert steps[-1].change.permission is None
+    assert "keeps its disk" in steps[-1].change.reason
+
+
+def test_forwards_are_added_and_removed_while_it_runs():
+    new = replace(BOX, forwards=(Forward(2001, 22), *BOX.forwards[1:]))
+    steps = compare((new,), as_wanted(BOX))
+    assert verbs(steps) == [(Stage.GO, Verb.UNFORWARD, "box"), (Stage.COME, Verb.FORWARD, "box")]
+    assert steps[0].ports == (Forward(2000, 22),)
+    assert steps[1].ports == (Forward(2001, 22),)
+    assert kinds(steps) == [("update", FORWARDING)]
+    assert "tcp 127.0.0.1:2001 to 22" in steps[1].change.after["forward"]
+
+
+def test_the_forward_for_ssh_is_put_back():
+    seen = as_wanted(BOX)
+    steps = compare((BOX,), replace(seen, forwards={"box": frozenset(BOX.forwards)}))
+    assert steps[-1].ports == (Forward(20022, 22, "tcp", BOX.outside),)
+
+
+def test_strays_and_leftovers_go():
+    seen = Seen({"old": kept_of(BOX)}, {"gone": 9}, {"gone": frozenset()}, (Path("/x/.box.new"),))
+    steps = compare((BOX,), seen)
+    assert verbs(steps) == [
+        (Stage.GO, Verb.DELETE, "gone"),
+        (Stage.GO, Verb.DELETE, "old"),
+        (Stage.GO, Verb.CLEAN_UP, ""),
+        (Stage.COME, Verb.MAKE, "box"),
+    ]
+    assert [step.change.permission for step in steps[:2]] == [None, "delete"]
+    assert verbs(removals(seen, "teardown")) == verbs(steps)[:3]
+
+
+# State
+
+
+def test_a_host_is_kept_whole(tmp_path):
+    where = store.root(tmp_path, "t")
+    new = store.scratch(where, "box")
+    assert store.kept(where) == {}
+    assert store.leftovers(where) == [new]
+    store.write(new, kept_of(BOX))
+    assert store.kept(where) == {}
+    new.rename(where / "box")
+    assert store.kept(where) == {"box": kept_of(BOX)}
+    assert observe(where) == Seen({"box": kept_of(BOX)}, {}, {})
+    store.remove(where / "box")
+    assert store.leftovers(where) == []
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    where = store.root(tmp_path, "t")
+    (where / "box").mkdir(parents=True)
+    (where / "box/host.json").write_text("{")
+    with pytest.raises(CloudError, match=r"box/host\.json cannot be read"):
+        observe(where)
+
+
+def test_only_our_process_is_ours(tmp_path):
+    """Found by the pidfile on its command line: not by a number in a file, nor in another's directory."""
+    where = store.root(tmp_path, "t")
+    (where / "box").mkdir(parents=True)
+    program = tmp_path / "qemu-system-x86_64"
+    program.symlink_to(sys.executable)
+    sleep = "import time; time.sleep(60)"
+    mine = subprocess.Popen([program, "-c", sleep, "-pidfile", where / "box/pid"])
+    other = subprocess.Popen([program, "-c", sleep, "-pidfile", store.root(tmp_path, "other") / "box/pid"])
+    plain = subprocess.Popen([sys.executable, "-c", sleep, "-pidfile", where / "box/pid"])
+    try:
+        (where / "box/pid").write_text(str(other.pid))
+        assert qemu.processes(where) == {"box": mine.pid}
+        assert qemu.is_running(where / "box", mine.pid)
+        assert not qemu.is_running(where / "box", other.pid)
+        assert not qemu.is_running(where / "box", plain.pid)
+        assert not qemu.is_running(where / "box", 2**22)
+    finally:
+        for process in (mine, other, plain):
+            process.kill()
+            process.wait()
+
+
+# Drives and images
+
+
+def test_a_config_drive_is_read_back(tmp_path):
+    """Its bytes are those that its reader asks for: the label, and the file by its path."""
+    drive = seed.config_drive("uuid-1", "box", 'ssh-ed25519 AAAA "me"')
+    assert drive[32768:32774] == b"\x01CD001"
+    assert drive[32808:32816] == b"config-2"
+    assert len(drive) % 2048 == 0
+    assert int.from_bytes(drive[32848:32852], "little") * 2048 == len(drive)
+
+    def entries(sector, size):
+        at, end = sector * 2048, sector * 2048 + size
+        while at < end and drive[at]:
+            record = drive[at : at + drive[at]]
+            yield (
+                record[33 : 33 + record[32]],
+                int.from_bytes(record[2:6], "little"),
+                int.from_bytes(record[10:14], "little"),
+            )
+            at += drive[at]
+
+    place = (int.from_bytes(drive[32926:32930], "little"), 2048)
+    for name in (b"OPENSTACK", b"LATEST", b"META_DATA.JSON;1"):
+        place = next(its for its in ((s, n) for found, s, n in entries(*place) if found == name))
+    data = json.loads(drive[place[0] * 2048 : place[0] * 2048 + place[1]])
+    assert data["uuid"] == "uuid-1"
+    assert data["public_keys"] == {"netorder": 'ssh-ed25519 AAAA "me"'}
+    if shutil.which("isoinfo"):
+        file = tmp_path / "d.iso"
+        file.write_bytes(drive)
+        assert "META_DATA.JSON" in subprocess.check_output(["isoinfo", "-i", file, "-f"], text=True)
+
+
+def test_images_are_found_by_name_and_by_path(tmp_path):
+    where = tmp_path / images.DIRECTORY
+    (where / "debian-13-abc").mkdir(parents=True)
+    for name in ("disk.raw", "kernel", "initrd"):
+        (where / "debian-13-abc" / name).touch()
+    (where / "debian-13-abc/cmdline").write_text("root=/dev/vda\n")
+    (where / "debian-13").symlink_to("debian-13-abc")
+    (where / "ubuntu.qcow2").touch()
+    found = images.find(tmp_path, "debian-13")
+    assert found is not None
+    assert found.disk == where / "debian-13-abc/disk.raw"  # not by the link, which moves on
+    assert (found.cmdline, found.emulated) == ("root=/dev/vda", "root=/dev/vda")
+    assert images.find(tmp_path, "ubuntu").disk == where / "ubuntu.qcow2"
+    assert images.find(tmp_path, str(where / "ubuntu.qcow2")).disk == where / "ubuntu.qcow2"
+    assert "make machine-image" in images.problem(tmp_path / "x", "debian-13")
+    assert "named by their path" in images.problem(tmp_path, "fedora")
+    assert "is not a file" in images.problem(tmp_path, "/no/such.qcow2")
+    assert images.problem(tmp_path, "ubuntu") == ""
+
+
+# QEMU
+
+
+def test_the_command_line_says_nat_drive_and_forwards():
+    image = images.Image(Path("/i/disk.raw"), Path("/i/kernel"), Path("/i/initrd"), "plain", "tsc")
+    ports = (qemu.ssh_forward(kept_of(BOX)), *BOX.forwards)
+    words = qemu.arguments(Path("/s/a,b/box"), kept_of(BOX), "box", image, ports, kvm=False)
+    (netdev,) = (word for word in words if word.startswith("user,"))
+    assert "net=10.0.2.0/24,host=10.0.2.2,dns=10.0.2.3,dhcpstart=10.0.2.15" in netdev
+    assert f"hostfwd=tcp:{BOX.outside}:20022-10.0.2.15:22,hostfwd=tcp:127.0.0.1:2000-10.0.2.15:22" in netdev
+    assert "file=/s/a,,b/box/disk.qcow2,format=qcow2,if=virtio,discard=unmap" in words
+    assert words[words.index("-append") + 1] == "tsc"
+    assert "tcg,tb-size=96" in words
+    fast = qemu.arguments(Path("/s/box"), kept_of(BOX), "box", replace(image, kernel=None), ports, kvm=True)
+    assert "-kernel" not in fast
+    assert fast[fast.index("-accel") + 1] == "kvm"
+
+
+def test_what_the_monitor_says_of_forwards():
+    text = """Hub -1 (net0):
+  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ
+  TCP[ESTABLISHED]   14       127.0.0.1  2000       10.0.2.15    22     0     0
+  TCP[HOST_FORWARD]  12       127.0.0.1  2000       10.0.2.15    22     0     0
+  UDP[HOST_FORWARD]  13               *  5353       10.0.2.15    53     0     0
+"""
+    assert qemu.parse_forwards(text) == {Forward(2000, 22), Forward(5353, 53, "udp", "0.0.0.0")}  # noqa: S104 - parsed
+
+
+@pytest.fixture
+def monitor(tmp_path):
+    """Answer as QEMU's monitor does, in a directory whose path is longer than a socket's may be."""
+    directory = tmp_path / ("x" * 120)
+    directory.mkdir()
+    said: list[str] = []
+    answers = {"hostfwd_add": "", "hostfwd_remove": "host forwarding rule for tcp:127.0.0.1:1 removed\r\n"}
+    handle = os.open(directory, os.O_RDONLY)
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(f"/proc/self/fd/{handle}/monitor")
+    server.listen()
+
+    def serve():
+        while True:
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rwb") as stream:
+                stream.write(b'{"QMP": {}}\n')
+                stream.flush()
+                for line in stream:
+                    request = json.loads(line)
+                    stream.write(b'{"event": "SOMETHING"}\n')
+                    if request["execute"] == "human-monitor-command":
+                        words = request["arguments"]["command-line"]
+                        said.append(words)
+                        stream.write(json.dumps({"return": answers[words.split()[0]]}).encode() + b"\n")
+                    elif request["execute"] == "qmp_capabilities":
+                        stream.write(b'{"return": {}}\n')
+                    else:
+                        stream.write(b'{"error": {"desc": "no such command"}}\n')
+                    stream.flush()
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield directory, said, answers
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    os.close(handle)
+
+
+def test_forwards_are_said_to_the_monitor(monitor):
+    directory, said, answers = monitor
+    qemu.add_forward(directory, Forward(2000, 22), "10.0.2.15")
+    qemu.remove_forward(directory, Forward(2000, 22))
+    assert said == [
+        "hostfwd_add net0 tcp:127.0.0.1:2000-10.0.2.15:22",
+        "hostfwd_remove net0 tcp:127.0.0.1:2000",
+    ]
+    answers["hostfwd_add"] = "could not set up host forwarding rule\r\n"
+    answers["hostfwd_remove"] = "host forwarding rule for tcp:127.0.0.1:2000 not found\r\n"
+    with pytest.raises(CloudError, match="cannot be forwarded: could not set up"):
+        qemu.add_forward(directory, Forward(2000, 22), "10.0.2.15")
+    with pytest.raises(CloudError, match="is still forwarded"):
+        qemu.remove_forward(directory, Forward(2000, 22))
+    with pytest.raises(CloudError, match="no such command"), qemu.monitor(directory) as ask:
+        ask("nonsense")
+
+
+def test_no_monitor_is_an_error_that_names_the_host(tmp_path):
+    with pytest.raises(CloudError, match=f"host {tmp_path.name}: its monitor does not answer"):
+        qemu.forwards(tmp_path)
+
+
+def test_a_port_that_somebody_has_is_refused_before_the_first_change(tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert "has that port" in qemu.bind_problem(Forward(port, 22))
+        assert qemu.answer(Forward(port, 22), 0.1) == "open"
+        host = f"{{network: a, forward: [{{host: {port}, guest: 22}}]}}"
+        plan = build_plan(parse(f"topology: t\ntarget: machine\nnetworks: {{a: {{}}}}\nhosts: {{box: {host}}}\n"))
+        programs = tmp_path / "bin"
+        programs.mkdir()
+        for name in ("qemu-system-x86_64", "qemu-img"):
+            (programs / name).symlink_to("/bin/true")
+        monkeypatch.setenv("PATH", str(programs))
+        with pytest.raises(RefusedError) as refused:
+            target.reconcile(plan, files=tmp_path, key="k", check=False, progress=print, hostkey_timeout=1)
+    assert f"tcp 127.0.0.1:{port} cannot be forwarded to its port 22" in str(refused.value)
+    assert "make machine-image" in str(refused.value)
+    assert not (tmp_path / "machine").exists()
+    assert qemu.bind_problem(Forward(port, 22)) == ""
+    assert qemu.answer(Forward(port, 22), 0.1) == "refused"
+    assert "no such address" in qemu.bind_problem(Forward(port, 22, "tcp", "192.0.2.1"))
+
+
+def test_without_qemu_the_error_says_what_installs_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(CloudError, match=r"not installed.*make machine-image"):
+        target.reconcile(PLAN, files=tmp_path, key="k", check=True, progress=print, hostkey_timeout=1)
+    assert target.teardown("machine", files=tmp_path, check=False, progress=print) == []  # needs none
+
+
+def test_the_host_key_is_the_last_that_the_console_showed(tmp_path):
+    assert qemu.host_key(tmp_path) is None
+    block = "-----BEGIN SSH HOST KEY KEYS-----\r\n{}\r\n-----END SSH HOST KEY KEYS-----\r\n"
+    first, last = block.format("ssh-ed25519 AAAA root@box"), block.format("ecdsa-x BBBB\r\nssh-ed25519 CCCC root@box")
+    (tmp_path / "console.log").write_text(
+        f"boot\r\n{first}more\r\n{last}-----BEGIN SSH HOST KEY KEYS-----\r\nssh-ed25519 D"
+    )
+    assert qemu.host_key(tmp_path) == "ssh-ed25519 CCCC"
+
+
+# To Ansible and SSH
+
+
+def test_ssh_goes_to_the_forwarded_port(tmp_path):
+    facts = {"box": HostFacts("id", "10.0.2.15", "127.70.1.2", "ssh-ed25519 AAAA", port=20023)}
+    text = ssh_config(PLAN, facts, directory=tmp_path, key=tmp_path / "key")
+    assert "Host box 10.0.2.15 127.70.1.2\n  HostName 127.70.1.2\n  Port 20023\n" in text
+
+
+def test_verify_asks_at_the_ports_of_this_machine():
+    forwards = [
+        {"protocol": "tcp", "address": "0.0.0.0", "host": 5000, "guest": 50000},  # noqa: S104 - compared
+        {"protocol": "udp", "address": "127.0.0.1", "host": 53, "guest": 53},
+    ]
+    assert forwarded(forwards, "box") == [
+        {"name": "box", "address": "127.0.0.1", "port": 5000, "open": True, "forwarded": True}
+    ]
+    check = {"what": "w", "body": "b", "status": 200, "answer": "a", "contains": None, "path": "/", "port": 50000}
+    (asked,) = forwarded_answers([{"check": check}, {"check": {**check, "port": 80}}, {"check": None}], forwards)
+    assert asked["url"] == "http://127.0.0.1:5000/"
+
+
+@pytest.mark.parametrize("operation", ["resize", "power", "golden", "snapshot", "restore"])
+def test_operations_that_there_are_not_say_what_to_do(operation):
+    with pytest.raises(UsageError, match="target `machine`"):
+        lacking.require("machine", operation)
+    lacking.require("openstack", operation)
