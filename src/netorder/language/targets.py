@@ -259,7 +259,8 @@ def _write_nat(reader: Reader) -> None:
 def _nat_joins(reader: Reader, network: str) -> object:
     """Return the networks of the NATs' router, with its address; give the first host that which QEMU gives its only."""
     its = reader.mapping("networks", network)
-    if "cidr" not in its and reader.get("pool") is None and not reader.refused("networks", network):
+    is_said = its.keys() & {"cidr", "prefix_length"} or reader.get("pool") is not None
+    if not is_said and not reader.refused("networks", network):
         reader.document.data["networks"][network] = {**its, "cidr": _CIDR}
     cidr = _nat_prefix(reader, network)
     if cidr is None:
