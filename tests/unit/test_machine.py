@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import pytest
 from netorder.analysis.probes import from_inside, from_outside
 from netorder.analysis.reach import Matrix
 from netorder.ansible.applications import forwarded, forwarded_answers
+from netorder.ansible.ending import Named, addresses
 from netorder.cli.main import main
 from netorder.cloud.result import HostFacts
 from netorder.controller.operations import lacking
@@ -439,3 +441,23 @@ def test_operations_that_there_are_not_say_what_to_do(operation):
     with pytest.raises(UsageError, match="target `machine`"):
         lacking.require("machine", operation)
     lacking.require("openstack", operation)
+
+
+def test_a_run_ends_with_the_ports_of_this_machine():
+    lines = addresses(Matrix(PLAN), {"box": BOX.outside}, Named("topologies/machine.yml", is_default=False))
+    assert "  box  this machine  tcp 127.0.0.1:2000 to 22, tcp 127.0.0.1:50000 to 50000" in lines
+    assert "  calculator: http://127.0.0.1:50000" in lines
+    assert not any("sum:" in line for line in lines)  # no port leads there
+
+
+def test_a_forwarded_connection_that_ends_at_once_is_refused():
+    """The NAT has accepted it by then; one that lasts is open, and so is any that is not forwarded."""
+    spec = importlib.util.spec_from_file_location("observe", ROOT / "plugins/modules/netorder_observe.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with socket.create_server(("127.0.0.1", 0)) as closing, socket.create_server(("127.0.0.1", 0)) as lasting:
+        threading.Thread(target=lambda: [closing.accept()[0].close() for _ in range(2)], daemon=True).start()
+        ports = [server.getsockname()[1] for server in (closing, lasting)]
+        closed, kept = ({"address": "127.0.0.1", "port": port, "open": True} for port in ports)
+        probes = [{**closed, "forwarded": True}, {**kept, "forwarded": True}, closed]
+        assert module.connected(probes, 4.0) == ["refused", "open", "open"]

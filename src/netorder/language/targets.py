@@ -259,17 +259,19 @@ def _write_nat(reader: Reader) -> None:
 def _nat_joins(reader: Reader, network: str) -> object:
     """Return the networks of the NATs' router, with its address; give the first host that which QEMU gives its only."""
     its = reader.mapping("networks", network)
-    if not its.keys() & {"cidr", "prefix_length"} and not reader.refused("networks", network):
+    is_said = its.keys() & {"cidr", "prefix_length"} or reader.get("pool") is not None
+    if not is_said and not reader.refused("networks", network):
         reader.document.data["networks"][network] = {**its, "cidr": _CIDR}
     cidr = _nat_prefix(reader, network)
     if cidr is None:
         return [network]
     hosts = reader.mapping("hosts")
     first, address = next(iter(hosts)), str(cidr[_FIRST])
-    free = all(reader.text("hosts", entry, "address") != address for entry in hosts)
+    gateway = reader.text("networks", network, "gateway") or str(cidr[_GATEWAY])
+    free = address != gateway and all(reader.text("hosts", entry, "address") != address for entry in hosts)
     if free and isinstance(hosts[first], dict) and not hosts[first].keys() & {"address", "networks"}:
         hosts[first]["address"] = address
-    return {network: reader.text("networks", network, "gateway") or str(cidr[_GATEWAY])}
+    return {network: gateway}
 
 
 def _let_in(reader: Reader, entry: str) -> dict[str, object]:
