@@ -268,7 +268,9 @@ def connected(probes: list[dict[str, Any]], timeout: float) -> list[Ended]:
     no shorter than SHORTEST and no longer than ``timeout``, which counts where any that must answer has not.
     """
     found: list[Ended] = [{"found": "no answer"} for _ in probes]
-    sized = {address: Sized(address) for address in {probe["address"] for probe in probes if probe["open"]}}
+    # of a forwarded port the way ends here
+    further = {probe["address"] for probe in probes if probe["open"] and not probe.get("forwarded")}
+    sized = {address: Sized(address) for address in further}
     started = time.monotonic()
     begun: dict[int, tuple[int, socket.socket]] = {}
     poll = select.poll()

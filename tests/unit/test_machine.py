@@ -460,4 +460,5 @@ def test_a_forwarded_connection_that_ends_at_once_is_refused():
         ports = [server.getsockname()[1] for server in (closing, lasting)]
         closed, kept = ({"address": "127.0.0.1", "port": port, "open": True} for port in ports)
         probes = [{**closed, "forwarded": True}, {**kept, "forwarded": True}, closed]
-        assert module.connected(probes, 4.0) == ["refused", "open", "open"]
+        found = module.connected(probes, 4.0)
+    assert [one["found"] for one in found] == ["refused", "open", "open"]
