@@ -180,7 +180,7 @@ def watched(user: User, file: str) -> Iterator[list[str]]:
         yield seen
         ended.set()
         watcher.join()
-        server.send_signal(signal.SIGINT)
+        server.send_signal(signal.SIGTERM)
         assert server.communicate(timeout=10)[1].endswith("ended\n")
         assert server.returncode == 0
 

@@ -179,9 +179,22 @@ def test_a_file_with_an_error_is_named_and_the_page_stays(served):
     assert "calculator.yml:1:" not in served.now()["html"]
 
 
-def test_the_command_ends_by_ctrl_c(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_ends_by_ctrl_c(tmp_path, number):
     """It says where it is, and that it has ended."""
-    command = [sys.executable, "-m", "netorder", "report", str(CALCULATOR), "--serve", "--port", "0"]
+    # who runs the tests in the background ignores Ctrl-C, and so would what these begin
+    command = [
+        "env",
+        "--default-signal=INT",
+        sys.executable,
+        "-m",
+        "netorder",
+        "report",
+        str(CALCULATOR),
+        "--serve",
+        "--port",
+        "0",
+    ]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     line = process.stdout.readline()
     assert line.startswith("http://127.0.0.1:")
@@ -190,7 +203,7 @@ def test_the_command_ends_by_ctrl_c(tmp_path):
     connection.request("GET", "/")
     assert connection.getresponse().status == 200
     time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=10)
     assert (process.returncode, out) == (0, "")
     assert err.endswith("Ctrl-C ends it\n\nended\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +42,7 @@ def add_parser(commands: Commands) -> None:
         "on this machine alone (from elsewhere: ssh -L 8640:127.0.0.1:8640) and keeps itself up to date until Ctrl-C: "
         "what a run does now, and what it found. No browser is opened.",
         statuses={
-            "0": "written; with --serve: ended by Ctrl-C",
+            "0": "written; with --serve: ended by Ctrl-C or SIGTERM",
             "1": "the topology has errors, the file cannot be written, or the port is in use",
         },
     )
@@ -82,6 +83,8 @@ def _serve(file: str, files: Path, port: int) -> int:
     with serve.server(serve.Report(Path(file), files), port) as server:
         print(f"http://{serve.ADDRESS}:{server.server_address[1]}/", flush=True)
         print("Ctrl-C ends it", file=sys.stderr)
+        # also by `kill`: one that a script's shell began in the background ignores Ctrl-C
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
