@@ -160,7 +160,7 @@ def watched(user: User, file: str) -> Iterator[list[str]]:
     ended = threading.Event()
     line = shlex.split(f"netorder report {file} --serve --port 0")
     with subprocess.Popen(
-        line, cwd=user.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        line, cwd=user.directory, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as server:
         address = server.stdout.readline().strip()
 
