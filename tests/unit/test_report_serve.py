@@ -233,15 +233,17 @@ def test_a_port_in_use_is_named(capsys):
     )
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_files_of_another_user_are_named(tmp_path, capsys):
     """A run with sudo makes them root's."""
-    tmp_path.chmod(0o700)
-    os.seteuid(65534)
+    tmp_path.chmod(0)
+    me = os.geteuid()
+    if me == 0:  # whom no mode stops
+        os.seteuid(65534)
     try:
         status = main(["report", str(CALCULATOR), "--files", str(tmp_path)])
     finally:
-        os.seteuid(0)
+        os.seteuid(me)
+        tmp_path.chmod(0o700)
     assert status == 6
     assert f"netorder report: error: {tmp_path}/" in capsys.readouterr().err
 
