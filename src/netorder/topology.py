@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from netorder.cloud_init import accounts, digest
@@ -97,8 +98,9 @@ class NetworkSpec:
 
     ``mtu`` None is the cloud's. Without ``dhcp`` the cloud tells nobody on it its address, but by config drive. An
     ``existing`` one is called so in the cloud, by name or id; nobody here has its gateway unless there is a
-    ``gateway_router``. On a ``reachable`` one the outside reaches hosts at their addresses. ``place`` is where the file
-    says that it exists (FILE:LINE).
+    ``gateway_router``. On a ``reachable`` one the outside reaches hosts at their addresses. ``subnet_pools`` are those
+    of the cloud that its prefixes are of, by name or id. ``place`` is where the file says what of that it says
+    (FILE:LINE).
     """
 
     name: str
@@ -110,6 +112,7 @@ class NetworkSpec:
     existing: str | None = None
     reachable: bool = False
     place: str = field(default="", compare=False)
+    subnet_pools: tuple[str, ...] = ()
 
     def subnet(self, version: int) -> SubnetSpec | None:
         """Return the subnet of an IP version."""
@@ -306,6 +309,7 @@ class HostSpec:
     ``flavor_place`` (FILE:LINE) is that of its own key `flavor` if it ``has_flavor``, else of its entry.
     Without ``port_security`` nothing is filtered at its ports. ``security_groups`` are existing ones of the cloud's.
     ``forwards``, ``clone`` (of its disk: linked or full) and ``memory`` (MiB) are of a virtual machine on this machine.
+    ``loopbacks`` are addresses that it has on no network.
     """
 
     name: str
@@ -329,6 +333,7 @@ class HostSpec:
     forwards: tuple[Forward, ...] = ()
     clone: str | None = None
     memory: int | None = None
+    loopbacks: tuple[Address, ...] = ()
 
     @property
     def floating_ip(self) -> bool:
@@ -344,6 +349,13 @@ class HostSpec:
     def virtual_addresses(self) -> tuple[Address, ...]:
         """All addresses that it shares with others."""
         return tuple(address for interface in self.interfaces for address in interface.virtual)
+
+    def loopback_networks(self, version: int) -> dict[str, Prefix]:
+        """Return the loopback addresses of an IP version, each as a network with nothing else on it, by its name.
+
+        To routing it is a network like others, which the host joins to its own. No name of the file's has a space.
+        """
+        return {f"{self.name} {one}": ip_network(one) for one in self.loopbacks if one.version == version}
 
     def address(self, network: str, version: int) -> Address | None:
         """Return the address on a network."""

@@ -109,13 +109,13 @@ class Sample:
 def from_inside(matrix: Matrix, host: Host, others: Collection[Host] | None = None) -> tuple[Probe, ...]:
     """List what ``host`` must and must not reach: SSH and the applications of ``others`` (None: all), and its own.
 
-    A host of several interfaces or IP versions is probed at each of its addresses, for its applications at
-    those that they listen on.
+    A host of several interfaces or IP versions is probed at each of its addresses, those of its loopback among them, for
+    its applications at those that they listen on.
     """
     versions = {":" in address for address in host.addresses}
     found: list[Probe] = []
     for other in matrix.plan.hosts if others is None else others:
-        for address in other.addresses:
+        for address in (*other.addresses, *other.loopback_addresses):
             ports = [SSH] if other is not host else []
             if other.tcp_ports and listens_on(matrix, other) in {address, _ANY[":" in address]}:
                 ports += other.tcp_ports
@@ -169,7 +169,7 @@ def route_probes(matrix: Matrix, host: Host, others: Collection[Host] | None = N
     prefixes = [ip_network(route.destination) for route in host.routes]
     found: list[RouteProbe] = []
     for other in matrix.plan.hosts if others is None else others:
-        for address in other.addresses:
+        for address in (*other.addresses, *other.loopback_addresses):
             if not any(ip_address(address) in prefix for prefix in prefixes):
                 continue
             if matrix.verdict(host.name, address, PING) == "open":

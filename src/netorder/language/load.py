@@ -12,6 +12,7 @@ from netorder.errors import Diagnostic, TopologyError
 from netorder.language.assign import assign
 from netorder.language.document import read_shaped
 from netorder.language.floating import read_floating
+from netorder.language.loopbacks import read_loopbacks
 from netorder.language.ports import read_ports
 from netorder.language.resolve import resolve
 from netorder.language.routes import declared_routes, derive
@@ -51,7 +52,7 @@ def _topology(document: Document, wanted: str | None) -> Topology:
     target = wanted or reader.text("target") or OPENSTACK
     read_target(reader, target)
     names = resolve(reader)
-    addresses = assign(reader, names)
+    addresses = assign(reader, names, read_loopbacks(reader, names))
     declared = declared_routes(reader, names, addresses)
     rules = read_rules(reader, names, addresses)
     egress = read_egress(reader, names, addresses)

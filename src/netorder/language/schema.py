@@ -221,6 +221,7 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("data", "exists", "external", "shared"), "existing"),
         **dict.fromkeys(("allocation_pools", "dhcp_range"), "allocation_pool"),
         **dict.fromkeys(("dhcp_enabled", "enable_dhcp"), "dhcp"),
+        **dict.fromkeys(("subnetpool", "subnet_pool_id", "subnetpool_id", "subnet_pools"), "subnet_pool"),
         "gateway_ip": "gateway",
         "mtu_size": "mtu",
     },
@@ -246,6 +247,7 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("sec_groups", "secgroups", "security_group"), "security_groups"),
         **dict.fromkeys(("mac", "mac_addr"), "mac_address"),
         **dict.fromkeys(("vip", "vips", "virtual_address", "virtual_ip", "virtual_ipaddress"), "virtual_addresses"),
+        **dict.fromkeys(("dummy", "lo", "loopback", "loopback_address", "loopbacks"), "loopback_addresses"),
         "labels": "tags",
         "os": "image",
         "port_security_enabled": "port_security",
@@ -285,17 +287,9 @@ _NOT_OFFERED: dict[str, dict[str, str]] = {
             ("slaac", "ipv6_ra_mode", "ipv6_address_mode", "ra_mode"),
             "there is no choice: IPv6 addresses come by DHCPv6, so that the plan knows them",
         ),
-        **dict.fromkeys(
-            ("subnet_pool", "subnetpool", "subnet_pool_id", "use_default_subnet_pool"),
-            "prefixes are in `cidr`, or of the file's `pool`, so that the plan knows them",
-        ),
         "subnets": "a network has one prefix of each IP version, in `cidr`; for two of a version make it two networks",
     },
     "hosts": {
-        **dict.fromkeys(
-            ("loopback", "loopbacks", "loopback_address"),
-            "there are none; for an address beside that of the port write `virtual_addresses`",
-        ),
         "allowed_address_pairs": "write `virtual_addresses` for addresses, or `forward: true` for what passes the host",
     },
 }

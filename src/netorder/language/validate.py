@@ -6,7 +6,7 @@ from collections import Counter
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
-from netorder.ip import IPV4, IPV6, VERSIONS, covers, joined, overlap
+from netorder.ip import IPV4, IPV6, VERSIONS, covers, overlap
 from netorder.text import few
 from netorder.topology import SSH, HostSpec, RuleSpec, outside_interface
 
@@ -74,6 +74,11 @@ def _check_subnet_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
                     f"host `{host.name}` is on other networks too, where what DHCP gives on `{network.name}` is wrong"
                 )
                 report(network.name, "several", f"{message}; use `routes: host` for this network")
+                break
+        for host in specs.hosts:
+            if host.loopback_networks(IPV4) and any(one.network == network.name for one in host.interfaces):
+                message = f"host `{host.name}` has a loopback address, to which DHCP would give it a route by itself"
+                report(network.name, "loopback", f"{message}; use `routes: host` or `routes: router`")
                 break
         count = len(routes.tables.of_network(network.name, IPV4))
         if count > MOST_HOST_ROUTES:
@@ -299,7 +304,7 @@ def _check_ssh_paths(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], 
 
 def _check_floating_sources(reader: Reader, specs: Specs) -> None:
     """Warn of rules from outside to hosts that have no floating address, so that nothing outside reaches them."""
-    own = joined([subnet.cidr for network in specs.networks for subnet in network.subnets])
+    own = specs.own
     networks = {network.name: network for network in specs.networks}
     floating = {host.name for host in specs.hosts if host.floating_ip or outside_interface(networks, host)}
     members: dict[str, set[str]] = {}
@@ -337,7 +342,7 @@ def _check_unused(reader: Reader, specs: Specs) -> None:
 
 def _check_name_servers_reached(reader: Reader, specs: Specs) -> None:
     """Warn of name servers outside on networks that packets do not leave: no router of the network is external."""
-    own = joined([subnet.cidr for network in specs.networks for subnet in network.subnets])
+    own = specs.own
     external = {router.name for router in specs.routers if router.external and router.snat}
     populated = {one.network for host in specs.hosts for one in host.interfaces}
     # what the name servers were wanted for is there if all hosts have their packages through the controller
