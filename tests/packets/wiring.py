@@ -214,6 +214,9 @@ class _Wirer:
         for index, port in enumerate(host.ports):
             virtual = tuple(f"{one}/{128 if ':' in one else 32}" for one in port.virtual_addresses)  # as keepalived's
             interfaces[index] = replace(interfaces[index], addresses=(*interfaces[index].addresses, *virtual))
+        if host.loopback_addresses:
+            own = tuple(f"{one}/{128 if ':' in one else 32}" for one in host.loopback_addresses)
+            interfaces.append(Interface("lo", "", own, ""))
         routes = [(route.destination, route.next_hop) for route in host.routes]
         routes += [(EVERYTHING[ip_address(gateway).version], gateway) for gateway in host.gateways]
         routes += [

@@ -189,7 +189,7 @@ def _not_that(path: Path, value: object, expected: str, schema: Any) -> str:  # 
     fix = did_you_mean(value, known) if isinstance(value, str) else ""
     if value is None:
         return f"{subject} empty; it must be {expected}" if name else f"the file is empty; it must hold {expected}"
-    hint = fix or _of_another_type(value, schema) or _nearest_name(value, schema)
+    hint = fix or _of_another_type(value, schema) or _nearest_name(value, schema) or _without_length(value, expected)
     text = "the text " if hint.startswith("; quotes") else ""
     return f"{subject} {text}{shown(value)}, not {expected}{hint}"
 
@@ -324,6 +324,12 @@ def _items_as_keys(instance: dict[str, Any], known: dict[str, Any]) -> dict[str,
         else:
             key = ""
     return found
+
+
+def _without_length(value: object, expected: str) -> str:
+    """Return what to write where an address has the length of a prefix that holds nothing else."""
+    found = re.fullmatch(r"([0-9A-Fa-f.:]+)/(32|128)", value) if isinstance(value, str) else None
+    return f"; write `{found[1]}`" if found and expected.startswith("an address") else ""
 
 
 def _nearest_name(value: object, schema: Any) -> str:  # noqa: ANN401 - a JSON Schema

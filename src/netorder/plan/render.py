@@ -171,7 +171,8 @@ def _routes(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
 
 
 def _named(place: str, called: dict[str, str]) -> str:
-    return f"{place} ({called[place]})" if place in called else place
+    name = called.get(place) or called.get(place.removesuffix("/128" if ":" in place else "/32"))
+    return f"{place} ({name})" if name else place
 
 
 def _applications(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
