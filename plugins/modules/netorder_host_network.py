@@ -1134,9 +1134,7 @@ def recorded(text: str) -> dict[str, dict[str, set[Any]]]:
     for key, values in json.loads(text).items():
         name, _, what = key.partition(" ")
         its = found.setdefault(name, {key: set() for key in RECORDED.values()})
-        its[RECORDED[what]] = {
-            tuple(one) if isinstance(one, list) else one for one in values
-        }
+        its[RECORDED[what]] = {tuple(one) if isinstance(one, list) else one for one in values}
     return found
 
 
@@ -1332,8 +1330,8 @@ class Loopback:
         self.there = {whole(one) for one in host.loopback.addresses} if host.loopback else set()
         if self.wanted and manager == _NetworkManager.name and nm_version() < NM_KNOWS_LOOPBACK:
             raise HostNetworkError(
-                "this host's NetworkManager keeps no loopback addresses over reboots, which it does from 1.42 on: use a "
-                "newer image, or one with systemd-networkd"
+                "this host's NetworkManager keeps no loopback addresses over reboots, which it does from 1.42 on: use "
+                "a newer image, or one with systemd-networkd"
             )
 
     def differences(self) -> list[Difference]:
@@ -1601,7 +1599,8 @@ class Plan:
         self.mtus = {name: its.mtu for name, its in self.need.items() if its.mtu not in (None, host.links[name].mtu)}
         self.sysctl = Sysctl(
             forwarding=params["forwarding"],
-            several=len(params["interfaces"]) > 1 or any(one["static"] or one["unwanted"] for one in params["interfaces"]),
+            several=len(params["interfaces"]) > 1
+            or any(one["static"] or one["unwanted"] for one in params["interfaces"]),
             manage=params["manage"]["forwarding"],
         )
         self.loopback = Loopback(params["loopback_addresses"], host, self.manager.name)
@@ -1767,13 +1766,18 @@ def settle(plan: Plan) -> Snapshot:
         time.sleep(0.3)
 
 
+def set_mtus(plan: Plan, undo: Undo) -> None:
+    """Give interfaces their MTU."""
+    for name, mtu in plan.mtus.items():
+        undo.command("ip", "link", "set", "dev", name, "mtu", str(plan.host.links[name].mtu))
+        run("ip", "link", "set", "dev", name, "mtu", str(mtu))
+
+
 def change(plan: Plan, undo: Undo) -> None:
     """Make the kernel and the files match. Raise HostNetworkError when the host does not take it."""
     plan.sysctl.apply(undo)
     plan.loopback.apply(undo)
-    for name, mtu in plan.mtus.items():
-        undo.command("ip", "link", "set", "dev", name, "mtu", str(plan.host.links[name].mtu))
-        run("ip", "link", "set", "dev", name, "mtu", str(mtu))
+    set_mtus(plan, undo)
     for name, address in [*plan.foreign, *plan.surplus]:
         undo.command("ip", f"-{version(address)}", "address", "replace", address, "dev", name)
         run("ip", f"-{version(address)}", "address", "del", address, "dev", name)

@@ -528,12 +528,8 @@ NETWORKD_LOOPBACK = "etc/systemd/network/04-loopback-netorder.network"
 NM_LOOPBACK = "etc/NetworkManager/system-connections/netorder-loopback.nmconnection"
 
 
-@pytest.mark.parametrize(
-    ("active", "file"), [("systemd-networkd", NETWORKD_LOOPBACK), ("NetworkManager", NM_LOOPBACK)]
-)
-def test_loopback_addresses_come_stay_and_go(
-    host_network: ModuleType, guest: _Guest, active: str, file: str
-) -> None:
+@pytest.mark.parametrize(("active", "file"), [("systemd-networkd", NETWORKD_LOOPBACK), ("NetworkManager", NM_LOOPBACK)])
+def test_loopback_addresses_come_stay_and_go(host_network: ModuleType, guest: _Guest, active: str, file: str) -> None:
     """They are in force and in the file; other addresses of the interface stay, and no program is told."""
     if active == "NetworkManager":
         (guest.root / "run/systemd/netif/links/2").unlink()

@@ -109,8 +109,8 @@ class _Table:
 class Paths:
     """The paths of a plan; ``owners`` gives the node (host or router) and the network of each address.
 
-    That of a virtual address is the first of the hosts that share it, its ``sharers``. A loopback address is on a network
-    of its own, one of its host's ``loopbacks``.
+    That of a virtual address is the first of the hosts that share it, its ``sharers``. A loopback address is on a
+    network of its own, one of its host's ``loopbacks``.
     """
 
     def __init__(self, plan: Plan) -> None:

@@ -109,8 +109,8 @@ class Sample:
 def from_inside(matrix: Matrix, host: Host, others: Collection[Host] | None = None) -> tuple[Probe, ...]:
     """List what ``host`` must and must not reach: SSH and the applications of ``others`` (None: all), and its own.
 
-    A host of several interfaces or IP versions is probed at each of its addresses, those of its loopback among them, for
-    its applications at those that they listen on.
+    A host of several interfaces or IP versions is probed at each of its addresses, those of its loopback among them,
+    for its applications at those that they listen on.
     """
     versions = {":" in address for address in host.addresses}
     found: list[Probe] = []

@@ -247,7 +247,9 @@ class Matrix:
         if (":" in own) != (":" in source):
             why = f"{source} and {found.address} are not of one IP version"
         elif self._is_loopback(source):
-            why = f"{source} is a loopback address of {host}, which no router translates, so no replies come from outside"
+            why = (
+                f"{source} is a loopback address of {host}, which no router translates, so no replies come from outside"
+            )
         elif self._filtered(host):
             why = f"{host} sends it out on {exit_}, where its address is {own}: port security drops it"
         else:

@@ -137,9 +137,7 @@ class _Lookup:
             if found := self._only(what, "router", str(router.existing), self._routers):
                 self.found.routers[router.name] = found.id
                 self._judge_router(what, router, found)
-        self.found.pool_names.update((pool.id, pool.name) for pool in self._pools)
-        for network in self._of_pools:
-            self._judge_pools(network)
+        self._judge_pools()
         for name in self._names:
             hosts = [host.name for host in self.plan.hosts if name in (host.ports[0].existing_groups or ())]
             what = f"Security group {name} (hosts: {few(hosts)})"
@@ -173,7 +171,12 @@ class _Lookup:
 
     # Subnet pools
 
-    def _judge_pools(self, network: Network) -> None:
+    def _judge_pools(self) -> None:
+        self.found.pool_names.update((pool.id, pool.name) for pool in self._pools)
+        for network in self._of_pools:
+            self._judge_pools_of(network)
+
+    def _judge_pools_of(self, network: Network) -> None:
         what = f"Network {network.name} ({network.place})"
         for name in network.subnet_pools:
             pool = self._only(what, "subnet pool", name, self._pools)
@@ -182,9 +185,13 @@ class _Lookup:
             subnet = next((one for one in network.subnets if one.version == pool.ip_version), None)
             if subnet is None:
                 has = ", ".join(one.cidr for one in network.subnets)
-                self._problem(f"{what}: subnet pool {name} is of IPv{pool.ip_version}, and the network has {has} alone.")
+                self._problem(
+                    f"{what}: subnet pool {name} is of IPv{pool.ip_version}, and the network has {has} alone."
+                )
             elif subnet.cloud_name in self.found.pools:
-                self._problem(f"{what}: two subnet pools are of IPv{pool.ip_version}, of which one is enough: remove one.")
+                self._problem(
+                    f"{what}: two subnet pools are of IPv{pool.ip_version}, of which one is enough: remove one."
+                )
             elif problem := self._why_not_of(pool, subnet):
                 self._problem(f"{what}: {problem}")
             else:
@@ -196,13 +203,16 @@ class _Lookup:
         prefixes = [ip_network(one) for one in pool.prefixes or ()]
         shortest, longest = int(pool.minimum_prefix_length or 0), int(pool.maximum_prefix_length or cidr.max_prefixlen)
         if not any(covers(one, cidr) for one in prefixes):
-            return f"subnet pool {pool.name} does not hold {cidr}, it has {few([*map(str, prefixes)], 10)}: choose one of these."
+            has = few([*map(str, prefixes)], 10)
+            return f"subnet pool {pool.name} does not hold {cidr}, it has {has}: choose one of these."
         if not shortest <= cidr.prefixlen <= longest:
-            return f"subnet pool {pool.name} gives prefixes from /{shortest} to /{longest}, and {cidr} is none: choose another."
+            gives = f"gives prefixes from /{shortest} to /{longest}"
+            return f"subnet pool {pool.name} {gives}, and {cidr} is none: choose another."
         ours = {one.id for one in self.observed.subnets}
         for one in self._subnets:
             if one.subnet_pool_id == pool.id and one.id not in ours and overlap(ip_network(one.cidr), cidr):
-                return f"of subnet pool {pool.name}, {one.cidr} is in use (subnet {one.name or one.id}): choose another prefix."
+                has = f"{one.cidr} is in use (subnet {one.name or one.id})"
+                return f"of subnet pool {pool.name}, {has}: choose another prefix."
         return ""
 
     # Networks

@@ -69,7 +69,9 @@ def _report(reader: Reader, key: str, entry: HostEntry, address: Address, its: S
         message = f"loopback address `{address}` is on network `{on}`; choose one that is on none, or write "
         reader.error(path, f"{message}`virtual_addresses`, if hosts there share it")
     elif versions and address.version not in versions:
-        message = f"host `{key}` is on no network with an IPv{address.version} prefix, so no route leads to its loopback"
+        message = (
+            f"host `{key}` is on no network with an IPv{address.version} prefix, so no route leads to its loopback"
+        )
         reader.error(path, f"{message} address `{address}`; give its network one, or remove the address")
     else:
         return False

@@ -195,7 +195,9 @@ def _networks(reader: Reader) -> dict[str, NetworkEntry]:
             _check_existing_network(reader, name)
             servers, routes = (), "host" if routes == "subnet" else routes
         elif reader.get("networks", name, "subnet_pool") is not None and "cidr" not in reader.mapping("networks", name):
-            message = f"network `{name}` has no `cidr` of its subnet pool, which the plan must know: add a free prefix of "
+            message = (
+                f"network `{name}` has no `cidr` of its subnet pool, which the plan must know: add a free prefix of "
+            )
             message += "those that `openstack subnet pool show` lists"
             reader.error(("networks", name, "subnet_pool"), message)
         elif reader.true("networks", name, "reachable"):

@@ -66,7 +66,8 @@ _LACKS: Mapping[str, _Lacks] = {
     OPENSTACK: _OPENSTACK,
     CONTAINERS: _Lacks(
         file={"key_pair": _KEY_PAIR, "egress": "what hosts send is not limited yet"},
-        network=_OF_THE_CLOUD | {"reachable": "nothing outside reaches the networks of containers but by published ports"},
+        network=_OF_THE_CLOUD
+        | {"reachable": "nothing outside reaches the networks of containers but by published ports"},
         router=_EXISTING,
         host=_OF_HOSTS_ON_THIS_MACHINE
         | {

@@ -51,6 +51,7 @@ def check(
 
 def _check_subnet_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
     several = [host for host in specs.hosts if sum(one.address(IPV4) is not None for one in host.interfaces) > 1]
+    looped = [host for host in specs.hosts if host not in several and host.loopback_networks(IPV4)]
     at_defaults: set[str] = set()  # kinds of errors that are reported where `defaults` cause them
 
     def report(network: str, kind: str, message: str) -> None:
@@ -75,11 +76,9 @@ def _check_subnet_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
                 )
                 report(network.name, "several", f"{message}; use `routes: host` for this network")
                 break
-        for host in specs.hosts:
-            if host.loopback_networks(IPV4) and any(one.network == network.name for one in host.interfaces):
-                message = f"host `{host.name}` has a loopback address, to which DHCP would give it a route by itself"
-                report(network.name, "loopback", f"{message}; use `routes: host` or `routes: router`")
-                break
+        if host := next((one for one in looped if one.interfaces[0].network == network.name), None):
+            message = f"host `{host.name}` has a loopback address, to which DHCP would give it a route by itself"
+            report(network.name, "loopback", f"{message}; use `routes: host` or `routes: router`")
         count = len(routes.tables.of_network(network.name, IPV4))
         if count > MOST_HOST_ROUTES:
             message = f"network `{network.name}` needs {count} routes, and DHCP hands out {MOST_HOST_ROUTES} at most"

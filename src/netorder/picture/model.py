@@ -133,7 +133,9 @@ def picture(topology: Topology, *, each: bool = False, rules: bool = False) -> P
     links = [(ids[id(box)], ids[id(other)]) for box in boxes for other in box.joined]
     arrows = _arrows(topology, plan, boxes, ids) if rules else ()
     nodes = tuple(
-        Node(ids[id(box)], box.kind, *_text(box, topology.target), _forwards(box), tuple(part.name for part in box.parts))
+        Node(
+            ids[id(box)], box.kind, *_text(box, topology.target), _forwards(box), tuple(part.name for part in box.parts)
+        )
         for box in boxes
     )
     return Picture(plan.topology, nodes, tuple(dict.fromkeys(links)), tuple(arrows))

@@ -244,7 +244,9 @@ class _Planner:
     def _prefixes(self) -> dict[tuple[str, int], Prefix]:
         """The prefix of each network that routing knows, by its IP version: loopback addresses are some."""
         networks = self._topology.networks
-        found = {(one.name, subnet.cidr.version): subnet.cidr for one in networks for subnet in one.subnets}
+        found: dict[tuple[str, int], Prefix] = {
+            (one.name, subnet.cidr.version): subnet.cidr for one in networks for subnet in one.subnets
+        }
         for host in self._topology.hosts:
             for version in VERSIONS:
                 found |= {(name, version): cidr for name, cidr in host.loopback_networks(version).items()}

@@ -185,8 +185,8 @@ class Port:
 
     Port security drops packets from and to other addresses than its own ``addresses`` and those in the prefixes of
     ``allowed_address_pairs``: for which the host forwards, its loopback addresses, and ``virtual_addresses``, which any
-    one of the hosts that share one has. Without it there are no security groups either. ``mac_address`` None is the cloud's choice.
-    ``existing_groups`` are security groups that are not the topology's, by name or id.
+    one of the hosts that share one has. Without it there are no security groups either. ``mac_address`` None is the
+    cloud's choice. ``existing_groups`` are security groups that are not the topology's, by name or id.
     """
 
     cloud_name: str

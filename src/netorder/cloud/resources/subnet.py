@@ -109,7 +109,9 @@ def compare(draft: Draft, network: Network, found_network: CloudNetwork | None) 
             draft.ids.subnets[subnet.cloud_name] = one.id
             planned.setdefault("host_routes", [])
             _refuse_dhcp(draft, network, one, subnet)
-            has = f"{pool_names.get(one.subnet_pool_id, 'one')} ({one.subnet_pool_id})" if one.subnet_pool_id else "none"
+            has = (
+                f"{pool_names.get(one.subnet_pool_id, 'one')} ({one.subnet_pool_id})" if one.subnet_pool_id else "none"
+            )
             draft.differ(change, KIND, _observed_fields(one) | {"subnet_pool": has}, planned, id=one.id)
         else:
             draft.add(change("create", "missing", after=planned))
