@@ -11,6 +11,8 @@ from netorder.text import few
 from netorder.topology import SSH, HostSpec, RuleSpec, outside_interface
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from netorder.ip import Address, Prefix
     from netorder.language.document import Reader
     from netorder.language.routes import Routes
@@ -50,8 +52,6 @@ def check(
 
 
 def _check_subnet_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
-    several = [host for host in specs.hosts if sum(one.address(IPV4) is not None for one in host.interfaces) > 1]
-    looped = [host for host in specs.hosts if host not in several and host.loopback_networks(IPV4)]
     at_defaults: set[str] = set()  # kinds of errors that are reported where `defaults` cause them
 
     def report(network: str, kind: str, message: str) -> None:
@@ -69,20 +69,28 @@ def _check_subnet_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
             report(network.name, "no router", message)
         if network.routes != "subnet" or IPV4 not in routes.routings:
             continue
-        for host in several:
-            if any(one.network == network.name for one in host.interfaces):
-                message = (
-                    f"host `{host.name}` is on other networks too, where what DHCP gives on `{network.name}` is wrong"
-                )
-                report(network.name, "several", f"{message}; use `routes: host` for this network")
-                break
-        if host := next((one for one in looped if one.interfaces[0].network == network.name), None):
-            message = f"host `{host.name}` has a loopback address, to which DHCP would give it a route by itself"
-            report(network.name, "loopback", f"{message}; use `routes: host` or `routes: router`")
+        for kind, host in _wrong_for_dhcp(specs, network):
+            message = f"host `{host.name}` {_WRONG_FOR_DHCP[kind].format(network.name)}"
+            report(network.name, kind, f"{message}; use `routes: host` for this network")
         count = len(routes.tables.of_network(network.name, IPV4))
         if count > MOST_HOST_ROUTES:
             message = f"network `{network.name}` needs {count} routes, and DHCP hands out {MOST_HOST_ROUTES} at most"
             report(network.name, "many", f"{message}; use `routes: host` or `routes: router`")
+
+
+_WRONG_FOR_DHCP = {
+    "several": "is on other networks too, where what DHCP gives on `{}` is wrong",
+    "loopback": "has a loopback address, to which DHCP would give it a route by itself",
+}
+
+
+def _wrong_for_dhcp(specs: Specs, network: NetworkSpec) -> Iterator[tuple[str, HostSpec]]:
+    """Yield the first host of each kind for which routes that DHCP hands out on the network are wrong."""
+    on = [host for host in specs.hosts if host.address(network.name, IPV4) is not None]
+    several = [host for host in on if sum(one.address(IPV4) is not None for one in host.interfaces) > 1]
+    loopback = [host for host in on if host.loopback_networks(IPV4)]
+    yield from (("several", host) for host in several[:1])
+    yield from (("loopback", host) for host in loopback[:1] if host not in several)
 
 
 def _check_port_security(reader: Reader, specs: Specs) -> None:
