@@ -51,7 +51,9 @@ __all__ = [
     "SubnetSpec",
     "Topology",
     "User",
+    "cloud_and_region",
     "group_of",
+    "in_region",
     "outside_interface",
 ]
 
@@ -420,7 +422,7 @@ class EgressSpec:
 class Topology:
     """A checked topology. ``ssh_entries`` are the hosts that allow SSH from outside; ``warnings`` are for people.
 
-    ``key_pair`` is an existing one. ``cloud`` None is the one of the environment.
+    ``key_pair`` is an existing one. ``cloud`` None is the one of the environment; it may be one of its regions.
     ``routings`` (by IP version), ``tables`` (static routes) and ``ssh_paths`` (to each host) follow from the rest.
     ``target`` is who makes it: one of TARGETS.
     """
@@ -441,6 +443,20 @@ class Topology:
     cloud: str | None
     warnings: tuple[Diagnostic, ...]
     target: str = OPENSTACK
+
+
+_IN_REGION = re.compile(r"(.+) \(([^()]+)\)")
+
+
+def in_region(cloud: str, region: str) -> str:
+    """Return how a region of a cloud is written, in a plan and as an argument of playbooks."""
+    return f"{cloud} ({region})"
+
+
+def cloud_and_region(text: str | None) -> tuple[str | None, str | None]:
+    """Return the entry of clouds.yaml and the region that a text names; None is what the environment says."""
+    found = _IN_REGION.fullmatch(text or "")
+    return (found[1], found[2]) if found else (text, None)
 
 
 def outside_interface(networks: Mapping[str, NetworkSpec], host: HostSpec) -> Interface | None:

@@ -82,10 +82,12 @@ def test_a_step_names_the_variables_of_its_role():
 
 
 def test_an_application_is_waited_for_unless_its_role_does_that():
-    """By its check, once its role has run; one without a check cannot be."""
-    waits = [[task["name"] for task in yaml.safe_load(text)[1:]] for text in texts(build_plan(load(SHOP)), SHOP)]
+    """By its check, once its role has run; one without a check cannot be. Handlers belong to the role."""
+    after = [yaml.safe_load(text)[1:] for text in texts(build_plan(load(SHOP)), SHOP)]
+    assert {tasks[0]["ansible.builtin.meta"] for tasks in after} == {"flush_handlers"}
+    waits = [[task["name"] for task in tasks[1:]] for tasks in after]
     assert waits == [[], ["Wait until it serves: db"], ["Wait until it serves: app"], ["Wait until it serves: web"], []]
-    assert all(len(yaml.safe_load(text)) == 1 for text in texts(build_plan(load(CALCULATOR)), CALCULATOR))
+    assert all(len(yaml.safe_load(text)) == 2 for text in texts(build_plan(load(CALCULATOR)), CALCULATOR))
 
 
 def test_the_files_of_the_steps_are_written_once(tmp_path: Path):

@@ -22,11 +22,12 @@ from netorder.language.specs import specs
 from netorder.language.targets import check_target, read_target
 from netorder.language.validate import check
 from netorder.language.yaml_source import read, read_file
-from netorder.topology import OPENSTACK, Topology
+from netorder.topology import OPENSTACK, Topology, in_region
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from netorder.language.document import Reader
     from netorder.language.yaml_source import Document
 
 __all__ = ["Topology", "TopologyError", "load", "parse"]
@@ -43,6 +44,11 @@ def load(path: str | Path, target: str | None = None) -> Topology:
 def parse(text: str, path: str = "<text>", target: str | None = None) -> Topology:
     """Do for ``text`` what ``load`` does for a file; ``path`` is what diagnostics call it."""
     return _topology(read(text, path), target)
+
+
+def _cloud(reader: Reader) -> str | None:
+    name, region = reader.text("cloud", "name"), reader.text("cloud", "region")
+    return in_region(name, region) if name and region else reader.text("cloud")
 
 
 def _topology(document: Document, wanted: str | None) -> Topology:
@@ -79,7 +85,7 @@ def _topology(document: Document, wanted: str | None) -> Topology:
         tables=routes.tables,
         ssh_paths=routes.ssh_paths,
         key_pair=reader.text("key_pair"),
-        cloud=reader.text("cloud"),
+        cloud=_cloud(reader),
         warnings=tuple(sorted(set(reader.diagnostics))),
         target=target,
     )
