@@ -28,6 +28,7 @@ __all__ = [
     "LAST_PORT",
     "MACHINE",
     "MANAGEABLE",
+    "NEWEST",
     "NOBODY",
     "OPENSTACK",
     "SNAPSHOT",
@@ -60,6 +61,7 @@ __all__ = [
 SSH = 22
 OPENSTACK, CONTAINERS, MACHINE = "openstack", "containers", "machine"
 TARGETS = (OPENSTACK, CONTAINERS, MACHINE)  # who makes networks and hosts
+NEWEST = "newest:"  # before the name, where a host's image is the newest that is called so
 SNAPSHOT = "snapshot:"  # before the name, where a host's image is a snapshot
 # before what the golden image is of (applications with "+" between, or its name), and ":" and an image to begin with
 GOLDEN = "golden:"

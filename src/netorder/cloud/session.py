@@ -132,7 +132,7 @@ def connect(progress: Callable[[str], None], name: str | None = None) -> Cloud:
     """
     with translate_errors():
         entry, region = cloud_and_region(name)
-        conn = openstack.connect(cloud=entry, app_name="netorder", **({"region_name": region} if region else {}))
+        conn = openstack.connect(cloud=entry, app_name="netorder", region_name=region or "")
         if conn.session.timeout is None:
             conn.session.timeout = REQUEST_TIMEOUT
         cloud = Cloud(conn, progress)

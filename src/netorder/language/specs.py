@@ -12,6 +12,7 @@ from netorder.text import is_id
 from netorder.topology import (
     GOLDEN,
     MANAGEABLE,
+    NEWEST,
     SNAPSHOT,
     Forward,
     HostSpec,
@@ -192,6 +193,8 @@ def forwards(reader: Reader, entry: str) -> tuple[Forward, ...]:
 
 def _image(reader: Reader, entry: HostEntry, *path: str) -> str | None:
     """Return the image at ``path``, as the plan has it; report a golden one of no application."""
+    if name := reader.text(*path, "image", "newest"):
+        return f"{NEWEST}{name}"
     if name := reader.text(*path, "image", "snapshot"):
         return f"{SNAPSHOT}{name}"
     its = reader.get(*path, "image", "golden")

@@ -155,6 +155,9 @@ def _check_asked(reader: Reader, target: str) -> None:
         if target == CONTAINERS and reader.get(*entry, "floating_ip") not in (None, True, False):
             message = f"target `{target}` chooses floating addresses, one a host"
             reader.error((*entry, "floating_ip"), f"{message}; write `floating_ip: true`, or use `target: openstack`")
+        if target in _FLAVORS and (name := reader.text(*entry, "image", "newest")):
+            message = f"target `{target}` has one image of each name; write `image: {name}`"
+            reader.error((*entry, "image"), f"{message}, or use `target: openstack`")
         if target in _FLAVORS and reader.get(*entry, "flavor") is not None:
             reader.warning((*entry, "flavor"), f"target `{target}` has no flavors: {_FLAVORS[target]}")
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from netorder.topology import GOLDEN
+from netorder.topology import GOLDEN, NEWEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -204,8 +204,11 @@ def server_fields(
 def image_field(had: str, planned: str) -> str:
     """Return the image that a server was made from, or the planned one where that one allows it.
 
-    Golden images and the image before there is one (``base``) are the same to a host: it is never replaced by that.
+    Golden images and the image before there is one (``base``) are the same to a host: it is never replaced by that. Nor
+    by a newer one of the same name.
     """
+    if NEWEST in (had[: len(NEWEST)], planned[: len(NEWEST)]):
+        return planned if had.removeprefix(NEWEST) == planned.removeprefix(NEWEST) else had
     if not planned.startswith(GOLDEN):
         return had
     kind, _, base = planned.removeprefix(GOLDEN).partition(":")
