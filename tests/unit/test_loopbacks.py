@@ -110,8 +110,7 @@ def test_what_is_tried_and_what_the_host_is_told(tmp_path: Path) -> None:
     matrix = Matrix(plan())
     probes = {(one.address, one.port, one.open) for one in from_inside(matrix, matrix.hosts["door"])}
     assert ("10.255.1.54", 22, False) in probes
-    tried = {one.address for one in route_probes(matrix, matrix.hosts["gate"])}
-    assert tried == {"10.255.1.53", "10.255.1.54"}
+    assert route_probes(matrix, matrix.hosts["gate"]) == ()  # not there before its own host is configured
     said = {host.name: its for host, its in host_vars(matrix, tmp_path, tmp_path)}
     assert said["dns-2"]["netorder_loopback_addresses"] == ["10.255.1.54"]
     assert said["door"]["netorder_loopback_addresses"] == []

@@ -165,11 +165,14 @@ def ssh_sources(matrix: Matrix, host: Host) -> tuple[str, ...]:
 
 
 def route_probes(matrix: Matrix, host: Host, others: Collection[Host] | None = None) -> tuple[RouteProbe, ...]:
-    """List probes, one for each of ``others`` (None: all) that ``host`` may reach, by its static routes only."""
+    """List probes, one for each of ``others`` (None: all) that ``host`` may reach, by its static routes only.
+
+    Loopback addresses are not there before their own host is configured.
+    """
     prefixes = [ip_network(route.destination) for route in host.routes]
     found: list[RouteProbe] = []
     for other in matrix.plan.hosts if others is None else others:
-        for address in (*other.addresses, *other.loopback_addresses):
+        for address in other.addresses:
             if not any(ip_address(address) in prefix for prefix in prefixes):
                 continue
             if matrix.verdict(host.name, address, PING) == "open":
