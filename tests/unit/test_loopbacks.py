@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,8 +19,10 @@ from netorder.ansible.inventory import host_vars
 from netorder.cloud.existing import look_up
 from netorder.cloud.observe import Observed
 from netorder.cloud.resources import subnet
+from netorder.containers.compose import compose
 from netorder.language.load import parse
 from netorder.plan.build import build_plan
+from netorder.topology import CONTAINERS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,6 +131,12 @@ def test_a_change_of_it() -> None:
     differences = change(before, after).differences
     assert {one.action for one in differences} == {"changed"}
     assert any("loopback_addresses: -10.255.1.53, +10.255.1.63" in one.what for one in differences)
+
+
+def test_a_compose_file_has_it() -> None:
+    file = compose(build_plan(parse(TEXT, target=CONTAINERS)), IPv4Network("172.29.1.0/24"), ".", "t.yml")
+    assert file.count("ip address replace 10.255.1.53/32 dev lo") == 1
+    assert "10.255.1.53/32 via" in file
 
 
 WIDE = """

@@ -256,6 +256,7 @@ class _Writer:
             "}",
             "END",
             *self._mtus(ends),
+            *(f"ip address replace {one}/32 dev lo" for one in host.loopback_addresses),  # IPv6 there is none
             *(f"ip route replace default via {one}" for one in host.gateways),
             *(f"ip route replace {route.destination} via {route.next_hop}" for route in host.routes),
         ]  # fmt: skip
