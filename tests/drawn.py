@@ -173,7 +173,11 @@ class _Drawer:
         if routed and "cidr" in network and self._chance(6):
             network["gateway"] = [str(one[name][-2]) for one in (self._v4, self._v6) if str(one[name]) in prefixes]
         # DHCP tells every host the same, which is wrong for those on other networks too
-        if all(len(_networks(self._hosts[host])) == 1 for host in self._on[name]) and self._chance(3):
+        alike = all(
+            len(_networks(its)) == 1 and "loopback_addresses" not in its
+            for its in (self._hosts[host] for host in self._on[name])
+        )
+        if alike and self._chance(3):
             network["routes"] = self._draw(st.sampled_from(["subnet", "host", "router"][: 2 + routed]))
         # nor can hosts do without it on another network than their first
         first = all(_networks(self._hosts[host])[0] == name for host in self._on[name])
@@ -224,6 +228,8 @@ class _Drawer:
             host["port_security"] = False
         if self._versions[names[0]] == "4" and self._chance(6):
             host["virtual_addresses"] = str(self._v4[names[0]][200 + self._left_number()])
+        if (not several or "forward" in host) and self._chance(6):
+            host["loopback_addresses"] = list(self._loopbacks(names))
         if self._chance(4):
             names = self._draw(st.lists(st.sampled_from([*APPLICATIONS]), min_size=1, max_size=2, unique=True))
             port = self._draw(st.sampled_from(PORTS))
@@ -231,6 +237,13 @@ class _Drawer:
         if self._chance(4):
             host |= self._draw(st.sampled_from(SERVERS))
         return host
+
+    def _loopbacks(self, names: list[str]) -> Iterator[str]:
+        """Yield one address of each IP version that a network has, neighbours of those of other hosts."""
+        number = 8 * self._left_number()  # a count of hosts takes the next ones
+        versions = {version for name in names for version in self._versions[name]}
+        yield from ([f"10.97.{number // 256}.{number % 256}"] if "4" in versions else [])
+        yield from ([f"fd97::{number:x}"] if "6" in versions else [])
 
     def _left_number(self) -> int:
         """Return another number for each host."""

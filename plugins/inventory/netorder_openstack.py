@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from functools import partialmethod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleParserError
 from ansible_collections.openstack.cloud.plugins.inventory import openstack as upstream
@@ -12,6 +14,10 @@ from netorder.ansible.plans import matrix_of
 from netorder.cloud.resources.server import METADATA, OFF
 from netorder.controller import local
 from netorder.errors import NetorderError
+from netorder.topology import cloud_and_region
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DOCUMENTATION = """
 name: netorder_openstack
@@ -29,6 +35,19 @@ options:
     required: true
     choices: [netorder_openstack]
 """
+
+
+@contextmanager
+def _in_region(region: str | None) -> Iterator[None]:
+    """Let the upstream plugin read this region of the cloud, for which it has no option: it takes the first."""
+    config = upstream.openstack.config.loader.OpenStackConfig
+    of_first = config.get_one
+    if region:
+        config.get_one = partialmethod(of_first, region_name=region)
+    try:
+        yield
+    finally:
+        config.get_one = of_first
 
 
 class InventoryModule(upstream.InventoryModule):
@@ -50,11 +69,11 @@ class InventoryModule(upstream.InventoryModule):
         self._topology = topology
         cloud = "the cloud"
         try:
-            cloud = (
-                upstream.openstack.config.OpenStackConfig().get_one(cloud=variables.get("netorder_cloud") or None).name
-            )
-            self._fixed["only_clouds"] = [cloud]
-            super().parse(inventory, loader, path, cache)
+            name, region = cloud_and_region(variables.get("netorder_cloud") or None)
+            with _in_region(region):
+                cloud = upstream.openstack.config.OpenStackConfig().get_one(cloud=name).name
+                self._fixed["only_clouds"] = [cloud]
+                super().parse(inventory, loader, path, cache)
         except AnsibleParserError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the SDK raises, there is no answer

@@ -78,6 +78,9 @@ options:
         type: list
         elements: int
         default: []
+      mtu:
+        description: The longest packet, where nobody tells the interface; without it, it is left as it is.
+        type: int
   addresses:
     description:
       - All addresses that the host must have. One of DHCP that is missing is reported and not made up.
@@ -98,6 +101,13 @@ options:
     description:
       - Addresses that the host may have or not, as it agrees with others that share them (VRRP). They are neither made
         up nor removed.
+    type: list
+    elements: str
+    default: []
+  loopback_addresses:
+    description:
+      - Addresses of the host's loopback interface. Those that this module gave it earlier and that are no longer listed
+        are removed. NetworkManager keeps them over reboots from its version 1.42 on.
     type: list
     elements: str
     default: []
@@ -267,6 +277,7 @@ class Link:
         self.index: int = entry["ifindex"]
         self.mac: str = entry.get("address", "")
         self.kind: str = entry.get("linkinfo", {}).get("info_kind", "")
+        self.mtu: int | None = entry.get("mtu")
         # without link-local ones
         self.addresses: list[dict[str, Any]] = [
             one for one in entry.get("addr_info", []) if one.get("local") and one.get("scope") not in {"link", "host"}
@@ -303,6 +314,8 @@ class Snapshot:
         self, links: Iterable[dict[str, Any]], routes: dict[int, list[dict[str, Any]]], given: Iterable[Any] = ()
     ) -> None:
         self.given = {f"{one}/128" for one in given}
+        links = list(links)
+        self.loopback = next((Link(one) for one in links if one.get("ifname") == "lo"), None)
         # older versions of ip list empty objects for what they filter out
         self.links = {one["ifname"]: Link(one) for one in links if one.get("ifname", "lo") != "lo"}
         # the kernel shows default routes of two routers that are equally near as one with two next hops
@@ -439,13 +452,14 @@ def solicit(params: dict[str, Any]) -> Snapshot:
 
 
 class Need:
-    """What one interface needs, of routes, static addresses, and gateways that it must not use."""
+    """What one interface needs, of routes, static addresses, gateways that it must not use, and an MTU."""
 
     def __init__(self, routes: list[Route], declared: dict[str, Any] | None) -> None:
         self.routes = sorted(routes)
         self.declared = declared is not None
         self.static: list[str] = (declared or {}).get("static") or []
         self.unwanted: list[int] = (declared or {}).get("unwanted") or []
+        self.mtu: int | None = (declared or {}).get("mtu")
 
 
 def declared_interfaces(interfaces: list[dict[str, Any]], links: dict[str, Link]) -> dict[str, dict[str, Any]]:
@@ -515,8 +529,8 @@ def replace(before: Texts, after: Texts) -> None:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            # networkd cannot read what others cannot, netplan complains of what they can
-            new.chmod(0o600 if path.suffix == ".yaml" else 0o644)
+            # networkd cannot read what others cannot, netplan and NetworkManager refuse what they can
+            new.chmod(0o600 if path.suffix in {".yaml", ".nmconnection"} else 0o644)
         new.replace(path)
     for path in set(before) - set(after):
         path.unlink(missing_ok=True)
@@ -877,6 +891,8 @@ def networkd_text(link: Link, need: Need, original: str, *, waits: bool) -> str:
     # by name, as others borrow the MAC; by MAC too, as names of devices may change places at a boot
     mac = "" if link.virtual else f"MACAddress=\nMACAddress={link.mac}\n"
     lines = [f"{HEADER}[Match]\nName=\nName={link.name}\n{mac}"]
+    if need.mtu:
+        lines.append(f"\n[Link]\nMTUBytes={need.mtu}\n")
     network = [f"Address={one}\n" for one in need.static]
     if need.declared and not any(key == "IPv6AcceptRA" for _, key, _ in ini(original)):
         # advertisements count on a host that forwards, too (RFC 4861, section 6.2.7, is about routers that advertise)
@@ -953,6 +969,7 @@ class _NetworkManager:
         "connection.id",
         "connection.multi-connect",
         "connection.autoconnect-priority",
+        "802-3-ethernet.mtu",
     )
 
     def __init__(self, host: Snapshot) -> None:
@@ -988,13 +1005,14 @@ class _NetworkManager:
     def has(self, interface: str) -> dict[str, Any]:
         """Return what the interface's connection has, as the record says it."""
         if interface not in self.host.links:
-            return {"routes": set(), "addresses": set(), "never": set()}
+            return {key: set() for key in RECORDED.values()}
         _, values = self.profile(interface)
         routes = [one.split() for of in (IPV4, IPV6) for one in values[f"ipv{of}.routes"]]
         return {
             "routes": {(str(ip_network(one[0])), one[1]) for one in routes if len(one) > 1 and "=" not in one[1]},
             "addresses": {one for of in (IPV4, IPV6) for one in values[f"ipv{of}.addresses"]},
             "never": {of for of in (IPV4, IPV6) if values[f"ipv{of}.never-default"] == ["yes"]},
+            "mtu": {int(one) for one in values["802-3-ethernet.mtu"] if one.isdigit()} - {0},
         }
 
     def current(self) -> Texts:
@@ -1023,6 +1041,7 @@ class _NetworkManager:
                 "routes": set(its.routes),
                 "addresses": set(its.static),
                 "never": set(its.unwanted) - users,
+                "mtu": {its.mtu} if its.mtu else set(),
             }
         record = {name: its for name, its in record.items() if any(its.values())}
         return {ETC / self.record: record_text(record)} if record else {}
@@ -1041,7 +1060,7 @@ class _NetworkManager:
             addresses |= set(its.static)
         self.ours = (routes, addresses)
         had, want = recorded(on_disk.get(path, "{}")), recorded(after.get(path, "{}"))
-        nothing: dict[str, set[Any]] = {"routes": set(), "addresses": set(), "never": set()}
+        nothing: dict[str, set[Any]] = {key: set() for key in RECORDED.values()}
         for name in sorted({*had, *want} & set(self.host.links)):
             edits, opposite, quiet = nm_edits(had.get(name, nothing), want.get(name, nothing), self.has(name))
             if edits:
@@ -1106,15 +1125,16 @@ class _NetworkManager:
         return self.host.metric(interface, of)
 
 
+RECORDED = {"": "routes", "addresses": "addresses", "never-default": "never", "mtu": "mtu"}
+
+
 def recorded(text: str) -> dict[str, dict[str, set[Any]]]:
-    """Read the record: for each interface its routes, addresses, and the IP versions with never-default."""
+    """Read the record: for each interface its routes, addresses, the IP versions with never-default, and its MTU."""
     found: dict[str, dict[str, set[Any]]] = {}
     for key, values in json.loads(text).items():
         name, _, what = key.partition(" ")
-        its = found.setdefault(name, {"routes": set(), "addresses": set(), "never": set()})
-        its[{"": "routes", "addresses": "addresses", "never-default": "never"}[what]] = {
-            tuple(one) if isinstance(one, list) else one for one in values
-        }
+        its = found.setdefault(name, {key: set() for key in RECORDED.values()})
+        its[RECORDED[what]] = {tuple(one) if isinstance(one, list) else one for one in values}
     return found
 
 
@@ -1123,8 +1143,8 @@ def record_text(record: dict[str, dict[str, set[Any]]]) -> str:
     found: dict[str, list[Any]] = {}
     for name, its in record.items():
         found[name] = sorted(its["routes"])
-        for key, what in (("addresses", "addresses"), ("never", "never-default")):
-            if its[key]:
+        for what, key in RECORDED.items():
+            if what and its[key]:
                 found[f"{name} {what}"] = sorted(its[key])
     return json.dumps(found, indent=2, sort_keys=True) + "\n"
 
@@ -1151,6 +1171,9 @@ def nm_edits(
         for of in sorted(change["never"]):
             edits += [f"ipv{of}.never-default", "yes" if sign == "+" else "no"]
             opposite += [f"ipv{of}.never-default", "no" if sign == "+" else "yes"]
+        for mtu in change["mtu"]:
+            edits += ["802-3-ethernet.mtu", str(mtu) if sign == "+" else "0"]
+            opposite += ["802-3-ethernet.mtu", "0" if sign == "+" else str(mtu)]
     quiet = not any(removes.values()) and not adds["addresses"] and not adds["never"]
     return edits, opposite, quiet
 
@@ -1280,6 +1303,83 @@ def settings_of(text: str) -> str:
     return "".join(f"{line}\n" for line in text.splitlines() if line and not line.startswith("#"))
 
 
+# Loopback addresses
+
+# sorted before what matches all interfaces, and by no name that networkd's other files of ours have
+NETWORKD_LOOPBACK = "systemd/network/04-loopback-netorder.network"
+NM_LOOPBACK = "NetworkManager/system-connections/netorder-loopback.nmconnection"
+NM_KNOWS_LOOPBACK = (1, 42)
+LOCALHOST = {IPV4: "127.0.0.1/8", IPV6: "::1/128"}
+
+
+class Loopback:
+    """The addresses of the loopback interface that are this module's, in force and in the file that brings them back.
+
+    No program is told of the file: addresses are set with ip, and nobody takes those of this interface away.
+    """
+
+    def __init__(self, addresses: list[str], host: Snapshot, manager: str) -> None:
+        self.wanted = [str(ip_interface(one)) for one in addresses]
+        paths = {_Networkd.name: ETC / NETWORKD_LOOPBACK, _NetworkManager.name: ETC / NM_LOOPBACK}
+        self.before = current(paths.values())
+        text = networkd_loopback if manager == _Networkd.name else nm_loopback
+        self.after = {paths[manager]: text(self.wanted)} if self.wanted else {}
+        lines = [line.partition("=") for text in self.before.values() for line in text.splitlines()]
+        keys = {value.strip() for key, _, value in lines if key.rstrip("0123456789").lower() == "address"}
+        self.kept = {str(ip_interface(one)) for one in keys - set(LOCALHOST.values())}
+        self.there = {whole(one) for one in host.loopback.addresses} if host.loopback else set()
+        if self.wanted and manager == _NetworkManager.name and nm_version() < NM_KNOWS_LOOPBACK:
+            raise HostNetworkError(
+                "this host's NetworkManager keeps no loopback addresses over reboots, which it does from 1.42 on: use "
+                "a newer image, or one with systemd-networkd"
+            )
+
+    def differences(self) -> list[Difference]:
+        """Return what does not match, an address each; of a file that is otherwise altered, its name."""
+        found = []
+        for one in sorted({*self.wanted, *self.kept}):
+            has = (one in self.there, one in self.kept)
+            if has != (one in self.wanted, one in self.wanted):
+                states = ("in force" if has[0] else "not in force", "kept over reboots" if has[1] else "not kept")
+                expected = "in force, kept over reboots" if one in self.wanted else "none"
+                found.append(differs(f"loopback address {one}", expected, ", ".join(states)))
+        return found or file_differences(self.before, self.after)
+
+    def apply(self, undo: Undo) -> None:
+        """Set the addresses, and write the file."""
+        undo.add(lambda: replace(current({*self.before, *self.after}), self.before))
+        replace(self.before, self.after)
+        for one in sorted(self.kept - set(self.wanted)):
+            if one in self.there:
+                undo.command("ip", f"-{version(one)}", "address", "replace", one, "dev", "lo")
+                run("ip", f"-{version(one)}", "address", "del", one, "dev", "lo")
+        for one in self.wanted:
+            if one not in self.there:
+                undo.command("ip", f"-{version(one)}", "address", "del", one, "dev", "lo")
+                run("ip", f"-{version(one)}", "address", "replace", one, "dev", "lo")
+
+
+def networkd_loopback(addresses: list[str]) -> str:
+    """Return the .network file of the loopback interface; networkd leaves its other addresses alone."""
+    return f"{HEADER}[Match]\nName=lo\n\n[Network]\n" + "".join(f"Address={one}\n" for one in addresses)
+
+
+def nm_loopback(addresses: list[str]) -> str:
+    """Return NetworkManager's connection of the loopback interface."""
+    text = f"{HEADER}[connection]\nid=netorder-loopback\ntype=loopback\ninterface-name=lo\n"
+    for of in (IPV4, IPV6):
+        own = [LOCALHOST[of], *(one for one in addresses if version(one) == of)]
+        lines = "".join(f"address{number}={one}\n" for number, one in enumerate(own, 1))
+        text += f"\n[ipv{of}]\nmethod=manual\n{lines}"
+    return text
+
+
+def nm_version() -> tuple[int, ...]:
+    """Return NetworkManager's version."""
+    said = re.search(r"(\d+)\.(\d+)", run("nmcli", "--version", check=False))
+    return (int(said[1]), int(said[2])) if said else (0, 0)
+
+
 # What differs
 
 
@@ -1379,7 +1479,10 @@ class HostsFiles:
         self.after = {path: with_block(path, text, self.lines) for path, text in self.before.items()}
 
     def differences(self) -> list[Difference]:
-        """Return what differs, a name each, but of a block that is missing or surplus the number of its names."""
+        """Return what differs, a name each, but of a block that is missing or surplus the number of its names.
+
+        A name that leads elsewhere is one difference.
+        """
         found = []
         for path, text in self.before.items():
             if text == self.after[path]:
@@ -1388,7 +1491,10 @@ class HostsFiles:
             missing = [one for one in self.lines if one not in there]
             surplus = [one for one in there if one not in self.lines]
             if there and self.lines and (missing or surplus):
-                found += [differs(f"name in {path}", one, "missing") for one in missing]
+                for one in missing:
+                    other = next((its for its in surplus if its.split()[1:] == one.split()[1:]), None)
+                    found.append(differs(f"name in {path}", one, other or "missing"))
+                    surplus = [its for its in surplus if its is not other]
                 found += [differs(f"name in {path}", "none", one) for one in surplus]
             else:
                 planned, now = (f"{len(one)} of netorder" if one else "none" for one in (self.lines, there))
@@ -1490,9 +1596,14 @@ class Plan:
         self.foreign = foreign if params["manage"]["addresses"] else []
         self.unwanted = unwanted_defaults(host, self.need)
         self.twins = self.find_twins()
+        self.mtus = {name: its.mtu for name, its in self.need.items() if its.mtu not in (None, host.links[name].mtu)}
         self.sysctl = Sysctl(
-            forwarding=params["forwarding"], several=bool(params["interfaces"]), manage=params["manage"]["forwarding"]
+            forwarding=params["forwarding"],
+            several=len(params["interfaces"]) > 1
+            or any(one["static"] or one["unwanted"] for one in params["interfaces"]),
+            manage=params["manage"]["forwarding"],
         )
+        self.loopback = Loopback(params["loopback_addresses"], host, self.manager.name)
         self.names = HostsFiles(params["names"])
         self.of_routes = route_differences(self.routes, self.had, self.in_force)
         self.of_others = [
@@ -1511,7 +1622,9 @@ class Plan:
                 differs(f"route {one['dst']} via {one['gateway']}", "once", "twice, with two metrics")
                 for one in self.twins
             ),
+            *(differs(f"mtu of {name}", str(mtu), str(host.links[name].mtu)) for name, mtu in self.mtus.items()),
             *self.sysctl.differences(),
+            *self.loopback.differences(),
             *self.names.differences(),
         ]
         self.changed = bool(self.of_routes or self.of_others)
@@ -1653,9 +1766,18 @@ def settle(plan: Plan) -> Snapshot:
         time.sleep(0.3)
 
 
+def set_mtus(plan: Plan, undo: Undo) -> None:
+    """Give interfaces their MTU."""
+    for name, mtu in plan.mtus.items():
+        undo.command("ip", "link", "set", "dev", name, "mtu", str(plan.host.links[name].mtu))
+        run("ip", "link", "set", "dev", name, "mtu", str(mtu))
+
+
 def change(plan: Plan, undo: Undo) -> None:
     """Make the kernel and the files match. Raise HostNetworkError when the host does not take it."""
     plan.sysctl.apply(undo)
+    plan.loopback.apply(undo)
+    set_mtus(plan, undo)
     for name, address in [*plan.foreign, *plan.surplus]:
         undo.command("ip", f"-{version(address)}", "address", "replace", address, "dev", name)
         run("ip", f"-{version(address)}", "address", "del", address, "dev", name)
@@ -1726,11 +1848,13 @@ SPEC: dict[str, dict[str, Any]] = {
             "address": TEXT,
             "static": {"type": "list", "default": [], "elements": "str"},
             "unwanted": {"type": "list", "default": [], "elements": "int"},
+            "mtu": {"type": "int", "default": None},
         },
     },
     "addresses": {"type": "list", "default": [], "elements": "str"},
     "ipv6_prefixes": {"type": "list", "default": [], "elements": "str"},
     "virtual_addresses": {"type": "list", "default": [], "elements": "str"},
+    "loopback_addresses": {"type": "list", "default": [], "elements": "str"},
     "forwarding": {"type": "bool", "default": False},
     "manage": {
         "type": "dict",
@@ -1811,7 +1935,8 @@ def parsed(params: dict[str, Any]) -> dict[str, Any]:
         problems += [
             f"interfaces[{index}].unwanted: {of} is no IP version (4, 6)" for of in one["unwanted"] if of not in (4, 6)
         ]
-    places += [(key, ip_address, one) for key in ("addresses", "virtual_addresses") for one in params[key]]
+    keys = ("addresses", "virtual_addresses", "loopback_addresses")
+    places += [(key, ip_address, one) for key in keys for one in params[key]]
     places += [("ipv6_prefixes", IPv6Network, one) for one in params["ipv6_prefixes"]]
     places += [(f"names[{index}].address", ip_address, one["address"]) for index, one in enumerate(params["names"])]
     for where, parse, value in places:

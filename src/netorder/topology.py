@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from netorder.cloud_init import accounts, digest
@@ -27,6 +28,7 @@ __all__ = [
     "LAST_PORT",
     "MACHINE",
     "MANAGEABLE",
+    "NEWEST",
     "NOBODY",
     "OPENSTACK",
     "SNAPSHOT",
@@ -50,13 +52,16 @@ __all__ = [
     "SubnetSpec",
     "Topology",
     "User",
+    "cloud_and_region",
     "group_of",
+    "in_region",
     "outside_interface",
 ]
 
 SSH = 22
 OPENSTACK, CONTAINERS, MACHINE = "openstack", "containers", "machine"
 TARGETS = (OPENSTACK, CONTAINERS, MACHINE)  # who makes networks and hosts
+NEWEST = "newest:"  # before the name, where a host's image is the newest that is called so
 SNAPSHOT = "snapshot:"  # before the name, where a host's image is a snapshot
 # before what the golden image is of (applications with "+" between, or its name), and ":" and an image to begin with
 GOLDEN = "golden:"
@@ -97,8 +102,9 @@ class NetworkSpec:
 
     ``mtu`` None is the cloud's. Without ``dhcp`` the cloud tells nobody on it its address, but by config drive. An
     ``existing`` one is called so in the cloud, by name or id; nobody here has its gateway unless there is a
-    ``gateway_router``. On a ``reachable`` one the outside reaches hosts at their addresses. ``place`` is where the file
-    says that it exists (FILE:LINE).
+    ``gateway_router``. On a ``reachable`` one the outside reaches hosts at their addresses. ``subnet_pools`` are those
+    of the cloud that its prefixes are of, by name or id. ``place`` is where the file says what of that it says
+    (FILE:LINE).
     """
 
     name: str
@@ -110,6 +116,7 @@ class NetworkSpec:
     existing: str | None = None
     reachable: bool = False
     place: str = field(default="", compare=False)
+    subnet_pools: tuple[str, ...] = ()
 
     def subnet(self, version: int) -> SubnetSpec | None:
         """Return the subnet of an IP version."""
@@ -306,6 +313,7 @@ class HostSpec:
     ``flavor_place`` (FILE:LINE) is that of its own key `flavor` if it ``has_flavor``, else of its entry.
     Without ``port_security`` nothing is filtered at its ports. ``security_groups`` are existing ones of the cloud's.
     ``forwards``, ``clone`` (of its disk: linked or full) and ``memory`` (MiB) are of a virtual machine on this machine.
+    ``loopbacks`` are addresses that it has on no network.
     """
 
     name: str
@@ -329,6 +337,7 @@ class HostSpec:
     forwards: tuple[Forward, ...] = ()
     clone: str | None = None
     memory: int | None = None
+    loopbacks: tuple[Address, ...] = ()
 
     @property
     def floating_ip(self) -> bool:
@@ -344,6 +353,13 @@ class HostSpec:
     def virtual_addresses(self) -> tuple[Address, ...]:
         """All addresses that it shares with others."""
         return tuple(address for interface in self.interfaces for address in interface.virtual)
+
+    def loopback_networks(self, version: int) -> dict[str, Prefix]:
+        """Return the loopback addresses of an IP version, each as a network with nothing else on it, by its name.
+
+        To routing it is a network like others, which the host joins to its own. No name of the file's has a space.
+        """
+        return {f"{self.name} {one}": ip_network(one) for one in self.loopbacks if one.version == version}
 
     def address(self, network: str, version: int) -> Address | None:
         """Return the address on a network."""
@@ -408,7 +424,7 @@ class EgressSpec:
 class Topology:
     """A checked topology. ``ssh_entries`` are the hosts that allow SSH from outside; ``warnings`` are for people.
 
-    ``key_pair`` is an existing one. ``cloud`` None is the one of the environment.
+    ``key_pair`` is an existing one. ``cloud`` None is the one of the environment; it may be one of its regions.
     ``routings`` (by IP version), ``tables`` (static routes) and ``ssh_paths`` (to each host) follow from the rest.
     ``target`` is who makes it: one of TARGETS.
     """
@@ -429,6 +445,20 @@ class Topology:
     cloud: str | None
     warnings: tuple[Diagnostic, ...]
     target: str = OPENSTACK
+
+
+_IN_REGION = re.compile(r"(.+) \(([^()]+)\)")
+
+
+def in_region(cloud: str, region: str) -> str:
+    """Return how a region of a cloud is written, in a plan and as an argument of playbooks."""
+    return f"{cloud} ({region})"
+
+
+def cloud_and_region(text: str | None) -> tuple[str | None, str | None]:
+    """Return the entry of clouds.yaml and the region that a text names; None is what the environment says."""
+    found = _IN_REGION.fullmatch(text or "")
+    return (found[1], found[2]) if found else (text, None)
 
 
 def outside_interface(networks: Mapping[str, NetworkSpec], host: HostSpec) -> Interface | None:

@@ -35,7 +35,7 @@ def plan_of(source: Path) -> tuple[str, str]:
     topology = load(source)
     its_plan = build_plan(topology)
     warnings = "".join(f"{warning}\n" for warning in topology.warnings).replace(f"{source.parent}/", "")
-    return to_json(its_plan), warnings + render(its_plan)
+    return to_json(its_plan), warnings + render(its_plan, topology.target)
 
 
 def pictures_of(source: Path) -> dict[str, str]:

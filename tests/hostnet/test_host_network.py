@@ -326,3 +326,41 @@ def test_a_second_route_of_an_earlier_version_goes(host: Host) -> None:
     assert len(static(it)) == 3
     changed(it, **ONE)
     assert static(it) == expected(ROUTES)
+
+
+@pytest.mark.parametrize(("image", "suite"), EVERYWHERE)
+def test_loopback_addresses_and_an_mtu(host: Host, image: str, suite: str) -> None:
+    """Through a restart of the network and a boot; the loopback's own addresses stay, and all of it goes again."""
+    it = host(image, suite=suite)
+    what: dict[str, Any] = {
+        "routes": ROUTES,
+        "interfaces": [{"address": "192.168.1.5", "mtu": 1400}],
+        "loopback_addresses": ["10.255.0.1", "fd00:ff::1"],
+    }
+    localhost = ["127.0.0.1/8", "::1/128"]
+    theirs = sorted([*localhost, "10.255.0.1/32", "fd00:ff::1/128"])
+
+    def loopback() -> list[str]:
+        return sorted(line.split()[3] for line in it("ip", "-o", "address", "show", "lo").splitlines())
+
+    def mtu() -> str:
+        return it("cat", "/sys/class/net/eth0/mtu").strip()
+
+    changed(it, **what)
+    assert loopback() == theirs
+    assert mtu() == "1400"
+    it.restart()
+    it.wait(lambda: static(it) == expected(ROUTES))
+    it.has_addresses()
+    assert not it.differs(**what)
+    it.boot()
+    it.has_addresses()
+    it.wait(lambda: static(it) == expected(ROUTES) and mtu() == "1400")
+    it.wait(lambda: loopback() == theirs)
+    assert not it.differs(**what)
+    changed(it, **NOTHING)
+    assert loopback() == localhost
+    it.boot()
+    it.has_addresses()
+    assert loopback() == localhost
+    assert mtu() == "1500"

@@ -35,7 +35,7 @@ class Removal:
             for source in self.plan.hosts
             for target in self.plan.hosts
             if source is not target
-            for address in target.addresses
+            for address in (*target.addresses, *target.loopback_addresses)
             if ip_address(address).version == destination.version
         ]
         # those that it seems to be for come first
@@ -52,7 +52,7 @@ def removals(plan: Plan) -> Iterator[Removal]:
 
     Those to somewhere outside the plan, which are written down and not derived, are left out.
     """
-    own = [ip_network(subnet.cidr) for network in plan.networks for subnet in network.subnets]
+    own = plan.own
 
     def derived(routes: tuple[Route, ...]) -> list[Route]:
         return [route for route in routes if any(_meet(ip_network(route.destination), prefix) for prefix in own)]

@@ -87,7 +87,7 @@ def questions(
     """
     hosts = [host.name for host in plan.hosts]
     virtual = {host.name: [one for port in host.ports for one in port.virtual_addresses] for host in plan.hosts}
-    addresses = {host.name: [*host.addresses, *virtual[host.name]] for host in plan.hosts}
+    addresses = {host.name: [*host.addresses, *host.loopback_addresses, *virtual[host.name]] for host in plan.hosts}
     for protocol, port in probed:
         raw = number_of(protocol)
         for source in hosts:

@@ -214,6 +214,9 @@ class _Wirer:
         for index, port in enumerate(host.ports):
             virtual = tuple(f"{one}/{128 if ':' in one else 32}" for one in port.virtual_addresses)  # as keepalived's
             interfaces[index] = replace(interfaces[index], addresses=(*interfaces[index].addresses, *virtual))
+        if host.loopback_addresses:
+            own = tuple(f"{one}/{128 if ':' in one else 32}" for one in host.loopback_addresses)
+            interfaces.append(Interface("lo", "", own, ""))
         routes = [(route.destination, route.next_hop) for route in host.routes]
         routes += [(EVERYTHING[ip_address(gateway).version], gateway) for gateway in host.gateways]
         routes += [
@@ -247,12 +250,7 @@ class _Wirer:
 
     def _strangers(self) -> Iterator[str]:
         """Yield an address of nobody for each IPv4 prefix in a rule, if it has one outside the plan's networks."""
-        own = [
-            prefix
-            for network in self._plan.networks
-            for subnet in network.subnets
-            if isinstance(prefix := ip_network(subnet.cidr), IPv4Network)
-        ]
+        own = [prefix for prefix in self._plan.own if isinstance(prefix, IPv4Network)]
         for remote in sorted(
             {rule.remote_cidr for group in self._plan.security_groups for rule in group.rules} - {None, BROADCAST}
         ):
@@ -271,7 +269,7 @@ def _less(whole: IPv4Network, taken: IPv4Network) -> list[IPv4Network]:
 
 def _free(plan: Plan) -> IPv4Network:
     """Return a private /16 (RFC 1918) that no prefix of the plan meets."""
-    named = [ip_network(subnet.cidr) for network in plan.networks for subnet in network.subnets]
+    named = [*plan.own]
     named += [ip_network(route.destination) for node in (*plan.hosts, *plan.routers) for route in node.routes]
     named += [
         ip_network(rule.remote_cidr) for group in plan.security_groups for rule in group.rules if rule.remote_cidr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -82,10 +83,12 @@ def test_a_step_names_the_variables_of_its_role():
 
 
 def test_an_application_is_waited_for_unless_its_role_does_that():
-    """By its check, once its role has run; one without a check cannot be."""
-    waits = [[task["name"] for task in yaml.safe_load(text)[1:]] for text in texts(build_plan(load(SHOP)), SHOP)]
+    """By its check, once its role has run; one without a check cannot be. Handlers belong to the role."""
+    after = [yaml.safe_load(text)[1:] for text in texts(build_plan(load(SHOP)), SHOP)]
+    assert {tasks[0]["ansible.builtin.meta"] for tasks in after} == {"flush_handlers"}
+    waits = [[task["name"] for task in tasks[1:]] for tasks in after]
     assert waits == [[], ["Wait until it serves: db"], ["Wait until it serves: app"], ["Wait until it serves: web"], []]
-    assert all(len(yaml.safe_load(text)) == 1 for text in texts(build_plan(load(CALCULATOR)), CALCULATOR))
+    assert all(len(yaml.safe_load(text)) == 2 for text in texts(build_plan(load(CALCULATOR)), CALCULATOR))
 
 
 def test_the_files_of_the_steps_are_written_once(tmp_path: Path):
@@ -199,3 +202,54 @@ def test_a_call_that_no_rule_allows_is_a_warning_that_says_which_rule():
     assert warnings(text) == []
     (said,) = warnings(text.replace("tcp: 1-65535", "tcp: 81"))
     assert "add to `allow:` `- {from: h, to: i, application: b}`" in said
+
+
+TWICE = """
+applications:
+  first: {role: ./twice, ports: [1], become: false}
+  second: {role: ./twice, ports: [2], become: false, calls: [first]}
+hosts:
+  both: {network: n, applications: [first, second]}
+  one: {network: n, applications: [second]}
+"""
+PLAY = """
+- hosts: applications
+  gather_facts: false
+  connection: local
+  tasks:
+    - ansible.builtin.import_tasks: ROOT/playbooks/tasks/applications.yml
+      vars: {application_steps: "{{ netorder_steps }}", application_versions: {}}
+"""
+
+
+def test_what_a_role_notifies_is_done_before_the_next_application(tmp_path: Path):
+    """By Ansible itself: each application's handlers have its own variables, also where two have one role."""
+    role, out = tmp_path / "twice", f"{tmp_path}/{{{{ inventory_hostname }}}}"
+    for part, more in (("tasks", {"notify": "again"}), ("handlers", {"name": "again"})):
+        (role / part).mkdir(parents=True)
+        task = {"ansible.builtin.shell": f"echo {part} {{{{ application.name }}}} >>{out}", **more}
+        (role / part / "main.yml").write_text(yaml.safe_dump([task]))
+    file = tmp_path / "t.yml"
+    head = "topology: t\nnetworks: {n: {cidr: 10.0.0.0/24}}\nrouters: {r: {external: true, networks: [n]}}\n"
+    file.write_text(f"{head}{TWICE}")
+    main([str(file), str(tmp_path / "steps")])
+    (tmp_path / "play.yml").write_text(PLAY.replace("ROOT", str(ROOT)))
+    matrix = Matrix(build_plan(load(file)))
+    its = numbers(matrix.plan)
+    hosts = {
+        host.name: {**application_variables(matrix, host, its, file), "netorder_depth": 0} for host in matrix.plan.hosts
+    }
+    inventory = {"applications": {"hosts": hosts, "vars": step_variables(matrix.plan, tmp_path / "steps")}}
+    (tmp_path / "inventory.yml").write_text(yaml.safe_dump(inventory))
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), "-i", tmp_path / "inventory.yml", tmp_path / "play.yml"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "ANSIBLE_STDOUT_CALLBACK": "default", "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
+             "ANSIBLE_INVENTORY_ENABLED": "yaml"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    own = {name: (tmp_path / name).read_text().splitlines() for name in ("both", "one")}
+    assert own == {
+        "both": ["tasks first", "handlers first", "tasks second", "handlers second"],
+        "one": ["tasks second", "handlers second"],
+    }

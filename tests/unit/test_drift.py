@@ -235,6 +235,16 @@ def test_what_each_module_found_is_a_finding() -> None:
     assert inside(service={})[1:] == [(PATH, "root's, mode 0644", "another", False)]
 
 
+@pytest.mark.parametrize("what", ["name in /etc/hosts", "names in /etc/hosts"])
+def test_names_that_lead_elsewhere_follow_from_the_file(what: str) -> None:
+    """One cause, one row; where the file is right, something else leads them elsewhere."""
+    wrong = {"what": "names of hosts", "expected": "2 lead to their hosts", "found": "db: 10.9.9.9", "ok": False}
+    file = {"what": what, "expected": "10.2.0.30 db", "found": "10.9.9.9 db"}
+    for differences, rows in (([file], [what]), ([], ["names of hosts"])):
+        answers = {"netorder_observe": {"checks": [OK, wrong]}, "netorder_host_network": {"differences": differences}}
+        assert [one["what"] for one in findings(answers) if not one["ok"]] == rows
+
+
 def test_a_unit_is_compared_line_by_line() -> None:
     """Changed, added and removed lines, by the number that they have on the host."""
     assert inside(service={"unit_before": "a\nb\nc\nd\n"})[1:] == [

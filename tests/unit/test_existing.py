@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from test_reconcile_ownership import FakeCloud
 
 from netorder.analysis.probes import from_outside
 from netorder.analysis.reach import Matrix
+from netorder.cloud import session
 from netorder.cloud.change import kept
 from netorder.cloud.compare import compare
 from netorder.cloud.existing import Existing, look_up
@@ -28,14 +31,15 @@ from netorder.cloud.preview import unchanged
 from netorder.cloud.resources import floating_ip
 from netorder.cloud.teardown import deletions
 from netorder.controller import state
+from netorder.errors import CloudError
 from netorder.language.load import parse
 from netorder.plan.build import build_plan
+from netorder.topology import cloud_and_region
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from netorder.plan.model import Plan
 
+ROOT = Path(__file__).parents[2]
 TEXT = """
 topology: t
 key_pair: laptop
@@ -431,6 +435,48 @@ def test_a_teardown_keeps_what_is_kept_and_lets_go_what_is_given():
 )
 def test_the_clouds_directory(declared: str | None, environment: dict[str, str], name: str):
     assert state.cloud_name(declared, environment) == name
+
+
+CLOUDS = """
+clouds:
+  north:
+    auth: {auth_url: "http://127.0.0.1:1/v3", username: u, password: p, project_name: lab}
+    regions: [RegionOne, RegionTwo]
+"""
+
+
+def test_a_region_of_a_cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It is that of every login, also of the inventory's, and has a directory of its own."""
+    (tmp_path / "clouds.yaml").write_text(CLOUDS)
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    monkeypatch.setenv("OS_CLOUD", "another")
+    text = TEXT.replace("topology: t", "topology: t\ncloud: {name: north, region: RegionTwo}")
+    cloud = build_plan(parse(text)).cloud
+    assert cloud == "north (RegionTwo)"
+    assert cloud_and_region(cloud) == ("north", "RegionTwo")
+    assert cloud_and_region("north") == ("north", None)
+    assert state.cloud_name(cloud, {}) == "north-RegionTwo"
+    plugin = SourceFileLoader("inventory", str(ROOT / "plugins/inventory/netorder_openstack.py")).load_module()
+    config = plugin.upstream.openstack.config.loader.OpenStackConfig
+    with plugin._in_region("RegionTwo"):
+        assert config().get_one(cloud="north").region_name == "RegionTwo"
+    with plugin._in_region(None):
+        assert config().get_one(cloud="north").region_name == "RegionOne"
+    asked: list[str] = []
+
+    def log_in(its: Any) -> None:
+        asked.append(its.auth.auth_url)
+        raise CloudError("far enough")
+
+    monkeypatch.setattr(session, "_log_in", log_in)
+    made: list[Any] = []
+    monkeypatch.setattr(session, "Cloud", lambda conn, _: made.append(conn.config.region_name))
+    for name in (cloud, "north"):
+        with pytest.raises(CloudError, match="far enough"):
+            session.connect(lambda _: None, name)
+    assert (made, asked) == (["RegionTwo", "RegionOne"], ["http://127.0.0.1:1/v3"] * 2)
+    with pytest.raises(CloudError, match="RegionThree"):
+        session.connect(lambda _: None, "north (RegionThree)")
 
 
 def test_what_was_kept_before_moves_into_its_cloud(tmp_path: Path):

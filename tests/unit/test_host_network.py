@@ -39,6 +39,7 @@ class _Guest:
                 "ifname": "eth0",
                 "ifindex": 2,
                 "address": "fa:16:3e:00:00:01",
+                "mtu": 1500,
                 "addr_info": [{"local": "192.168.1.5", "prefixlen": 24, "scope": "global", "dynamic": True}],
             },
         ]
@@ -52,6 +53,7 @@ class _Guest:
         self.commands: list[str] = []
         self.active = "systemd-networkd"
         self.profile = {"ipv4.routes": "", "ipv6.routes": "", "ipv4.never-default": "no", "ipv6.never-default": "no"}
+        self.nm_version = "1.42.4"
         self.reloaded = True
         self.advertised = ""
         self.asked: list[tuple[int, str, int]] = []
@@ -68,7 +70,9 @@ class _Guest:
             return json.dumps(self.links)
         if line.startswith("ip -json -") and line.endswith("route show table all"):
             return json.dumps(self.table[int(command[2][1])])
-        if command[0] == "ip":
+        if command[:4] == ("ip", "link", "set", "dev"):
+            next(link for link in self.links if link.get("ifname") == command[4])["mtu"] = int(command[6])
+        elif command[0] == "ip":
             self.change(int(command[1][1]), command[2], command[3], list(command[4:]), check=check)
         if command[:3] == ("sysctl", "-q", "-w"):
             for setting in command[3:]:
@@ -132,6 +136,8 @@ class _Guest:
 
     def nmcli(self, command: tuple[str, ...]) -> str:
         """Do what NetworkManager's command does to its one connection."""
+        if command[1] == "--version":
+            return f"nmcli tool, version {self.nm_version}\n"
         if "GENERAL.STATE" in command:
             return "100 (connected)\n"
         if "UUID,DEVICE,NAME" in command:
@@ -518,6 +524,90 @@ def test_a_virtual_address_stays_whether_it_is_there_or_not(host_network: Module
     assert converge(host_network, set(), **what)["in_line"]
 
 
+NETWORKD_LOOPBACK = "etc/systemd/network/04-loopback-netorder.network"
+NM_LOOPBACK = "etc/NetworkManager/system-connections/netorder-loopback.nmconnection"
+
+
+@pytest.mark.parametrize(("active", "file"), [("systemd-networkd", NETWORKD_LOOPBACK), ("NetworkManager", NM_LOOPBACK)])
+def test_loopback_addresses_come_stay_and_go(host_network: ModuleType, guest: _Guest, active: str, file: str) -> None:
+    """They are in force and in the file; other addresses of the interface stay, and no program is told."""
+    if active == "NetworkManager":
+        (guest.root / "run/systemd/netif/links/2").unlink()
+    guest.active = active
+    path = guest.root / file
+    guest.links[0]["addr_info"].append({"local": "10.9.9.9", "prefixlen": 32, "scope": "global"})  # somebody else's
+    planned = converge(host_network, set(), loopback_addresses=["10.255.0.1", "fd00::1"], check_mode=True)
+    assert planned["differences"][0] == {
+        "what": "loopback address 10.255.0.1/32",
+        "expected": "in force, kept over reboots",
+        "found": "not in force, not kept",
+    }
+    assert not path.exists()
+    assert converge(host_network, set(), loopback_addresses=["10.255.0.1", "fd00::1"])["changed"]
+    assert [one["local"] for one in guest.links[0]["addr_info"]] == ["127.0.0.1", "10.9.9.9", "10.255.0.1", "fd00::1"]
+    assert {"10.255.0.1/32", "fd00::1/128"} <= {
+        line.partition("=")[2] for line in path.read_text().splitlines() if "ddress" in line
+    }
+    assert path.stat().st_mode & 0o777 == (0o600 if active == "NetworkManager" else 0o644)
+    assert not any("reload" in line or "reapply" in line for line in guest.commands)
+    assert converge(host_network, set(), loopback_addresses=["10.255.0.1", "fd00::1"])["in_line"]
+    moved = converge(host_network, set(), loopback_addresses=["10.255.0.2"])
+    assert len(moved["differences"]) == 3
+    assert [one["local"] for one in guest.links[0]["addr_info"]] == ["127.0.0.1", "10.9.9.9", "10.255.0.2"]
+    assert converge(host_network, set())["changed"]
+    assert not path.exists()
+    assert [one["local"] for one in guest.links[0]["addr_info"]] == ["127.0.0.1", "10.9.9.9"]
+
+
+def test_what_somebody_did_to_a_loopback_address_is_one_difference(host_network: ModuleType, guest: _Guest) -> None:
+    what = {"loopback_addresses": ["10.255.0.1"]}
+    converge(host_network, set(), **what)
+    guest.links[0]["addr_info"].pop()
+    (gone,) = converge(host_network, set(), **what, check_mode=True)["differences"]
+    assert gone["found"] == "not in force, kept over reboots"
+    assert converge(host_network, set(), **what)["changed"]
+    path = guest.root / NETWORKD_LOOPBACK
+    path.write_text(path.read_text() + "# mine\n")
+    (edited,) = converge(host_network, set(), **what)["differences"]
+    assert edited["what"] == f"file {path}"
+    assert converge(host_network, set(), **what)["in_line"]
+
+
+def test_an_old_network_manager_keeps_no_loopback_address(host_network: ModuleType, guest: _Guest) -> None:
+    (guest.root / "run/systemd/netif/links/2").unlink()
+    guest.active, guest.nm_version = "NetworkManager", "1.36.6"
+    assert converge(host_network, set())["in_line"]
+    with pytest.raises(host_network.HostNetworkError, match=r"from 1\.42 on"):
+        converge(host_network, set(), loopback_addresses=["10.255.0.1"])
+    assert [one["local"] for one in guest.links[0]["addr_info"]] == ["127.0.0.1"]
+
+
+@pytest.mark.parametrize("active", ["systemd-networkd", "NetworkManager"])
+def test_an_mtu_that_nobody_tells_the_interface(host_network: ModuleType, guest: _Guest, active: str) -> None:
+    if active == "NetworkManager":
+        (guest.root / "run/systemd/netif/links/2").unlink()
+    guest.active = active
+    what = [{"address": "192.168.1.5", "mtu": 1400}]
+    seen = converge(host_network, set(), interfaces=what, check_mode=True)
+    assert {"what": "mtu of eth0", "expected": "1400", "found": "1500"} in seen["differences"]
+    assert guest.links[2]["mtu"] == 1500
+    converge(host_network, set(), interfaces=what)
+    assert guest.links[2]["mtu"] == 1400
+    if active == "NetworkManager":
+        assert guest.profile["802-3-ethernet.mtu"] == "1400"
+    else:
+        assert "[Link]\nMTUBytes=1400\n" in drop_in(guest).read_text()
+    assert converge(host_network, set(), interfaces=what)["in_line"]
+    assert (guest.root / "proc/sys/net/ipv4/conf/all/rp_filter").read_text() == "0\n"
+    guest.links[2]["mtu"] = 1500
+    (drift,) = converge(host_network, set(), interfaces=what, check_mode=True)["differences"]
+    assert drift["what"] == "mtu of eth0"
+    converge(host_network, set(), interfaces=[])
+    assert guest.links[2]["mtu"] == 1500  # left as it is
+    assert guest.profile.get("802-3-ethernet.mtu", "0") == "0"
+    assert not own(guest).exists()
+
+
 def test_a_host_is_the_default_gateway_in_place_of_dhcps(host_network: ModuleType, guest: _Guest) -> None:
     interfaces = [{"address": "192.168.1.5", "unwanted": [4]}]
     route = ("0.0.0.0/0", "192.168.1.9")
@@ -822,7 +912,8 @@ def test_as_a_process_with_its_arguments_it_answers_in_json(tmp_path: Path) -> N
         ({}, "routes is required"),
         (
             {"routes": [], "route": 1},
-            ("route is not supported: use routes, interfaces, addresses, ipv6_prefixes, virtual_addresses, forwarding, "
+            ("route is not supported: use routes, interfaces, addresses, ipv6_prefixes, virtual_addresses, "
+                "loopback_addresses, forwarding, "
             "manage, names, probes"),
         ),
         ({"routes": "all"}, 'routes must be a list, not "all"'),

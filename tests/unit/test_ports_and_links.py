@@ -142,6 +142,12 @@ def test_what_a_host_is_told(tmp_path: Path) -> None:
     (interface,) = said["gone"]["netorder_interfaces"]
     assert interface["unwanted"] == [4]
     assert said["still"]["netorder_interfaces"] == []
+    told = plan(
+        ('"fd00:2::/64"], dhcp: false', '"fd00:2::/64"], dhcp: false, mtu: 1400'), ("lan: {", "lan: {mtu: 1450, ")
+    )
+    said = {host.name: its for host, its in host_vars(Matrix(told), tmp_path, tmp_path)}
+    assert [one["mtu"] for one in said["still"]["netorder_interfaces"]] == [1400]  # nobody else tells it
+    assert said["door"]["netorder_interfaces"] == []  # DHCP does
     gone = next(host for host in plan().hosts if host.name == "gone")
     assert server.first_boot(plan(), gone) is None  # SSH comes by the router's until then
 

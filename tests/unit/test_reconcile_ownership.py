@@ -41,7 +41,7 @@ class FakeCloud:
         self.told: list[str] = []
         self.progress = self.told.append
         self.pair = Keypair.existing(name="lab-key", public_key=public_key) if public_key else None
-        kinds = ("networks", "subnets", "routers", "ports", "security_groups", "ips")
+        kinds = ("networks", "subnets", "subnet_pools", "routers", "ports", "security_groups", "ips")
         network = {kind: lambda kind=kind, **_: list(lists.get(kind, ())) for kind in kinds}
         compute = {
             "get_endpoint_data": lambda: SimpleNamespace(max_microversion=(2, 90)),

@@ -119,9 +119,30 @@ def test_of_several_images_of_a_name_none_is_guessed():
     assert facts.images == {}
     assert problem == (
         "Image debian-13 (hosts: sum): 2 images have this name, and which is meant is not guessed. Put the id of one "
-        f"in the place of the name (`image: {TWO}`). The choices: debian-13 ({TWO}, made 2026-05-06, project p2's); "
-        f"debian-13 ({ONE}, made 2026-01-02, this project's)."
+        f"in the place of the name (`image: {TWO}`), or `{{newest: debian-13}}`. The choices: debian-13 ({TWO}, made "
+        f"2026-05-06, project p2's); debian-13 ({ONE}, made 2026-01-02, this project's)."
     )
+
+
+def test_the_newest_of_a_name_where_that_is_said():
+    """Of the public ones and the project's own, not of what somebody shared; a newer one later is no difference."""
+    three = [f"1b2c3d4e-0000-4000-8000-00000000000{n}" for n in "345"]
+    images = (
+        image(),
+        image(TWO, created_at="2026-05-06T07:08:09Z", owner="p2", visibility="public"),
+        image(three[0], created_at="2026-07-01T00:00:00Z", owner="p2", visibility="shared"),
+        image(three[1], created_at="2026-08-01T00:00:00Z", status="queued"),
+    )
+    wanted = with_image("newest:debian-13")
+    built = as_built()  # of the plain name
+    freed = altered(built.ports, "calculator-sum", device_id="", device_owner="")
+    missing = replace(built, servers=without(built.servers, "calculator-sum"), ports=freed)
+    facts, problems = judged(FakeCloud(images), missing, wanted)
+    assert (problems, facts.images) == ([], {"newest:debian-13": (TWO, "debian-13")})
+    assert compared(wanted, as_built(), key=KEY).changes == ()
+    assert compared(PLAN, as_built(wanted), key=KEY).changes == ()
+    _, (problem,) = judged(FakeCloud(images[2:3]), missing, wanted)
+    assert problem.startswith("Image debian-13 (hosts: sum) does not exist in this cloud")
 
 
 @pytest.mark.parametrize("status", ["queued", "saving", "deactivated", "killed"])

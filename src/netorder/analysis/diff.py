@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from netorder.plan.model import (
         Application,
         Host,
+        Network,
         Plan,
         Port,
         Route,
@@ -150,7 +151,7 @@ class _Called(NamedTuple):
     new: Mapping[str, str]
 
 
-_STAYING = {"mtu", "mac_address", "external_address"}  # what is not said any more is left as it is
+_STAYING = {"mtu", "mac_address", "external_address", "subnet_pool"}  # what is not said any more is left as it is
 
 
 def _changed(
@@ -254,7 +255,7 @@ def _resources(plan: Plan, staying: Collection[ServerGroup] | None = None) -> It
         whole = ("network", network.name)
         yield whole, _Resource({"mtu": network.mtu})
         for subnet in network.subnets:
-            one = _Resource(_subnet_fields(subnet), owner=whole, subnets=frozenset({subnet.cloud_name}))
+            one = _Resource(_subnet_fields(network, subnet), owner=whole, subnets=frozenset({subnet.cloud_name}))
             yield ("subnet", subnet.cloud_name.removeprefix(prefix)), one
     for router in plan.routers:
         whole = ("router", router.name)
@@ -301,9 +302,10 @@ def _server(host: Host, groups: Collection[str]) -> dict[str, object]:
     return fields | ({} if fields["server_group"] in groups else {"server_group": None})
 
 
-def _subnet_fields(subnet: Subnet) -> dict[str, object]:
+def _subnet_fields(network: Network, subnet: Subnet) -> dict[str, object]:
     return {
         "cidr": subnet.cidr,
+        "subnet_pool": ", ".join(network.subnet_pools),
         "gateway_ip": subnet.gateway_ip,
         "dns_nameservers": subnet.dns_nameservers,
         "allocation_pools": "-".join(subnet.allocation_pool or ()),
@@ -336,6 +338,7 @@ def _inside(host: Host) -> dict[str, object]:
         "forwarding": host.forwarding,
         "manages": host.manages,
         "gateways": host.gateways,
+        "loopback_addresses": host.loopback_addresses,
         "routes": _routes(host.routes),
         "SSH network": next((port.network for port in host.ports if host.ssh_address in port.addresses), None),
         "SSH path": " ".join(host.ssh_path) if host.ssh_path is not None else None,

@@ -147,10 +147,13 @@ class Side:
         return self.matrix.explain(source, destination, protocol, port)
 
     def slots(self, name: str) -> dict[_Slot, str]:
-        """Return the addresses of a host by network and IP version."""
+        """Return the addresses of a host by network and IP version; those of its loopback by their number."""
         host = self.matrix.hosts.get(name)
-        ports = host.ports if host else ()
-        return {(port.network, IPV6 if ":" in one else IPV4): one for port in ports for one in port.addresses}
+        if host is None:
+            return {}
+        found = {(port.network, IPV6 if ":" in one else IPV4): one for port in host.ports for one in port.addresses}
+        loopbacks = enumerate(host.loopback_addresses, 1)  # no network's name has a space
+        return found | {(f"loopback {number}", IPV6 if ":" in one else IPV4): one for number, one in loopbacks}
 
     def alike(self, name: str) -> object:
         """Return what two hosts must share so that the same flows are open to and from both."""
@@ -174,7 +177,8 @@ class Side:
             )
             for port in host.ports
         )
-        return (name if host.forwarding else "", host.floating, host.outside_address, host.gateways, host.routes, ports)
+        passes = name if host.forwarding or host.loopback_addresses else ""  # others have routes by it
+        return (passes, host.floating, host.outside_address, host.gateways, host.routes, ports)
 
 
 class _Result(NamedTuple):

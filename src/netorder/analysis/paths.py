@@ -109,7 +109,8 @@ class _Table:
 class Paths:
     """The paths of a plan; ``owners`` gives the node (host or router) and the network of each address.
 
-    That of a virtual address is the first of the hosts that share it, its ``sharers``.
+    That of a virtual address is the first of the hosts that share it, its ``sharers``. A loopback address is on a
+    network of its own, one of its host's ``loopbacks``.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -128,6 +129,13 @@ class Paths:
             for port in host.ports:
                 self.ports[host.name, port.network] = port
                 self.owners |= dict.fromkeys(port.addresses, (host.name, port.network))
+        self.loopbacks: dict[str, set[str]] = {host.name: set() for host in plan.hosts}  # as networks
+        for host in plan.hosts:
+            for address in host.loopback_addresses:
+                network = f"{host.name} {address}"  # no network of the plan has a space
+                self._bases[network, IPV6 if ":" in address else IPV4] = int(ip_address(address))
+                self.owners[address] = (host.name, network)
+                self.loopbacks[host.name].add(network)
         self.sharers: dict[str, list[str]] = {}
         for host in plan.hosts:
             for port in host.ports:
@@ -191,9 +199,9 @@ class Paths:
         return self._steps[key]
 
     def _decide(self, node: str, network: str, version: int) -> Step | None:
-        if (network, version) not in self.subnets:
+        if (network, version) not in self._bases:
             return None
-        if network in self.joined[node]:
+        if network in self.joined[node] or network in self.loopbacks.get(node, ()):
             return Step(network, None, "connected")
         return self.step_to_address(node, version, self._bases[network, version])
 

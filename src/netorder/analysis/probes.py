@@ -109,13 +109,13 @@ class Sample:
 def from_inside(matrix: Matrix, host: Host, others: Collection[Host] | None = None) -> tuple[Probe, ...]:
     """List what ``host`` must and must not reach: SSH and the applications of ``others`` (None: all), and its own.
 
-    A host of several interfaces or IP versions is probed at each of its addresses, for its applications at
-    those that they listen on.
+    A host of several interfaces or IP versions is probed at each of its addresses, those of its loopback among them,
+    for its applications at those that they listen on.
     """
     versions = {":" in address for address in host.addresses}
     found: list[Probe] = []
     for other in matrix.plan.hosts if others is None else others:
-        for address in other.addresses:
+        for address in (*other.addresses, *other.loopback_addresses):
             ports = [SSH] if other is not host else []
             if other.tcp_ports and listens_on(matrix, other) in {address, _ANY[":" in address]}:
                 ports += other.tcp_ports
@@ -165,7 +165,10 @@ def ssh_sources(matrix: Matrix, host: Host) -> tuple[str, ...]:
 
 
 def route_probes(matrix: Matrix, host: Host, others: Collection[Host] | None = None) -> tuple[RouteProbe, ...]:
-    """List probes, one for each of ``others`` (None: all) that ``host`` may reach, by its static routes only."""
+    """List probes, one for each of ``others`` (None: all) that ``host`` may reach, by its static routes only.
+
+    Loopback addresses are not there before their own host is configured.
+    """
     prefixes = [ip_network(route.destination) for route in host.routes]
     found: list[RouteProbe] = []
     for other in matrix.plan.hosts if others is None else others:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
-from ipaddress import collapse_addresses, ip_address, ip_network
-from typing import TYPE_CHECKING, Any
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING
 
 from netorder.analysis.filters import Filters, both, may_pass, ports_of
 from netorder.analysis.outside import Outside
 from netorder.analysis.paths import Hop, Paths
 from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, OUTSIDE, Verdict, flow_text, others_allow, rule_text
-from netorder.ip import IPV6, VERSIONS, covers
+from netorder.ip import IPV6, covers
 from netorder.plan.security_groups import SERVICES
 from netorder.protocols import WITH_PORTS
 from netorder.topology import LAST_PORT, SSH
@@ -77,12 +77,7 @@ class Matrix:
     @cached_property
     def _inside(self) -> tuple[Prefix, ...]:
         """The topology's own prefixes, neighbours joined."""
-        cidrs: list[Any] = [ip_network(subnet.cidr) for subnet in self._paths.subnets.values()]
-        return tuple(
-            prefix
-            for version in VERSIONS
-            for prefix in collapse_addresses(cidr for cidr in cidrs if cidr.version == version)
-        )
+        return tuple(self.plan.own)
 
     @cached_property
     def called(self) -> frozenset[str]:
@@ -202,8 +197,14 @@ class Matrix:
             if address is None:
                 why = f"{source} and {receiver} have no IP version in common"
                 return Verdict(NO_ROUTE, why, None, None, (), ())
+            if self._is_loopback(source) and (":" in source) == (":" in address):
+                return self._between(sender, address, protocol, port, own=source)
             found = self._between(sender, address, protocol, port)
         return found if source == sender else self._bound(found, source, str(sender))
+
+    def _is_loopback(self, end: str) -> bool:
+        host, network = self._paths.owners.get(end, ("", ""))
+        return network in self._paths.loopbacks.get(host, ())
 
     def _shared(self, source: str, destination: str, protocol: str, port: int | None) -> Verdict:
         """Return the verdict on a connection from or to a virtual address: the worst of those on its hosts."""
@@ -245,6 +246,10 @@ class Matrix:
         exit_ = found.there[0].exit
         if (":" in own) != (":" in source):
             why = f"{source} and {found.address} are not of one IP version"
+        elif self._is_loopback(source):
+            why = (
+                f"{source} is a loopback address of {host}, which no router translates, so no replies come from outside"
+            )
         elif self._filtered(host):
             why = f"{host} sends it out on {exit_}, where its address is {own}: port security drops it"
         else:
@@ -266,7 +271,8 @@ class Matrix:
         host = at or host
         version = 6 if ":" in address else 4
         there = self._paths.find(source, network, version, host)
-        if own and there.first != (its := self._paths.owners[own][1]):
+        from_loopback = own is not None and self._is_loopback(own)
+        if own and not from_loopback and there.first != (its := self._paths.owners[own][1]):
             why = f"{source} sends it out on {there.first}, and {own} is an address on {its}"
             return Verdict(NO_ROUTE, there.fault or why, own, address, there.hops, ())
         own = own or (self._paths.address(source, there.first, version) if there.first else None)
@@ -274,7 +280,7 @@ class Matrix:
             return Verdict(
                 NO_ROUTE, there.fault or f"{source} has no IPv{version} address", own, address, there.hops, ()
             )
-        back = self._paths.find(host, there.first, version, source)
+        back = self._paths.find(host, self._paths.owners[own][1] if from_loopback else there.first, version, source)
         fault = back.fault and f"there is no path back: {back.fault}"
         if not fault and back.first != there.last and self._filtered(host):
             fault = f"{host} replies from its interface on {back.first}, not the one on {there.last} that was addressed"

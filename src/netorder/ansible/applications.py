@@ -118,6 +118,11 @@ def _absolute(directory: str | None, topology: Path) -> str:
     return os.path.normpath(topology.resolve().parent / (directory or ""))
 
 
+# before it is checked, and before those that call it: what a role's handlers do (restart it) belongs to the role
+_HANDLERS = {
+    "ansible.builtin.meta": "flush_handlers",
+    "when": "entry_point | default('main') == 'main'",
+}
 _WAIT = {
     "name": "",
     "netorder_wait_ready": {
@@ -171,8 +176,10 @@ def texts(plan: Plan, topology: Path) -> list[str]:
             },
             "vars": {name: f"{{{{ netorder_role_variables[application.name].{name} }}}}" for name in step.variables},
         }
+        tasks = [task, _HANDLERS | {"name": f"Run the handlers of {names}"}]
         waited = {one.name for one in _on(plan, hosts) if one.check and one.ready == "check"}
-        tasks = [task, _WAIT | {"name": f"Wait until it serves: {', '.join(sorted(waited))}"}] if waited else [task]
+        if waited:
+            tasks.append(_WAIT | {"name": f"Wait until it serves: {', '.join(sorted(waited))}"})
         found.append(head.format(names) + yaml.safe_dump(tasks, sort_keys=False, width=120))
     return found
 

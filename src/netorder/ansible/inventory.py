@@ -37,10 +37,11 @@ def host_vars(matrix: Matrix, ssh_config: Path, topology: Path) -> Iterator[tupl
     """
     subnets = {(network.name, subnet.version): subnet for network in matrix.plan.networks for subnet in network.subnets}
     routers = Counter(interface.network for router in matrix.plan.routers for interface in router.interfaces)
+    mtus = {network.name: network.mtu for network in matrix.plan.networks}
     steps = numbers(matrix.plan)
     ssh_args = f"-F {shlex.quote(str(ssh_config))}"
     for host in matrix.plan.hosts:
-        variables = _variables(matrix, host, ssh_args, subnets, _interfaces(host, subnets, routers))
+        variables = _variables(matrix, host, ssh_args, subnets, _interfaces(host, subnets, routers, mtus))
         yield host, variables | application_variables(matrix, host, steps, topology)
 
 
@@ -69,6 +70,7 @@ def _variables(
             subnet.cidr for port in host.ports if (subnet := subnets.get((port.network, IPV6))) is not None
         ],
         "netorder_virtual_addresses": [one for port in host.ports for one in port.virtual_addresses],
+        "netorder_loopback_addresses": list(host.loopback_addresses),
         "netorder_network": host.ports[0].network,
         "netorder_entry": host.entry is not None,
         "netorder_ssh_path": None if host.ssh_path is None else list(host.ssh_path),
@@ -99,14 +101,15 @@ def proxy_vars(host: Host, directory: Path, port: int) -> dict[str, Any]:
 
 
 def _interfaces(
-    host: Host, subnets: Mapping[tuple[str, int], Subnet], routers: Mapping[str, int]
+    host: Host, subnets: Mapping[tuple[str, int], Subnet], routers: Mapping[str, int], mtus: Mapping[str, int | None]
 ) -> list[dict[str, Any]]:
     """Return the settings of the host's interfaces that the cloud's DHCP does not give; none where it gives all.
 
     ``static`` are IPv6 addresses to configure by hand: without a router on the network there are no advertisements, and
     without those no DHCPv6. ``unwanted`` are the IP versions whose default gateway, as offered on that interface, must
     not be used: the gateway is another interface's, or (IPv6) each of several routers advertises itself as the one.
-    ``routers`` gives the number of each network's routers.
+    ``mtu`` is what the file says of a network without DHCP, which tells nobody. ``routers`` gives the number of each
+    network's routers, ``mtus`` the MTU.
     """
     found: list[dict[str, Any]] = []
     for port in host.ports:
@@ -116,6 +119,7 @@ def _interfaces(
         offered = [v for v, gateway in gateways.items() if gateway and gateway not in host.gateways]
         if gateways.get(IPV6) in host.gateways and routers[port.network] > 1:
             offered.append(IPV6)
+        mtu = {"mtu": mtus[port.network]} if mtus[port.network] and not served else {}
         found.append(
             {
                 "address": port.addresses[0],
@@ -123,7 +127,8 @@ def _interfaces(
                     f"{a}/{ip_network(served[IPV6].cidr).prefixlen}" for a in port.addresses if alone and ":" in a
                 ],
                 "unwanted": offered,
+                **mtu,
             }
         )
     # one interface that gets everything by DHCP needs no settings
-    return found if len(found) > 1 or any(one["static"] or one["unwanted"] for one in found) else []
+    return found if len(found) > 1 or any(one["static"] or one["unwanted"] or "mtu" in one for one in found) else []

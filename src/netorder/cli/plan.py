@@ -39,5 +39,5 @@ def run(options: argparse.Namespace) -> int:
     """Print the plan; return the exit status. Raises TopologyError."""
     (topology,) = load_all(options.file)
     plan = build_plan(topology)
-    print(to_json(plan) if options.format == "json" else render(plan), end="")
+    print(to_json(plan) if options.format == "json" else render(plan, topology.target), end="")
     return 0

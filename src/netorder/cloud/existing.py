@@ -15,6 +15,7 @@ from openstack.exceptions import NotFoundException
 from netorder.cloud.change import marker
 from netorder.cloud.errors import translate_errors
 from netorder.cloud.jobs import gather
+from netorder.ip import covers, overlap
 from netorder.text import few, is_id
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from openstack.network.v2.port import Port as CloudPort
     from openstack.network.v2.router import Router as CloudRouter
     from openstack.network.v2.subnet import Subnet as CloudSubnet
+    from openstack.network.v2.subnet_pool import SubnetPool
 
     from netorder.cloud.observe import Observed
     from netorder.cloud.session import Cloud
@@ -43,6 +45,8 @@ class Existing:
     subnets: dict[str, str] = field(default_factory=dict)  # by Subnet.cloud_name
     routers: dict[str, str] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
+    pools: dict[str, SubnetPool] = field(default_factory=dict)  # by Subnet.cloud_name of those that are taken of one
+    pool_names: dict[str, str] = field(default_factory=dict)  # of all pools, by id
     keypair: Keypair | None = None
     problems: list[str] = field(default_factory=list)
 
@@ -74,20 +78,24 @@ class _Lookup:
         self._networks: list[CloudNetwork] = []
         self._subnets: list[CloudSubnet] = []
         self._routers: list[CloudRouter] = []
+        self._of_pools = [network for network in plan.networks if network.subnet_pools]
+        self._pools: list[SubnetPool] = []
         self._groups: list[Any] = []
         self._ports: dict[str, list[CloudPort]] = {}  # by network
 
     @property
     def needed(self) -> bool:
         """Whether the plan uses anything that exists."""
-        return bool(self._of_networks or self._of_routers or self._names or self.plan.key_pair)
+        return bool(self._of_networks or self._of_routers or self._of_pools or self._names or self.plan.key_pair)
 
     def ask(self) -> None:
         """Ask the cloud, in threads."""
         net = self.cloud.conn.network
         calls: list[Callable[[], None]] = []
-        if self._of_networks or self._of_routers:
+        if self._of_networks or self._of_routers or self._of_pools:
             calls.append(lambda: self._subnets.extend(net.subnets()))
+        if self._of_pools:
+            calls.append(lambda: self._pools.extend(net.subnet_pools()))
         if self._of_networks:
             calls.append(lambda: self._networks.extend(net.networks()))
         if self._of_routers:
@@ -129,6 +137,7 @@ class _Lookup:
             if found := self._only(what, "router", str(router.existing), self._routers):
                 self.found.routers[router.name] = found.id
                 self._judge_router(what, router, found)
+        self._judge_pools()
         for name in self._names:
             hosts = [host.name for host in self.plan.hosts if name in (host.ports[0].existing_groups or ())]
             what = f"Security group {name} (hosts: {few(hosts)})"
@@ -159,6 +168,52 @@ class _Lookup:
         else:
             return found[0]
         return None
+
+    # Subnet pools
+
+    def _judge_pools(self) -> None:
+        self.found.pool_names.update((pool.id, pool.name) for pool in self._pools)
+        for network in self._of_pools:
+            self._judge_pools_of(network)
+
+    def _judge_pools_of(self, network: Network) -> None:
+        what = f"Network {network.name} ({network.place})"
+        for name in network.subnet_pools:
+            pool = self._only(what, "subnet pool", name, self._pools)
+            if pool is None:
+                continue
+            subnet = next((one for one in network.subnets if one.version == pool.ip_version), None)
+            if subnet is None:
+                has = ", ".join(one.cidr for one in network.subnets)
+                self._problem(
+                    f"{what}: subnet pool {name} is of IPv{pool.ip_version}, and the network has {has} alone."
+                )
+            elif subnet.cloud_name in self.found.pools:
+                self._problem(
+                    f"{what}: two subnet pools are of IPv{pool.ip_version}, of which one is enough: remove one."
+                )
+            elif problem := self._why_not_of(pool, subnet):
+                self._problem(f"{what}: {problem}")
+            else:
+                self.found.pools[subnet.cloud_name] = pool
+
+    def _why_not_of(self, pool: SubnetPool, subnet: Subnet) -> str:
+        """Return why a pool does not give a subnet its prefix, as far as the login sees; nothing if it does."""
+        cidr = ip_network(subnet.cidr)
+        prefixes = [ip_network(one) for one in pool.prefixes or ()]
+        shortest, longest = int(pool.minimum_prefix_length or 0), int(pool.maximum_prefix_length or cidr.max_prefixlen)
+        if not any(covers(one, cidr) for one in prefixes):
+            has = few([*map(str, prefixes)], 10)
+            return f"subnet pool {pool.name} does not hold {cidr}, it has {has}: choose one of these."
+        if not shortest <= cidr.prefixlen <= longest:
+            gives = f"gives prefixes from /{shortest} to /{longest}"
+            return f"subnet pool {pool.name} {gives}, and {cidr} is none: choose another."
+        ours = {one.id for one in self.observed.subnets}
+        for one in self._subnets:
+            if one.subnet_pool_id == pool.id and one.id not in ours and overlap(ip_network(one.cidr), cidr):
+                has = f"{one.cidr} is in use (subnet {one.name or one.id})"
+                return f"of subnet pool {pool.name}, {has}: choose another prefix."
+        return ""
 
     # Networks
 

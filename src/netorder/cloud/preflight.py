@@ -21,7 +21,7 @@ from netorder.cloud.resources.server import ServerChange, items_of_metadata
 from netorder.cloud.snapshots import find, snapshots
 from netorder.errors import CloudError
 from netorder.text import few, is_id
-from netorder.topology import GOLDEN, SNAPSHOT
+from netorder.topology import GOLDEN, NEWEST, SNAPSHOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -172,8 +172,19 @@ class _Questions:
             self._ask_snapshot(named)
         elif named.startswith(GOLDEN):
             self._ask_golden(named)
+        elif named.startswith(NEWEST):
+            self._images[named] = self._newest(self._found_images(named.removeprefix(NEWEST)))
         else:
             self._images[named] = self._found_images(named)
+
+    def _newest(self, found: list[Image]) -> list[Image]:
+        """Return the newest that can be started, if any can: not what others shared with the project by that name."""
+        able = [
+            one
+            for one in found
+            if one.status == "active" and (one.visibility == "public" or one.owner_id == self.cloud.project)
+        ]
+        return _newest_first(able)[:1] or [one for one in found if one.status != "active"]
 
     def _found_images(self, named: str) -> list[Image]:
         glance = self.cloud.conn.image
@@ -335,10 +346,10 @@ class _Questions:
     def _image_problems(self) -> list[str]:
         problems = []
         for named, found in sorted(self._images.items()):
-            who = f"Image {named} (hosts: {', '.join(host.name for host in self._hosts if host.image == named)})"
+            hosts = ", ".join(host.name for host in self._hosts if host.image == named)
+            who = f"Image {named.removeprefix(NEWEST)} (hosts: {hosts})"
             active = [image for image in found if image.status == "active"]
             if named in self._no_snapshot:
-                hosts = ", ".join(host.name for host in self._hosts if host.image == named)
                 problems.append(f"The image of {hosts}: {self._no_snapshot[named]}")
             elif len(active) == 1:
                 self.facts.images[named] = (active[0].id, self._called(named, active[0]))
@@ -350,7 +361,8 @@ class _Questions:
                 choices = "; ".join(self._described(image) for image in _newest_first(active))
                 problems.append(
                     f"{who}: {len(active)} images have this name, and which is meant is not guessed. Put the id of one "
-                    f"in the place of the name (`image: {_newest_first(active)[0].id}`). The choices: {choices}."
+                    f"in the place of the name (`image: {_newest_first(active)[0].id}`), or `{{newest: {named}}}`. The "
+                    f"choices: {choices}."
                 )
         return problems
 

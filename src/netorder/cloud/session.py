@@ -20,6 +20,7 @@ from netorder.cloud.errors import one_line, translate_errors
 from netorder.cloud.transport import Transport
 from netorder.cloud.waits import Waits
 from netorder.errors import CloudError
+from netorder.topology import cloud_and_region
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -125,9 +126,13 @@ class Cloud:
 
 
 def connect(progress: Callable[[str], None], name: str | None = None) -> Cloud:
-    """Log in to cloud ``name`` of clouds.yaml, or the one that OS_CLOUD or the OS_* variables name."""
+    """Log in to cloud ``name`` of clouds.yaml, or the one that OS_CLOUD or the OS_* variables name.
+
+    It may be a region of it (topology.in_region); else it is that of the entry, or its first.
+    """
     with translate_errors():
-        conn = openstack.connect(cloud=name, app_name="netorder")
+        entry, region = cloud_and_region(name)
+        conn = openstack.connect(cloud=entry, app_name="netorder", region_name=region or "")
         if conn.session.timeout is None:
             conn.session.timeout = REQUEST_TIMEOUT
         cloud = Cloud(conn, progress)

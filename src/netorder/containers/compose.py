@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os.path
-from ipaddress import IPv4Address, IPv4Network, ip_network
+from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
@@ -48,7 +48,7 @@ HEAD = """\
 
 def outside_prefix(plan: Plan) -> IPv4Network | None:
     """Return the prefix of the routers' outside, which the topology's name draws; None where none is free."""
-    own = [ip_network(subnet.cidr) for network in plan.networks for subnet in network.subnets]
+    own = plan.own
     many = list(SPACE.subnets(new_prefix=24))
     first = int(hashlib.sha256(plan.topology.encode()).hexdigest(), 16) % len(many)
     drawn = (many[(first + number) % len(many)] for number in range(len(many)))
@@ -256,6 +256,7 @@ class _Writer:
             "}",
             "END",
             *self._mtus(ends),
+            *(f"ip address replace {one}/32 dev lo" for one in host.loopback_addresses),  # IPv6 there is none
             *(f"ip route replace default via {one}" for one in host.gateways),
             *(f"ip route replace {route.destination} via {route.next_hop}" for route in host.routes),
         ]  # fmt: skip

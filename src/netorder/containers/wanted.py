@@ -165,7 +165,7 @@ def external_prefix(plan: Plan, taken: Iterable[IPv4Network]) -> IPv4Network | N
 
     It begins to look where the topology's name says, so that several topologies mostly get the same each time.
     """
-    named = [ip_network(subnet.cidr) for network in plan.networks for subnet in network.subnets]
+    named = [*plan.own]
     routes = [route for host in plan.hosts for route in host.routes]
     routes += [route for router in plan.routers for route in router.routes]
     named += [ip_network(route.destination) for route in routes]
@@ -288,8 +288,7 @@ class _Maker:
     def _translation(self, router: Router) -> str:
         pairs = sorted(self._translated(router).items())
         inside = sorted({self._subnet(end.network).cidr for end in router.interfaces})
-        prefixes = joined(ip_network(subnet.cidr) for network in self._plan.networks for subnet in network.subnets)
-        own = ", ".join(map(str, prefixes))
+        own = ", ".join(map(str, self._plan.own))
         return _lines(
             "table ip netorder {",
             " chain in {",
@@ -413,7 +412,7 @@ class _Maker:
 def published_ports(plan: Plan) -> Published:
     """Return what is published of the hosts with floating addresses."""
     groups = {group.name: group.rules for group in plan.security_groups}
-    own = joined(ip_network(subnet.cidr) for network in plan.networks for subnet in network.subnets)
+    own = plan.own
     found: dict[tuple[str, int], tuple[str, tuple[str, ...]]] = {}
     for host in (one for one in plan.hosts if one.floating_ip):
         for rule in groups.get(host.group, ()):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from netorder.cloud.waits import WAITS
+from netorder.topology import cloud_and_region
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,9 +25,12 @@ _STAYS = frozenset({".lock", ".pyz"})  # of a directory of a cloud's, which may 
 
 
 def cloud_name(declared: str | None, environment: Mapping[str, str] | None = None) -> str:
-    """Return what the cloud is called as a directory: its entry of clouds.yaml, or host and project of an RC file."""
+    """Return what the cloud is called as a directory: its entry of clouds.yaml, or host and project of an RC file.
+
+    A region that the topology names is at its end.
+    """
     given = os.environ if environment is None else environment
-    name = declared or given.get("OS_CLOUD")
+    name = "-".join(filter(None, cloud_and_region(declared))) or given.get("OS_CLOUD")
     if not name and (url := given.get("OS_AUTH_URL")):
         project = given.get("OS_PROJECT_NAME") or given.get("OS_PROJECT_ID") or given.get("OS_TENANT_NAME") or ""
         name = "-".join(filter(None, (urlsplit(url).hostname or url, project)))

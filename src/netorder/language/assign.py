@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from netorder.ip import IPV4, IPV6
+from netorder.language.loopbacks import check_loopbacks
 from netorder.language.prefixes import Subnets, is_usable, subnets
 from netorder.language.subnet_layout import draw
 from netorder.routing.graph import nearest_to_outside
@@ -36,6 +37,7 @@ class Addresses:
     of_routers: Mapping[Key, Address]
     of_hosts: Mapping[Key, Address]
     virtual: Mapping[tuple[str, str], tuple[Address, ...]]  # by entry of `hosts` and network
+    loopbacks: Mapping[str, tuple[Address, ...]]  # by host
 
     def router(self, name: str, network: str) -> tuple[Address, ...]:
         """Return a router's addresses on a network."""
@@ -50,12 +52,13 @@ class Addresses:
         return tuple(addresses[key] for key in keys if key in addresses)
 
 
-def assign(reader: Reader, names: Names) -> Addresses:
+def assign(reader: Reader, names: Names, loopbacks: Mapping[str, tuple[Address, ...]]) -> Addresses:
     """Return everybody's addresses; report those that cannot be.
 
     Declared addresses come before drawn ones, gateways before all.
     """
-    plain = subnets(reader)
+    plain = subnets(reader, [ip_network(one) for its in loopbacks.values() for one in its])
+    check_loopbacks(reader, names, loopbacks, plain)
     of_routers = {name: _declared(reader, plain, router.networks) for name, router in names.routers.items()}
     of_hosts = {key: _declared(reader, plain, entry.networks) for key, entry in names.hosts.items()}
     gateway_routers = _gateway_routers(reader, names, plain, of_routers)
@@ -71,7 +74,7 @@ def assign(reader: Reader, names: Names) -> Addresses:
         routers |= ledger.drawn_routers(names, routers, routers_by_turn.get(turn, ()))
         hosts |= ledger.drawn_hosts(names, hosts, hosts_by_turn.get(turn, ()))
     ledger.report_full()
-    return Addresses(with_gateways, gateway_routers, routers, hosts, virtual)
+    return Addresses(with_gateways, gateway_routers, routers, hosts, virtual, loopbacks)
 
 
 def _of_the_cloud(its: Subnets) -> dict[tuple[str, int], dict[int, str]]:

@@ -12,6 +12,7 @@ from netorder.errors import Diagnostic, TopologyError
 from netorder.language.assign import assign
 from netorder.language.document import read_shaped
 from netorder.language.floating import read_floating
+from netorder.language.loopbacks import read_loopbacks
 from netorder.language.ports import read_ports
 from netorder.language.resolve import resolve
 from netorder.language.routes import declared_routes, derive
@@ -21,11 +22,12 @@ from netorder.language.specs import specs
 from netorder.language.targets import check_target, read_target
 from netorder.language.validate import check
 from netorder.language.yaml_source import read, read_file
-from netorder.topology import OPENSTACK, Topology
+from netorder.topology import OPENSTACK, Topology, in_region
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from netorder.language.document import Reader
     from netorder.language.yaml_source import Document
 
 __all__ = ["Topology", "TopologyError", "load", "parse"]
@@ -44,6 +46,11 @@ def parse(text: str, path: str = "<text>", target: str | None = None) -> Topolog
     return _topology(read(text, path), target)
 
 
+def _cloud(reader: Reader) -> str | None:
+    name, region = reader.text("cloud", "name"), reader.text("cloud", "region")
+    return in_region(name, region) if name and region else reader.text("cloud")
+
+
 def _topology(document: Document, wanted: str | None) -> Topology:
     if document.foreign:
         raise TopologyError([Diagnostic(*document.values[()], "error", document.foreign)])
@@ -51,7 +58,7 @@ def _topology(document: Document, wanted: str | None) -> Topology:
     target = wanted or reader.text("target") or OPENSTACK
     read_target(reader, target)
     names = resolve(reader)
-    addresses = assign(reader, names)
+    addresses = assign(reader, names, read_loopbacks(reader, names))
     declared = declared_routes(reader, names, addresses)
     rules = read_rules(reader, names, addresses)
     egress = read_egress(reader, names, addresses)
@@ -78,7 +85,7 @@ def _topology(document: Document, wanted: str | None) -> Topology:
         tables=routes.tables,
         ssh_paths=routes.ssh_paths,
         key_pair=reader.text("key_pair"),
-        cloud=reader.text("cloud"),
+        cloud=_cloud(reader),
         warnings=tuple(sorted(set(reader.diagnostics))),
         target=target,
     )

@@ -12,13 +12,13 @@ from netorder.language.resolve import existing
 from netorder.language.subnet_layout import FEWEST, IPV6_LENGTH, LONGEST_LINK, LONGEST_PREFIX, Layout, draw_prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from netorder.ip import Address, Prefix
     from netorder.language.document import Reader
     from netorder.language.yaml_source import Path
 
-__all__ = ["Subnets", "is_usable", "subnets"]
+__all__ = ["Subnets", "is_usable", "subnets", "warn_of_public", "why_unusable"]
 
 SHORTEST_PREFIX = 8
 MOST_OF_POOL = 1 << 16  # addresses of a declared allocation pool
@@ -61,10 +61,13 @@ class Subnets:
         return [self.layouts[network, version].cidr for version in self.versions(network)]
 
 
-def subnets(reader: Reader) -> Subnets:
-    """Return the networks' subnets, with declared gateways; report prefixes and gateways that cannot be."""
+def subnets(reader: Reader, taken: Iterable[Prefix] = ()) -> Subnets:
+    """Return the networks' subnets, with declared gateways; report prefixes and gateways that cannot be.
+
+    None is drawn that holds something ``taken``.
+    """
     cidrs = _declared(reader)
-    cidrs |= _drawn(reader, cidrs)
+    cidrs |= _drawn(reader, cidrs, taken)
     keys = [(name, version) for name in reader.mapping("networks") for version in VERSIONS]
     there = {name for name in reader.mapping("networks") if existing(reader, "networks", name)}
     layouts = {
@@ -154,12 +157,12 @@ def _declared(reader: Reader) -> _Cidrs:
                 reader.error(path, f"{message}: make it two networks")
                 continue
             there = existing(reader, "networks", name) is not None
-            wrong = _why_unusable(cidr) if there else _wrong_prefix(cidr, dhcp=_has_dhcp(reader, name))
+            wrong = why_unusable(cidr) if there else _wrong_prefix(cidr, dhcp=_has_dhcp(reader, name))
             if wrong:
                 reader.error(path, f"`{cidr}` {wrong}" if there else wrong)
                 continue
-            if not there:
-                _warn_of_public(reader, path, cidr)
+            if not there and reader.get("networks", name, "subnet_pool") is None:  # else the cloud's own to give
+                warn_of_public(reader, path, cidr)
             found[name, version] = cidr
             new = (int(cidr.network_address), int(cidr.broadcast_address), name, str(cidr))
             index = bisect(apart[version], (*new[:2], "~", ""))
@@ -195,16 +198,18 @@ def _wrong_prefix(cidr: Prefix, *, dhcp: bool) -> str | None:
         )
     if cidr.prefixlen < SHORTEST_PREFIX:
         return f"`{cidr}` is too wide for one network; use a /{SHORTEST_PREFIX} or longer"
-    if reason := _why_unusable(cidr):
+    if reason := why_unusable(cidr):
         return f"`{cidr}` {reason}; use a private range, such as {_EXAMPLES[cidr.version]}"
     return None
 
 
-def _why_unusable(cidr: Prefix) -> str | None:
+def why_unusable(cidr: Prefix) -> str | None:
+    """Say why nobody can have addresses of ``cidr``."""
     return next((why for one, why in UNUSABLE.items() if overlap(one, cidr)), None)
 
 
-def _warn_of_public(reader: Reader, path: Path, cidr: Prefix) -> None:
+def warn_of_public(reader: Reader, path: Path, cidr: Prefix) -> None:
+    """Warn of a prefix that is others', as far as anybody can tell."""
     if not any(covers(one, cidr) for one in PRIVATE):
         message = (
             f"`{cidr}` is a public range; unless it is yours, its owners cannot be reached from these hosts: "
@@ -216,7 +221,7 @@ def _warn_of_public(reader: Reader, path: Path, cidr: Prefix) -> None:
 # Drawn from the pool
 
 
-def _drawn(reader: Reader, declared: _Cidrs) -> _Cidrs:
+def _drawn(reader: Reader, declared: _Cidrs, others: Iterable[Prefix]) -> _Cidrs:
     """Return what networks without a prefix draw from the pool."""
     found: _Cidrs = {}
     lacking: dict[tuple[Path, Prefix, int], list[str]] = {}  # who got nothing, by pool and prefix length
@@ -225,7 +230,7 @@ def _drawn(reader: Reader, declared: _Cidrs) -> _Cidrs:
     for name in (name for names in drawing.values() for name in names):
         length = reader.get("networks", name, "prefix_length")
         for path, pool in pools:
-            taken = [*declared.values(), *found.values()]
+            taken = [*declared.values(), *found.values(), *others]
             its_length = IPV6_LENGTH if pool.version == IPV6 else length if isinstance(length, int) else POOL_LENGTH
             if cidr := _draw(reader, pool, name=name, length=its_length, taken=taken):
                 found[name, cidr.version] = cidr
@@ -271,14 +276,14 @@ def _pools(reader: Reader) -> list[tuple[Path, Prefix]]:
             message = f"`{pool}` is a second IPv{pool.version} pool; one of each IP version is enough: remove it"
         elif pool.prefixlen < SHORTEST_PREFIX:
             message = f"`{pool}` is too wide; use a /{SHORTEST_PREFIX} or longer"
-        elif reason := _why_unusable(pool):
+        elif reason := why_unusable(pool):
             message = f"`{pool}` {reason}; use a private range, such as {_RANGES[pool.version].partition(',')[0]}"
         elif pool.version == IPV6 and pool.prefixlen > IPV6_LENGTH:
             message = f"`{pool}` has no room for a /{IPV6_LENGTH}, which each network gets; use a shorter prefix"
         if message:
             reader.error(path, message)
         else:
-            _warn_of_public(reader, path, pool)
+            warn_of_public(reader, path, pool)
             pools.append((path, pool))
     return pools
 

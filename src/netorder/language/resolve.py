@@ -194,6 +194,12 @@ def _networks(reader: Reader) -> dict[str, NetworkEntry]:
         if there:
             _check_existing_network(reader, name)
             servers, routes = (), "host" if routes == "subnet" else routes
+        elif reader.get("networks", name, "subnet_pool") is not None and "cidr" not in reader.mapping("networks", name):
+            message = (
+                f"network `{name}` has no `cidr` of its subnet pool, which the plan must know: add a free prefix of "
+            )
+            message += "those that `openstack subnet pool show` lists"
+            reader.error(("networks", name, "subnet_pool"), message)
         elif reader.true("networks", name, "reachable"):
             message = (
                 f"network `{name}` is the topology's own, where nothing outside reaches hosts at their own addresses"
@@ -227,6 +233,7 @@ def _check_existing_network(reader: Reader, name: str) -> None:
         "dns_nameservers": "hosts get those that it has",
         "mtu": "hosts get the one that it has",
         "prefix_length": "write its prefix, `cidr:`",
+        "subnet_pool": "its subnets are of those that they are of",
     }.items():
         if reader.get(*path, key) is not None:
             reader.error(

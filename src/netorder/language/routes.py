@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.ip import ANYWHERE, IPV4, VERSIONS, covers, joined, overlap
@@ -55,11 +56,11 @@ def declared_routes(reader: Reader, names: Names, addresses: Addresses) -> Decla
     for name, router in names.routers.items():
         mine = {address for network in router.networks for address in addresses.router(name, network)}
         found["routers", name] = _declared(
-            reader, addresses.subnets, _Owner("router", name, tuple(router.networks), mine, router.external)
+            reader, addresses, _Owner("router", name, tuple(router.networks), mine, router.external)
         )
     for key, entry in names.hosts.items():
         mine = {address for network in entry.networks for address in addresses.host(entry.names[0], network)}
-        found["hosts", key] = _declared(reader, addresses.subnets, _Owner("host", key, tuple(entry.networks), mine))
+        found["hosts", key] = _declared(reader, addresses, _Owner("host", key, tuple(entry.networks), mine))
     return found
 
 
@@ -76,7 +77,7 @@ class _Owner(NamedTuple):
         return f"{self.kind} `{self.name}`"
 
 
-def _declared(reader: Reader, its: Subnets, owner: _Owner) -> tuple[tuple[Prefix, Address], ...]:
+def _declared(reader: Reader, addresses: Addresses, owner: _Owner) -> tuple[tuple[Prefix, Address], ...]:
     found: dict[Prefix, Address | None] = {}
     for path, _ in reader.items(f"{owner.kind}s", owner.name, "routes"):
         to = next((to for _, to in reader.prefixes(*path, "to")), None)
@@ -85,10 +86,10 @@ def _declared(reader: Reader, its: Subnets, owner: _Owner) -> tuple[tuple[Prefix
             message = f"next hop `{via}` is no IPv{to.version} address, and `{to}` is reached by one; name another"
             reader.error((*path, "via"), message)
         elif via and owner.networks:
-            _check_next_hop(reader, its, owner, (*path, "via"), via)
+            _check_next_hop(reader, addresses.subnets, owner, (*path, "via"), via)
         if to is None:
             continue
-        if wrong := _wrong_destination(its, owner, to, again=to in found):
+        if wrong := _wrong_destination(addresses, owner, to, again=to in found):
             reader.error((*path, "to"), wrong)
         found[to] = via
     return tuple((to, via) for to, via in found.items() if via)
@@ -108,7 +109,7 @@ def _check_next_hop(reader: Reader, its: Subnets, owner: _Owner, path: Path, via
         reader.error(path, f"next hop `{via}` is on no network of {owner} ({prefixes}); name an address on one")
 
 
-def _wrong_destination(its: Subnets, owner: _Owner, to: Prefix, *, again: bool) -> str | None:
+def _wrong_destination(addresses: Addresses, owner: _Owner, to: Prefix, *, again: bool) -> str | None:
     if to.prefixlen == 0 and owner.external:
         return f"`{to}` is the default route, which an external router has: remove it"
     if again:
@@ -116,14 +117,16 @@ def _wrong_destination(its: Subnets, owner: _Owner, to: Prefix, *, again: bool) 
     inside = next(
         (
             (name, layout.cidr)
-            for (name, _), layout in its.layouts.items()
+            for (name, _), layout in addresses.subnets.layouts.items()
             # what is a part of a wider route has routes of its own, which hold
             if overlap(layout.cidr, to) and to.prefixlen >= layout.cidr.prefixlen
         ),
         None,
     )
     if inside is None:
-        return None
+        loopbacks = ((name, one) for name, its in addresses.loopbacks.items() for one in its)
+        whose = next((name for name, one in loopbacks if to == ip_network(one)), None)
+        return whose and f"`{to}` is host `{whose}`'s loopback address; routes to it are derived: remove it"
     name, cidr = inside
     if name in owner.networks:
         return f"`{to}` overlaps network `{name}`, which {owner} is on; remove it"
@@ -144,6 +147,7 @@ def derive(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...]) -> Routes:
         graph = _graph(specs, version)
         if graph.networks:
             its = {network: router for network, router in gateways.items() if network in graph.on}
+            its |= {network: host for network, host in _loopbacks(specs, version).items() if network in graph.on}
             elsewhere = frozenset(
                 network.name
                 for network in specs.networks
@@ -167,15 +171,29 @@ def _graph(specs: Specs, version: int) -> Graph:
         for owner in specs.forwarding
         if isinstance(owner, RouterSpec) or len(owner.interfaces) > 1  # a gateway to the outside joins nothing
     }
-    return Graph(networks, joined, frozenset(host.name for host in specs.hosts if host.name in joined))
+    loopbacks = _loopbacks(specs, version)
+    for host in specs.hosts:
+        if own := host.loopback_networks(version):
+            joined[host.name] = (*(one.network for one in host.interfaces if one.network in known), *own)
+    hosts = frozenset(host.name for host in specs.hosts if host.name in joined)
+    return Graph([*networks, *loopbacks], joined, hosts, frozenset(loopbacks))
+
+
+def _loopbacks(specs: Specs, version: int) -> dict[str, str]:
+    """Return the hosts of the loopback addresses of an IP version, by the networks that these are to routing."""
+    return {network: host.name for host in specs.hosts for network in host.loopback_networks(version)}
 
 
 def _homes(specs: Specs, version: int) -> dict[str, tuple[str, ...]]:
-    """Return each host's networks of an IP version, in the order of its interfaces."""
-    return {
+    """Return each host's networks of an IP version, in the order of its interfaces.
+
+    On the network of a loopback address is one that has nothing else, behind its host: that answers for it.
+    """
+    homes = {
         host.name: tuple(one.network for one in host.interfaces if one.address(version) is not None)
         for host in specs.hosts
     }
+    return homes | {network: (network,) for network in _loopbacks(specs, version)}
 
 
 def _overridden(specs: Specs, version: int) -> dict[str, dict[str, str]]:
@@ -184,6 +202,7 @@ def _overridden(specs: Specs, version: int) -> dict[str, dict[str, str]]:
     That is the owner of the next hop, or nobody.
     """
     cidrs = {one.name: subnet.cidr for one in specs.networks if (subnet := one.subnet(version))}
+    cidrs |= {name: cidr for host in specs.hosts for name, cidr in host.loopback_networks(version).items()}
     owners = {address: owner.name for owner in specs.nodes for one in owner.interfaces for address in one.addresses}
     found: dict[str, dict[str, str]] = {}
     for owner in specs.nodes:
@@ -216,6 +235,11 @@ def _tables(specs: Specs, routings: Mapping[int, Routing], decided: Mapping[int,
         (network.name, subnet.cidr.version): (int(subnet.cidr.network_address), subnet.cidr.prefixlen)
         for network in specs.networks
         for subnet in network.subnets
+    } | {
+        (name, version): (int(cidr.network_address), cidr.prefixlen)
+        for host in specs.hosts
+        for version in VERSIONS
+        for name, cidr in host.loopback_networks(version).items()
     }
     addresses: dict[tuple[str, str, int], str] = {
         (owner.name, interface.network, address.version): str(address)
@@ -228,7 +252,7 @@ def _tables(specs: Specs, routings: Mapping[int, Routing], decided: Mapping[int,
 
 def _ssh_entries(specs: Specs, rules: tuple[RuleSpec, ...]) -> frozenset[str]:
     """Return the hosts that are reached from outside, allow SSH from somewhere there, and answer."""
-    own = joined([subnet.cidr for network in specs.networks for subnet in network.subnets])
+    own = specs.own
     sources: dict[str, set[Prefix]] = {host.name: {ANYWHERE[0]} for host in specs.hosts if not host.port_security}
     for rule in rules:
         if any(match.tcp(SSH) for match in rule.matches):

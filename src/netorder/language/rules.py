@@ -282,6 +282,7 @@ def _sources(context: _Context, place: Path, word: str, targets: tuple[str, ...]
         for name in members:
             for network in context.networks(name):
                 yield from (ip_network(address) for address in addresses.host(name, network))
+            yield from map(ip_network, addresses.loopbacks.get(name, ()))
         for key in dict.fromkeys(context.entries[name] for name in members):
             for network in context.names.hosts[key].networks:
                 yield from (ip_network(address) for address in addresses.virtual.get((key, network), ()))

@@ -189,7 +189,7 @@ def _not_that(path: Path, value: object, expected: str, schema: Any) -> str:  # 
     fix = did_you_mean(value, known) if isinstance(value, str) else ""
     if value is None:
         return f"{subject} empty; it must be {expected}" if name else f"the file is empty; it must hold {expected}"
-    hint = fix or _of_another_type(value, schema) or _nearest_name(value, schema)
+    hint = fix or _of_another_type(value, schema) or _nearest_name(value, schema) or _without_length(value, expected)
     text = "the text " if hint.startswith("; quotes") else ""
     return f"{subject} {text}{shown(value)}, not {expected}{hint}"
 
@@ -221,6 +221,7 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("data", "exists", "external", "shared"), "existing"),
         **dict.fromkeys(("allocation_pools", "dhcp_range"), "allocation_pool"),
         **dict.fromkeys(("dhcp_enabled", "enable_dhcp"), "dhcp"),
+        **dict.fromkeys(("subnetpool", "subnet_pool_id", "subnetpool_id", "subnet_pools"), "subnet_pool"),
         "gateway_ip": "gateway",
         "mtu_size": "mtu",
     },
@@ -246,6 +247,7 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("sec_groups", "secgroups", "security_group"), "security_groups"),
         **dict.fromkeys(("mac", "mac_addr"), "mac_address"),
         **dict.fromkeys(("vip", "vips", "virtual_address", "virtual_ip", "virtual_ipaddress"), "virtual_addresses"),
+        **dict.fromkeys(("dummy", "lo", "loopback", "loopback_address", "loopbacks"), "loopback_addresses"),
         "labels": "tags",
         "os": "image",
         "port_security_enabled": "port_security",
@@ -285,17 +287,9 @@ _NOT_OFFERED: dict[str, dict[str, str]] = {
             ("slaac", "ipv6_ra_mode", "ipv6_address_mode", "ra_mode"),
             "there is no choice: IPv6 addresses come by DHCPv6, so that the plan knows them",
         ),
-        **dict.fromkeys(
-            ("subnet_pool", "subnetpool", "subnet_pool_id", "use_default_subnet_pool"),
-            "prefixes are in `cidr`, or of the file's `pool`, so that the plan knows them",
-        ),
         "subnets": "a network has one prefix of each IP version, in `cidr`; for two of a version make it two networks",
     },
     "hosts": {
-        **dict.fromkeys(
-            ("loopback", "loopbacks", "loopback_address"),
-            "there are none; for an address beside that of the port write `virtual_addresses`",
-        ),
         "allowed_address_pairs": "write `virtual_addresses` for addresses, or `forward: true` for what passes the host",
     },
 }
@@ -330,6 +324,12 @@ def _items_as_keys(instance: dict[str, Any], known: dict[str, Any]) -> dict[str,
         else:
             key = ""
     return found
+
+
+def _without_length(value: object, expected: str) -> str:
+    """Return what to write where an address has the length of a prefix that holds nothing else."""
+    found = re.fullmatch(r"([0-9A-Fa-f.:]+)/(32|128)", value) if isinstance(value, str) else None
+    return f"; write `{found[1]}`" if found and expected.startswith("an address") else ""
 
 
 def _nearest_name(value: object, schema: Any) -> str:  # noqa: ANN401 - a JSON Schema

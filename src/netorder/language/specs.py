@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
+from netorder.ip import joined
 from netorder.language import schema
 from netorder.text import is_id
 from netorder.topology import (
     GOLDEN,
     MANAGEABLE,
+    NEWEST,
     SNAPSHOT,
     Forward,
     HostSpec,
@@ -42,6 +45,12 @@ class Specs:
     routers: tuple[RouterSpec, ...]
     hosts: tuple[HostSpec, ...]
     entries: Mapping[str, str]
+
+    @property
+    def own(self) -> list[Prefix]:
+        """The topology's own prefixes, neighbours joined: those of its networks, and the hosts' loopback addresses."""
+        loopbacks = (ip_network(one) for host in self.hosts for one in host.loopbacks)
+        return joined((*(subnet.cidr for network in self.networks for subnet in network.subnets), *loopbacks))
 
     @property
     def nodes(self) -> tuple[RouterSpec | HostSpec, ...]:
@@ -108,6 +117,8 @@ def _network(reader: Reader, name: str, its: NetworkEntry, addresses: Addresses)
         servers = tuple(str(server) for server in its.dns_nameservers if server.version == version)
         gateway = layout.gateway if router or its.existing else None
         subnets.append(SubnetSpec(layout.cidr, gateway, None if its.existing else layout.pool, servers))
+    named = (str(one) for _, one in reader.items("networks", name, "subnet_pool"))
+    pools = tuple(dict.fromkeys(one.lower() if is_id(one) else one for one in named))
     return NetworkSpec(
         name,
         tuple(subnets),
@@ -117,7 +128,8 @@ def _network(reader: Reader, name: str, its: NetworkEntry, addresses: Addresses)
         dhcp=reader.get("networks", name, "dhcp") is not False,
         existing=its.existing,
         reachable=reader.true("networks", name, "reachable"),
-        place=_place(reader, "networks", name, "existing"),
+        place=_place(reader, "networks", name, "subnet_pool" if pools else "existing"),
+        subnet_pools=pools,
     )
 
 
@@ -169,6 +181,7 @@ def _host(
         forwards=forwards(reader, key),
         clone=reader.text("hosts", key, "clone"),
         memory=reader.get("hosts", key, "memory"),
+        loopbacks=addresses.loopbacks.get(name, ()),
     )
 
 
@@ -180,6 +193,8 @@ def forwards(reader: Reader, entry: str) -> tuple[Forward, ...]:
 
 def _image(reader: Reader, entry: HostEntry, *path: str) -> str | None:
     """Return the image at ``path``, as the plan has it; report a golden one of no application."""
+    if name := reader.text(*path, "image", "newest"):
+        return f"{NEWEST}{name}"
     if name := reader.text(*path, "image", "snapshot"):
         return f"{SNAPSHOT}{name}"
     its = reader.get(*path, "image", "golden")

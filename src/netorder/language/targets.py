@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
-from netorder.ip import IPV4, covers, joined
+from netorder.ip import IPV4, covers
 from netorder.language.specs import forwards
 from netorder.topology import CONTAINERS, MACHINE, OPENSTACK, SSH
 
@@ -61,11 +61,13 @@ _NO_NAT = {
 _OPENSTACK = _Lacks(host=_NO_NAT, fix="remove it, or use `target: machine`")
 _KEY_PAIR = "there is no cloud that keeps key pairs: name the private key with netorder_ssh_key"
 _EXISTING = {"existing": _NO_CLOUD}
+_OF_THE_CLOUD = _EXISTING | {"subnet_pool": _NO_CLOUD}
 _LACKS: Mapping[str, _Lacks] = {
     OPENSTACK: _OPENSTACK,
     CONTAINERS: _Lacks(
         file={"key_pair": _KEY_PAIR, "egress": "what hosts send is not limited yet"},
-        network=_EXISTING | {"reachable": "nothing outside reaches the networks of containers but by published ports"},
+        network=_OF_THE_CLOUD
+        | {"reachable": "nothing outside reaches the networks of containers but by published ports"},
         router=_EXISTING,
         host=_OF_HOSTS_ON_THIS_MACHINE
         | {
@@ -86,7 +88,7 @@ _LACKS: Mapping[str, _Lacks] = {
             "routers": "each host is behind a NAT of its own, and that is its only router",
             "allow": "a NAT lets nothing in but the ports that a host's `forward:` names",
         },
-        network=_EXISTING
+        network=_OF_THE_CLOUD
         | {
             "reachable": "nothing outside reaches hosts behind a NAT but by forwarded ports",
             "dns_nameservers": "the NAT is the name server, and asks those of this machine",
@@ -97,6 +99,7 @@ _LACKS: Mapping[str, _Lacks] = {
         | {
             "floating_ip": "a host is reached by the ports that its `forward:` names",
             "virtual_addresses": "hosts behind NATs do not see each other",
+            "loopback_addresses": "hosts behind NATs do not see each other",
             "routes": "the NAT is the only router",
             "port_security": "there are no security groups",
             "user_data": "it is not handed on yet",
@@ -152,6 +155,9 @@ def _check_asked(reader: Reader, target: str) -> None:
         if target == CONTAINERS and reader.get(*entry, "floating_ip") not in (None, True, False):
             message = f"target `{target}` chooses floating addresses, one a host"
             reader.error((*entry, "floating_ip"), f"{message}; write `floating_ip: true`, or use `target: openstack`")
+        if target in _FLAVORS and (name := reader.text(*entry, "image", "newest")):
+            message = f"target `{target}` has one image of each name; write `image: {name}`"
+            reader.error((*entry, "image"), f"{message}, or use `target: openstack`")
         if target in _FLAVORS and reader.get(*entry, "flavor") is not None:
             reader.warning((*entry, "flavor"), f"target `{target}` has no flavors: {_FLAVORS[target]}")
 
@@ -203,7 +209,7 @@ def _check_published(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...]) 
 
 def _published(specs: Specs, rules: tuple[RuleSpec, ...], host: HostSpec) -> Iterator[tuple[str, int]]:
     """Yield what of a host outsiders may use; SSH is never published: the machine has its own."""
-    own = joined(subnet.cidr for network in specs.networks for subnet in network.subnets)
+    own = specs.own
     found: dict[tuple[str, int], None] = {}
     for rule in rules:
         if host.name not in rule.targets or all(any(covers(one, source) for one in own) for source in rule.sources):

@@ -6,11 +6,13 @@ from collections import Counter
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
-from netorder.ip import IPV4, IPV6, VERSIONS, covers, joined, overlap
+from netorder.ip import IPV4, IPV6, VERSIONS, covers, overlap
 from netorder.text import few
 from netorder.topology import SSH, HostSpec, RuleSpec, outside_interface
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from netorder.ip import Address, Prefix
     from netorder.language.document import Reader
     from netorder.language.routes import Routes
@@ -50,7 +52,6 @@ def check(
 
 
 def _check_subnet_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
-    several = [host for host in specs.hosts if sum(one.address(IPV4) is not None for one in host.interfaces) > 1]
     at_defaults: set[str] = set()  # kinds of errors that are reported where `defaults` cause them
 
     def report(network: str, kind: str, message: str) -> None:
@@ -68,17 +69,28 @@ def _check_subnet_routes(reader: Reader, specs: Specs, routes: Routes) -> None:
             report(network.name, "no router", message)
         if network.routes != "subnet" or IPV4 not in routes.routings:
             continue
-        for host in several:
-            if any(one.network == network.name for one in host.interfaces):
-                message = (
-                    f"host `{host.name}` is on other networks too, where what DHCP gives on `{network.name}` is wrong"
-                )
-                report(network.name, "several", f"{message}; use `routes: host` for this network")
-                break
+        for kind, host in _wrong_for_dhcp(specs, network):
+            message = f"host `{host.name}` {_WRONG_FOR_DHCP[kind].format(network.name)}"
+            report(network.name, kind, f"{message}; use `routes: host` for this network")
         count = len(routes.tables.of_network(network.name, IPV4))
         if count > MOST_HOST_ROUTES:
             message = f"network `{network.name}` needs {count} routes, and DHCP hands out {MOST_HOST_ROUTES} at most"
             report(network.name, "many", f"{message}; use `routes: host` or `routes: router`")
+
+
+_WRONG_FOR_DHCP = {
+    "several": "is on other networks too, where what DHCP gives on `{}` is wrong",
+    "loopback": "has a loopback address, to which DHCP would give it a route by itself",
+}
+
+
+def _wrong_for_dhcp(specs: Specs, network: NetworkSpec) -> Iterator[tuple[str, HostSpec]]:
+    """Yield the first host of each kind for which routes that DHCP hands out on the network are wrong."""
+    on = [host for host in specs.hosts if host.address(network.name, IPV4) is not None]
+    several = [host for host in on if sum(one.address(IPV4) is not None for one in host.interfaces) > 1]
+    loopback = [host for host in on if host.loopback_networks(IPV4)]
+    yield from (("several", host) for host in several[:1])
+    yield from (("loopback", host) for host in loopback[:1] if host not in several)
 
 
 def _check_port_security(reader: Reader, specs: Specs) -> None:
@@ -299,7 +311,7 @@ def _check_ssh_paths(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], 
 
 def _check_floating_sources(reader: Reader, specs: Specs) -> None:
     """Warn of rules from outside to hosts that have no floating address, so that nothing outside reaches them."""
-    own = joined([subnet.cidr for network in specs.networks for subnet in network.subnets])
+    own = specs.own
     networks = {network.name: network for network in specs.networks}
     floating = {host.name for host in specs.hosts if host.floating_ip or outside_interface(networks, host)}
     members: dict[str, set[str]] = {}
@@ -337,7 +349,7 @@ def _check_unused(reader: Reader, specs: Specs) -> None:
 
 def _check_name_servers_reached(reader: Reader, specs: Specs) -> None:
     """Warn of name servers outside on networks that packets do not leave: no router of the network is external."""
-    own = joined([subnet.cidr for network in specs.networks for subnet in network.subnets])
+    own = specs.own
     external = {router.name for router in specs.routers if router.external and router.snat}
     populated = {one.network for host in specs.hosts for one in host.interfaces}
     # what the name servers were wanted for is there if all hosts have their packages through the controller

@@ -346,7 +346,10 @@ class _Walk:
         if id(node) in self.entered:
             raise _error(place, "an anchor whose value holds an alias of itself; write it out")
         if node.tag not in _TAGS[type(node)]:
-            self.problems.append((place, f"a tag, `{node.tag}`; a topology has none: remove it"))
+            fix = "remove it"
+            if node.tag == "!vault":
+                fix = 'name a variable of an encrypted file instead, `"{{ NAME }}"`, which `-e @FILE` gives'
+            self.problems.append((place, f"a tag, `{node.tag}`; a topology has none: {fix}"))
         if isinstance(node, yaml.ScalarNode):
             text = node.value if path[-1:] == ("description",) else self._visible(node.value, place)
             return _plain_scalar(text) if node.tag == _PLAIN else text

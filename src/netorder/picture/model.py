@@ -16,6 +16,7 @@ from netorder.analysis.reach import OUTSIDE, Matrix
 from netorder.plan.build import build_plan
 from netorder.plan.model import Host, Network, Router
 from netorder.text import few
+from netorder.topology import CONTAINERS, OPENSTACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -132,7 +133,9 @@ def picture(topology: Topology, *, each: bool = False, rules: bool = False) -> P
     links = [(ids[id(box)], ids[id(other)]) for box in boxes for other in box.joined]
     arrows = _arrows(topology, plan, boxes, ids) if rules else ()
     nodes = tuple(
-        Node(ids[id(box)], box.kind, *_text(box), _forwards(box), tuple(part.name for part in box.parts))
+        Node(
+            ids[id(box)], box.kind, *_text(box, topology.target), _forwards(box), tuple(part.name for part in box.parts)
+        )
         for box in boxes
     )
     return Picture(plan.topology, nodes, tuple(dict.fromkeys(links)), tuple(arrows))
@@ -214,7 +217,7 @@ def _forwards(box: _Box) -> bool:
     return box.kind == "router" or any(isinstance(part, Host) and part.forwarding for part in box.parts)
 
 
-def _text(box: _Box) -> tuple[str, tuple[str, ...]]:
+def _text(box: _Box, target: str) -> tuple[str, tuple[str, ...]]:
     """Return title and lines of a box."""
     if box.kind == "outside":
         return "outside", ((box.name,) if box.name else ())
@@ -225,7 +228,7 @@ def _text(box: _Box) -> tuple[str, tuple[str, ...]]:
         return title, (few(prefixes, 2),)
     if box.kind == "router":
         return title, _router_lines([part for part in box.parts if isinstance(part, Router)])
-    return title, _host_lines([part for part in box.parts if isinstance(part, Host)])
+    return title, _host_lines([part for part in box.parts if isinstance(part, Host)], target)
 
 
 def _router_lines(routers: Sequence[Router]) -> tuple[str, ...]:
@@ -237,15 +240,20 @@ def _router_lines(routers: Sequence[Router]) -> tuple[str, ...]:
     return (*_shown(lines, FEW), *(_routes(routers[0].routes) if len(routers) == 1 else ()))
 
 
-def _host_lines(hosts: Sequence[Host]) -> tuple[str, ...]:
+def _host_lines(hosts: Sequence[Host], target: str) -> tuple[str, ...]:
     first = hosts[0]
     if len(hosts) > 1:
         lines = _shown([f"{host.name} {', '.join(host.ports[0].addresses)}" for host in hosts], FEW)
     else:
         several = len(first.ports) > 1
         lines = [f"{port.network} " * several + ", ".join(port.addresses) for port in first.ports]
-    if first.floating_ip:
+        lines += [f"loopback {', '.join(first.loopback_addresses)}"] if first.loopback_addresses else []
+    if first.floating_ip and target == OPENSTACK:
         lines.append("floating address" if len(hosts) * len(first.floating) == 1 else "floating addresses")
+    elif target == CONTAINERS and first.floating_ip:
+        lines.append("published ports")
+    elif first.forwards:
+        lines.append("forwarded ports")
     for one in first.applications:
         ports = [*map(str, one.tcp_ports), *(f"{port}/udp" for port in one.udp_ports)]
         lines.append(" ".join([one.name, ", ".join(ports)]).rstrip())

@@ -6,7 +6,7 @@ from functools import cached_property
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
-from netorder.ip import ANYWHERE, IPV4, IPV6, covers, joined
+from netorder.ip import ANYWHERE, IPV4, IPV6, VERSIONS, covers, joined
 from netorder.plan.model import (
     Application,
     Endpoint,
@@ -98,7 +98,15 @@ class _Planner:
                     dhcp=network.dhcp,
                 )
             )
-        return Network(network.name, name, tuple(subnets), network.mtu, network.existing, network.place)
+        return Network(
+            network.name,
+            name,
+            tuple(subnets),
+            network.mtu,
+            network.existing,
+            network.place,
+            subnet_pools=network.subnet_pools,
+        )
 
     def _router(self, router: RouterSpec) -> Router:
         own = self._cloud_name(router.name)
@@ -162,6 +170,7 @@ class _Planner:
             forwards=host.forwards,
             clone=host.clone,
             memory=host.memory,
+            loopback_addresses=tuple(map(str, host.loopbacks)),
         )
 
     def _floating(self, host: HostSpec) -> tuple[FloatingIp, ...] | None:
@@ -230,6 +239,18 @@ class _Planner:
     @cached_property
     def _by_prefix(self) -> dict[Prefix, str]:
         return {subnet.cidr: network.name for network in self._topology.networks for subnet in network.subnets}
+
+    @cached_property
+    def _prefixes(self) -> dict[tuple[str, int], Prefix]:
+        """The prefix of each network that routing knows, by its IP version: loopback addresses are some."""
+        networks = self._topology.networks
+        found: dict[tuple[str, int], Prefix] = {
+            (one.name, subnet.cidr.version): subnet.cidr for one in networks for subnet in one.subnets
+        }
+        for host in self._topology.hosts:
+            for version in VERSIONS:
+                found |= {(name, version): cidr for name, cidr in host.loopback_networks(version).items()}
+        return found
 
     def _shared_routes(self, network: str, version: int) -> tuple[Route, ...]:
         key = (network, version)
@@ -300,7 +321,7 @@ class _Planner:
     def _pairs(self) -> dict[tuple[str, str], tuple[str, ...]]:
         """What passes a host's port beside its own addresses, by host and network.
 
-        Those are virtual addresses, and the prefixes of other hosts whose packets it forwards.
+        Those are virtual and loopback addresses, and the prefixes of other hosts whose packets it forwards.
         """
         found: dict[tuple[str, str], dict[int, set[str]]] = {}
         for version, routing in self._topology.routings.items():
@@ -316,10 +337,13 @@ class _Planner:
                             outgoing.setdefault(version, set()).add(source)
         others = self._outside_pairs()
         virtual = {
-            (host.name, one.network): {ip_network(address): str(address) for address in one.virtual}
+            (host.name, one.network): {
+                ip_network(address): str(address)
+                for address in (*one.virtual, *(its for its in host.loopbacks if one.address(its.version)))
+            }
             for host in self._topology.hosts
             for one in host.interfaces
-            if one.virtual
+            if one.virtual or host.loopbacks
         }
         for key, its in virtual.items():
             others.setdefault(key, set()).update(its)
@@ -358,16 +382,16 @@ class _Planner:
         routing = self._topology.routings[version]
         passes_on = isinstance(owner, RouterSpec) or owner.name in routing.graph.hosts
         senders = [one for one in routing.populated if routing.graph.joined(one, network)] if passes_on else [network]
-        return {subnet.cidr for one in senders if (subnet := self._networks[one].subnet(version))}
+        return {self._prefixes[one, version] for one in senders if (one, version) in self._prefixes}
 
     def _as_pairs(
         self, beyond: dict[int, set[str]], others: set[Prefix], virtual: Mapping[Prefix, str]
     ) -> tuple[str, ...]:
         inside = {
-            subnet.cidr
+            self._prefixes[name, version]
             for version, networks in beyond.items()
             for name in networks
-            if (subnet := self._networks[name].subnet(version))
+            if (name, version) in self._prefixes
         }
         pairs = joined(inside | others)
         if len(pairs) > MOST_PAIRS:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from netorder.topology import GOLDEN
+from netorder.topology import GOLDEN, NEWEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -73,6 +73,7 @@ _OTHER_PLACE = "on another network or address"
 _LOST = "its disk is lost"
 _MAC = "its host stops for it, and stays; taken away, it stays as it is"
 _IMAGE = f"{_LOST}; one that is named by its id now, or became the `base` of a golden one, is no change"
+_POOL = "with every port on it; taken away, it stays"
 _ZONE = "with the key taken away it stays where it is"
 _GROUP = "one that leaves a group that goes stays"
 _BOOT = "cloud-init reads it at the first boot alone"
@@ -89,6 +90,7 @@ FIELDS = (
     Field("network", "admin_state_up", _IN_PLACE),
     Field("network", "subnets", _REFUSE, note="a subnet of somebody else's is on a network that must go"),
     Field("subnet", "cidr", _REPLACE, ("Subnet.cidr", "Subnet.version"), "with every port on it", "its prefix differs"),
+    Field("subnet", "subnet_pool", _REPLACE, ("Network.subnet_pools",), _POOL, "its subnet pool differs"),
     Field("subnet", "holder", _REFUSE, note="a port of somebody else's is on a subnet that must go"),
     Field("subnet", "gateway_ip", _IN_PLACE, ("Subnet.gateway_ip",)),
     Field("subnet", "dns_nameservers", _IN_PLACE, ("Subnet.dns_nameservers",), "hosts learn it with the next lease"),
@@ -164,7 +166,8 @@ PARTS = frozenset(
 NO_COST = frozenset(
     "Host.user Host.gateways Host.forwarding Host.routes Host.ssh_path Host.ssh_address Host.groups Host.applications "
     "Host.manages Host.proxy Host.names Host.outside_address RouterInterface.own Network.place Router.place "
-    "Host.forwards Host.clone Host.memory Forward.host Forward.guest Forward.protocol Forward.address "
+    "Host.forwards Host.clone Host.memory Host.loopback_addresses "
+    "Forward.host Forward.guest Forward.protocol Forward.address "
     "Application.name Application.role Application.tcp_ports Application.udp_ports Application.calls "
     "Application.stage Application.variables Application.check Application.ready Application.units Application.become "
     "Application.packages Application.entry_points Application.directory Application.container "
@@ -201,8 +204,11 @@ def server_fields(
 def image_field(had: str, planned: str) -> str:
     """Return the image that a server was made from, or the planned one where that one allows it.
 
-    Golden images and the image before there is one (``base``) are the same to a host: it is never replaced by that.
+    Golden images and the image before there is one (``base``) are the same to a host: it is never replaced by that. Nor
+    by a newer one of the same name.
     """
+    if NEWEST in (had[: len(NEWEST)], planned[: len(NEWEST)]):
+        return planned if had.removeprefix(NEWEST) == planned.removeprefix(NEWEST) else had
     if not planned.startswith(GOLDEN):
         return had
     kind, _, base = planned.removeprefix(GOLDEN).partition(":")

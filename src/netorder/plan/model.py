@@ -9,10 +9,16 @@ name in the cloud, ``<topology>-<name>``. Where something has an address of each
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import ip_network
+from typing import TYPE_CHECKING
 
+from netorder.ip import joined
 from netorder.protocols import ANYTHING, match_text, word_of
 from netorder.routing.tables import Route
 from netorder.topology import Check, Container, FloatingIp, Forward, Server, User
+
+if TYPE_CHECKING:
+    from netorder.ip import Prefix
 
 __all__ = [
     "Application",
@@ -67,8 +73,8 @@ class Subnet:
 class Network:
     """One network with its subnets: one IPv4, one IPv6, or one of each. ``mtu`` None is the cloud's.
 
-    ``existing`` is what one that is not the topology's is called in the cloud, by name or id; ``place`` is where the
-    file says so.
+    ``existing`` is what one that is not the topology's is called in the cloud, by name or id; ``subnet_pools`` are the
+    cloud's that the prefixes are of, so too; ``place`` is where the file says so.
     """
 
     name: str
@@ -77,6 +83,7 @@ class Network:
     mtu: int | None = None
     existing: str | None = None
     place: str = field(default="", compare=False)
+    subnet_pools: tuple[str, ...] = field(default=(), metadata=RARE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +184,9 @@ class Port:
     """A host's port: ``cloud_name`` in the cloud, one fixed address on each of the subnets of ``network``.
 
     Port security drops packets from and to other addresses than its own ``addresses`` and those in the prefixes of
-    ``allowed_address_pairs``, for which the host forwards, or which are its ``virtual_addresses``: any one of the hosts
-    that share one has it. Without it there are no security groups either. ``mac_address`` None is the cloud's choice.
-    ``existing_groups`` are security groups that are not the topology's, by name or id.
+    ``allowed_address_pairs``: for which the host forwards, its loopback addresses, and ``virtual_addresses``, which any
+    one of the hosts that share one has. Without it there are no security groups either. ``mac_address`` None is the
+    cloud's choice. ``existing_groups`` are security groups that are not the topology's, by name or id.
     """
 
     cloud_name: str
@@ -270,7 +277,8 @@ class Host:
     forwarding. ``proxy`` "controller": while a playbook runs, packages reach it through the controller, over SSH; else
     "none". ``names`` "hosts_file": its /etc/hosts has the others' names; else "none". ``server`` is what the topology
     says of how it is started; None: nothing. ``forwards``, ``clone`` (of its disk: linked, full) and
-    ``memory`` (MiB) are of a virtual machine on this machine.
+    ``memory`` (MiB) are of a virtual machine on this machine. ``loopback_addresses`` are on none of its ports, and
+    others reach them by routes to it.
     """
 
     name: str
@@ -296,6 +304,7 @@ class Host:
     forwards: tuple[Forward, ...] = field(default=(), metadata=RARE)
     clone: str | None = None
     memory: int | None = None
+    loopback_addresses: tuple[str, ...] = field(default=(), metadata=RARE)
 
     @property
     def floating(self) -> tuple[FloatingIp, ...]:
@@ -350,6 +359,12 @@ class Plan:
     server_groups: tuple[ServerGroup, ...] = ()
     key_pair: str | None = None
     cloud: str | None = None
+
+    @property
+    def own(self) -> list[Prefix]:
+        """Its own prefixes, neighbours joined: those of its networks, and the hosts' loopback addresses."""
+        cidrs = [subnet.cidr for network in self.networks for subnet in network.subnets]
+        return joined(map(ip_network, (*cidrs, *(one for host in self.hosts for one in host.loopback_addresses))))
 
     @property
     def filters(self) -> tuple[SecurityGroup, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from netorder.ip import covers
 from netorder.text import count, few, table
-from netorder.topology import LAST_PORT, SSH
+from netorder.topology import CONTAINERS, LAST_PORT, OPENSTACK, SSH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,34 +18,36 @@ if TYPE_CHECKING:
 __all__ = ["names", "render"]
 
 
-def render(plan: Plan) -> str:
-    """Return the plan as text, ending with a newline."""
+def render(plan: Plan, target: str = OPENSTACK) -> str:
+    """Return the plan as text, ending with a newline; ``target`` is who makes it, which says how others come in."""
     its = names(plan)
     sections = (
         ("Networks", _networks(plan, its)),
         ("Routers", _routers(plan)),
-        ("Hosts", _hosts(plan)),
+        ("Hosts", _hosts(plan, target)),
         ("Servers (what Nova and cloud-init are asked for)", _servers(plan)),
         ("Static routes", _routes(plan, its)),
         ("Applications", _applications(plan, its)),
         ("Open to others (nothing else comes in)", _rules(plan, its)),
         ("May send (others send everything)", _limits(plan, its)),
     )
-    parts = [f"{plan.topology}: {_summary(plan)}\n"]
+    parts = [f"{plan.topology}: {_summary(plan, target)}\n"]
     for title, rows in sections:
         if lines := table(rows, indent="  "):
             parts.append("".join(f"{line}\n" for line in [title, *lines]))
     return "\n".join(parts)
 
 
-def _summary(plan: Plan) -> str:
+def _summary(plan: Plan, target: str) -> str:
     counts = [
         count(len(plan.networks), "network"),
         count(len(plan.routers), "router"),
         count(len(plan.hosts), "host"),
     ]
-    if floating := sum(len(host.floating) for host in plan.hosts):
+    if target == OPENSTACK and (floating := sum(len(host.floating) for host in plan.hosts)):
         counts.append(count(floating, "floating address", "floating addresses"))
+    if forwards := sum(len(host.forwards) for host in plan.hosts):
+        counts.append(count(forwards, "forwarded port"))
     counts += [f"in the cloud {plan.cloud}"] if plan.cloud else []
     outside = plan.external_network or "the cloud's only external network"
     return ", ".join(counts) + (f"; outside is {outside}" if any(router.external for router in plan.routers) else "")
@@ -60,7 +62,7 @@ def names(plan: Plan) -> dict[str, str]:
         for interface in router.interfaces
         for address in interface.addresses
     }
-    return found | {address: host.name for host in plan.hosts for address in host.addresses}
+    return found | {one: host.name for host in plan.hosts for one in (*host.addresses, *host.loopback_addresses)}
 
 
 def _networks(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
@@ -71,6 +73,7 @@ def _networks(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
                 gateway = f"gateway {_named(subnet.gateway_ip, called)}"
             more = f", exists ({network.existing})" if network.existing and not index else ""
             more += f", mtu {network.mtu}" if network.mtu and not index else ""
+            more += f", of subnet pool {', '.join(network.subnet_pools)}" if network.subnet_pools and not index else ""
             more += "" if subnet.dhcp else ", no DHCP"
             yield "" if index else network.name, subnet.cidr, gateway + more
 
@@ -85,17 +88,19 @@ def _routers(plan: Plan) -> Iterator[Sequence[str]]:
         yield router.name, f"{there}joins " + ", ".join(joins)
 
 
-def _hosts(plan: Plan) -> Iterator[Sequence[str]]:
+def _hosts(plan: Plan, target: str) -> Iterator[Sequence[str]]:
     rules = {group.name: group.rules for group in plan.filters}
-    own = [ip_network(subnet.cidr) for network in plan.networks for subnet in network.subnets]
+    own = plan.own
     for host in plan.hosts:
-        path = _ssh_path(host, rules[host.group], own)
+        path = _ssh_path(host, rules[host.group], own, target)
         packages = ", packages through the controller" if host.proxy == "controller" else ""
         about = [f"{host.image}, {host.flavor}", ("routes, " if host.forwarding else "") + path + packages]
         for index, port in enumerate(host.ports):
             virtual = [f"or {one}" for one in port.virtual_addresses]
             addresses = ", ".join((*port.addresses, *virtual)) + (f" ({port.mac_address})" if port.mac_address else "")
             yield ("" if index else host.name), addresses, port.network, *(["", ""] if index else about)
+        for address in host.loopback_addresses:
+            yield "", address, "loopback", "", ""
 
 
 def _servers(plan: Plan) -> Iterator[Sequence[str]]:
@@ -116,14 +121,16 @@ def _user(user: User) -> str:
     return f"{user.name} (sudo)" if user.sudo else user.name
 
 
-def _ssh_path(host: Host, rules: Sequence[Rule], own: Sequence[Prefix]) -> str:
+def _ssh_path(host: Host, rules: Sequence[Rule], own: Sequence[Prefix], target: str) -> str:
     if host.ssh_path is None:
         path = "SSH does not reach it"
     elif host.ssh_path:
         path = "SSH through " + ", then ".join(host.ssh_path)
     else:
         path = "SSH from " + ", ".join(_ssh_sources(rules, own))
-    more = [_floating(one, plain=not host.floating_ips) for one in host.floating]
+    more = [_floating(one, plain=not host.floating_ips) for one in host.floating] if target == OPENSTACK else []
+    more += ["published ports"] if target == CONTAINERS and host.floating else []
+    more += [f"port {', '.join(map(str, host.forwards))}"] if host.forwards else []
     more += [f"reached at {host.outside_address}"] if host.outside_address else []
     more += [f"also in {', '.join(groups)}"] if (groups := host.ports[0].existing_groups) else []
     return ", ".join([*more, path])
@@ -164,7 +171,8 @@ def _routes(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
 
 
 def _named(place: str, called: dict[str, str]) -> str:
-    return f"{place} ({called[place]})" if place in called else place
+    name = called.get(place) or called.get(place.removesuffix("/128" if ":" in place else "/32"))
+    return f"{place} ({name})" if name else place
 
 
 def _applications(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:

@@ -151,7 +151,8 @@ class _Sharing:
         found: dict[tuple[Rule, ...], list[HostSpec]] = {}
         for (_, versions, derived, limits), hosts in alike.items():
             first = hosts[0]
-            own = {f"{one}/{one.max_prefixlen}" for one in first.addresses} if len(hosts) == 1 else set[str]()
+            mine = (*first.addresses, *first.loopbacks) if len(hosts) == 1 else ()
+            own = {f"{one}/{one.max_prefixlen}" for one in mine}
             rules = tuple(
                 rule
                 for rule in self._declared_rules(first)
@@ -241,7 +242,7 @@ def _rules_of_forwarders(topology: Topology, maker: _RuleMaker) -> dict[str, set
                 (match, network): None
                 for target in rule.targets
                 for match in rule.to(hosts[target])
-                for network in routing.homes[target]
+                for network in (*routing.homes[target], *hosts[target].loopback_networks(version))
             }
             parts = [part for source in rule.sources if source.version == version for part in forwarders.parts(source)]
             for (match, destination), (network, part) in product(targets, parts):
@@ -255,11 +256,13 @@ class _Forwarders:
 
     def __init__(self, topology: Topology, version: int, routing: Routing) -> None:
         self._routing = routing
-        self._cidrs = {
+        self._cidrs: dict[str, Prefix] = {
             network.name: subnet.cidr
             for network in topology.networks
             if network.name in routing.populated and (subnet := network.subnet(version))
         }
+        for host in topology.hosts:
+            self._cidrs |= host.loopback_networks(version)
         self._between: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def between(self, source: str, destination: str) -> tuple[str, ...]:

@@ -69,11 +69,15 @@ def components(nodes: Iterable[str], joints: Iterable[Iterable[str]]) -> dict[st
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """``routers`` gives each router's networks as declared, forwarding hosts (``hosts``) included."""
+    """``routers`` gives each router's networks as declared, forwarding hosts (``hosts``) included.
+
+    ``loopbacks`` are networks of which one host is the only router, and the only one with anything there.
+    """
 
     networks: Sequence[str]
     routers: Mapping[str, Sequence[str]]
     hosts: frozenset[str]
+    loopbacks: frozenset[str] = frozenset()
     _trees: dict[str, Tree] = field(default_factory=dict, init=False, repr=False)  # by destination, as needed
 
     @cached_property
@@ -175,7 +179,10 @@ class Graph:
             router = hop.router
 
     def crossings(self, router: str, entry: str, destination: str) -> tuple[Crossing, ...]:
-        """Return the forwarding hosts on the path from network ``entry`` by ``router`` to ``destination``."""
+        """Return the forwarding hosts on the path from network ``entry`` by ``router`` to ``destination``.
+
+        A host does not forward what is from or for its own loopback address.
+        """
         if not self.hosts:
             return ()
         found: list[Crossing] = []
@@ -185,7 +192,7 @@ class Graph:
             router, entry = hop
         if router in self.hosts:
             found.append(Crossing(router, entry, destination))
-        return tuple(found)
+        return tuple(one for one in found if self.loopbacks.isdisjoint((one.entry, one.exit)))
 
 
 def nearest_to_outside(

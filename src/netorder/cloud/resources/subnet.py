@@ -49,10 +49,11 @@ UPDATE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubnetChange(Change):
-    """A subnet to create, replace or update, on the network of this name in the cloud."""
+    """A subnet to create, replace or update, on the network of this name in the cloud; of the ``pool`` of this id."""
 
     network: str
     subnet: Subnet
+    pool: str | None = None
 
 
 def fields(subnet: Subnet) -> dict[str, object]:
@@ -93,13 +94,25 @@ def compare(draft: Draft, network: Network, found_network: CloudNetwork | None) 
     for one in [*surplus, *(s for name, s in found.items() if name not in names)]:
         draft.add(Change(KIND, one.name, "delete", "not in the topology", before={"cidr": one.cidr}, id=one.id))
     for subnet in network.subnets:
-        change = partial(SubnetChange, KIND, subnet.cloud_name, network=network.cloud_name, subnet=subnet)
+        pool_names, pool = draft.existing.pool_names, draft.existing.pools.get(subnet.cloud_name)
+        change = partial(
+            SubnetChange,
+            KIND,
+            subnet.cloud_name,
+            network=network.cloud_name,
+            subnet=subnet,
+            pool=pool.id if pool else None,
+        )
         planned, one = fields(subnet), found.get(subnet.cloud_name)
+        planned |= {"subnet_pool": f"{pool.name} ({pool.id})"} if pool else {}
         if one:
             draft.ids.subnets[subnet.cloud_name] = one.id
             planned.setdefault("host_routes", [])
             _refuse_dhcp(draft, network, one, subnet)
-            draft.differ(change, KIND, _observed_fields(one), planned, id=one.id)
+            has = (
+                f"{pool_names.get(one.subnet_pool_id, 'one')} ({one.subnet_pool_id})" if one.subnet_pool_id else "none"
+            )
+            draft.differ(change, KIND, _observed_fields(one) | {"subnet_pool": has}, planned, id=one.id)
         else:
             draft.add(change("create", "missing", after=planned))
 
@@ -131,6 +144,8 @@ def create_body(work: Work, change: SubnetChange) -> dict[str, Any]:
         "ip_version": subnet.version,
         **fields(subnet),
     }
+    if change.pool:
+        body["subnetpool_id"] = change.pool
     if subnet.host_routes:
         body["host_routes"] = _host_routes(subnet)
     if subnet.version == IPV6 and subnet.dhcp:
