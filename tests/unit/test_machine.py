@@ -45,7 +45,7 @@ def guest_of(text: str) -> Guest:
 
 
 def kept_of(guest: Guest) -> Kept:
-    return Kept("uuid-1", guest.disk, guest.hardware, guest.outside, 20022, "", "ssh-ed25519 AAAA")
+    return Kept("uuid-1", guest.disk, guest.hardware, guest.outside, 20022, "", hostkey="ssh-ed25519 AAAA")
 
 
 def as_wanted(guest: Guest) -> Seen:
@@ -122,12 +122,19 @@ def test_what_is_as_wanted_is_left_alone():
 
 
 def test_what_is_missing_is_made():
-    assert verbs(compare((BOX,), Seen({}, {}, {}))) == [(Stage.COME, Verb.MAKE, "box")]
+    assert verbs(compare((BOX,), Seen({}, {}, {}))) == [
+        (Stage.DISK, Verb.MAKE, "box"),
+        (Stage.COME, Verb.START, "box"),
+    ]
 
 
 def test_a_process_without_a_directory_is_ended_and_the_host_made():
     steps = compare((BOX,), Seen({}, {"box": 7}, {"box": frozenset()}))
-    assert verbs(steps) == [(Stage.GO, Verb.STOP, "box"), (Stage.COME, Verb.MAKE, "box")]
+    assert verbs(steps) == [
+        (Stage.GO, Verb.STOP, "box"),
+        (Stage.DISK, Verb.MAKE, "box"),
+        (Stage.COME, Verb.START, "box"),
+    ]
 
 
 def test_what_does_not_run_or_hangs_is_started():
@@ -140,8 +147,12 @@ def test_what_does_not_run_or_hangs_is_started():
 @pytest.mark.parametrize("name", ["image", "clone", "user"])
 def test_another_disk_is_a_replacement_that_needs_permission(name):
     steps = compare((replace(BOX, disk={**BOX.disk, name: "other"}),), as_wanted(BOX))
-    assert verbs(steps) == [(Stage.GO, Verb.STOP, "box"), (Stage.COME, Verb.MAKE, "box")]
-    assert steps[-1].change.permission == "replace"
+    assert verbs(steps) == [
+        (Stage.GO, Verb.STOP, "box"),
+        (Stage.DISK, Verb.MAKE, "box"),
+        (Stage.COME, Verb.START, "box"),
+    ]
+    assert steps[1].change.permission == "replace"
 
 
 @pytest.mark.parametrize("name", ["memory", "address", "network", "gateway", "mac address"])
@@ -175,10 +186,102 @@ def test_strays_and_leftovers_go():
         (Stage.GO, Verb.DELETE, "gone"),
         (Stage.GO, Verb.DELETE, "old"),
         (Stage.GO, Verb.CLEAN_UP, ""),
-        (Stage.COME, Verb.MAKE, "box"),
+        (Stage.DISK, Verb.MAKE, "box"),
+        (Stage.COME, Verb.START, "box"),
     ]
     assert [step.change.permission for step in steps[:2]] == [None, "delete"]
     assert verbs(removals(seen, "teardown")) == verbs(steps)[:3]
+
+
+# Clones
+
+CLONES = """topology: t
+target: machine
+networks: {a: {}}
+hosts:
+  box: {network: a, image: other, user: me}
+  copy: {network: a, clone: {of: box}}
+  second: {network: a, clone: {of: copy, disk: full}}
+"""
+
+
+def clones() -> tuple[Guest, ...]:
+    return wanted(build_plan(parse(CLONES)))
+
+
+def seen_of(*guests: Guest) -> Seen:
+    """Return these as running, as they are wanted."""
+    each = [as_wanted(guest) for guest in guests]
+    kept, running, forwards = ({}, {}, {})
+    for one in each:
+        kept |= one.kept
+        running |= one.running
+        forwards |= one.forwards
+    return Seen(kept, running, forwards)
+
+
+def test_a_clone_has_image_and_user_of_the_host_whose_disk_it_gets():
+    box, copy, second = clones()
+    assert box.disk == {"image": "other", "clone": "linked", "user": "me"}
+    assert copy.disk == {**box.disk, "clone of": "box"}
+    assert second.disk == {**box.disk, "clone": "full", "clone of": "copy"}
+    assert (box.depth, copy.depth, second.depth) == (0, 1, 2)
+    assert len({guest.hardware["mac address"] for guest in (box, copy, second)}) == 3
+
+
+def test_clones_are_made_after_what_they_are_made_of():
+    assert verbs(compare(clones()[::-1], Seen({}, {}, {})))[:3] == [
+        (Stage.DISK, Verb.MAKE, "box"),
+        (Stage.DISK, Verb.MAKE, "copy"),
+        (Stage.DISK, Verb.MAKE, "second"),
+    ]
+
+
+def test_a_host_is_off_while_its_disk_is_cloned():
+    box, copy, second = clones()
+    steps = compare((box, copy, second), seen_of(box, second))
+    assert verbs(steps) == [
+        (Stage.GO, Verb.STOP, "box"),
+        (Stage.DISK, Verb.MAKE, "copy"),
+        (Stage.COME, Verb.START, "box"),
+        (Stage.COME, Verb.START, "copy"),
+    ]
+    assert kinds(steps) == [("create", "server"), ("update", "server")]
+    assert "its disk is cloned for copy" in steps[2].change.reason
+    off = compare((box, copy, second), replace(seen_of(box, second), running={"second": 7}))
+    assert verbs(off) == verbs(steps)[1:]
+    hangs = seen_of(box, second)
+    hangs.forwards["box"] = None
+    assert verbs(compare((box, copy, second), hangs)) == verbs(steps)
+
+
+def test_with_the_start_after_cloning_come_new_ports():
+    box, copy, second = clones()
+    more = replace(box, forwards=(Forward(2001, 22),))
+    steps = compare((more, copy, second), seen_of(box, second))
+    assert [step.verb for step in steps if step.host == "box"] == [Verb.STOP, Verb.START]
+
+
+def test_clones_that_are_there_stay():
+    """What becomes of the other does not matter, nor that the file does not name it any more."""
+    box, copy, second = clones()
+    assert compare((box, copy, second), seen_of(box, copy, second)) == []
+    alone = replace(copy, disk={key: its for key, its in copy.disk.items() if key != "clone of"})
+    assert compare((alone,), seen_of(copy)) == []
+    assert verbs(compare((box, copy, second), seen_of(copy, second))) == [
+        (Stage.DISK, Verb.MAKE, "box"),
+        (Stage.COME, Verb.START, "box"),
+    ]
+
+
+def test_a_host_that_is_to_be_a_clone_loses_its_disk_with_permission():
+    box, copy, second = clones()
+    own = replace(copy, disk={key: its for key, its in copy.disk.items() if key != "clone of"})
+    steps = compare((box, copy, second), seen_of(box, own, second))
+    assert [step.verb for step in steps if step.host == "copy"] == [Verb.STOP, Verb.MAKE, Verb.START]
+    (change,) = (step.change for step in steps if step.change and step.verb == Verb.MAKE)
+    assert change.permission == "replace"
+    assert change.after == {"clone of": "box"}
 
 
 # State
@@ -234,7 +337,7 @@ def test_only_our_process_is_ours(tmp_path):
 
 def test_a_config_drive_is_read_back(tmp_path):
     """Its bytes are those that its reader asks for: the label, and the file by its path."""
-    drive = seed.config_drive("uuid-1", "box", 'ssh-ed25519 AAAA "me"')
+    drive = seed.config_drive("uuid-1", "box", 'ssh-ed25519 AAAA "me"', is_clone=False)
     assert drive[32768:32774] == b"\x01CD001"
     assert drive[32808:32816] == b"config-2"
     assert len(drive) % 2048 == 0
@@ -294,7 +397,7 @@ def test_the_command_line_says_nat_drive_and_forwards():
     assert "net=10.0.2.0/24,host=10.0.2.2,dns=10.0.2.3,dhcpstart=10.0.2.15" in netdev
     assert f"hostfwd=tcp:{BOX.outside}:20022-10.0.2.15:22,hostfwd=tcp:127.0.0.1:2000-10.0.2.15:22" in netdev
     assert "file=/s/a,,b/box/disk.qcow2,format=qcow2,if=virtio,discard=unmap" in words
-    assert words[words.index("-append") + 1] == "tsc"
+    assert words[words.index("-append") + 1] == "tsc systemd.machine_id=uuid1"
     assert "tcg,tb-size=96" in words
     fast = qemu.arguments(Path("/s/box"), kept_of(BOX), "box", replace(image, kernel=None), ports, kvm=True)
     assert "-kernel" not in fast

@@ -161,6 +161,7 @@ class _Planner:
             outside_address=self._outside_address(host),
             forwards=host.forwards,
             clone=host.clone,
+            clone_of=host.clone_of,
             memory=host.memory,
         )
 
