@@ -122,7 +122,6 @@ class _Maker:
                 self._forward(step, step.guest)
             case Verb.MAKE if step.guest:
                 self._make_disk(step.guest)
-                self._start(step.guest)
             case Verb.START if step.guest:
                 self._start(step.guest)
 
