@@ -31,7 +31,7 @@ EFFECTS = frozenset(
 CONNECT = "socket.connect"  # to a monitor
 
 
-def killed(site: Any, number: int, action: Callable[[], object]) -> bool:
+def killed(number: int, action: Callable[[], object]) -> bool:
     """Do it in a process that is killed, with what it started in the foreground, before its effect of this number."""
 
     def child() -> None:
@@ -88,7 +88,7 @@ def test_a_run_killed_before_each_effect_converges(site, quick):
     both = f"{{box: {{network: nat, memory: 64, forward: [{{host: {port}, guest: 22}}]}}, "
     both += "copy: {network: nat, memory: 64, clone: {of: box}}}"
     for number in count(1):
-        was_killed = killed(site, number, lambda: quick(both))
+        was_killed = killed(number, lambda: quick(both))
         quick(both)
         assert quick(both).changes == (), number
         is_whole(site, {"box", "copy"})
@@ -112,7 +112,7 @@ def test_changes_killed_before_each_effect_converge(site, quick):
     )
     for number in count(1):
         quick(before)
-        was_killed = killed(site, number, lambda: quick(after))
+        was_killed = killed(number, lambda: quick(after))
         quick(after)
         assert quick(after).changes == (), number
         is_whole(site, {"box", "more", "src", "copy"})
@@ -125,7 +125,7 @@ def test_changes_killed_before_each_effect_converge(site, quick):
 def test_a_teardown_killed_before_each_effect_is_finished_by_the_next(site, quick):
     for number in count(1):
         quick("{box: {network: nat, memory: 64}}")
-        was_killed = killed(site, number, site.teardown)
+        was_killed = killed(number, site.teardown)
         site.teardown()
         assert not store.root(site.files, NAME).exists()
         assert qemu.processes(site.where) == {}

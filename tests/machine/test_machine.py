@@ -1,4 +1,7 @@
-"""The target machine, for real: a virtual machine is made, reached, changed, killed, repaired, taken away."""
+"""The target machine, for real: a virtual machine is made, reached, changed, killed, repaired, cloned, taken away.
+
+What is not marked `full` is what `make test` runs: the guest boots once.
+"""
 
 from __future__ import annotations
 
@@ -117,6 +120,7 @@ def test_a_port_that_somebody_has_is_refused(site, made):
     assert made.changes
 
 
+@pytest.mark.full
 def test_killed_qemu_runs_again_and_its_disk_is_as_it_was(site, made):
     site.ssh("box", "echo kept >note; sync")
     os.kill(qemu.processes(site.where)["box"], signal.SIGKILL)
@@ -131,6 +135,7 @@ def test_killed_qemu_runs_again_and_its_disk_is_as_it_was(site, made):
     assert site.run(BOX).changes == ()
 
 
+@pytest.mark.full
 def test_other_memory_is_a_clean_restart(site, made):
     site.ssh("box", "echo written >unsynced")
     more = BOX.replace("256", "320")
@@ -142,6 +147,7 @@ def test_other_memory_is_a_clean_restart(site, made):
     assert site.run(more).hosts == made.hosts
 
 
+@pytest.mark.full
 def test_a_run_killed_at_any_moment_converges(site, made):
     """All of the run's processes are killed, QEMU too where it is still the run's own."""
     for seconds in (0.15, 0.6, 1.5):
@@ -163,6 +169,7 @@ def _run_alone(site):
     site.run(BOX)
 
 
+@pytest.mark.full
 def test_a_second_machine_has_its_own_identity_and_does_not_see_the_first(site, made):
     site.run(BOX)
     port = free_port()
@@ -197,6 +204,7 @@ cat /sys/class/net/eth0/address; ip -4 -o address show eth0 | awk '{print $4}'; 
 sed -n 's/^Machine ID: //p' | sort -u | tail -n1"""
 
 
+@pytest.mark.full
 def test_a_clone_has_what_was_written_and_an_identity_of_its_own(site, made):
     """The other shuts down for it, so that all that it wrote is there, and both work beside each other."""
     site.run(BOX)

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -282,6 +283,95 @@ def test_a_host_that_is_to_be_a_clone_loses_its_disk_with_permission():
     (change,) = (step.change for step in steps if step.change and step.verb == Verb.MAKE)
     assert change.permission == "replace"
     assert change.after == {"clone of": "box"}
+
+
+def test_a_host_runs_again_though_there_was_no_room_for_its_clone():
+    """What needs the disk that is not there is left out; the rest is made, and the error is raised then."""
+    box, copy, second = clones()
+    made = []
+
+    class Maker:
+        def make(self, step):
+            if (step.verb, step.host) == (Verb.MAKE, "copy"):
+                raise CloudError("no space left")
+            made.append((step.verb, step.host))
+
+    steps = compare((box, copy, second), seen_of(box))
+    with pytest.raises(CloudError, match="no space left"):
+        target._make(Maker(), steps, lambda _: None)
+    assert made == [(Verb.STOP, "box"), (Verb.START, "box")]
+
+
+def test_no_host_is_started_where_one_does_not_stop():
+    class Maker:
+        def make(self, step):
+            assert step.verb == Verb.STOP
+            raise CloudError("does not end")
+
+    box, copy, second = clones()
+    with pytest.raises(CloudError, match="does not end"):
+        target._make(Maker(), compare((box, copy, second), seen_of(box)), lambda _: None)
+
+
+@pytest.mark.parametrize(("base", "kernel"), [("base", ""), ("", "kernel")])
+def test_what_a_disk_needs_of_its_image_and_is_gone_is_said_before_the_first_change(tmp_path, base, kernel):
+    kept = replace(kept_of(BOX), base=base and str(tmp_path / base), kernel=kernel and str(tmp_path / kernel))
+    (problem,) = target._gone("box", kept)
+    assert f"is gone: {tmp_path / (base or kernel)}. Bring it back" in problem
+    (tmp_path / (base or kernel)).touch()
+    assert target._gone("box", kept) == []
+
+
+def test_a_clones_config_drive_gives_a_machine_id_to_cloud_init():
+    drive = seed.config_drive("12-34", "box", "k", is_clone=True)
+    assert b"VENDOR_DATA.JSON;1" in drive
+    assert b"echo 1234 >/etc/machine-id" in drive
+    assert b"VENDOR_DATA" not in seed.config_drive("12-34", "box", "k", is_clone=False)
+
+
+@pytest.mark.parametrize("machine", ["aarch64", "arm64"])
+def test_a_machine_of_another_kind_is_told_so(monkeypatch, tmp_path, machine):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    with pytest.raises(CloudError, match=f"this one is {machine}: use `target: openstack`"):
+        target.reconcile(PLAN, files=tmp_path, key="k", check=True, progress=print, hostkey_timeout=1)
+
+
+# KVM
+
+
+@pytest.fixture
+def dev_kvm(tmp_path, monkeypatch):
+    """Have a /dev/kvm that opens, and a QEMU that says what a kernel says on it."""
+    monkeypatch.setattr("os.access", lambda *_: True)
+    program = tmp_path / "bin" / qemu.PROGRAM
+    program.parent.mkdir()
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    def says(text: str) -> Path:
+        program.write_text(f"#!/bin/sh\necho tried >>{tmp_path}/tries\necho '{text}'\n")
+        program.chmod(0o755)
+        return tmp_path / "cache"
+
+    return says
+
+
+@pytest.mark.parametrize(("text", "works"), [("[0.0] Linux version 6", True), ("KVM: entry failed", False)])
+def test_kvm_is_used_where_a_kernel_starts_on_it(dev_kvm, tmp_path, text, works):
+    """Tried once until this machine boots again, and hosts that start at the same time agree."""
+    cache = dev_kvm(text)
+    cache.mkdir()
+    (cache / "kvm-of-another-boot").touch()
+    with ThreadPoolExecutor(4) as pool:
+        assert {*pool.map(lambda _: qemu.kvm_works(cache, tmp_path / "kernel"), range(8))} == {works}
+    (tmp_path / "tries").unlink()
+    assert qemu.kvm_works(cache, tmp_path / "kernel") == works
+    assert not (tmp_path / "tries").exists()
+    assert [one.name.startswith("kvm-") for one in cache.iterdir()] == [True]
+
+
+def test_kvm_that_is_not_ours_is_not_used(monkeypatch, tmp_path):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert not qemu.kvm_works(tmp_path, tmp_path / "kernel")
 
 
 # State

@@ -413,8 +413,6 @@ def _what(path: Path) -> str:  # noqa: PLR0911 - one for each kind of thing
             return "a user of `defaults`"
         case ("hosts", host, "forward", _):
             return f"a forwarded port of host `{host}`"
-        case ("hosts", host, "clone"):
-            return f"`clone` of host `{host}`"
         case ("hosts" | "routers" as section, name, "routes", _):
             return f"a route of {section[:-1]} `{name}`"
         case ("allow" | "egress", _):

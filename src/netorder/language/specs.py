@@ -156,7 +156,9 @@ def _host(
         ),
         floating_ips=floating,
         forward=entry.forward,
-        image=_image(reader, entry, "hosts", origin) or _image(reader, entry, "defaults") or str(schema.default("image")),
+        image=_image(reader, entry, "hosts", origin)
+        or _image(reader, entry, "defaults")
+        or str(schema.default("image")),
         flavor=setting("flavor"),
         user=setting("user", origin),
         proxy=setting("proxy"),

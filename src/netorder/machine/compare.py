@@ -157,11 +157,12 @@ def _start(  # noqa: PLR0917 - the parts of a change
     after: Mapping[str, object],
     kept: Kept | None = None,
 ) -> Step:
-    change = Change("server", guest.name, action, reason, before and {**before}, {**after}, kept.uuid if kept else "")
+    had = None if before is None else {**before}
+    change = Change("server", guest.name, action, reason, had, {**after}, kept.uuid if kept else "")
     return Step(Stage.COME, Verb.START, guest.host, change, guest)
 
 
-def _made(
+def _made(  # noqa: PLR0917 - the parts of a change
     guest: Guest,
     action: str,
     reason: str,

@@ -91,8 +91,8 @@ def _make(maker: _Maker, steps: Iterable[Step], progress: Progress) -> None:
                     failed.setdefault(step.host, error)
         if shown := few([f"{step.verb} {step.host}".strip() for step in these]):
             progress(f"{shown}: {time.monotonic() - start:.1f} s")
-    for error in failed.values():
-        raise error
+    if failed:
+        raise next(iter(failed.values()))
 
 
 class _Maker:
