@@ -211,7 +211,8 @@ def test_a_clone_has_what_was_written_and_an_identity_of_its_own(site, made):
     site.ssh("box", "echo mine >note; sudo truncate -s 0 /var/log/wtmp; sudo touch /etc/netorder-mark")
     boot = site.ssh("box", "cat /proc/sys/kernel/random/boot_id")
     port = free_port()
-    copy = f"copy: {{network: nat, memory: 256, forward: [{{host: {port}, guest: 22}}], clone: "
+    # with an address, since the first host of the file gets 10.0.2.15, which would be the copy later
+    copy = f"copy: {{network: nat, address: 10.0.2.50, memory: 256, forward: [{{host: {port}, guest: 22}}], clone: "
     both = f"{BOX[:-1]}, {copy}{{of: box}}}}}}"
     preview = site.run(both, check=True)
     assert site.ssh("box", "cat /proc/sys/kernel/random/boot_id") == boot

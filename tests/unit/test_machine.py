@@ -607,6 +607,25 @@ def test_the_host_key_is_the_last_that_the_console_showed(tmp_path):
     assert qemu.host_key(tmp_path) == "ssh-ed25519 CCCC"
 
 
+def test_ssh_that_is_slow_to_speak_is_given_more_time_each_time(monkeypatch, tmp_path):
+    """Connections that are given up too early keep an emulated host too busy to answer any."""
+    where = store.root(tmp_path, "t")
+    (where / "box").mkdir(parents=True)
+    store.write(where / "box", kept_of(BOX))
+    waited: list[float] = []
+
+    def answer(_, seconds):
+        waited.append(seconds)
+        return "answers" if seconds >= 4 else "open"
+
+    monkeypatch.setattr(qemu, "answer", answer)
+    monkeypatch.setattr(target, "_POLL", 0)
+    target._wait(where, {"box"}, 60, lambda _: None)
+    assert waited == [1, 2, 4]
+    target._wait(where, set(), 60, lambda _: None)  # what runs is not asked
+    assert waited == [1, 2, 4]
+
+
 # To Ansible and SSH
 
 

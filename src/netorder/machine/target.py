@@ -33,6 +33,7 @@ __all__ = ["hosts", "reconcile", "teardown", "there", "unanswered"]
 
 _PARALLEL = 4
 _POLL = 0.25  # s
+_FIRST_PATIENCE, _MOST_PATIENCE = 1.0, 30.0  # s for SSH to say a first word
 _PORTS = range(SSH_PORT, SSH_PORT + 1000)
 _SHOWN = 15  # last lines of a console
 
@@ -205,8 +206,8 @@ def _wait(where: Path, started: Collection[str], seconds: float, progress: Progr
     Raises CloudError where a key is not shown; why SSH does not answer is said by who needs it.
     """
     start, told = time.monotonic(), False
-    awaited = set(store.kept(where))
-    while awaited := {host for host in awaited if not _is_ready(where, host, started)}:
+    awaited, patience = set(store.kept(where)), dict.fromkeys(started, _FIRST_PATIENCE)
+    while awaited := {host for host in awaited if not _is_ready(where, host, patience)}:
         if time.monotonic() - start > seconds:
             _complain(where, awaited, seconds)
             return
@@ -218,8 +219,13 @@ def _wait(where: Path, started: Collection[str], seconds: float, progress: Progr
         progress(f"booted: {time.monotonic() - start:.1f} s")
 
 
-def _is_ready(where: Path, host: str, started: Collection[str]) -> bool:
-    """Keep the SSH host key that a host has shown, and tell whether it is known, and SSH answers if it was started."""
+def _is_ready(where: Path, host: str, patience: dict[str, float]) -> bool:
+    """Keep the SSH host key that a host has shown, and tell whether it is known, and SSH answers if it was started.
+
+    Those that were started have ``patience``: the seconds to wait for SSH's first word, longer each time that a
+    connection is open and nothing comes. Each costs the host as much as a login's beginning: where that takes longer
+    than we wait, they pile up, and none is ever answered.
+    """
     its, found = store.kept(where)[host], qemu.host_key(where / host)
     if found and found != its.hostkey:
         store.write(where / host, replace(its, hostkey=found))
@@ -227,7 +233,12 @@ def _is_ready(where: Path, host: str, started: Collection[str]) -> bool:
         if host not in qemu.processes(where):
             raise CloudError(f"Host {host} ended before it showed its SSH host key:\n{_console(where / host)}")
         return False
-    return host not in started or qemu.answer(ssh_forward(its)) == "answers"
+    if host not in patience:
+        return True
+    answer = qemu.answer(ssh_forward(its), patience[host])
+    if answer == "open":
+        patience[host] = min(2 * patience[host], _MOST_PATIENCE)
+    return answer == "answers"
 
 
 def _complain(where: Path, awaited: Collection[str], seconds: float) -> None:
