@@ -47,10 +47,10 @@ demo: setup $(PLACE) ## the topology on a real OpenStack (or TARGET=containers, 
 	@$(AS_USER) scripts/demo
 
 .PHONY: test
-test: setup lint unit docs packets host-network services-test containers $(if $(LOCAL),life reconcile faults) molecule repair ## every test, on the real cloud too
+test: setup lint unit docs packets host-network services-test containers machine $(if $(LOCAL),life reconcile faults) molecule repair ## every test, on the real cloud too
 
 .PHONY: test-full
-test-full: test drawn-full report-test containers-full machine machine-full $(if $(LOCAL),life-full reconcile-full applications examples operations operations-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
+test-full: test drawn-full report-test containers-full machine-full $(if $(LOCAL),life-full reconcile-full applications examples operations operations-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
 
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
@@ -236,10 +236,10 @@ container-image: setup ## the engine and the image of the target containers (onc
 	@$(AS_ROOT) $(PYTHON) -m localcloud.build.container --cache $(abspath $(or $(LOCALCLOUD_DIR),.localcloud))/cache
 
 .PHONY: machine machine-full
-machine: setup machine-image ## the target machine: a virtual machine behind a NAT, what is repaired, kills, to nothing left
+machine: setup machine-image ## the target machine: a virtual machine behind a NAT, its ports while it runs, to nothing left
 	$(BIN)/pytest -q -n0 -m "not full" tests/machine
 
-machine-full: setup machine-image ## the calculator on the target machine by its playbooks: twice, drift, teardown
+machine-full: setup machine-image ## the target machine: repairs, kills, clones; the calculator there by its playbooks
 	$(BIN)/pytest -q -n0 -m full tests/machine
 
 .PHONY: machine-image

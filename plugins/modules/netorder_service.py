@@ -232,7 +232,10 @@ class Service:
         """Make it run, now and at boot. Raise ServiceError, with the end of its journal, when it does not."""
         try:
             if not self.enabled:
-                systemctl("--quiet", "enable", self.unit)  # which reads all units anew, too
+                # It reads all units anew, too, which costs an emulated host seconds. systemd reads one that it does not
+                # know when that is started, and what enables it at the next boot.
+                is_new = not self.before and self.active == "inactive" and not self.stale
+                systemctl("--quiet", *(["--no-reload"] if is_new else []), "enable", self.unit)
             elif self.unit_differs or self.stale:
                 systemctl("daemon-reload")
             if self.restarts():

@@ -312,8 +312,9 @@ class HostSpec:
     ``server`` is None where the file says nothing of that.
     ``flavor_place`` (FILE:LINE) is that of its own key `flavor` if it ``has_flavor``, else of its entry.
     Without ``port_security`` nothing is filtered at its ports. ``security_groups`` are existing ones of the cloud's.
-    ``forwards``, ``clone`` (of its disk: linked or full) and ``memory`` (MiB) are of a virtual machine on this machine.
-    ``loopbacks`` are addresses that it has on no network.
+    ``forwards``, ``clone`` (of its disk: linked or full), ``clone_of`` (the host whose disk that is, instead of the
+    image) and ``memory`` (MiB) are of a virtual machine on this machine. ``loopbacks`` are addresses that it has on no
+    network.
     """
 
     name: str
@@ -336,6 +337,7 @@ class HostSpec:
     security_groups: tuple[str, ...] = ()
     forwards: tuple[Forward, ...] = ()
     clone: str | None = None
+    clone_of: str | None = None
     memory: int | None = None
     loopbacks: tuple[Address, ...] = ()
 

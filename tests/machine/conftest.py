@@ -44,7 +44,7 @@ class Site:
         plan = self.plan(hosts)
         public = self.key.with_suffix(".pub").read_text(encoding="utf-8").strip()
         result = target.reconcile(
-            plan, files=self.files, key=public, check=check, allow=allow, progress=self.said.append, hostkey_timeout=120
+            plan, files=self.files, key=public, check=check, allow=allow, progress=self.said.append, hostkey_timeout=600
         )
         if not check:
             access.write(plan, result.hosts, directory=self.files / "ssh", key=self.key)

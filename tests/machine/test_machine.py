@@ -1,12 +1,17 @@
-"""The target machine, for real: a virtual machine is made, reached, changed, killed, repaired, taken away."""
+"""The target machine, for real: a virtual machine is made, reached, changed, killed, repaired, cloned, taken away.
+
+What is not marked `full` is what `make test` runs: the guest boots once.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -115,6 +120,7 @@ def test_a_port_that_somebody_has_is_refused(site, made):
     assert made.changes
 
 
+@pytest.mark.full
 def test_killed_qemu_runs_again_and_its_disk_is_as_it_was(site, made):
     site.ssh("box", "echo kept >note; sync")
     os.kill(qemu.processes(site.where)["box"], signal.SIGKILL)
@@ -129,6 +135,7 @@ def test_killed_qemu_runs_again_and_its_disk_is_as_it_was(site, made):
     assert site.run(BOX).changes == ()
 
 
+@pytest.mark.full
 def test_other_memory_is_a_clean_restart(site, made):
     site.ssh("box", "echo written >unsynced")
     more = BOX.replace("256", "320")
@@ -140,6 +147,7 @@ def test_other_memory_is_a_clean_restart(site, made):
     assert site.run(more).hosts == made.hosts
 
 
+@pytest.mark.full
 def test_a_run_killed_at_any_moment_converges(site, made):
     """All of the run's processes are killed, QEMU too where it is still the run's own."""
     for seconds in (0.15, 0.6, 1.5):
@@ -161,6 +169,7 @@ def _run_alone(site):
     site.run(BOX)
 
 
+@pytest.mark.full
 def test_a_second_machine_has_its_own_identity_and_does_not_see_the_first(site, made):
     site.run(BOX)
     port = free_port()
@@ -184,7 +193,62 @@ def test_a_second_machine_has_its_own_identity_and_does_not_see_the_first(site, 
     assert made.changes
 
 
+def disk_of(site, host: str) -> dict:
+    """Return what qemu-img says of a host's disk, which may be in use."""
+    said = subprocess.check_output(["qemu-img", "info", "-U", "--output=json", site.where / host / qemu.DISK])
+    return json.loads(said)
+
+
+IDENTITY = """hostname; cat /etc/machine-id; cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub
+cat /sys/class/net/eth0/address; ip -4 -o address show eth0 | awk '{print $4}'; journalctl --header --quiet |
+sed -n 's/^Machine ID: //p' | sort -u | tail -n1"""
+
+
+@pytest.mark.full
+def test_a_clone_has_what_was_written_and_an_identity_of_its_own(site, made):
+    """The other shuts down for it, so that all that it wrote is there, and both work beside each other."""
+    site.run(BOX)
+    site.ssh("box", "echo mine >note; sudo truncate -s 0 /var/log/wtmp; sudo touch /etc/netorder-mark")
+    boot = site.ssh("box", "cat /proc/sys/kernel/random/boot_id")
+    port = free_port()
+    # with an address, since the first host of the file gets 10.0.2.15, which would be the copy later
+    copy = f"copy: {{network: nat, address: 10.0.2.50, memory: 256, forward: [{{host: {port}, guest: 22}}], clone: "
+    both = f"{BOX[:-1]}, {copy}{{of: box}}}}}}"
+    preview = site.run(both, check=True)
+    assert site.ssh("box", "cat /proc/sys/kernel/random/boot_id") == boot
+    site.said.clear()
+    result = site.run(both)
+    assert kinds(result) == kinds(preview) == [("create", "server"), ("update", "server")]
+    assert not any("did not shut down" in line for line in site.said), site.said
+    assert site.run(both).changes == ()
+    assert site.ssh("copy", "cat note; stat -c %U /etc/netorder-mark") == "mine\nroot"
+    ids = [site.ssh(host, IDENTITY).splitlines() for host in ("box", "copy")]
+    assert all(own and own != others for own, others in zip(*ids, strict=True)), ids
+    assert result.hosts["copy"].hostkey.endswith(ids[1][2])
+    assert ids[1][1] == result.hosts["copy"].id.replace("-", "")
+    assert result.hosts["box"] == made.hosts["box"]
+    assert qemu.answer(Forward(port, 22), 20) == "answers"
+    assert disk_of(site, "copy")["backing-filename"] == disk_of(site, "box")["backing-filename"]
+    # what one writes the other does not have
+    site.ssh("copy", "echo changed >note")
+    assert site.ssh("box", "cat note") == "mine"
+    # the other goes, and the clone of it, now one of nobody, stays; another is a full copy of that
+    before = site.ssh("copy", "cat /proc/sys/kernel/random/boot_id")
+    alone = f"{{{copy}linked}}}}"
+    with pytest.raises(RefusedError, match="delete 1"):
+        site.run(alone)
+    assert kinds(site.run(alone, allow=("delete",))) == [("delete", "server")]
+    assert site.ssh("copy", "cat /proc/sys/kernel/random/boot_id; cat note").splitlines() == [before, "changed"]
+    full = f"{{{copy}linked}}, last: {{network: nat, memory: 256, clone: {{of: copy, disk: full}}}}}}"
+    assert kinds(site.run(full)) == [("create", "server"), ("update", "server")]
+    assert "backing-filename" not in disk_of(site, "last")
+    assert site.ssh("last", "cat note; hostname") == "changed\nlast"
+    assert site.run(full).changes == ()
+    site.teardown()
+
+
 def test_a_teardown_leaves_nothing(site, made):
+    site.run(BOX)
     pid = qemu.processes(site.where)["box"]
     assert site.teardown() == ["box"]
     assert not site.where.parent.exists()

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def guest_of(text: str) -> Guest:
 
 
 def kept_of(guest: Guest) -> Kept:
-    return Kept("uuid-1", guest.disk, guest.hardware, guest.outside, 20022, "", "ssh-ed25519 AAAA")
+    return Kept("uuid-1", guest.disk, guest.hardware, guest.outside, 20022, "", hostkey="ssh-ed25519 AAAA")
 
 
 def as_wanted(guest: Guest) -> Seen:
@@ -122,12 +123,19 @@ def test_what_is_as_wanted_is_left_alone():
 
 
 def test_what_is_missing_is_made():
-    assert verbs(compare((BOX,), Seen({}, {}, {}))) == [(Stage.COME, Verb.MAKE, "box")]
+    assert verbs(compare((BOX,), Seen({}, {}, {}))) == [
+        (Stage.DISK, Verb.MAKE, "box"),
+        (Stage.COME, Verb.START, "box"),
+    ]
 
 
 def test_a_process_without_a_directory_is_ended_and_the_host_made():
     steps = compare((BOX,), Seen({}, {"box": 7}, {"box": frozenset()}))
-    assert verbs(steps) == [(Stage.GO, Verb.STOP, "box"), (Stage.COME, Verb.MAKE, "box")]
+    assert verbs(steps) == [
+        (Stage.GO, Verb.STOP, "box"),
+        (Stage.DISK, Verb.MAKE, "box"),
+        (Stage.COME, Verb.START, "box"),
+    ]
 
 
 def test_what_does_not_run_or_hangs_is_started():
@@ -140,8 +148,12 @@ def test_what_does_not_run_or_hangs_is_started():
 @pytest.mark.parametrize("name", ["image", "clone", "user"])
 def test_another_disk_is_a_replacement_that_needs_permission(name):
     steps = compare((replace(BOX, disk={**BOX.disk, name: "other"}),), as_wanted(BOX))
-    assert verbs(steps) == [(Stage.GO, Verb.STOP, "box"), (Stage.COME, Verb.MAKE, "box")]
-    assert steps[-1].change.permission == "replace"
+    assert verbs(steps) == [
+        (Stage.GO, Verb.STOP, "box"),
+        (Stage.DISK, Verb.MAKE, "box"),
+        (Stage.COME, Verb.START, "box"),
+    ]
+    assert steps[1].change.permission == "replace"
 
 
 @pytest.mark.parametrize("name", ["memory", "address", "network", "gateway", "mac address"])
@@ -175,10 +187,191 @@ def test_strays_and_leftovers_go():
         (Stage.GO, Verb.DELETE, "gone"),
         (Stage.GO, Verb.DELETE, "old"),
         (Stage.GO, Verb.CLEAN_UP, ""),
-        (Stage.COME, Verb.MAKE, "box"),
+        (Stage.DISK, Verb.MAKE, "box"),
+        (Stage.COME, Verb.START, "box"),
     ]
     assert [step.change.permission for step in steps[:2]] == [None, "delete"]
     assert verbs(removals(seen, "teardown")) == verbs(steps)[:3]
+
+
+# Clones
+
+CLONES = """topology: t
+target: machine
+networks: {a: {}}
+hosts:
+  box: {network: a, image: other, user: me}
+  copy: {network: a, clone: {of: box}}
+  second: {network: a, clone: {of: copy, disk: full}}
+"""
+
+
+def clones() -> tuple[Guest, ...]:
+    return wanted(build_plan(parse(CLONES)))
+
+
+def seen_of(*guests: Guest) -> Seen:
+    """Return these as running, as they are wanted."""
+    each = [as_wanted(guest) for guest in guests]
+    kept, running, forwards = ({}, {}, {})
+    for one in each:
+        kept |= one.kept
+        running |= one.running
+        forwards |= one.forwards
+    return Seen(kept, running, forwards)
+
+
+def test_a_clone_has_image_and_user_of_the_host_whose_disk_it_gets():
+    box, copy, second = clones()
+    assert box.disk == {"image": "other", "clone": "linked", "user": "me"}
+    assert copy.disk == {**box.disk, "clone of": "box"}
+    assert second.disk == {**box.disk, "clone": "full", "clone of": "copy"}
+    assert (box.depth, copy.depth, second.depth) == (0, 1, 2)
+    assert len({guest.hardware["mac address"] for guest in (box, copy, second)}) == 3
+
+
+def test_clones_are_made_after_what_they_are_made_of():
+    assert verbs(compare(clones()[::-1], Seen({}, {}, {})))[:3] == [
+        (Stage.DISK, Verb.MAKE, "box"),
+        (Stage.DISK, Verb.MAKE, "copy"),
+        (Stage.DISK, Verb.MAKE, "second"),
+    ]
+
+
+def test_a_host_is_off_while_its_disk_is_cloned():
+    box, copy, second = clones()
+    steps = compare((box, copy, second), seen_of(box, second))
+    assert verbs(steps) == [
+        (Stage.GO, Verb.STOP, "box"),
+        (Stage.DISK, Verb.MAKE, "copy"),
+        (Stage.COME, Verb.START, "box"),
+        (Stage.COME, Verb.START, "copy"),
+    ]
+    assert kinds(steps) == [("create", "server"), ("update", "server")]
+    assert "its disk is cloned for copy" in steps[2].change.reason
+    off = compare((box, copy, second), replace(seen_of(box, second), running={"second": 7}))
+    assert verbs(off) == verbs(steps)[1:]
+    hangs = seen_of(box, second)
+    hangs.forwards["box"] = None
+    assert verbs(compare((box, copy, second), hangs)) == verbs(steps)
+
+
+def test_with_the_start_after_cloning_come_new_ports():
+    box, copy, second = clones()
+    more = replace(box, forwards=(Forward(2001, 22),))
+    steps = compare((more, copy, second), seen_of(box, second))
+    assert [step.verb for step in steps if step.host == "box"] == [Verb.STOP, Verb.START]
+
+
+def test_clones_that_are_there_stay():
+    """What becomes of the other does not matter, nor that the file does not name it any more."""
+    box, copy, second = clones()
+    assert compare((box, copy, second), seen_of(box, copy, second)) == []
+    alone = replace(copy, disk={key: its for key, its in copy.disk.items() if key != "clone of"})
+    assert compare((alone,), seen_of(copy)) == []
+    assert verbs(compare((box, copy, second), seen_of(copy, second))) == [
+        (Stage.DISK, Verb.MAKE, "box"),
+        (Stage.COME, Verb.START, "box"),
+    ]
+
+
+def test_a_host_that_is_to_be_a_clone_loses_its_disk_with_permission():
+    box, copy, second = clones()
+    own = replace(copy, disk={key: its for key, its in copy.disk.items() if key != "clone of"})
+    steps = compare((box, copy, second), seen_of(box, own, second))
+    assert [step.verb for step in steps if step.host == "copy"] == [Verb.STOP, Verb.MAKE, Verb.START]
+    (change,) = (step.change for step in steps if step.change and step.verb == Verb.MAKE)
+    assert change.permission == "replace"
+    assert change.after == {"clone of": "box"}
+
+
+def test_a_host_runs_again_though_there_was_no_room_for_its_clone():
+    """What needs the disk that is not there is left out; the rest is made, and the error is raised then."""
+    box, copy, second = clones()
+    made = []
+
+    class Maker:
+        def make(self, step):
+            if (step.verb, step.host) == (Verb.MAKE, "copy"):
+                raise CloudError("no space left")
+            made.append((step.verb, step.host))
+
+    steps = compare((box, copy, second), seen_of(box))
+    with pytest.raises(CloudError, match="no space left"):
+        target._make(Maker(), steps, lambda _: None)
+    assert made == [(Verb.STOP, "box"), (Verb.START, "box")]
+
+
+def test_no_host_is_started_where_one_does_not_stop():
+    class Maker:
+        def make(self, step):
+            assert step.verb == Verb.STOP
+            raise CloudError("does not end")
+
+    box, copy, second = clones()
+    with pytest.raises(CloudError, match="does not end"):
+        target._make(Maker(), compare((box, copy, second), seen_of(box)), lambda _: None)
+
+
+@pytest.mark.parametrize(("base", "kernel"), [("base", ""), ("", "kernel")])
+def test_what_a_disk_needs_of_its_image_and_is_gone_is_said_before_the_first_change(tmp_path, base, kernel):
+    kept = replace(kept_of(BOX), base=base and str(tmp_path / base), kernel=kernel and str(tmp_path / kernel))
+    (problem,) = target._gone("box", kept)
+    assert f"is gone: {tmp_path / (base or kernel)}. Bring it back" in problem
+    (tmp_path / (base or kernel)).touch()
+    assert target._gone("box", kept) == []
+
+
+def test_a_clones_config_drive_gives_a_machine_id_to_cloud_init():
+    drive = seed.config_drive("12-34", "box", "k", is_clone=True)
+    assert b"VENDOR_DATA.JSON;1" in drive
+    assert b"echo 1234 >/etc/machine-id" in drive
+    assert b"VENDOR_DATA" not in seed.config_drive("12-34", "box", "k", is_clone=False)
+
+
+@pytest.mark.parametrize("machine", ["aarch64", "arm64"])
+def test_a_machine_of_another_kind_is_told_so(monkeypatch, tmp_path, machine):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    with pytest.raises(CloudError, match=f"this one is {machine}: use `target: openstack`"):
+        target.reconcile(PLAN, files=tmp_path, key="k", check=True, progress=print, hostkey_timeout=1)
+
+
+# KVM
+
+
+@pytest.fixture
+def dev_kvm(tmp_path, monkeypatch):
+    """Have a /dev/kvm that opens, and a QEMU that says what a kernel says on it."""
+    monkeypatch.setattr("os.access", lambda *_: True)
+    program = tmp_path / "bin" / qemu.PROGRAM
+    program.parent.mkdir()
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    def says(text: str) -> Path:
+        program.write_text(f"#!/bin/sh\necho tried >>{tmp_path}/tries\necho '{text}'\n")
+        program.chmod(0o755)
+        return tmp_path / "cache"
+
+    return says
+
+
+@pytest.mark.parametrize(("text", "works"), [("[0.0] Linux version 6", True), ("KVM: entry failed", False)])
+def test_kvm_is_used_where_a_kernel_starts_on_it(dev_kvm, tmp_path, text, works):
+    """Tried once until this machine boots again, and hosts that start at the same time agree."""
+    cache = dev_kvm(text)
+    cache.mkdir()
+    (cache / "kvm-of-another-boot").touch()
+    with ThreadPoolExecutor(4) as pool:
+        assert {*pool.map(lambda _: qemu.kvm_works(cache, tmp_path / "kernel"), range(8))} == {works}
+    (tmp_path / "tries").unlink()
+    assert qemu.kvm_works(cache, tmp_path / "kernel") == works
+    assert not (tmp_path / "tries").exists()
+    assert [one.name.startswith("kvm-") for one in cache.iterdir()] == [True]
+
+
+def test_kvm_that_is_not_ours_is_not_used(monkeypatch, tmp_path):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert not qemu.kvm_works(tmp_path, tmp_path / "kernel")
 
 
 # State
@@ -234,7 +427,7 @@ def test_only_our_process_is_ours(tmp_path):
 
 def test_a_config_drive_is_read_back(tmp_path):
     """Its bytes are those that its reader asks for: the label, and the file by its path."""
-    drive = seed.config_drive("uuid-1", "box", 'ssh-ed25519 AAAA "me"')
+    drive = seed.config_drive("uuid-1", "box", 'ssh-ed25519 AAAA "me"', is_clone=False)
     assert drive[32768:32774] == b"\x01CD001"
     assert drive[32808:32816] == b"config-2"
     assert len(drive) % 2048 == 0
@@ -294,7 +487,7 @@ def test_the_command_line_says_nat_drive_and_forwards():
     assert "net=10.0.2.0/24,host=10.0.2.2,dns=10.0.2.3,dhcpstart=10.0.2.15" in netdev
     assert f"hostfwd=tcp:{BOX.outside}:20022-10.0.2.15:22,hostfwd=tcp:127.0.0.1:2000-10.0.2.15:22" in netdev
     assert "file=/s/a,,b/box/disk.qcow2,format=qcow2,if=virtio,discard=unmap" in words
-    assert words[words.index("-append") + 1] == "tsc"
+    assert words[words.index("-append") + 1] == "tsc systemd.machine_id=uuid1"
     assert "tcg,tb-size=96" in words
     fast = qemu.arguments(Path("/s/box"), kept_of(BOX), "box", replace(image, kernel=None), ports, kvm=True)
     assert "-kernel" not in fast
@@ -412,6 +605,25 @@ def test_the_host_key_is_the_last_that_the_console_showed(tmp_path):
         f"boot\r\n{first}more\r\n{last}-----BEGIN SSH HOST KEY KEYS-----\r\nssh-ed25519 D"
     )
     assert qemu.host_key(tmp_path) == "ssh-ed25519 CCCC"
+
+
+def test_ssh_that_is_slow_to_speak_is_given_more_time_each_time(monkeypatch, tmp_path):
+    """Connections that are given up too early keep an emulated host too busy to answer any."""
+    where = store.root(tmp_path, "t")
+    (where / "box").mkdir(parents=True)
+    store.write(where / "box", kept_of(BOX))
+    waited: list[float] = []
+
+    def answer(_, seconds):
+        waited.append(seconds)
+        return "answers" if seconds >= 4 else "open"
+
+    monkeypatch.setattr(qemu, "answer", answer)
+    monkeypatch.setattr(target, "_POLL", 0)
+    target._wait(where, {"box"}, 60, lambda _: None)
+    assert waited == [1, 2, 4]
+    target._wait(where, set(), 60, lambda _: None)  # what runs is not asked
+    assert waited == [1, 2, 4]
 
 
 # To Ansible and SSH

@@ -449,6 +449,8 @@ class _Expansion:
         entry |= changes
         if section == "hosts":
             self._refer_floating(path, entry.get("floating_ip"), each)
+            if isinstance(clone := entry.get("clone"), dict) and isinstance(word := clone.get("of"), str):
+                self._refer_single(clone, (*path, "clone", "of"), word, each)
 
     def _refer_floating(self, path: Path, floating: Any, each: _Each | None) -> None:  # noqa: ANN401 - any data
         """Do the same for the networks that a host's floating addresses lead to."""
@@ -464,7 +466,8 @@ class _Expansion:
             return
         message = f"`{word}` is none: there is none of it now (`count: 0`); name another"
         if these:
-            message = f"`{word}` is {counted(len(these), 'network')}; name one, such as `{these[0]}`"
+            kind = self.section_of[these[0]][:-1]
+            message = f"`{word}` is {counted(len(these), kind)}; name one, such as `{these[0]}`"
             message += ", or put both into one block of `for_each`, where each has its own"
         self._error(place, message)
         self.result.refused.add(place)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from netorder.errors import Diagnostic, TopologyError
 from netorder.language.assign import assign
+from netorder.language.clones import read_clones
 from netorder.language.document import read_shaped
 from netorder.language.floating import read_floating
 from netorder.language.loopbacks import read_loopbacks
@@ -65,8 +66,9 @@ def _topology(document: Document, wanted: str | None) -> Topology:
     servers = read_servers(reader, names)
     floating = read_floating(reader, names, addresses)
     ports = read_ports(reader, names)
+    clones = read_clones(reader, names)
     reader.raise_if_failed()
-    parts = specs(reader, names, addresses, declared, servers, floating, ports)
+    parts = specs(reader, names, addresses, declared, servers, floating, ports, clones)
     routes = derive(reader, parts, rules)
     check(reader, parts, rules, routes, egress)
     check_target(reader, parts, rules, target)

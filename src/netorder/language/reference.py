@@ -19,6 +19,7 @@ SECTIONS = (
     ("A host", "host"),
     ("A user of `users`", "account"),
     ("A port of `forward`", "forward"),
+    ("A mapping of `clone`", "clone"),
     ("A route", "route"),
     ("A rule of `allow`", "allow"),
     ("A rule of `egress`", "egress"),

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from netorder.ip import Address, Prefix
     from netorder.language.assign import Addresses
+    from netorder.language.clones import Clone
     from netorder.language.document import Reader
     from netorder.language.ports import Ports
     from netorder.language.resolve import HostEntry, Names, NetworkEntry
@@ -71,6 +72,7 @@ def specs(  # noqa: PLR0917 - what each stage found
     servers: Servers,
     floating: Mapping[str, tuple[FloatingIp, ...]],
     ports: Ports,
+    clones: Mapping[str, Clone],
 ) -> Specs:
     """Return the specs; there must be no error."""
     return Specs(
@@ -101,6 +103,7 @@ def specs(  # noqa: PLR0917 - what each stage found
                 server=servers.of.get(key),
                 floating=floating.get(key, ()),
                 macs=ports.macs,
+                clone=clones.get(key),
             )
             for key, entry in names.hosts.items()
             for name in entry.names
@@ -149,9 +152,12 @@ def _host(
     server: Server | None,
     floating: tuple[FloatingIp, ...],
     macs: Mapping[tuple[str, str], str],
+    clone: Clone | None,
 ) -> HostSpec:
-    def setting(word: str) -> str:
-        return reader.named("hosts", key, word) or reader.named("defaults", word) or str(schema.default(word))
+    origin = clone.origin if clone else key  # whose image and image's user it has
+
+    def setting(word: str, of: str = key) -> str:
+        return reader.named("hosts", of, word) or reader.named("defaults", word) or str(schema.default(word))
 
     groups = reader.items("hosts", key, "security_groups")
     return HostSpec(
@@ -162,9 +168,11 @@ def _host(
         ),
         floating_ips=floating,
         forward=entry.forward,
-        image=_image(reader, entry, "hosts", key) or _image(reader, entry, "defaults") or str(schema.default("image")),
+        image=_image(reader, entry, "hosts", origin)
+        or _image(reader, entry, "defaults")
+        or str(schema.default("image")),
         flavor=setting("flavor"),
-        user=setting("user"),
+        user=setting("user", origin),
         proxy=setting("proxy"),
         names=setting("names"),
         applications=entry.applications,
@@ -179,7 +187,8 @@ def _host(
             dict.fromkeys(str(group).lower() if is_id(str(group)) else str(group) for _, group in groups)
         ),
         forwards=forwards(reader, key),
-        clone=reader.text("hosts", key, "clone"),
+        clone=clone.disk if clone else reader.text("hosts", key, "clone"),
+        clone_of=clone.of if clone else None,
         memory=reader.get("hosts", key, "memory"),
         loopbacks=addresses.loopbacks.get(name, ()),
     )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING
 
 from netorder.cloud.change import Change, deletion
 from netorder.machine.qemu import ssh_forward
+from netorder.text import few
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from netorder.machine.observe import Seen
     from netorder.machine.store import Kept
@@ -26,10 +27,14 @@ _LOST = "its disk was made with another, and is lost"
 
 
 class Stage(IntEnum):
-    """What goes is gone before what comes: a port that leads to another host now is free by then."""
+    """What goes is gone before what comes: a port that leads to another host now is free by then.
+
+    Disks are made while hosts are off whose disks are cloned.
+    """
 
     GO = 0
-    COME = 1
+    DISK = 1
+    COME = 2
 
 
 class Verb(StrEnum):
@@ -46,7 +51,10 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What makes a change, or a part of one that another step shows; it may be repeated after a kill."""
+    """What makes a change, or a part of one that another step shows; it may be repeated after a kill.
+
+    ``depth`` orders disks: that of a clone is made after that which it is a clone of.
+    """
 
     stage: Stage
     verb: Verb
@@ -54,14 +62,30 @@ class Step:
     change: Change | None = None
     guest: Guest | None = None
     ports: tuple[Forward, ...] = ()
+    depth: int = 0
+
+    @property
+    def turn(self) -> tuple[Stage, int]:
+        """By what steps are put into order; those with the same one are made at the same time."""
+        return self.stage, self.depth
+
+    @property
+    def needs(self) -> set[str]:
+        """The hosts with which nothing may have failed before."""
+        of = self.guest.disk.get("clone of") if self.guest and self.verb == Verb.MAKE else None
+        return {self.host, of} if of else {self.host}
 
 
 def compare(guests: tuple[Guest, ...], seen: Seen) -> list[Step]:
     """Return the steps that make this machine match the plan."""
-    steps = [step for guest in guests for step in _guest(guest, seen)]
-    names = {guest.host for guest in guests}
-    steps += _removals(seen, NOT_WANTED, {host for host in (*seen.kept, *seen.running) if host not in names})
-    return sorted(steps, key=lambda step: step.stage)
+    steps = {guest.host: [*_guest(guest, seen)] for guest in guests}
+    for guest in guests:
+        clones = [its.host for its in guests if its.disk.get("clone of") == guest.host and _makes(steps[its.host])]
+        if clones and guest.host in seen.running and not any(step.verb == Verb.STOP for step in steps[guest.host]):
+            steps[guest.host] = [*_still(guest, seen.kept[guest.host], clones)]
+    others = {host for host in (*seen.kept, *seen.running) if host not in steps}
+    removed = _removals(seen, NOT_WANTED, others)
+    return sorted([*removed, *(step for its in steps.values() for step in its)], key=lambda step: step.turn)
 
 
 def removals(seen: Seen, reason: str) -> list[Step]:
@@ -82,48 +106,74 @@ def _removals(seen: Seen, reason: str, hosts: set[str]) -> list[Step]:
     return steps
 
 
+def _makes(steps: list[Step]) -> bool:
+    return any(step.verb == Verb.MAKE for step in steps)
+
+
+def _still(guest: Guest, kept: Kept, clones: list[str]) -> Iterator[Step]:
+    """Yield what has a host off while its disk is cloned; with its start come the ports that it forwards."""
+    yield Step(Stage.GO, Verb.STOP, guest.host)
+    reason = f"its disk is cloned for {few(clones)}: it shuts down for that, and starts anew"
+    before, after = {"state": "running"}, {"state": "running, started anew"}
+    yield _start("update", guest, reason, before, after, kept)
+
+
 def _guest(guest: Guest, seen: Seen) -> Iterator[Step]:
     kept, runs = seen.kept.get(guest.host), guest.host in seen.running
     stop = Step(Stage.GO, Verb.STOP, guest.host)
     if kept is None:
         if runs:
             yield stop  # its directory was taken away
-        yield _come(Verb.MAKE, guest, "create", MISSING, None, {**guest.disk, **guest.hardware, **_ports(guest)})
+        yield from _made(guest, "create", MISSING, None, {**guest.disk, **guest.hardware, **_ports(guest)})
         return
     differing, before, after = _differing(kept.disk, guest.disk)
     if differing:
         reason = f"{' and '.join(differing)}: {_LOST}"
         if runs:
             yield stop
-        yield _come(Verb.MAKE, guest, "replace", reason, before, after, kept)
+        yield from _made(guest, "replace", reason, before, after, kept)
         return
     differing, before, after = _differing(kept.hardware, guest.hardware)
     if differing:
         if runs:
             yield stop
         reason = f"{' and '.join(differing)}: {_HARDWARE}"
-        yield _come(Verb.START, guest, "update", reason, before, after, kept)
+        yield _start("update", guest, reason, before, after, kept)
     elif not runs:
-        yield _come(Verb.START, guest, "update", "does not run", {"state": "off"}, {"state": "running"}, kept)
+        yield _start("update", guest, "does not run", {"state": "off"}, {"state": "running"}, kept)
     elif (there := seen.forwards[guest.host]) is None:
         yield stop
         before, after = {"monitor": "no answer"}, {"monitor": "answers"}
-        yield _come(Verb.START, guest, "update", "hangs, and is started anew", before, after, kept)
+        yield _start("update", guest, "hangs, and is started anew", before, after, kept)
     else:
         yield from _forwards(guest, kept, there)
 
 
-def _come(  # noqa: PLR0917 - the parts of a change
-    verb: Verb,
+def _start(  # noqa: PLR0917 - the parts of a change
+    action: str,
+    guest: Guest,
+    reason: str,
+    before: Mapping[str, object] | None,
+    after: Mapping[str, object],
+    kept: Kept | None = None,
+) -> Step:
+    had = None if before is None else {**before}
+    change = Change("server", guest.name, action, reason, had, {**after}, kept.uuid if kept else "")
+    return Step(Stage.COME, Verb.START, guest.host, change, guest)
+
+
+def _made(  # noqa: PLR0917 - the parts of a change
     guest: Guest,
     action: str,
     reason: str,
-    before: dict[str, object] | None,
-    after: dict[str, object],
+    before: Mapping[str, object] | None,
+    after: Mapping[str, object],
     kept: Kept | None = None,
-) -> Step:
-    change = Change("server", guest.name, action, reason, before, after, kept.uuid if kept else "")
-    return Step(Stage.COME, verb, guest.host, change, guest)
+) -> Iterator[Step]:
+    """Yield what makes a host's disk, and starts it."""
+    start = _start(action, guest, reason, before, after, kept)
+    yield replace(start, stage=Stage.DISK, verb=Verb.MAKE, depth=guest.depth)
+    yield replace(start, change=None)
 
 
 def _differing(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from netorder.errors import CloudError
 
-__all__ = ["Image", "find", "make_disk", "problem"]
+__all__ = ["Image", "clone_disk", "find", "make_disk", "of_path", "problem"]
 
 DIRECTORY = "machine-images"  # under the files of runs
 # bytes, if the image has no more: it takes what is written. An emulated guest takes a second a GiB to grow into it, so
@@ -77,6 +77,19 @@ def make_disk(image: Image, disk: Path, *, linked: bool) -> None:
         return
     _img("convert", "-q", "-f", info["format"], "-O", "qcow2", str(image.disk), str(disk))
     _img("resize", "-q", "-f", "qcow2", str(disk), str(size))
+
+
+def clone_disk(source: Path, disk: Path, base: str) -> None:
+    """Make a host's disk from that of another, which nothing writes to: one linked to the same ``base``, or a full one.
+
+    Raises CloudError, also where something does write to the other: qemu-img asks for its lock.
+    """
+    link = ["-B", base, "-F", _format(Path(base))] if base else []
+    _img("convert", "-q", "-f", "qcow2", "-O", "qcow2", *link, str(source), str(disk))
+
+
+def _format(disk: Path) -> str:
+    return str(json.loads(_img("info", "--output=json", str(disk)))["format"])
 
 
 def _img(*arguments: str) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,7 +46,8 @@ __all__ = [
     "stop",
 ]
 
-PROGRAM = "qemu-system-x86_64"
+ARCHITECTURE = "x86_64"
+PROGRAM = f"qemu-system-{ARCHITECTURE}"
 DISK, SEED, CONSOLE = "disk.qcow2", "seed.iso", "console.log"  # of a host's directory
 _MONITOR, _PIDFILE = "monitor", "pid"
 _NETDEV = "net0"
@@ -91,7 +94,9 @@ def arguments(
         "-sandbox", "on,obsolete=deny,resourcecontrol=deny",  # more forbids what -daemonize does
     ]  # fmt: skip
     if image.kernel is not None:
-        words += ["-kernel", str(image.kernel), "-append", image.cmdline if kvm else image.emulated]
+        # a clone's disk has the machine id of the other
+        machine_id = f" systemd.machine_id={kept.uuid.replace('-', '')}"
+        words += ["-kernel", str(image.kernel), "-append", (image.cmdline if kvm else image.emulated) + machine_id]
         words += ["-initrd", str(image.initrd)] if image.initrd else []
     return words
 
@@ -110,7 +115,12 @@ def _side(one: Forward) -> str:
 
 
 def check_installed() -> None:
-    """Raise CloudError where a program is missing."""
+    """Raise CloudError where a program is missing, or this machine is of another kind."""
+    if platform.machine() != ARCHITECTURE:
+        raise CloudError(
+            f"target `machine` makes virtual machines of {ARCHITECTURE} on machines of {ARCHITECTURE}, and this one is "
+            f"{platform.machine()}: use `target: openstack`, or another machine"
+        )
     missing = [program for program in (PROGRAM, "qemu-img") if shutil.which(program) is None]
     if missing:
         raise CloudError(
@@ -127,24 +137,29 @@ def kvm_works(cache: Path, kernel: Path | None) -> bool:
     """
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
-    kernel = kernel or max(Path("/boot").glob("vmlinuz-*"), default=None)
+    # some distributions let root alone read theirs
+    kernel = kernel or max((one for one in Path("/boot").glob("vmlinuz-*") if os.access(one, os.R_OK)), default=None)
     if kernel is None:
         return True
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     verdict = cache / f"kvm-{boot}"
-    if not verdict.exists():
-        command = [PROGRAM, "-accel", "kvm", "-cpu", "host", "-m", "128", "-nodefaults", "-display", "none"]
-        command += ["-serial", "stdio", "-no-reboot", "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"]
-        try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TRIAL, check=False)
-            printed = done.stdout
-        except subprocess.TimeoutExpired as expired:
-            printed = expired.stdout or b""
-        cache.mkdir(parents=True, exist_ok=True)
-        for old in cache.glob("kvm-*"):
-            old.unlink(missing_ok=True)
-        verdict.write_text("yes" if b"Linux version" in printed else "no", encoding="ascii")
-    return verdict.read_text(encoding="ascii") == "yes"
+    if verdict.exists():
+        return verdict.read_text(encoding="ascii") == "yes"
+    command = [PROGRAM, "-accel", "kvm", "-cpu", "host", "-m", "128", "-nodefaults", "-display", "none"]
+    command += ["-serial", "stdio", "-no-reboot", "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TRIAL, check=False)
+        printed = done.stdout
+    except subprocess.TimeoutExpired as expired:
+        printed = expired.stdout or b""
+    works = b"Linux version" in printed
+    cache.mkdir(parents=True, exist_ok=True)
+    for old in {*cache.glob("kvm-*")} - {verdict}:
+        old.unlink(missing_ok=True)
+    new = cache / f".kvm-{os.getpid()}-{threading.get_ident()}"  # whole, for who reads it at the same time
+    new.write_text("yes" if works else "no", encoding="ascii")
+    new.replace(verdict)
+    return works
 
 
 # Processes
@@ -155,6 +170,8 @@ def processes(where: Path) -> dict[str, int]:
 
     Not by what the pidfile says: a run may have been killed before it was written, and numbers are used again.
     """
+    if not Path("/proc/self/cmdline").exists():
+        raise CloudError("target `machine` finds its processes in /proc, which this system does not have: use Linux")
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (directory := _directory_of(int(entry.name))) and directory.parent == where:
@@ -199,7 +216,12 @@ def stop(directory: Path, pid: int, *, clean: bool = True) -> str:
         if _ended(directory, pid, seconds):
             return word
     if is_running(directory, pid):
-        os.kill(pid, signal.SIGKILL)
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except PermissionError:
+            raise CloudError(
+                f"process {pid}, the QEMU of host {directory.name}, is another user's: run as that user, or as root"
+            ) from None
     if not _ended(directory, pid, _QUIT):
         raise CloudError(f"process {pid}, the QEMU of host {directory.name}, does not end")
     return "killed"

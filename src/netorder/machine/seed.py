@@ -18,10 +18,19 @@ _DIRECTORY = 2  # flag
 _DATE = bytes([100, 1, 1, 0, 0, 0, 0])  # the beginning of 2000: the same bytes for the same files
 
 
-def config_drive(uuid: str, hostname: str, key: str) -> bytes:
-    """Return the image of a host's config drive; ``key`` is the public key that its user lets in."""
+def config_drive(uuid: str, hostname: str, key: str, *, is_clone: bool) -> bytes:
+    """Return the image of a host's config drive; ``key`` is the public key that its user lets in.
+
+    cloud-init gives a new instance host keys, but not a machine id: that of a clone would be the other's.
+    """
     metadata = {"uuid": uuid, "hostname": hostname, "name": hostname, "public_keys": {"netorder": key}}
-    return iso(LABEL, {"openstack/latest/meta_data.json": json.dumps(metadata).encode()})
+    files = {"openstack/latest/meta_data.json": json.dumps(metadata).encode()}
+    if is_clone:
+        write = f"echo {uuid.replace('-', '')} >/etc/machine-id"
+        once = ["cloud-init-per", "instance", "netorder-machine-id", "sh", "-c", write]
+        vendor = f"#cloud-config\n{json.dumps({'bootcmd': [once]})}\n"
+        files["openstack/latest/vendor_data.json"] = json.dumps({"cloud-init": vendor}).encode()
+    return iso(LABEL, files)
 
 
 @dataclass(slots=True)

@@ -24,13 +24,18 @@ _FILE = "host.json"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A host as it was made: ``uuid`` is the instance's, ``base`` the file that a linked disk is linked to."""
+    """A host as it was made: ``uuid`` is the instance's.
+
+    ``kernel`` is the image whose kernel boots it ("": its disk has a boot loader), ``base`` the file that a linked disk
+    is linked to.
+    """
 
     uuid: str
     disk: dict[str, str]
     hardware: dict[str, str]
     outside: str
     ssh_port: int
+    kernel: str
     base: str = ""
     hostkey: str | None = None
 

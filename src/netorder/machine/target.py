@@ -13,7 +13,7 @@ from uuid import uuid4
 from netorder.cloud.result import HostFacts, Result, not_allowed
 from netorder.errors import CloudError, RefusedError
 from netorder.machine import images, qemu, seed, store
-from netorder.machine.compare import FORWARDING, Verb, compare, removals
+from netorder.machine.compare import FORWARDING, Stage, Step, Verb, compare, removals
 from netorder.machine.observe import observe
 from netorder.machine.qemu import ssh_forward
 from netorder.machine.store import Kept
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from netorder.cloud.change import Change, Progress
-    from netorder.machine.compare import Step
     from netorder.machine.observe import Seen
     from netorder.machine.wanted import Guest
     from netorder.plan.model import Plan
@@ -34,6 +33,7 @@ __all__ = ["hosts", "reconcile", "teardown", "there", "unanswered"]
 
 _PARALLEL = 4
 _POLL = 0.25  # s
+_FIRST_PATIENCE, _MOST_PATIENCE = 1.0, 30.0  # s for SSH to say a first word
 _PORTS = range(SSH_PORT, SSH_PORT + 1000)
 _SHOWN = 15  # last lines of a console
 
@@ -70,13 +70,30 @@ def reconcile(
 
 
 def _make(maker: _Maker, steps: Iterable[Step], progress: Progress) -> None:
-    for _, group in groupby(steps, key=lambda step: step.stage):
-        start, these = time.monotonic(), list(group)
+    """Make the steps, turn by turn. Raises the first error, once what does not need that step is made.
+
+    So a host that is off while its disk is cloned runs again, also where there was no room for the clone.
+    """
+    failed: dict[str, CloudError | OSError] = {}
+    for turn, group in groupby(steps, key=lambda step: step.turn):
+        start, these = time.monotonic(), list[Step]()
+        for step in group:
+            if cause := next((failed[host] for host in step.needs if host in failed), None):
+                failed.setdefault(step.host, cause)
+            else:
+                these.append(step)
         with ThreadPoolExecutor(_PARALLEL) as pool:
-            for done in [pool.submit(maker.make, step) for step in these]:
-                done.result()
-        shown = few([f"{step.verb} {step.host}".strip() for step in these])
-        progress(f"{shown}: {time.monotonic() - start:.1f} s")
+            for step, done in [(step, pool.submit(maker.make, step)) for step in these]:
+                try:
+                    done.result()
+                except (CloudError, OSError) as error:
+                    if turn[0] == Stage.GO:
+                        raise
+                    failed.setdefault(step.host, error)
+        if shown := few([f"{step.verb} {step.host}".strip() for step in these]):
+            progress(f"{shown}: {time.monotonic() - start:.1f} s")
+    if failed:
+        raise next(iter(failed.values()))
 
 
 class _Maker:
@@ -106,7 +123,6 @@ class _Maker:
                 self._forward(step, step.guest)
             case Verb.MAKE if step.guest:
                 self._make_disk(step.guest)
-                self._start(step.guest)
             case Verb.START if step.guest:
                 self._start(step.guest)
 
@@ -132,14 +148,19 @@ class _Maker:
 
     def _make_disk(self, guest: Guest) -> None:
         """Make a host's directory, whole, in the place of the one that there is."""
-        image = _image(self._files, guest.disk["image"])
         new, directory = store.scratch(self._where, guest.host), self._where / guest.host
-        linked = guest.disk["clone"] == "linked"
-        kept = Kept(
-            str(uuid4()), guest.disk, guest.hardware, guest.outside, SSH_PORT, str(image.disk) if linked else ""
-        )
-        images.make_disk(image, new / qemu.DISK, linked=linked)
-        (new / qemu.SEED).write_bytes(seed.config_drive(kept.uuid, guest.host, self._key))
+        linked, of = guest.disk["clone"] == "linked", guest.disk.get("clone of")
+        if of:
+            its = store.kept(self._where)[of]
+            kernel, base = its.kernel, its.base if linked else ""
+            images.clone_disk(self._where / of / qemu.DISK, new / qemu.DISK, base)
+        else:
+            image = _image(self._files, guest.disk["image"])
+            kernel, base = str(image.kernel.parent) if image.kernel else "", str(image.disk) if linked else ""
+            images.make_disk(image, new / qemu.DISK, linked=linked)
+        kept = Kept(str(uuid4()), guest.disk, guest.hardware, guest.outside, SSH_PORT, kernel, base)
+        drive = seed.config_drive(kept.uuid, guest.host, self._key, is_clone=bool(of))
+        (new / qemu.SEED).write_bytes(drive)
         store.write(new, kept)
         store.remove(directory)
         new.rename(directory)
@@ -149,7 +170,10 @@ class _Maker:
         kept = store.kept(self._where)[guest.host]
         kept = replace(kept, hardware=guest.hardware, outside=guest.outside, ssh_port=_ssh_port(guest, kept))
         store.write(directory, kept)
-        image = _image(self._files, guest.disk["image"])
+        disk = Path(kept.kernel or directory / qemu.DISK)
+        image = images.of_path(disk)
+        if image is None:
+            raise CloudError(f"host {guest.host}: {disk} is gone")
         kvm = qemu.kvm_works(self._files.expanduser() / images.DIRECTORY, image.kernel)
         ports = (ssh_forward(kept), *guest.forwards)
         qemu.start(directory, qemu.arguments(directory, kept, guest.host, image, ports, kvm=kvm))
@@ -182,8 +206,8 @@ def _wait(where: Path, started: Collection[str], seconds: float, progress: Progr
     Raises CloudError where a key is not shown; why SSH does not answer is said by who needs it.
     """
     start, told = time.monotonic(), False
-    awaited = set(store.kept(where))
-    while awaited := {host for host in awaited if not _is_ready(where, host, started)}:
+    awaited, patience = set(store.kept(where)), dict.fromkeys(started, _FIRST_PATIENCE)
+    while awaited := {host for host in awaited if not _is_ready(where, host, patience)}:
         if time.monotonic() - start > seconds:
             _complain(where, awaited, seconds)
             return
@@ -195,8 +219,13 @@ def _wait(where: Path, started: Collection[str], seconds: float, progress: Progr
         progress(f"booted: {time.monotonic() - start:.1f} s")
 
 
-def _is_ready(where: Path, host: str, started: Collection[str]) -> bool:
-    """Keep the SSH host key that a host has shown, and tell whether it is known, and SSH answers if it was started."""
+def _is_ready(where: Path, host: str, patience: dict[str, float]) -> bool:
+    """Keep the SSH host key that a host has shown, and tell whether it is known, and SSH answers if it was started.
+
+    Those that were started have ``patience``: the seconds to wait for SSH's first word, longer each time that a
+    connection is open and nothing comes. Each costs the host as much as a login's beginning: where that takes longer
+    than we wait, they pile up, and none is ever answered.
+    """
     its, found = store.kept(where)[host], qemu.host_key(where / host)
     if found and found != its.hostkey:
         store.write(where / host, replace(its, hostkey=found))
@@ -204,7 +233,12 @@ def _is_ready(where: Path, host: str, started: Collection[str]) -> bool:
         if host not in qemu.processes(where):
             raise CloudError(f"Host {host} ended before it showed its SSH host key:\n{_console(where / host)}")
         return False
-    return host not in started or qemu.answer(ssh_forward(its)) == "answers"
+    if host not in patience:
+        return True
+    answer = qemu.answer(ssh_forward(its), patience[host])
+    if answer == "open":
+        patience[host] = min(2 * patience[host], _MOST_PATIENCE)
+    return answer == "answers"
 
 
 def _complain(where: Path, awaited: Collection[str], seconds: float) -> None:
@@ -232,16 +266,12 @@ def _preflight(files: Path, guests: tuple[Guest, ...], seen: Seen, steps: Iterab
         return []
     qemu.check_installed()
     problems = []
-    made = [step.guest for step in coming if step.verb == Verb.MAKE and step.guest]
-    for image in dict.fromkeys(guest.disk["image"] for guest in made):
+    made = {step.host: step.guest for step in coming if step.verb == Verb.MAKE and step.guest}
+    fresh = [guest for guest in made.values() if "clone of" not in guest.disk]
+    for image in dict.fromkeys(guest.disk["image"] for guest in fresh):
         problems += [found] if (found := images.problem(files, image)) else []
-    for step in coming:
-        kept = seen.kept.get(step.host)
-        if step.verb == Verb.START and kept and kept.base and not Path(kept.base).is_file():
-            problems.append(
-                f"Host {step.host}: the image that its disk is linked to is gone: {kept.base}. Bring it back, or give "
-                "the host another image, with which its disk is lost."
-            )
+    for host in dict.fromkeys(step.host for step in coming if step.host not in made):
+        problems += _gone(host, seen.kept[host])
     held = {(one.protocol, one.host) for its in seen.forwards.values() for one in its or ()}
     differing = {step.host for step in coming}
     for guest in guests:
@@ -251,6 +281,17 @@ def _preflight(files: Path, guests: tuple[Guest, ...], seen: Seen, steps: Iterab
                 place = f"{one.protocol} {one.address}:{one.host}"
                 problems.append(f"Host {guest.host}: {place} cannot be forwarded to its port {one.guest}: {why}.")
     return problems
+
+
+def _gone(host: str, kept: Kept) -> list[str]:
+    """Say what a host needs that is there no more."""
+    needed = {"the image that its disk is linked to": kept.base, "the kernel that it boots": kept.kernel}
+    return [
+        f"Host {host}: {what} is gone: {path}. Bring it back, or give the host another image, with which its disk is "
+        "lost."
+        for what, path in needed.items()
+        if path and not Path(path).exists()
+    ]
 
 
 def _result(plan: Plan, changes: tuple[Change, ...], kept: Mapping[str, Kept], start: float) -> Result:

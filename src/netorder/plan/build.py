@@ -169,6 +169,7 @@ class _Planner:
             outside_address=self._outside_address(host),
             forwards=host.forwards,
             clone=host.clone,
+            clone_of=host.clone_of,
             memory=host.memory,
             loopback_addresses=tuple(map(str, host.loopbacks)),
         )

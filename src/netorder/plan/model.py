@@ -276,9 +276,9 @@ class Host:
     ``groups`` are its inventory groups. ``manages`` names what of its network others must not change: addresses,
     forwarding. ``proxy`` "controller": while a playbook runs, packages reach it through the controller, over SSH; else
     "none". ``names`` "hosts_file": its /etc/hosts has the others' names; else "none". ``server`` is what the topology
-    says of how it is started; None: nothing. ``forwards``, ``clone`` (of its disk: linked, full) and
-    ``memory`` (MiB) are of a virtual machine on this machine. ``loopback_addresses`` are on none of its ports, and
-    others reach them by routes to it.
+    says of how it is started; None: nothing. ``forwards``, ``clone`` (of its disk: linked, full), ``clone_of`` (the
+    host whose disk that is, instead of the image) and ``memory`` (MiB) are of a virtual machine on this machine.
+    ``loopback_addresses`` are on none of its ports, and others reach them by routes to it.
     """
 
     name: str
@@ -303,6 +303,7 @@ class Host:
     outside_address: str | None = None
     forwards: tuple[Forward, ...] = field(default=(), metadata=RARE)
     clone: str | None = None
+    clone_of: str | None = field(default=None, metadata=RARE)
     memory: int | None = None
     loopback_addresses: tuple[str, ...] = field(default=(), metadata=RARE)
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 __all__ = ["require"]
 
 _NO_SNAPSHOT = (
-    "target `machine` has no snapshots yet: `netorder exec HOST -- sudo poweroff`, then `qemu-img snapshot -c NAME` on "
-    "its disk (docs/machine.md)"
+    "target `machine` has no snapshots yet: `clone: {of: HOST}` in the topology makes another host of its disk as that "
+    "is now (docs/machine.md)"
 )
 _LACKING: Mapping[str, Mapping[str, str]] = {
     CONTAINERS: {
