@@ -1,0 +1,70 @@
+"""Commands that the benchmark runs: each in a session of its own, ended with all of it when the benchmark is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 3600.0  # s; five emulated machines on a busy machine
+GRACE = 20.0  # s for a command to end what it does
+SHOWN = 25  # last lines of a command that failed
+
+
+class FailedError(Exception):
+    """A way could not be measured: the reason, with the end of what was printed."""
+
+
+def run(words: Sequence[str], log: Path, *, environment: Mapping[str, str] | None = None, text: str = "") -> str:
+    """Run a command in the project's directory, and return what it printed, which is in ``log`` too."""
+    with log.open("w+b") as sink:
+        # files, not pipes: SSH connections that stay open for the next command would hold a pipe open
+        child = subprocess.Popen(
+            words, cwd=ROOT, env=os.environ | dict(environment or {}), start_new_session=True, stdout=sink,
+            stderr=subprocess.STDOUT, stdin=subprocess.PIPE if text else subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            child.communicate(text.encode() if text else None, timeout=PATIENCE)
+        except BaseException:
+            end(child)
+            raise
+        sink.seek(0)
+        said = sink.read().decode(errors="replace")
+    if child.returncode:
+        tail = "\n".join(said.splitlines()[-SHOWN:])
+        raise FailedError(f"{' '.join(words)}\nended with status {child.returncode}; {log} ends:\n{tail}")
+    return said
+
+
+def end(child: subprocess.Popen[bytes]) -> None:
+    """End a command with all that it started."""
+    for number, seconds in ((signal.SIGTERM, GRACE), (signal.SIGKILL, GRACE)):
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(seconds)
+            return
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let nobody end the block: it takes away what was made. SIGKILL still does, and the next run takes it away."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def python(*words: str) -> list[str]:
+    """Return the command line of a module of this environment."""
+    return [sys.executable, "-m", *words]

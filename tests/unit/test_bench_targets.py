@@ -1,0 +1,373 @@
+"""bench/targets: statistics, tables, the page, what a probe means, what wrk says, the topologies; the probe itself."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench.services import wrk
+from bench.targets_ways import figures, meter, topology
+from netorder.language.load import load
+from netorder.plan.build import build_plan
+
+ROOT = Path(__file__).parents[2]
+HERE = {
+    "cores": 2, "model": "a processor", "memory": 8 << 30, "kernel": "6.1", "boot": "this-boot", "kvm": None,
+    "load": 0.1, "processes": 150, "programs": {"Python": "3.11.2", "podman": ""},
+}  # fmt: skip
+ALL, PODMANS = "000001ffffffffff", "00000000a80435fb"
+ROOTS = {"uid": 0, "eff": ALL, "bnd": ALL, "seccomp": 0, "no_new_privs": 0}
+NOBODYS = {"uid": 65534, "eff": "0", "bnd": "0", "seccomp": 2, "no_new_privs": 1}
+TRIES = dict.fromkeys(("mount", "user namespace", "become root", "sysrq", "kcore", "kernel log", "disk"), "EPERM")
+
+
+def probe(**its):
+    return {
+        "kernel": "6.1", "boot": "this-boot", "python": "3.13.5", "processes": 12, "devices": 15, "blocks": 0,
+        "memory": 8 << 30, "limits": {"memory": None, "pids": 2048}, "self": {**ROOTS, "eff": PODMANS, "seccomp": 2},
+        "service": NOBODYS, "tries": TRIES, **its,
+    }  # fmt: skip
+
+
+def way(title, *runs, **its):
+    return {"title": title, "date": "2026-11-29", "machine": HERE, "runs": [*runs], **its}
+
+
+@pytest.fixture
+def ways():
+    guest = probe(
+        boot="another", kernel="6.12", memory=256 << 20, limits={"memory": None, "pids": None}, self=ROOTS,
+        tries=TRIES | {"disk": "yes", "mount": "yes"},
+    )  # fmt: skip
+    slow = {"answer": 200.0, "start": 10.0, "memory": 1300.0, "others": 1500.0}
+    return {
+        "vm": way("virtual machines", slow, slow | {"answer": 100.0}, slow | {"answer": 130.0}, probe=guest,
+                  machine=HERE | {"kvm": False}),
+        "podman": way("containers", {"answer": 13.0, "start": 1.0, "memory": 130.0}, probe=probe(),
+                      bomb={"started": 2030, "alive": 2030, "stopped": "EAGAIN", "seconds": 1.0, "most": 2200},
+                      felt={"before": {"spawn": 1.0, "processes": 150, "available": 4e9},
+                            "during": {"spawn": 2.0, "processes": 2180, "available": 3.5e9}}),
+        "bare": way("processes", {"answer": 0.4, "start": None, "memory": 0.0}),
+    }  # fmt: skip
+
+
+# Figures
+
+
+def test_medians_are_of_the_runs_that_have_the_figure():
+    assert figures.medians([{"a": 1.0, "b": None}, {"a": 9.0}, {"a": 2.0, "c": 4.0}]) == {"a": 2.0, "c": 4.0}
+    assert figures.medians([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "-"), (math.nan, "-"), (0, "0"), (0.004, "<0.01"), (0.05, "0.05"), (1.234, "1.23"), (12.34, "12.3"),
+     (123.4, "123"), (12345.6, "12,346"), (99.96, "100.0")],
+)  # fmt: skip
+def test_a_figure_has_the_digits_that_say_something(value, shown):
+    assert figures.number(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "reference", "shown"),
+    [(20.0, 2.0, "×10"), (3.0, 2.0, "×1.5"), (2.0, 2.0, "×1.0"), (0.1, 2.0, "×0.05"), (1.0, 0.0, ""), (1.0, None, ""),
+     (None, 1.0, ""), (0.0, 1.0, "×0")],
+)  # fmt: skip
+def test_a_ratio(value, reference, shown):
+    assert figures.ratio(value, reference) == shown
+
+
+def test_the_table_has_medians_and_ratios_to_podman_and_no_row_without_figures(ways):
+    rows = figures.numbers(ways).splitlines()
+    assert rows[0] == "|  | virtual machines | containers | processes |"
+    assert "| from nothing to the answer (s) | 130 (×10) | 13.0 | 0.40 (×0.031) |" in rows
+    assert "| start of one host, until its service answers (s) | 10.0 (×10) | 1.00 | - |" in rows
+    assert "| memory of the five, resident (MB) | 1,300 (×10) | 130 | 0 (×0) |" in rows
+    assert rows[-1] == "| runs | 3 | 1 | 1 |"
+    assert not any("snapshot" in row for row in rows)
+    assert {row.count("|") for row in rows} == {5}
+
+
+def test_without_podman_the_first_way_is_what_others_are_compared_with(ways):
+    del ways["podman"]
+    assert "| from nothing to the answer (s) | 130 | 0.40 (×0.0031) |" in figures.numbers(ways)
+    assert figures.reference_of(["bare"]) == "bare"
+
+
+def test_the_chart_has_a_bar_for_each_way_that_has_the_figure(ways):
+    panels = {panel["title"]: panel["bars"] for panel in figures.bars(ways)}
+    start = panels["start of one host, until its service answers (s; less is better)"]
+    assert [(bar["title"], bar["text"]) for bar in start] == [("virtual machines", "10.0"), ("containers", "1.00")]
+    assert json.loads(json.dumps(panels)) == panels
+
+
+def test_each_criterion_of_both_comparisons_is_answered(ways):
+    text = figures.answers(ways)
+    assert "| start time, all from nothing | 130 s | 13.0 s | ×10 |" in text
+    assert "| response time, p50 | - | - | - |" in text
+    assert "| a kernel of its own; root inside has 41 capabilities of it |" in text
+    assert "| this machine's kernel; root inside has 14 capabilities on it |" in text
+    for word in ("start time", "memory", "processor", "image size", "response time", "isolation"):
+        assert f"| {word}" in text
+    for criterion in figures.CRITERIA:
+        assert criterion[1] in figures.BY_KEY
+
+
+def test_nothing_is_answered_of_containers_alone(ways):
+    del ways["vm"]
+    assert figures.answers(ways) == ""
+    assert figures.pair_of(["machine", "bare", "nova-container"]) == ("machine", "nova-container")
+
+
+# What a probe means
+
+
+@pytest.mark.parametrize(
+    ("mask", "number"), [("0000000000000000", 0), (PODMANS, 14), (ALL, 41), ("000003ffffffffff", 42)]
+)
+def test_capabilities_of_a_mask(mask, number):
+    names = figures.capabilities(mask)
+    assert len(names) == number
+    assert ("SYS_ADMIN" in names) == (number > 40)
+    assert ("unknown-0" in names) == (number == 42)
+
+
+def test_capabilities_are_those_of_the_kernel():
+    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+    assert figures.capabilities(f"{1 << last:x}") == [figures.CAPABILITIES[last] if last < 41 else "unknown-0"]
+
+
+def test_a_bomb_is_tried_where_a_limit_or_a_kernel_holds_it(ways):
+    unlimited = probe(limits={"memory": None, "pids": None})
+    huge = probe(limits={"memory": None, "pids": 96365})
+    assert figures.bomb_problem("podman", probe(), HERE) == ""
+    assert figures.bomb_problem("vm", ways["vm"]["probe"], HERE) == ""
+    assert figures.bomb_problem("nova-container", unlimited, HERE) == "not tried: no limit"
+    assert figures.bomb_problem("nova-container", huge, HERE) == "not tried: no limit"
+    assert figures.bomb_problem("bare", probe(), HERE).startswith("not tried")  # whatever limit there is
+
+
+def test_yes_means_this_machine_only_where_the_kernel_is_shared():
+    assert figures.attempt("yes", own=True) == "yes, its own"
+    assert figures.attempt("yes", own=False) == "**yes, this machine's**"
+    assert figures.attempt("EROFS", own=False) == "no (EROFS)"
+    assert [figures.attempt(word, own=False) for word in ("empty", "killed")] == ["no", "no"]
+
+
+def test_rights_and_limits_in_words():
+    assert figures.rights(NOBODYS) == "user 65534, 0 capabilities; seccomp filter, no_new_privs yes"
+    assert figures.rights(ROOTS).startswith("root, 41 capabilities: SYS_MODULE, SYS_RAWIO")
+    assert figures.rights(None) == "not seen"
+    assert figures.limits(probe()) == "all: 8,590 MB; 2,048 processes"
+    assert figures.limits(probe(limits={"memory": 256 << 20, "pids": None})) == "268 MB; no limit"
+    assert figures.limits(probe(limits={"memory": 1 << 50, "pids": 9})).startswith("all")  # more than there is
+
+
+def test_what_became_of_the_bomb_and_what_was_felt(ways):
+    assert figures.bombed(ways["podman"]) == "2,030 of 2,200 (EAGAIN)"
+    short = {"bomb": {"started": 2200, "alive": 900, "stopped": "", "most": 2200}}
+    assert figures.bombed(short) == "2,200 of 2,200, 900 alive after some seconds"
+    assert figures.bombed({"bomb_problem": "not tried: no limit"}) == "not tried: no limit"
+    assert figures.felt(ways["podman"]).startswith("+2,030 processes here, 500 MB; a process starts in 2.00 ms")
+
+
+def test_the_table_of_isolation(ways):
+    text = figures.isolation(ways)
+    rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines()}
+    assert "its own: 6.12 | this machine’s: 6.1" in rows["kernel"]
+    assert rows["reads this machine's disk"].endswith("| yes, its own | no (EPERM) |")
+    assert rows["mounts"].endswith("| yes | no (EPERM) |")
+    assert "12, its own | 12 of 150" in rows["processes that it sees"]
+    assert {line.count("|") for line in text.splitlines()} == {4}  # the way without a probe has no column
+    assert figures.isolation({"bare": ways["bare"]}) == ""
+
+
+# The page
+
+
+def test_a_page_has_what_is_between_its_marks_written_anew(ways):
+    text = f"# Title\n\n{figures.BEGIN}\nold\n{figures.END}\n\nrest\n"
+    page = figures.page(text, ways, "targets.svg")
+    assert page.startswith(f"# Title\n\n{figures.BEGIN}\n")
+    assert page.endswith(f"{figures.END}\n\nrest\n")
+    assert "old" not in page
+    assert "![The figures as bars](targets.svg)" in page
+    assert "virtual machines were without KVM, so emulated." in " ".join(page.split())
+    assert figures.page(page, ways, "targets.svg") == page
+    assert [line for line in page.splitlines() if len(line) > 120 and not line.startswith("|")] == []
+
+
+@pytest.mark.parametrize("text", ["nothing", figures.BEGIN, f"{figures.END}\n{figures.BEGIN}\n"])
+def test_a_page_without_marks_is_refused(ways, text):
+    with pytest.raises(ValueError, match="there is no"):
+        figures.page(text, ways, "")
+
+
+def test_the_page_of_the_documentation_has_its_marks_and_each_way():
+    text = (ROOT / "docs/targets.md").read_text(encoding="utf-8")
+    assert text.index(figures.BEGIN) < text.index(figures.END)
+    for key in ("vm", "nova-container", "podman", "compose", "machine", "bare"):
+        assert f"| `{key}` |" in text
+
+
+# What is measured with
+
+
+SAID = """Running 5s test @ http://127.0.0.1:1/
+  1 threads and 16 connections
+  Latency Distribution
+     50%    1.90ms
+     75%    2.20ms
+     90%    2.90ms
+     99%  {}
+  37961 requests in 5.00s, 5.50MB read
+{}Requests/sec:   7591.21
+"""
+
+
+@pytest.mark.parametrize(
+    ("word", "milliseconds"), [("512.00us", 0.512), ("5.75ms", 5.75), ("1.31s", 1310), ("1.00m", 60000)]
+)
+def test_what_wrk_says(word, milliseconds):
+    load = wrk.parse(SAID.format(word, ""))
+    assert (load.count, load.rate, load.p50_ms) == (37961, 7591.21, 1.9)
+    assert load.p99_ms == pytest.approx(milliseconds)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [SAID.format("1ms", "  Non-2xx or 3xx responses: 3\n"),
+     SAID.format("1ms", "  Socket errors: connect 0, read 1, write 0, timeout 0\n"),
+     SAID.format("1ms", "").replace("37961 requests", "0 requests"), SAID.format("1 week", ""), ""],
+)  # fmt: skip
+def test_requests_that_fail_are_no_figures(said):
+    with pytest.raises(wrk.LoadError):
+        wrk.parse(said)
+
+
+def test_the_disk_of_files_counts_each_once(tmp_path):
+    (tmp_path / "one").write_bytes(b"x" * 100_000)
+    os.link(tmp_path / "one", tmp_path / "other")
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(50_000_000)
+    assert 100_000 <= meter.allocated(tmp_path, tmp_path / "one") < 400_000
+    assert meter.allocated(tmp_path / "none") == 0
+
+
+def test_memory_and_processor_of_a_process_and_of_one_that_has_ended():
+    child = subprocess.Popen([sys.executable, "-c", "import time; sum(range(3_000_000)); time.sleep(60)"])
+    try:
+        assert child.pid in meter.tree(os.getpid())
+        while meter.cpu([child.pid]) == 0:
+            assert child.poll() is None
+        assert meter.memory([child.pid]) > 1_000_000
+    finally:
+        child.kill()
+        child.wait()
+    assert meter.memory([child.pid]) == 0
+    assert meter.cpu([child.pid]) == 0
+
+
+# The topologies
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return yaml.safe_load((ROOT / "applications/calculator.yml").read_text(encoding="utf-8"))["applications"]
+
+
+@pytest.mark.parametrize("target", ["openstack", "containers"])
+def test_the_topology_of_targets_with_networks(shipped, tmp_path, target):
+    file = tmp_path / "t.yml"
+    file.write_text(topology.networked("b", topology.applications(shipped, ROOT / "applications/calculator/src")))
+    read = load(file, target)
+    plan = build_plan(read)
+    assert read.warnings == ()
+    assert [host.name for host in plan.hosts if host.floating] == ["calculator", "sum"]
+    assert {one.name: one.tcp_ports for host in plan.hosts for one in host.applications} == {
+        name: (port,) for name, port in topology.PORTS.items()
+    }
+    assert shipped["sum"]["ports"] == [50001]  # as they are shipped: not changed
+
+
+def test_the_topology_of_machines_calls_by_forwarded_ports(shipped, tmp_path):
+    ports = {name: 40000 + number for number, name in enumerate(topology.PORTS)}
+    peers = {name: f"http://10.0.2.2:{ports[name]}" for name in topology.OPERATIONS}
+    file = tmp_path / "t.yml"
+    its = topology.applications(shipped, ROOT / "applications/calculator/src", peers)
+    file.write_text(topology.machines("b", its, ports))
+    plan = build_plan(load(file))
+    assert {host.name: [one.host for one in host.forwards] for host in plan.hosts} == {
+        name: [port] for name, port in ports.items()
+    }
+    (calculator,) = next(host for host in plan.hosts if host.name == "calculator").applications
+    assert json.loads(dict(calculator.variables)["calculator_peers"]) == peers
+
+
+# The command and the probe
+
+
+def bench(*words):
+    return subprocess.run(
+        [sys.executable, ROOT / "bench/targets", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_help_and_what_is_wrong_with_a_command_line(tmp_path):
+    shown = bench("--help")
+    assert shown.returncode == 0
+    assert "nova-container" in shown.stdout
+    plain = tmp_path / "page.md"
+    plain.write_text("no marks\n")
+    for words, message in (
+        (["--ways", "vmware"], "vmware: there are vm, nova-container"),
+        (["--runs", "0"], "0 is not a whole number"),
+        (["--forks", "1000000"], "--forks: 0 to"),
+        (["--ways", "none", "--page", str(plain)], "has no line <!-- figures"),
+    ):
+        done = bench(*words)
+        assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+
+
+def test_tables_are_made_of_what_is_kept(ways, tmp_path):
+    kept, written = tmp_path / "results.json", tmp_path / "tables.md"
+    kept.write_text(json.dumps(ways))
+    done = bench("--ways", "none", "--json", str(kept), "--markdown", str(written))
+    assert done.returncode == 0, done.stderr
+    assert written.read_text() == figures.body(ways, "")
+    assert json.loads(kept.read_text()) == ways
+    assert bench("--ways", "none", "--json", str(tmp_path / "none.json")).returncode == 1
+
+
+def run_probe(*words):
+    text = (ROOT / "bench/targets_ways/probe.py").read_text(encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-I", "-", *words], input=text, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_the_probe_here_sees_this_machine():
+    (found,) = run_probe()
+    here = meter.this_machine()
+    assert not figures.has_own_kernel(found, here)
+    assert found["kernel"] == os.uname().release
+    assert found["self"]["uid"] == os.getuid()
+    assert found["tries"]["disk"] == "not tried"
+    assert set(found["tries"]) == set(TRIES)
+    assert found["tries"]["become root"] == ("is root" if os.getuid() == 0 else "EPERM")
+    assert found["processes"] > 1
+
+
+def test_a_bomb_ends_with_all_its_processes():
+    holding, bomb = run_probe("--bomb", "5", "--hold", "0.1")
+    assert holding == {"holding": 5}
+    assert (bomb["started"], bomb["alive"], bomb["stopped"]) == (5, 5, "")
