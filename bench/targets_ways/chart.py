@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import matplotlib as mpl
-from matplotlib import pyplot
+import matplotlib.pyplot as plt
 
 COLUMNS = 2
 COLOURS = ("#4269d0", "#97bbf5", "#3ca951", "#a3d977", "#6b7fd7", "#9c6b4e")
@@ -18,10 +18,15 @@ def main() -> None:
     panels = json.load(sys.stdin)
     mpl.use("svg")
     # text stays text; the same figures give the same file
-    mpl.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "bench/targets", "font.size": 9, "font.family": "sans-serif"}
+    mpl.rcParams |= {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "bench/targets",
+        "font.size": 9,
+        "font.family": "sans-serif",
+    }
     rows = -(-len(panels) // COLUMNS)
     ways = max((len(panel["bars"]) for panel in panels), default=1)
-    figure, axes = pyplot.subplots(rows, COLUMNS, figsize=(11, rows * (0.7 + 0.28 * ways)), squeeze=False)
+    figure, axes = plt.subplots(rows, COLUMNS, figsize=(11, rows * (0.7 + 0.28 * ways)), squeeze=False)
     for place, panel in zip(axes.flat, panels, strict=False):
         names = [bar["title"] for bar in panel["bars"]]
         values = [bar["value"] for bar in panel["bars"]]

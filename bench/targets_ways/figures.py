@@ -59,6 +59,7 @@ CAPABILITIES = (
 # with one of these a process rules the machine whose kernel it is
 RULING = ("SYS_MODULE", "SYS_RAWIO", "SYS_PTRACE", "SYS_ADMIN", "SYS_BOOT", "SYS_TIME", "MKNOD", "NET_ADMIN", "BPF")
 SECCOMP = {0: "no", 1: "strict", 2: "filter"}
+THIS = "this machine's"
 LEAST = 0.01  # that is shown
 MOST_PIDS = 10_000  # a limit beyond it is none for a bomb
 
@@ -87,7 +88,7 @@ def ratio(value: float | None, reference: float | None) -> str:
     if value is None or not reference:
         return ""
     times = value / reference
-    return f"×{times:,.0f}" if times >= 10 else f"×{times:.1f}" if times >= 0.95 else f"×{times:.2g}"  # noqa: PLR2004
+    return f"x{times:,.0f}" if times >= 10 else f"x{times:.1f}" if times >= 0.95 else f"x{times:.2g}"  # noqa: PLR2004
 
 
 def reference_of(ways: Collection[str]) -> str:
@@ -171,7 +172,7 @@ def limits(probe: Mapping[str, Any]) -> str:
 def attempt(word: str, *, own: bool) -> str:
     """Return in words what became of an attempt: on a kernel of its own it concerns that one alone."""
     if word == "yes":
-        return "yes, its own" if own else "**yes, this machine's**"
+        return "yes, its own" if own else f"**yes, {THIS}**"
     return "no" if word in ("empty", "killed", "not tried") else word if word == "is root" else f"no ({word})"
 
 
@@ -210,10 +211,11 @@ def isolation(ways: Ways) -> str:
         rows.append([title, *cells])
 
     its = [(one, one["probe"], one["machine"], has_own_kernel(one["probe"], one["machine"])) for one in probed.values()]
-    row("kernel", [f"{'its own' if own else 'this machine’s'}: {probe['kernel']}" for _, probe, _, own in its])
+    row("kernel", [f"{'its own' if own else THIS}: {probe['kernel']}" for _, probe, _, own in its])
     row("who gets in as administrator", [rights(probe["self"]) for _, probe, _, _ in its])
     row("the service's process", [rights(probe["service"]) for _, probe, _, _ in its])
-    row("processes that it sees", [f"{p['processes']:,} of {m['processes']:,}" if not own else f"{p['processes']:,}, its own" for _, p, m, own in its])  # fmt: skip
+    seen = [(f"{p['processes']:,}", ", its own" if own else f" of {m['processes']:,}") for _, p, m, own in its]
+    row("processes that it sees", [f"{how_many}{whose}" for how_many, whose in seen])
     row("devices, disks of them", [f"{probe['devices']}, {probe['blocks']}" for _, probe, _, _ in its])
     for title, key in (
         ("reads this machine's disk", "disk"),
@@ -237,7 +239,7 @@ def isolation(ways: Ways) -> str:
 # Virtual machine and container, criterion by criterion
 
 CRITERIA = (
-    ("start time, one host", "start", "every restart while one works on it", "how long a service is away after a reboot"),
+    ("start time, one host", "start", "every restart while one works on it", "how long a service is away at a reboot"),
     ("start time, all from nothing", "answer", "a new environment for each test", "a rebuild after a loss"),
     ("memory", "memory", "how many hosts fit beside the editor", "how many hosts a server holds"),
     ("processor, idle", "idle", "a laptop's battery and fan", "what a server pays for hosts that wait"),

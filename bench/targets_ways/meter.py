@@ -86,6 +86,7 @@ class Pulse(threading.Thread):
         self._beats: list[tuple[float, int, int]] = []
 
     def run(self) -> None:
+        """Feel, until it is stopped."""
         while not self._over.is_set():
             start = time.perf_counter()
             subprocess.run(["true"], check=True)

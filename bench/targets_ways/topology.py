@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PORTS = {"calculator": 56000, "sum": 56001, "sub": 56002, "mul": 56003, "div": 56004}
 OPERATIONS = ("sum", "sub", "mul", "div")
 CALLS = {"calculator": ("(5+3)*2", "result = 16"), "sum": ("7 2", "9")}  # what is asked, and the answer
+FRONT = ("calculator", "sum")  # on the front network, asked from outside
 GATEWAY = "10.0.2.2"  # this machine, as a machine behind QEMU's NAT sees it
 MEMORY = 256  # MiB, as the flavor small of the local cloud
 
@@ -38,11 +39,9 @@ def applications(shipped: Mapping[str, Any], source: Path, peers: Mapping[str, s
 
 def networked(name: str, its: Mapping[str, Any]) -> str:
     """Return five hosts on two networks. ``sum`` is in front, since it is asked from outside too."""
-    hosts: dict[str, Any] = {
-        one: {"network": "net1", "applications": [one], "floating_ip": True} for one in ("calculator", "sum")
-    }
+    hosts: dict[str, Any] = {one: {"network": "net1", "applications": [one], "floating_ip": True} for one in FRONT}
     hosts |= {one: {"network": "net2", "applications": [one]} for one in ("sub", "mul", "div")}
-    allow = [{"from": "anywhere", "to": one, "tcp": [22, PORTS[one]]} for one in ("calculator", "sum")]
+    allow = [{"from": "anywhere", "to": one, "tcp": [22, PORTS[one]]} for one in FRONT]
     return _text(
         topology=name,
         applications=dict(its),

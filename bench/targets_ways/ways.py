@@ -37,6 +37,7 @@ CALCULATOR = ROOT / "applications" / "calculator"
 IMAGE = "localhost/netorder/debian-13"
 APPLICATION = "localhost/netorder/calculator"
 NOBODY = 65534
+PODMANS_FILES = 1 << 20  # open files that podman asks for
 HOSTKEY_TIMEOUT = 1800.0  # s
 ACTIVE, OFF = "ACTIVE", "SHUTOFF"
 NOT_ROOT = "it needs root: run `sudo -E env PATH=$PATH bench/targets`, or `make bench-targets`, which does"
@@ -388,7 +389,7 @@ class Compose(Way):
         # podman has systemd run health checks; where there is none, nobody does
         its = {"PYTHONPATH": f"{self.COMPOSER}:{ROOT / 'src'}", "DISABLE_HC_SYSTEMD": "true"}
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if most not in (resource.RLIM_INFINITY,) and most < 1 << 20:  # podman would ask for more than it may
+        if most != resource.RLIM_INFINITY and most < PODMANS_FILES:  # podman would ask for more than it may
             limits = self.work / "containers.conf"
             limits.write_text(f'[containers]\ndefault_ulimits = ["nofile={most}:{most}", "nproc=4096:4096"]\n')
             its["CONTAINERS_CONF"] = str(limits)
@@ -621,4 +622,3 @@ def free_ports(count: int) -> list[int]:
 WAYS: dict[str, type[Way]] = {
     one.key: one for one in (VirtualMachines, NovaContainers, Podman, Compose, Machines, Bare)
 }
-

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import importlib.machinery
+import importlib.util
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
 from bench.services import wrk
-from bench.targets_ways import figures, meter, topology
+from bench.targets_ways import commands, figures, meter, topology
+from bench.targets_ways.commands import FailedError
 from netorder.language.load import load
 from netorder.plan.build import build_plan
 
@@ -77,8 +85,8 @@ def test_a_figure_has_the_digits_that_say_something(value, shown):
 
 @pytest.mark.parametrize(
     ("value", "reference", "shown"),
-    [(20.0, 2.0, "×10"), (3.0, 2.0, "×1.5"), (2.0, 2.0, "×1.0"), (0.1, 2.0, "×0.05"), (1.0, 0.0, ""), (1.0, None, ""),
-     (None, 1.0, ""), (0.0, 1.0, "×0")],
+    [(20.0, 2.0, "x10"), (3.0, 2.0, "x1.5"), (2.0, 2.0, "x1.0"), (0.1, 2.0, "x0.05"), (1.0, 0.0, ""), (1.0, None, ""),
+     (None, 1.0, ""), (0.0, 1.0, "x0")],
 )  # fmt: skip
 def test_a_ratio(value, reference, shown):
     assert figures.ratio(value, reference) == shown
@@ -87,9 +95,9 @@ def test_a_ratio(value, reference, shown):
 def test_the_table_has_medians_and_ratios_to_podman_and_no_row_without_figures(ways):
     rows = figures.numbers(ways).splitlines()
     assert rows[0] == "|  | virtual machines | containers | processes |"
-    assert "| from nothing to the answer (s) | 130 (×10) | 13.0 | 0.40 (×0.031) |" in rows
-    assert "| start of one host, until its service answers (s) | 10.0 (×10) | 1.00 | - |" in rows
-    assert "| memory of the five, resident (MB) | 1,300 (×10) | 130 | 0 (×0) |" in rows
+    assert "| from nothing to the answer (s) | 130 (x10) | 13.0 | 0.40 (x0.031) |" in rows
+    assert "| start of one host, until its service answers (s) | 10.0 (x10) | 1.00 | - |" in rows
+    assert "| memory of the five, resident (MB) | 1,300 (x10) | 130 | 0 (x0) |" in rows
     assert rows[-1] == "| runs | 3 | 1 | 1 |"
     assert not any("snapshot" in row for row in rows)
     assert {row.count("|") for row in rows} == {5}
@@ -97,7 +105,7 @@ def test_the_table_has_medians_and_ratios_to_podman_and_no_row_without_figures(w
 
 def test_without_podman_the_first_way_is_what_others_are_compared_with(ways):
     del ways["podman"]
-    assert "| from nothing to the answer (s) | 130 | 0.40 (×0.0031) |" in figures.numbers(ways)
+    assert "| from nothing to the answer (s) | 130 | 0.40 (x0.0031) |" in figures.numbers(ways)
     assert figures.reference_of(["bare"]) == "bare"
 
 
@@ -110,10 +118,10 @@ def test_the_chart_has_a_bar_for_each_way_that_has_the_figure(ways):
 
 def test_each_criterion_of_both_comparisons_is_answered(ways):
     text = figures.answers(ways)
-    assert "| start time, all from nothing | 130 s | 13.0 s | ×10 |" in text
+    assert "| start time, all from nothing | 130 s | 13.0 s | x10 |" in text
     assert "| response time, p50 | - | - | - |" in text
     assert "| a kernel of its own; root inside has 41 capabilities of it |" in text
-    assert "| this machine's kernel; root inside has 14 capabilities on it |" in text
+    assert "| this machine's kernel; root inside has 15 capabilities on it |" in text
     for word in ("start time", "memory", "processor", "image size", "response time", "isolation"):
         assert f"| {word}" in text
     for criterion in figures.CRITERIA:
@@ -130,7 +138,7 @@ def test_nothing_is_answered_of_containers_alone(ways):
 
 
 @pytest.mark.parametrize(
-    ("mask", "number"), [("0000000000000000", 0), (PODMANS, 14), (ALL, 41), ("000003ffffffffff", 42)]
+    ("mask", "number"), [("0000000000000000", 0), (PODMANS, 15), (ALL, 41), ("000003ffffffffff", 42)]
 )
 def test_capabilities_of_a_mask(mask, number):
     names = figures.capabilities(mask)
@@ -181,7 +189,7 @@ def test_what_became_of_the_bomb_and_what_was_felt(ways):
 def test_the_table_of_isolation(ways):
     text = figures.isolation(ways)
     rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines()}
-    assert "its own: 6.12 | this machine’s: 6.1" in rows["kernel"]
+    assert "its own: 6.12 | this machine's: 6.1" in rows["kernel"]
     assert rows["reads this machine's disk"].endswith("| yes, its own | no (EPERM) |")
     assert rows["mounts"].endswith("| yes | no (EPERM) |")
     assert "12, its own | 12 of 150" in rows["processes that it sees"]
@@ -193,11 +201,11 @@ def test_the_table_of_isolation(ways):
 
 
 def test_a_page_has_what_is_between_its_marks_written_anew(ways):
-    text = f"# Title\n\n{figures.BEGIN}\nold\n{figures.END}\n\nrest\n"
+    text = f"# Title\n\n{figures.BEGIN}\nas it was\n{figures.END}\n\nrest\n"
     page = figures.page(text, ways, "targets.svg")
     assert page.startswith(f"# Title\n\n{figures.BEGIN}\n")
     assert page.endswith(f"{figures.END}\n\nrest\n")
-    assert "old" not in page
+    assert "as it was" not in page
     assert "![The figures as bars](targets.svg)" in page
     assert "virtual machines were without KVM, so emulated." in " ".join(page.split())
     assert figures.page(page, ways, "targets.svg") == page
@@ -287,9 +295,7 @@ def shipped():
 def test_the_topology_of_targets_with_networks(shipped, tmp_path, target):
     file = tmp_path / "t.yml"
     file.write_text(topology.networked("b", topology.applications(shipped, ROOT / "applications/calculator/src")))
-    read = load(file, target)
-    plan = build_plan(read)
-    assert read.warnings == ()
+    plan = build_plan(load(file, target))
     assert [host.name for host in plan.hosts if host.floating] == ["calculator", "sum"]
     assert {one.name: one.tcp_ports for host in plan.hosts for one in host.applications} == {
         name: (port,) for name, port in topology.PORTS.items()
@@ -314,36 +320,174 @@ def test_the_topology_of_machines_calls_by_forwarded_ports(shipped, tmp_path):
 # The command and the probe
 
 
-def bench(*words):
-    return subprocess.run(
-        [sys.executable, ROOT / "bench/targets", *words], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+@pytest.fixture(scope="module")
+def command():
+    loader = importlib.machinery.SourceFileLoader("bench_targets", str(ROOT / "bench/targets"))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(loader.name, loader))
+    loader.exec_module(module)
+    return module
 
 
-def test_help_and_what_is_wrong_with_a_command_line(tmp_path):
-    shown = bench("--help")
-    assert shown.returncode == 0
-    assert "nova-container" in shown.stdout
-    plain = tmp_path / "page.md"
-    plain.write_text("no marks\n")
-    for words, message in (
+@pytest.fixture
+def bench(command, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(command, "WORK", tmp_path / "work")
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["bench/targets", *words])
+        try:
+            status = command.main()
+        except SystemExit as ended:
+            status = ended.code
+        said = capsys.readouterr()
+        return status, said.out + said.err
+
+    before = signal.getsignal(signal.SIGTERM)
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_help_names_each_way(bench, command):
+    status, said = bench("--help")
+    assert status == 0
+    assert [key for key in command.WAYS if f"  {key} " not in said] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
         (["--ways", "vmware"], "vmware: there are vm, nova-container"),
+        (["--ways", "vm,,bare"], ": there are vm, nova-container"),
         (["--runs", "0"], "0 is not a whole number"),
+        (["--runs", "3.5"], "3.5 is not a whole number"),
         (["--forks", "1000000"], "--forks: 0 to"),
-        (["--ways", "none", "--page", str(plain)], "has no line <!-- figures"),
-    ):
-        done = bench(*words)
-        assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+        (["--ways", "none", "--page", "README.md"], "has no line <!-- figures"),
+        (["--ways", "none", "--page", "nowhere.md"], "nowhere.md"),
+        (["--ways", "none", "--json", "README.md"], "README.md: no results of this benchmark"),
+    ],
+)
+def test_what_is_wrong_with_a_command_line(bench, words, message, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    status, said = bench(*words)
+    assert (status, message in said) == (2, True), said
 
 
-def test_tables_are_made_of_what_is_kept(ways, tmp_path):
+def test_without_the_load_generator_it_says_how_to_get_it(bench, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    status, said = bench("--ways", "bare")
+    assert (status, "apt-get install wrk" in said) == (2, True)
+
+
+def test_tables_are_made_of_what_is_kept(bench, ways, tmp_path):
     kept, written = tmp_path / "results.json", tmp_path / "tables.md"
     kept.write_text(json.dumps(ways))
-    done = bench("--ways", "none", "--json", str(kept), "--markdown", str(written))
-    assert done.returncode == 0, done.stderr
+    assert bench("--ways", "none", "--json", str(kept), "--markdown", str(written))[0] == 0
     assert written.read_text() == figures.body(ways, "")
     assert json.loads(kept.read_text()) == ways
-    assert bench("--ways", "none", "--json", str(tmp_path / "none.json")).returncode == 1
+
+
+def test_without_results_there_is_nothing_to_write(bench, tmp_path):
+    assert bench("--ways", "none", "--json", str(tmp_path / "none.json"))[0] == 1
+
+
+class Fake:
+    """A way that is there at once."""
+
+    key, title, takes_snapshots, needs_root = "bare", "a fake", False, True
+
+    def __init__(self, fails=None):
+        self.did, self.fails = [], fails
+
+    @contextlib.contextmanager
+    def prepared(self):
+        yield
+
+    def others(self):
+        return []
+
+    def up(self):
+        self.did.append("up")
+        if self.fails:
+            raise self.fails
+
+    def url(self, _service):
+        return None
+
+    def down(self):
+        self.did.append("down")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143), FailedError("no")])
+def test_what_was_made_is_taken_away_however_it_ends(command, error):
+    way = Fake(error)
+    options = argparse.Namespace(runs=2, seconds=1, idle=1, forks=0)
+    with pytest.raises(type(error)):
+        command.ready(way, options)
+    assert way.did == ["up", "down"]
+
+
+def test_a_way_that_fails_is_named_and_the_others_are_measured(command, bench, monkeypatch, tmp_path):
+    class Broken(Fake):
+        key = "podman"
+
+        def __init__(self, _work):
+            super().__init__(FailedError("no such thing"))
+
+        def problem(self):
+            return ""
+
+    class Forbidden(Broken):
+        key = "vm"
+
+        def problem(self):
+            return "it needs root"
+
+    class Fine(Broken):
+        key = "bare"
+
+    kept = {"title": "fine", "date": "2026-11-29", "machine": HERE, "runs": [{"answer": 1.0}]}
+    real = command.ready
+    monkeypatch.setattr(command, "ready", lambda way, options: kept if way.key == "bare" else real(way, options))
+    monkeypatch.setattr(command, "WAYS", {one.key: one for one in (Forbidden, Broken, Fine)})
+    monkeypatch.setattr(command.shutil, "which", lambda name: name)
+    file = tmp_path / "results.json"
+    status, said = bench("--json", str(file))
+    assert status == 1
+    assert "vm: not measured: it needs root" in said
+    assert "podman: not measured: no such thing" in said
+    assert json.loads(file.read_text()) == {"bare": kept}
+
+
+def test_a_command_is_ended_with_all_that_it_started(tmp_path):
+    script = f"sleep 300 & echo $! >{tmp_path / 'pid'}; wait"
+
+    def interrupt():
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        commands.run(["sh", "-c", script], tmp_path / "log")
+    thread.join()
+    pid = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():  # a zombie has none
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_command_that_fails_shows_its_end(tmp_path):
+    with pytest.raises(FailedError, match=r"(?s)ended with status 3; .* ends:\nwhat went wrong"):
+        commands.run(["sh", "-c", "echo what went wrong; exit 3"], tmp_path / "log")
+    assert commands.run(["sh", "-c", "cat"], tmp_path / "log", text="given") == "given"
+
+
+def test_nobody_disturbs_what_is_taken_away():
+    with commands.undisturbed():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def run_probe(*words):
