@@ -173,7 +173,7 @@ def attempt(word: str, *, own: bool) -> str:
     """Return in words what became of an attempt: on a kernel of its own it concerns that one alone."""
     if word == "yes":
         return "yes, its own" if own else f"**yes, {THIS}**"
-    return "no" if word in ("empty", "killed", "not tried") else word if word == "is root" else f"no ({word})"
+    return {"is root": "is root", "ENOENT": "there is none"}.get(word, f"no ({word})")
 
 
 def bombed(one: Mapping[str, Any]) -> str:
@@ -196,7 +196,7 @@ def felt(one: Mapping[str, Any]) -> str:
         return ""
     before, during = its["before"], its["during"]
     return (
-        f"{during['processes'] - before['processes']:+,} processes here, "
+        f"{during['processes'] - before['processes']:+,.0f} processes here, "
         f"{number(max(0.0, (before['available'] - during['available']) / 1e6))} MB; "
         f"a process starts in {number(during['spawn'])} ms (before: {number(before['spawn'])})"
     )
@@ -326,7 +326,7 @@ def body(ways: Ways, chart: str) -> str:
     if chart:
         parts.append(f"![The figures as bars]({chart})\n")
     first = ways.get(reference_of(ways))
-    if first:
+    if first and len(ways) > 1:
         parts.append(wrapped(f"In brackets: how many times that of {first['title']}."))
     parts.append(numbers(ways))
     if both := answers(ways):

@@ -589,8 +589,9 @@ class Bare(Way):
 
     @staticmethod
     def _python() -> list[str]:
-        """Return the Python that this environment is of, which others may run too."""
-        return [str(Path(sys.executable).resolve()), "-I"]
+        """Return the system's Python, which nobody may run too; without one, that of this environment."""
+        system = Path("/usr/bin/python3")
+        return [str(system if system.exists() else Path(sys.executable).resolve()), "-I"]
 
     @staticmethod
     def _user() -> dict[str, Any]:

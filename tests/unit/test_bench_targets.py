@@ -166,7 +166,8 @@ def test_yes_means_this_machine_only_where_the_kernel_is_shared():
     assert figures.attempt("yes", own=True) == "yes, its own"
     assert figures.attempt("yes", own=False) == "**yes, this machine's**"
     assert figures.attempt("EROFS", own=False) == "no (EROFS)"
-    assert [figures.attempt(word, own=False) for word in ("empty", "killed")] == ["no", "no"]
+    words = {"empty": "no (empty)", "killed": "no (killed)", "ENOENT": "there is none", "is root": "is root"}
+    assert {word: figures.attempt(word, own=False) for word in words} == words
 
 
 def test_rights_and_limits_in_words():
