@@ -8,7 +8,7 @@ import subprocess
 import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 3600.0  # s; five emulated machines on a busy machine
 GRACE = 20.0  # s for a command to end what it does
+ENDING = (signal.SIGINT, signal.SIGTERM)
 SHOWN = 25  # last lines of a command that failed
 
 
@@ -27,21 +28,31 @@ def run(words: Sequence[str], log: Path, *, environment: Mapping[str, str] | Non
     """Run a command in the project's directory, and return what it printed, which is in ``log`` too."""
     with log.open("w+b") as sink:
         # files, not pipes: SSH connections that stay open for the next command would hold a pipe open
-        child = subprocess.Popen(
-            words, cwd=ROOT, env=os.environ | dict(environment or {}), start_new_session=True, stdout=sink,
-            stderr=subprocess.STDOUT, stdin=subprocess.PIPE if text else subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
+        stdin = subprocess.PIPE if text else subprocess.DEVNULL
+        with started(words, environment or {}, stdin=stdin, stdout=sink, stderr=subprocess.STDOUT) as child:
             child.communicate(text.encode() if text else None, timeout=PATIENCE)
-        except BaseException:
-            end(child)
-            raise
         sink.seek(0)
         said = sink.read().decode(errors="replace")
     if child.returncode:
         tail = "\n".join(said.splitlines()[-SHOWN:])
         raise FailedError(f"{' '.join(words)}\nended with status {child.returncode}; {log} ends:\n{tail}")
     return said
+
+
+@contextmanager
+def started(words: Sequence[str], environment: Mapping[str, str], **streams: Any) -> Iterator[subprocess.Popen[bytes]]:  # noqa: ANN401
+    """Start a command in a session of its own; where the block fails, end the command with all that it started."""
+    child: subprocess.Popen[bytes] | None = None
+    try:
+        with deferred():  # else it runs on where a signal comes before its number is known here
+            child = subprocess.Popen(
+                words, cwd=ROOT, env=os.environ | dict(environment), start_new_session=True, **streams
+            )
+        yield child
+    except BaseException:
+        if child:
+            end(child)
+        raise
 
 
 def end(child: subprocess.Popen[bytes]) -> None:
@@ -55,9 +66,23 @@ def end(child: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
+def deferred() -> Iterator[None]:
+    """Let what would end this process do so after the block."""
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda found, _frame: came.append(found)) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
+
+
+@contextmanager
 def undisturbed() -> Iterator[None]:
     """Let nobody end the block: it takes away what was made. SIGKILL still does, and the next run takes it away."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ENDING}
     try:
         yield
     finally:

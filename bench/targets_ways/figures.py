@@ -161,12 +161,13 @@ def rights(its: Mapping[str, Any] | None) -> str:
     )
 
 
-def limits(probe: Mapping[str, Any]) -> str:
-    """Return the limits of memory and processes in words."""
+def limits(probe: Mapping[str, Any], machine: Mapping[str, Any]) -> str:
+    """Return the limits of memory and processes in words. Some containers are shown less memory than there is."""
     memory, pids = probe["limits"]["memory"], probe["limits"]["pids"]
-    whole = probe["memory"]
-    shown = f"{number(memory / 1e6)} MB" if memory is not None and memory < whole else f"all: {number(whole / 1e6)} MB"
-    return f"{shown}; {'no limit' if pids is None else f'{pids:,} processes'}"
+    least = min(probe["memory"], memory or probe["memory"])
+    own = has_own_kernel(probe, machine)
+    shown = f"{number(least / 1e6)} MB" if own or least < machine["memory"] else f"no limit: {number(least / 1e6)} MB"
+    return f"{shown}; {'no limit of processes' if pids is None else f'{pids:,} processes'}"
 
 
 def attempt(word: str, *, own: bool) -> str:
@@ -229,7 +230,7 @@ def isolation(ways: Ways) -> str:
         plain = key in ("mount", "user namespace", "become root")  # concern itself alone
         words = [(probe["tries"][key], own) for _, probe, _, own in its]
         row(title, ["yes" if plain and word == "yes" else attempt(word, own=own) for word, own in words])
-    row("limits", [limits(probe) for _, probe, _, _ in its])
+    row("memory, processes", [limits(probe, here) for _, probe, here, _ in its])
     row("fork bomb: started", [bombed(one) for one, _, _, _ in its])
     row("fork bomb: felt outside", [felt(one) or "-" for one, _, _, _ in its])
     row("Python", [probe["python"] for _, probe, _, _ in its])

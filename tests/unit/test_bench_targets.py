@@ -174,9 +174,17 @@ def test_rights_and_limits_in_words():
     assert figures.rights(NOBODYS) == "user 65534, 0 capabilities; seccomp filter, no_new_privs yes"
     assert figures.rights(ROOTS).startswith("root, 41 capabilities: SYS_MODULE, SYS_RAWIO")
     assert figures.rights(None) == "not seen"
-    assert figures.limits(probe()) == "all: 8,590 MB; 2,048 processes"
-    assert figures.limits(probe(limits={"memory": 256 << 20, "pids": None})) == "268 MB; no limit"
-    assert figures.limits(probe(limits={"memory": 1 << 50, "pids": 9})).startswith("all")  # more than there is
+
+
+def test_limits_in_words():
+    none = {"memory": None, "pids": None}
+    assert figures.limits(probe(), HERE) == "no limit: 8,590 MB; 2,048 processes"
+    assert figures.limits(probe(limits={"memory": 256 << 20, "pids": None}), HERE) == "268 MB; no limit of processes"
+    assert figures.limits(probe(limits={"memory": 1 << 50, "pids": 9}), HERE).startswith("no limit: 8,590 MB")
+    # what /proc/meminfo of libvirt's containers shows
+    assert figures.limits(probe(limits=none, memory=256 << 20), HERE).startswith("268 MB; no limit")
+    # a guest's own memory
+    assert figures.limits(probe(limits=none, boot="another"), HERE).startswith("8,590 MB; no limit")
 
 
 def test_what_became_of_the_bomb_and_what_was_felt(ways):
@@ -476,6 +484,15 @@ def test_a_command_is_ended_with_all_that_it_started(tmp_path):
     while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():  # a zombie has none
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_signal_is_deferred_and_not_lost():
+    reached = []
+    with pytest.raises(KeyboardInterrupt), commands.deferred():  # noqa: PT012 - two parts of one
+        os.kill(os.getpid(), signal.SIGINT)
+        reached.append("the end of the block")
+    assert reached
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_command_that_fails_shows_its_end(tmp_path):
