@@ -325,7 +325,7 @@ def body(ways: Ways, chart: str) -> str:
     """Return what a page says of the figures, in Markdown; ``chart`` is the picture's name, or nothing."""
     parts = [wrapped(conditions(ways))]
     if chart:
-        parts.append(f"![The figures as bars]({chart})\n")
+        parts.append(f"![The figures as bars: shorter is better, but for requests]({chart})\n")
     first = ways.get(reference_of(ways))
     if first and len(ways) > 1:
         parts.append(wrapped(f"In brackets: how many times that of {first['title']}."))
@@ -356,7 +356,7 @@ def bars(ways: Ways) -> list[dict[str, Any]]:
     for metric in METRICS:
         its = [(ways[key]["title"], found[metric.key]) for key, found in middle.items() if metric.key in found]
         if metric.chart and its:
-            better = "more is better" if metric.more else "less is better"
+            better = "; more is better" if metric.more else ""
             shown = [{"title": title, "value": value, "text": number(value)} for title, value in its]
-            panels.append({"title": f"{metric.title} ({metric.unit}; {better})", "bars": shown})
+            panels.append({"title": f"{metric.title} ({metric.unit}{better})", "bars": shown})
     return panels
