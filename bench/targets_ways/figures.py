@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 import textwrap
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-Ways = dict[str, dict[str, Any]]  # what is kept of each way: see `kept` in bench/targets
+Ways = dict[str, dict[str, Any]]  # by its key, what is kept of each way: see `ready` in bench/targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,17 @@ SECCOMP = {0: "no", 1: "strict", 2: "filter"}
 THIS = "this machine's"
 LEAST = 0.01  # that is shown
 MOST_PIDS = 10_000  # a limit beyond it is none for a bomb
+
+
+KEPT = {"title", "date", "machine", "runs"}  # of each way, at the least
+
+
+def read(text: str) -> Ways:
+    """Return what is kept of each way. Raises ValueError where it is something else."""
+    found = json.loads(text)
+    if not isinstance(found, dict) or not all(isinstance(one, dict) and one.keys() >= KEPT for one in found.values()):
+        raise ValueError("no results of this benchmark")
+    return found
 
 
 def medians(runs: Sequence[Mapping[str, float | None]]) -> dict[str, float]:

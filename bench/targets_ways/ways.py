@@ -581,10 +581,12 @@ class Bare(Way):
     def start(self, host: str) -> None:
         urls = [word for one in topology.OPERATIONS for word in (f"--{one}", f"http://127.0.0.1:{self._ports[one]}")]
         words = [*self._python(), str(self._artefact), host, "--port", str(self._ports[host])]
+        # and it ends when the benchmark is killed
+        words = [*_dropped("--pdeathsig", "TERM"), *words]
         words += urls if host == "calculator" else []
         with (self.work / f"{host}.log").open("wb") as log:
             self._running[host] = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **self._user()
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
 
     @staticmethod
@@ -593,15 +595,9 @@ class Bare(Way):
         system = Path("/usr/bin/python3")
         return [str(system if system.exists() else Path(sys.executable).resolve()), "-I"]
 
-    @staticmethod
-    def _user() -> dict[str, Any]:
-        """Return who runs it: nobody, where root would."""
-        return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
-
     def inside(self, host: str, *words: str) -> list[str]:
         assert host in self._running  # noqa: S101 - it is this machine, whichever the host
-        drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if os.geteuid() == 0 else []
-        return [*drop, *self._python(), "-", *words]
+        return [*_dropped(), *self._python(), "-", *words]
 
     def down(self) -> None:
         for host in [*self._running]:
@@ -609,6 +605,12 @@ class Bare(Way):
                 self._running[host].send_signal(signal.SIGTERM)
         for host in [*self._running]:
             self.stop(host)
+
+
+def _dropped(*options: str) -> list[str]:
+    """Return what goes before a command so that nobody runs it, where root would."""
+    who = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if os.geteuid() == 0 else []
+    return ["setpriv", *who, *options] if who or options else []
 
 
 def free_ports(count: int) -> list[int]:

@@ -21,6 +21,8 @@ import yaml
 
 from bench.services import wrk
 from bench.targets_ways import commands, figures, meter, topology
+from bench.targets_ways import probe as probe_module
+from bench.targets_ways import ways as ways_module
 from bench.targets_ways.commands import FailedError
 from netorder.language.load import load
 from netorder.plan.build import build_plan
@@ -232,6 +234,13 @@ def test_the_page_of_the_documentation_has_its_marks_and_each_way():
     assert text.index(figures.BEGIN) < text.index(figures.END)
     for key in ("vm", "nova-container", "podman", "compose", "machine", "bare"):
         assert f"| `{key}` |" in text
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"vm": 1}', '{"vm": {"runs": []}}'])
+def test_what_is_kept_is_of_this_benchmark(ways, text):
+    assert figures.read(json.dumps(ways)) == ways
+    with pytest.raises(ValueError, match=r"benchmark|Expecting"):
+        figures.read(text)
 
 
 # What is measured with
@@ -506,6 +515,47 @@ def test_nobody_disturbs_what_is_taken_away():
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_without_root_the_others_say_so(command, monkeypatch, tmp_path):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    problems = {key: one(tmp_path / key).problem() for key, one in command.WAYS.items()}
+    assert {key for key, problem in problems.items() if "needs root" in problem} == {
+        key for key, one in command.WAYS.items() if one.needs_root
+    }
+    assert {key for key, one in command.WAYS.items() if not one.needs_root} == {"machine", "bare"}
+    assert problems["bare"] == ""
+
+
+def test_kvm_is_what_qemu_was_started_with(tmp_path, monkeypatch):
+    lines = {1: "qemu\0-accel\0kvm\0", 2: "qemu\0-machine\0pc,accel=kvm\0", 3: "qemu\0-accel\0tcg,tb-size=96\0"}
+    for pid, line in lines.items():
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "cmdline").write_text(line)
+    monkeypatch.setattr(meter, "PROC", tmp_path)
+    assert [ways_module.on_kvm(pids) for pids in ([1, 2], [1, 3], [3], [])] == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "limit"),
+    [
+        ("0::/", {"pids.max": "2048"}, 2048),  # a control group namespace of version 2
+        ("0::/user.slice/one.scope", {"user.slice/pids.max": "500", "user.slice/one.scope/pids.max": "max"}, 500),
+        ("4:pids:/libpod-1\n1:name=systemd:/x", {"pids/pids.max": "2048"}, 2048),  # a container of version 1
+        ("4:cpu,pids:/a\n0::/", {"cpu,pids/a/pids.max": "77"}, 77),
+        ("0::/", {"pids.max": "max"}, None),
+        ("4:memory:/\n0::/", {}, None),
+    ],
+)
+def test_the_limit_of_processes_is_that_of_the_control_groups(tmp_path, monkeypatch, groups, files, limit):
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self/cgroup").write_text(f"{groups}\n")
+    for name, text in files.items():
+        (tmp_path / "fs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "fs" / name).write_text(f"{text}\n")
+    monkeypatch.setattr(probe_module, "PROC", tmp_path)
+    monkeypatch.setattr(probe_module, "CGROUP", tmp_path / "fs")
+    assert probe_module.limit("pids", ("pids.max",)) == limit
 
 
 def run_probe(*words):
