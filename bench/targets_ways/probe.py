@@ -239,9 +239,11 @@ def bomb(most: int, hold: float) -> dict[str, object]:
         started, children = len(children), alive
     finally:
         for child in children:
-            os.kill(child, signal.SIGKILL)
+            with suppress(OSError):
+                os.kill(child, signal.SIGKILL)
         for child in children:
-            os.waitpid(child, 0)
+            with suppress(OSError):
+                os.waitpid(child, 0)
     # what does not live any more was ended by a kernel that was short of memory
     return {"started": started, "alive": len(alive), "stopped": stopped, "seconds": took, "most": most}
 
