@@ -257,6 +257,18 @@ bench-hosts: setup cloud ## time a run with nothing to do, task by task, beside 
 bench-golden: setup ## a rebuild from golden images beside a first build by roles (make bench-golden ARGS='--guests vm --runs 3')
 	$(AS_ROOT) $(BIN)/python3 bench/golden $(ARGS)
 
+.PHONY: bench-targets
+# the ways that are not chosen need nothing: bench/targets itself does without these
+bench-targets: setup application-image machine-image build/compose build/bench-targets ## every way to run the calculator, measured (make bench-targets ARGS='--ways podman,vm --runs 3')
+	@scripts/setup-services load
+	$(AS_ROOT) $(BIN)/python3 bench/targets $(ARGS)
+
+# what draws the chart
+build/bench-targets: bench/targets_ways/requirements.txt
+	rm -rf $@
+	pip install --quiet --disable-pip-version-check --target $@ --requirement $<
+	@touch $@
+
 .PHONY: bench-plan
 bench-plan: setup build/bench ## time and memory of plans of 10, 100, 1,000 hosts, beside the alternatives
 	PYTHONPATH=build/bench python bench/plan.py

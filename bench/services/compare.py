@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import platform
-import re
 import shutil
 import signal
 import socket
@@ -23,6 +22,8 @@ import urllib.request
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+import wrk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,21 +134,12 @@ def cpu_seconds(pid: int) -> float:
 
 def load(at: int, pid: int, clients: int, seconds: int, bodies: Path, cores: str | None) -> Round:
     """Run the load generator once."""
-    pinned = ["taskset", "-c", cores] if cores else []
     before = cpu_seconds(pid)
-    done = subprocess.run(
-        [*pinned, "wrk", "--threads=1", f"--connections={clients}", f"--duration={seconds}s", "--timeout=30s",
-         "--latency", f"--script={HERE / 'load.lua'}", f"http://127.0.0.1:{at}/"],
-        capture_output=True, text=True, check=True, env=os.environ | {"LOAD": str(bodies)},
-    )  # fmt: skip
-    after, said = cpu_seconds(pid), done.stdout
-    if "Non-2xx" in said or "Socket errors" in said:
-        sys.exit(f"requests failed:\n{said}")
-    count = int(re.search(r"(\d+) requests in", said)[1])
-    value, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", said).groups()
-    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1])
-    p99_ms = float(value) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
-    return Round(rate, p99_ms, (after - before) / max(count, 1) * 1e6)
+    try:
+        its = wrk.load(f"http://127.0.0.1:{at}/", clients, seconds, bodies, ("taskset", "-c", cores) if cores else ())
+    except wrk.LoadError as error:
+        sys.exit(str(error))
+    return Round(its.rate, its.p99_ms, (cpu_seconds(pid) - before) / its.count * 1e6)
 
 
 def compare(
