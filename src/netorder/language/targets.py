@@ -64,7 +64,7 @@ _EXISTING = {"existing": _NO_CLOUD}
 _LACKS: Mapping[str, _Lacks] = {
     OPENSTACK: _OPENSTACK,
     CONTAINERS: _Lacks(
-        file={"key_pair": _KEY_PAIR, "egress": "what hosts send is not limited yet"},
+        file={"key_pair": _KEY_PAIR},
         network=_EXISTING | {"reachable": "nothing outside reaches the networks of containers but by published ports"},
         router=_EXISTING,
         host=_OF_HOSTS_ON_THIS_MACHINE
