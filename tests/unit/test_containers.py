@@ -241,6 +241,20 @@ def test_without_root_or_engine_it_says_what_to_do(monkeypatch, tmp_path, user, 
         engine.check_engine()
 
 
+def test_what_podman_without_root_lacks_is_said_with_its_fix(monkeypatch, tmp_path):
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(engine.os, "geteuid", lambda: 54321)  # of nobody
+    monkeypatch.setattr(engine.shutil, "which", lambda tool, **_: f"/usr/bin/{tool}" if tool == "podman" else None)
+    monkeypatch.setattr(engine, "_TUN", tmp_path / "none")
+    monkeypatch.setattr(engine, "_hybrid", lambda: True)
+    with pytest.raises(CloudError) as caught:
+        engine.check_engine()
+    said = "\n".join(caught.value.problems)
+    for fix in ("apt-get install uidmap", "usermod --add-subuids 100000-165535 54321", "--add-subgids",
+                "apt-get install slirp4netns", "chmod 666", "which crun refuses"):  # fmt: skip
+        assert fix in said
+
+
 @pytest.mark.parametrize("named", ["unix:///run/docker.sock", "ssh://user@other", "tcp://192.0.2.1:2375"])
 def test_docker_is_refused_with_the_reason_and_the_way(monkeypatch, named):
     monkeypatch.setenv("DOCKER_HOST", named)

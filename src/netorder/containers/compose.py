@@ -307,14 +307,19 @@ class _Writer:
         to_hosts = []
         for (protocol, port), (host, sources) in published.items():
             come = f"ip saddr {{ {', '.join(sorted(sources))} }} " if sources else ""
-            to_hosts.append(f'  iifname "$outside" {come}{protocol} dport {port} dnat to {entries[host]}')
+            to_hosts.append(f"{come}{protocol} dport {port} dnat to {entries[host]}")
         return [
             f"outside=$(ip -o -4 address show to {own} | cut -d ' ' -f 2)",
             "nft -f - <<END",
             "table ip netorder {",
             " chain in {",
             "  type nat hook prerouting priority dstnat; policy accept;",
-            *to_hosts,
+            *(f'  iifname "$outside" {rule}' for rule in to_hosts),
+            " }",
+            # without root a process of the engine, in here, connects on behalf of those who ask
+            " chain own {",
+            "  type nat hook output priority -100; policy accept;",
+            *(f"  fib daddr type local {rule}" for rule in to_hosts),
             " }",
             " chain out {",
             "  type nat hook postrouting priority srcnat; policy accept;",

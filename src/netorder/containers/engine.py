@@ -53,6 +53,7 @@ _END = "netorder-health-end"
 _PING = "net.ipv4.ping_group_range=0 2147483647"
 _CGROUPS = Path("/sys/fs/cgroup")
 _SYSTEMD = Path("/run/systemd/system")  # there where systemd runs this machine
+_TUN = Path("/dev/net/tun")
 _DOCKER = Path("/run/docker.sock")
 _NO_DOCKER = (
     "target `containers` needs podman: a container of Docker joins no named network namespace, and each host's ports "
@@ -164,6 +165,10 @@ def rootless_problems() -> list[str]:
             problems.append(f"{user} has no further ids in {file}: usermod {option} 100000-165535 {user}")
     if not (_found("slirp4netns") or _found("pasta")):
         problems.append("nothing joins its networks to this machine's: apt-get install slirp4netns (or passt)")
+    if not os.access(_TUN, os.R_OK | os.W_OK):
+        problems.append(f"{user} may not use {_TUN}, by which they are joined: chmod 666 {_TUN}, as udev does")
+    if _hybrid():
+        problems.append("control groups of both versions are mixed, which crun refuses: mount either version alone")
     return problems
 
 
