@@ -1,12 +1,39 @@
-"""Action netorder_local_command: a command on the controller, without a module's process on the way."""
+"""Action netorder_local_command: a command on the controller, or a function here, without a process on the way."""
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
+from contextlib import redirect_stderr, redirect_stdout
+from importlib import import_module
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+
+
+def _called(module: str, arguments: list[str]) -> tuple[int, str, str]:
+    """Call a module's ``main``; return its status and what it printed."""
+    output, errors = io.StringIO(), io.StringIO()
+    with redirect_stdout(output), redirect_stderr(errors):
+        try:
+            status = import_module(module).main(arguments) or 0
+        except SystemExit as end:  # argparse's
+            status = end.code if isinstance(end.code, int) else 1
+    return status, output.getvalue(), errors.getvalue()
+
+
+def _run(argv: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
+    done = subprocess.run(
+        argv,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        env={**os.environ, **environment},
+    )
+    return done.returncode, done.stdout, done.stderr
 
 
 class ActionModule(ActionBase):
@@ -22,25 +49,18 @@ class ActionModule(ActionBase):
             {
                 "argv": {"type": "list", "elements": "str", "required": True},
                 "environment": {"type": "dict", "default": {}},
-            }
+                "module": {"type": "str"},
+            },
         )
-        argv = options["argv"]
+        argv, module = options["argv"], options["module"]
         try:
-            done = subprocess.run(
-                argv,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                check=False,
-                env={**os.environ, **options["environment"]},
-            )
+            status, output, errors = _called(module, argv) if module else _run(argv, options["environment"])
         except OSError as error:
-            return result | {"failed": True, "msg": f"{argv[0]}: {error.strerror}"}
-        result |= {"changed": False, "rc": done.returncode}
-        result |= {"stdout": done.stdout.rstrip("\r\n"), "stderr": done.stderr.rstrip("\r\n")}
+            return result | {"failed": True, "msg": f"{module or argv[0]}: {error.strerror}"}
+        result |= {"changed": False, "rc": status}
+        result |= {"stdout": output.rstrip("\r\n"), "stderr": errors.rstrip("\r\n")}
         result |= {"stdout_lines": result["stdout"].splitlines(), "stderr_lines": result["stderr"].splitlines()}
-        if done.returncode:
-            said = (done.stderr or done.stdout).strip()
-            result |= {"failed": True, "msg": f"{' '.join(argv)} ended with {done.returncode}: {said}"}
+        if status:
+            line = " ".join([module, *argv] if module else argv)
+            result |= {"failed": True, "msg": f"{line} ended with {status}: {(errors or output).strip()}"}
         return result

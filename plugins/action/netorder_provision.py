@@ -12,7 +12,7 @@ from ansible.plugins.action import ActionBase
 
 from netorder.ansible.live import LIVE, progress
 from netorder.cloud.preview import unchanged_text
-from netorder.cloud.reconcile import HOSTKEY_TIMEOUT
+from netorder.cloud.waits import HOSTKEY_TIMEOUT
 from netorder.controller import lock
 from netorder.controller import timings as times
 from netorder.controller.provision import provision

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ansible.plugins.action import ActionBase
 
 from netorder.ansible.operations import Operation
-from netorder.cloud.reconcile import HOSTKEY_TIMEOUT
+from netorder.cloud.waits import HOSTKEY_TIMEOUT
 from netorder.controller.operations.site import SSH_TIMEOUT
 from netorder.controller.operations.snapshots import restore
 

@@ -30,12 +30,17 @@ networks: {{front: {{cidr: 10.201.1.0/24}}, back: {{cidr: 10.201.2.0/24}}}}
 routers:
   out: {{external: true, networks: [front]}}
   in: {{networks: [front, back]}}
+applications:
+  page: {{role: none, ports: [8080], units: [page.service], check: {{http: /, contains: Directory}}, ready: role}}
 hosts:
-  web: {{network: front, floating_ip: true}}
+  web: {{network: front, floating_ip: true, applications: [page]}}
   store: {{network: back}}
 allow:
-  - {{from: anywhere, to: web, tcp: [22, 8080], icmp: true}}
+  - {{from: anywhere, to: web, tcp: [22, 8080, 8082], icmp: true}}
   - {{from: web, to: store, tcp: [22, 9000]}}
+egress:
+  - {{from: store, to: web, tcp: [22, 8080]}}
+  - {{from: store, to: 10.201.0.0/16, icmp: true}}
 """
 
 

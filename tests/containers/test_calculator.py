@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from netorder.containers import engine, kernel
+from netorder.containers import engine, kernel, target
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.full
@@ -45,11 +45,15 @@ def test_the_calculator_answers_and_nothing_stays(tmp_path, machine):
             next(one for one in engine.containers(name) if one.host == "sum"), "systemctl stop netorder-sum.service"
         )
         kernel.delete_space(f"netorder.{name}.host.div")
+        assert target.health(name)["sum"] == "sum: unit netorder-sum.service is inactive"
+        assert target.health(name)["calculator"]  # which calls it
         drift = play("playbooks/drift.yml", "-e", topology)
         assert "status 2" in drift
         assert f"server {name}-div" in drift
+        assert "unit netorder-sum.service" in drift
         third = play("site.yml", "-e", topology)
         assert "status 0" in third, third
+        assert set(target.health(name).values()) == {""}
         assert "no drift" in play("playbooks/drift.yml", "-e", topology)
     finally:
         down = play("playbooks/teardown.yml", "-e", topology, "-e", f"confirm={name}")

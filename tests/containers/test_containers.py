@@ -13,9 +13,22 @@ import pytest
 
 from netorder.containers import engine, kernel, snapshots, target
 from netorder.containers.observe import observe
+from netorder.controller import status
 from netorder.errors import CloudError, RefusedError
 
 SERVE = "nohup python3 -m http.server {} >/dev/null 2>&1 &"
+
+
+PAGE = """
+cat >/etc/systemd/system/page.service <<'END'
+[Service]
+WorkingDirectory=/srv
+ExecStart=/usr/bin/python3 -m http.server 8080
+[Install]
+WantedBy=multi-user.target
+END
+systemctl enable --now --quiet page.service
+"""
 
 
 def run(plan, key, *, check=False, allow=()):
@@ -45,8 +58,10 @@ def made(plan, key):
     preview = run(plan, key, check=True)
     result = run(plan, key)
     assert kinds(result) == kinds(preview)
-    for host, ports in {"web": (8080, 8081), "store": (9000, 9001)}.items():
+    for host, ports in {"web": (8081, 8082), "store": (9000, 9001)}.items():
         engine.shell(container(plan, host), "\n".join(SERVE.format(port) for port in ports))
+    # what the role of an application does
+    engine.shell(container(plan, "web"), PAGE)
     # what the role host_network does
     deadline = time.monotonic() + 20
     add = "ip route replace 10.201.2.0/24 via {}"
@@ -105,6 +120,9 @@ def test_hosts_reach_each_other_as_allowed_through_the_router(plan, made):
     web, store = container(plan, "web"), container(plan, "store")
     inside, behind = plan.hosts[0].addresses[0], plan.hosts[1].addresses[0]
     assert [opens(behind, port, web) for port in (22, 9000, 9001)] == [True, True, False]
+    # open to everybody, but store sends to two ports alone
+    assert opens(made.hosts["web"].floating_ip, 8082)
+    assert not opens(inside, 8082, store)
     assert [opens(inside, port, store) for port in (22, 8080, 8081)] == [True, True, False]
     assert "ttl=63" in engine.shell(store, f"ping -c 1 -W 2 {inside}")
     assert made.changes
@@ -118,6 +136,33 @@ def test_no_host_uses_an_address_that_is_not_its_own(plan, made):
     engine.shell(store, "ip address add 10.201.2.200/24 dev eth0")
     assert engine.shell(store, answer.format("-I 10.201.2.200", web)).strip() == "no"
     engine.shell(store, "ip address delete 10.201.2.200/24 dev eth0")
+    assert made.changes
+
+
+def test_what_stops_serving_is_unhealthy_and_says_why(plan, made):
+    web = container(plan, "web")
+    assert target.health(plan.topology) == {"web": "", "store": ""}
+    engine.shell(web, "systemctl stop page.service")
+    assert target.health(plan.topology) == {"web": "page: unit page.service is inactive", "store": ""}
+    shown = json.loads(engine.podman("inspect", web.id))[0]["State"]
+    assert (shown.get("Health") or shown["Healthcheck"])["Status"] == "unhealthy"
+    host = status.ask(plan, lambda _: None, "containers").hosts[0]
+    assert (host.state, host.note, host.is_well) == ("ACTIVE", "unhealthy: page: unit page.service is inactive", False)
+    engine.shell(web, "systemctl start page.service")
+    deadline = time.monotonic() + 10
+    while target.health(plan.topology)["web"]:
+        assert time.monotonic() < deadline
+    log = engine.shell(web, "journalctl --unit page.service --output cat")
+    assert "page does not serve: unit page.service is inactive" in log
+    assert "page serves again" in log
+    assert made.changes
+
+
+def test_a_health_check_that_somebody_changed_is_repaired(plan, key, made):
+    engine.shell(container(plan, "web"), "echo 'import sys; sys.exit(0)' >/etc/netorder-health")
+    assert kinds(run(plan, key, check=True)) == [("update", "health check")]
+    assert kinds(run(plan, key)) == [("update", "health check")]
+    assert run(plan, key).changes == ()
     assert made.changes
 
 

@@ -59,7 +59,8 @@ def as_wanted(what: Wanted) -> Seen:
         Container(f"id-{one.host}", one.name, one.host, "running", 7, one.settings) for one in what.guests
     )
     joined = {f"id-{one.host}": inodes[one.space] for one in what.guests}
-    return Seen(spaces, containers, inodes, joined)
+    health = {f"id-{one.host}": one.health for one in what.guests}
+    return Seen(spaces, containers, inodes, joined, health)
 
 
 @pytest.fixture(autouse=True)
@@ -177,6 +178,35 @@ def test_filters_for_both_kinds_of_kernels():
     assert needs(tracks=True).filters.count("jump in-") == needs().filters.count("jump in-") == 5
 
 
+def test_what_a_limited_host_sends_needs_both_ends():
+    text = TWO.replace("allow:\n", "egress:\n  - {from: open-not, to: web, tcp: 80}\nallow:\n")
+    text = text.replace("  open:", "  open-not: {network: b}\n  open:")
+    text += "  - {from: anywhere, to: web, tcp: [80, 81]}\n"
+    for tracks in (True, False):
+        lines = [line.strip() for line in needs(text, tracks=tracks).filters.splitlines()]
+        chain = lines[lines.index("chain out-open-not {") :]
+        its = chain[1 : chain.index("}")]
+        (rule,) = (line for line in its if " 10.1.0." in line)
+        assert rule.startswith("ip daddr 10.1.0.")
+        assert rule.endswith("/32 ip protocol tcp th dport 80 return")
+        assert its[-1] == "ip version 4 drop"
+        assert sum("jump out-" in line for line in lines) == 1
+        # before it is let in anywhere
+        forward = lines[max(i for i, line in enumerate(lines) if line.startswith("type filter hook forward")) :]
+        jumps = [line.split(" jump ")[1].split("-")[0] for line in forward if " jump " in line]
+        assert jumps == ["out", *["in"] * 4]
+
+
+def test_the_marks_of_both_ends_do_not_meet():
+    text = TWO.replace("allow:\n", "egress:\n  - {from: shut, all: false}\nallow:\n")
+    text = text.replace("  open:", "  shut: {network: b}\n  open:") + "  - {from: anywhere, to: web, tcp: 80}\n"
+    lines = [line.strip() for line in needs(text).filters.splitlines()]
+    (out,) = (line for line in lines if "jump out-shut" in line)
+    assert out == "meta mark and 0xffff0000 == 0x10000 jump out-shut"
+    assert len({line for line in lines if "meta mark set mark or" in line}) == 4
+    assert "mark set 0x10000" in next(line for line in lines if "iifname" in line and "mark set" in line)
+
+
 def test_the_outside_meets_nothing_of_the_machine_or_the_plan():
     first = external_prefix(PLAN, [])
     assert first
@@ -209,6 +239,20 @@ def test_without_root_or_engine_it_says_what_to_do(monkeypatch, tmp_path, user, 
     monkeypatch.setattr(engine.shutil, "which", lambda *_args, **_options: found)
     with pytest.raises(CloudError, match=said):
         engine.check_engine()
+
+
+def test_what_podman_without_root_lacks_is_said_with_its_fix(monkeypatch, tmp_path):
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(engine.os, "geteuid", lambda: 54321)  # of nobody
+    monkeypatch.setattr(engine.shutil, "which", lambda tool, **_: f"/usr/bin/{tool}" if tool == "podman" else None)
+    monkeypatch.setattr(engine, "_TUN", tmp_path / "none")
+    monkeypatch.setattr(engine, "_hybrid", lambda: True)
+    with pytest.raises(CloudError) as caught:
+        engine.check_engine()
+    said = "\n".join(caught.value.problems)
+    for fix in ("apt-get install uidmap", "usermod --add-subuids 100000-165535 54321", "--add-subgids",
+                "apt-get install slirp4netns", "chmod 666", "which crun refuses"):  # fmt: skip
+        assert fix in said
 
 
 @pytest.mark.parametrize("named", ["unix:///run/docker.sock", "ssh://user@other", "tcp://192.0.2.1:2375"])

@@ -31,6 +31,7 @@ __all__ = [
     "outcome",
     "problems",
     "rebuilt",
+    "served",
 ]
 
 MANY = 12  # hosts with a floating address that are listed one by one
@@ -116,9 +117,9 @@ def addresses(matrix: Matrix, given: Mapping[str, str], file: Named) -> list[str
     lines = table(rows, indent="  ")
     lines += [f"  and {len(known) - MANY} more: netorder status{file.argument}"] if len(known) > MANY else []
     lines = ["reachable from outside:", *lines] if lines else []
-    served = [line for host in known for line in _served(matrix, host, given[host.name])]
-    lines += ["applications:", *(f"  {line}" for line in served[:MANY])] if served else []
-    lines += [f"  and {len(served) - MANY} more"] if len(served) > MANY else []
+    urls = [line for host in known for line in served(matrix, host, given[host.name])]
+    lines += ["applications:", *(f"  {line}" for line in urls[:MANY])] if urls else []
+    lines += [f"  and {len(urls) - MANY} more"] if len(urls) > MANY else []
     behind: dict[str, list[str]] = {}
     for host in plan.hosts:
         if host.ssh_path:
@@ -136,7 +137,7 @@ def _open(matrix: Matrix, host: Host, address: str) -> tuple[str, str]:
     return address, ", ".join(opened(matrix, OUTSIDE, host.name).what) or "nothing is open"
 
 
-def _served(matrix: Matrix, host: Host, address: str) -> list[str]:
+def served(matrix: Matrix, host: Host, address: str) -> list[str]:
     """Return the applications of a host that the outside may call, as URLs where they speak HTTP."""
     found = []
     for one in host.applications:

@@ -27,11 +27,12 @@ def add_parser(commands: Commands) -> None:
         "status",
         help="show what of it is in the cloud: state and addresses of each host",
         description="Ask the cloud what it has of the topology: each host with its state, addresses and floating "
-        "address, and how many networks and routers there are. Changes nothing, and does not log in to the hosts.",
+        "address, and how many networks and routers there are. Changes nothing, and does not log in to the hosts. "
+        "On target containers also whether the applications of a host serve, by podman's health check.",
         examples={
             "netorder status mynet.yml": "the table",
             "netorder status mynet.yml --format json": "the same, for programs",
-            "netorder status mynet.yml --exit-code": "status 2 unless everything is there and runs",
+            "netorder status mynet.yml --exit-code": "status 2 unless everything is there, runs and is healthy",
         },
         notes="The state is Nova's word (ACTIVE runs, SHUTOFF is stopped, ERROR), or absent where there is no server. "
         "A stray is a server with the topology's marker that the file does not have. Whether what is there is as the "

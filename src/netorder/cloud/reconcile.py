@@ -16,6 +16,7 @@ from netorder.cloud.preview import unchanged
 from netorder.cloud.resources.server import METADATA, is_off
 from netorder.cloud.result import HostFacts, Result, not_allowed
 from netorder.cloud.wait import wait_for_servers
+from netorder.cloud.waits import HOSTKEY_TIMEOUT
 from netorder.errors import CloudError, RefusedError
 
 if TYPE_CHECKING:
@@ -29,11 +30,8 @@ if TYPE_CHECKING:
     from netorder.plan.model import Plan
 
 __all__ = [
-    "HOSTKEY_TIMEOUT", "HostFacts", "RefusedError", "Result", "host_facts", "not_allowed", "reconcile", "result_of",
+    "HostFacts", "RefusedError", "Result", "host_facts", "not_allowed", "reconcile", "result_of",
 ]  # fmt: skip
-
-# Guests under emulation, five at a time on two cores, take up to 200 s to print their keys.
-HOSTKEY_TIMEOUT = 600.0
 
 
 def reconcile(

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["SPOKEN", "WAITS", "Wait", "Waits"]
+__all__ = ["HOSTKEY_TIMEOUT", "SPOKEN", "WAITS", "Wait", "Waits"]
 
 WAITS = "waits"  # directory beside those of the topologies: it outlives a teardown, after which it is wanted most
 SPOKEN = 2.0  # s; shorter waits are nobody's concern
+# Guests under emulation, five at a time on two cores, take up to 200 s to print their keys.
+HOSTKEY_TIMEOUT = 600.0
 
 
 class Waits:

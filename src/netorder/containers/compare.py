@@ -265,6 +265,11 @@ def _remake(there: Container, make: Callable[[], None]) -> None:
     make()
 
 
+def _again(start: Callable[[Container], None], there: Container, guest: Guest) -> None:
+    start(there)
+    engine.set_health(there, guest.health)  # which it has cannot be seen while it does not run
+
+
 def _create(topology: str, guest: Guest, key: str) -> None:
     image = str(guest.settings["image"])
     named = snapshots.find(topology, image.removeprefix(SNAPSHOT)).id if image.startswith(SNAPSHOT) else ""
@@ -288,8 +293,11 @@ def _guest(wanted: Wanted, seen: Seen, guest: Guest, there: Container | None, ke
         yield Step(Stage.CONTAINERS, Change("server", guest.name, "replace", reason, id=there.id, lossless=True), again)
     elif not there.runs:
         change = Change("server", guest.name, "update", "does not run", {"state": there.state}, {"state": "running"})
-        yield Step(Stage.CONTAINERS, change, partial(engine.start, there))
+        yield Step(Stage.CONTAINERS, change, partial(_again, engine.start, there, guest))
     elif seen.joined[there.id] != seen.inodes.get(guest.space):
         reason = "is not on its networks"
         change = Change("server", guest.name, "update", reason, {"networks": False}, {"networks": True})
-        yield Step(Stage.CONTAINERS, change, partial(engine.restart, there))
+        yield Step(Stage.CONTAINERS, change, partial(_again, engine.restart, there, guest))
+    elif seen.health.get(there.id) != guest.health:
+        change = Change("health check", guest.name, "update", DIFFERS)
+        yield Step(Stage.CONTAINERS, change, partial(engine.set_health, there, guest.health))

@@ -15,7 +15,7 @@ import yaml
 
 from netorder.analysis.probes import listens_on
 from netorder.analysis.reach import Matrix
-from netorder.containers.wanted import SPACE, image_name, let_in_by, mac, published_ports
+from netorder.containers.wanted import SPACE, image_name, let_in_by, let_out_by, mac, published_ports
 from netorder.errors import Diagnostic, NetorderError, TopologyError
 from netorder.ip import overlap
 from netorder.plan.model import Endpoint
@@ -148,7 +148,7 @@ class _Writer:
         self._bridges = {network.name: self._bridge(network) for network in plan.networks}
         self._external = [router for router in plan.routers if router.external]
         self._published = published_ports(plan) if self._external else {}
-        self._filters = {group.name: group.rules for group in plan.filters}
+        self._filters = {group.name: group for group in plan.filters}
 
     def whole(self) -> dict[str, Any]:
         services: dict[str, Any] = {}
@@ -238,7 +238,8 @@ class _Writer:
 
     def _host(self, host: Host) -> dict[str, Any]:
         ends = {port.network: _End(port.addresses[0], self._mac(port.cloud_name)) for port in host.ports}
-        rules = [f"{match} accept" for match in let_in_by(self._filters[host.group])]
+        group = self._filters[host.group]
+        rules = [f"{match} accept" for match in let_in_by(group.rules)]
         chain = [
             "type filter hook {0} priority filter; policy drop;",
             self._guard(ends),
@@ -248,11 +249,15 @@ class _Writer:
         ]
         through = (" chain through {", *(f"  {line}" for line in _hooked(chain, "forward")), " }")
         through = through if host.forwarding else ()
+        out = ["type filter hook output priority filter; policy drop;", 'oifname "lo" accept']
+        out += ["ct state established,related accept", *(f"{match} accept" for match in let_out_by(group.rules))]
+        sent = (" chain out {", *(f"  {line}" for line in out), " }") if group.is_limited else ()
         script = [
             "nft -f - <<'END'",
             "table inet netorder {",
             " chain in {", *(f"  {line}" for line in _hooked(chain, "input")), " }",
             *through,
+            *sent,
             "}",
             "END",
             *self._mtus(ends),
@@ -303,14 +308,19 @@ class _Writer:
         to_hosts = []
         for (protocol, port), (host, sources) in published.items():
             come = f"ip saddr {{ {', '.join(sorted(sources))} }} " if sources else ""
-            to_hosts.append(f'  iifname "$outside" {come}{protocol} dport {port} dnat to {entries[host]}')
+            to_hosts.append(f"{come}{protocol} dport {port} dnat to {entries[host]}")
         return [
             f"outside=$(ip -o -4 address show to {own} | cut -d ' ' -f 2)",
             "nft -f - <<END",
             "table ip netorder {",
             " chain in {",
             "  type nat hook prerouting priority dstnat; policy accept;",
-            *to_hosts,
+            *(f'  iifname "$outside" {rule}' for rule in to_hosts),
+            " }",
+            # without root a process of the engine, in here, connects on behalf of those who ask
+            " chain own {",
+            "  type nat hook output priority -100; policy accept;",
+            *(f"  fib daddr type local {rule}" for rule in to_hosts),
             " }",
             " chain out {",
             "  type nat hook postrouting priority srcnat; policy accept;",

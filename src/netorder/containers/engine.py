@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import resource
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from netorder.containers import health
 from netorder.containers.kernel import SPACES, run
 from netorder.containers.wanted import LABEL, image_name
 from netorder.errors import CloudError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from netorder.containers.wanted import Guest
 
@@ -27,11 +30,14 @@ __all__ = [
     "check_engine",
     "containers",
     "create",
+    "healths",
     "image_problem",
     "names",
     "podman",
     "remove",
     "restart",
+    "rootless_problems",
+    "set_health",
     "shell",
     "start",
     "viewed",
@@ -41,9 +47,13 @@ HOST, SETTINGS, INSTANCE = "netorder.host", "netorder.settings", "netorder.insta
 # What a host's network and sshd need beside podman's own: nothing that reaches out of the container.
 _CAPABILITIES = "NET_ADMIN,NET_RAW,AUDIT_WRITE"
 _MOST_PROCESSES = 32768
+_PARALLEL = 8
+_END = "netorder-health-end"
 # everybody may, as on Debian; podman's own is root alone
 _PING = "net.ipv4.ping_group_range=0 2147483647"
 _CGROUPS = Path("/sys/fs/cgroup")
+_SYSTEMD = Path("/run/systemd/system")  # there where systemd runs this machine
+_TUN = Path("/dev/net/tun")
 _DOCKER = Path("/run/docker.sock")
 _NO_DOCKER = (
     "target `containers` needs podman: a container of Docker joins no named network namespace, and each host's ports "
@@ -124,14 +134,46 @@ def check_engine() -> None:
     if os.geteuid() != 0:
         raise CloudError(
             "target `containers` makes network namespaces, filters and containers, which root alone may do: run it as "
-            "root (sudo -E env PATH=$PATH …), or have an engine do it that you may use: `netorder compose FILE`"
+            "root (sudo -E env PATH=$PATH …), or let your own podman do it by a compose file: `netorder compose FILE`",
+            *(f"for podman without root {what}" for what in rootless_problems()),
         )
     for tool, package in (("podman", "podman crun netavark"), ("nft", "nftables"), ("ip", "iproute2")):
-        if shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is None:
+        if not _found(tool):
             fix = f"`make container-image`, or apt-get install {package}"
             if tool == "podman" and _DOCKER.exists():
                 raise CloudError(f"Docker is on this machine and podman is not, but {_NO_DOCKER}, or install it: {fix}")
             raise CloudError(f"{tool} is not installed on this machine, and target `containers` needs it: {fix}")
+
+
+def rootless_problems() -> list[str]:
+    """Return what this user's podman lacks to run containers without root, each with its fix."""
+    if not _found("podman"):
+        return ["podman is missing: apt-get install podman"]
+    problems = []
+    if not _found("newuidmap"):
+        problems.append("newuidmap is missing: apt-get install uidmap")
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # as of an arbitrary user of a container
+        user = str(os.geteuid())
+    for file, option in (("/etc/subuid", "--add-subuids"), ("/etc/subgid", "--add-subgids")):
+        try:
+            owners = {line.split(":")[0] for line in Path(file).read_text(encoding="utf-8").splitlines()}
+        except OSError:
+            owners = set()
+        if not owners & {user, str(os.geteuid())}:
+            problems.append(f"{user} has no further ids in {file}: usermod {option} 100000-165535 {user}")
+    if not (_found("slirp4netns") or _found("pasta")):
+        problems.append("nothing joins its networks to this machine's: apt-get install slirp4netns (or passt)")
+    if not os.access(_TUN, os.R_OK | os.W_OK):
+        problems.append(f"{user} may not use {_TUN}, by which they are joined: chmod 666 {_TUN}, as udev does")
+    if _hybrid():
+        problems.append("control groups of both versions are mixed, which crun refuses: mount either version alone")
+    return problems
+
+
+def _found(tool: str) -> bool:
+    return shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") is not None
 
 
 @cache
@@ -203,9 +245,10 @@ def create(topology: str, guest: Guest, key: str, *, image: str = "", instance: 
     """
     instance = instance or os.urandom(8).hex()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = hard if hard != resource.RLIM_INFINITY else soft
+    most = hard if hard != resource.RLIM_INFINITY else soft
     settings = json.dumps(guest.settings, sort_keys=True)
-    words = [word for path, text in guest.files.items() for word in (path, text)]
+    files = guest.files | {health.FILE: guest.health}
+    words = [word for path, text in files.items() for word in (path, text)]
     arguments = [
         "run", "--detach", "--replace", "--name", guest.name, "--hostname", guest.name,
         "--label", f"{LABEL}={topology}", "--label", f"{HOST}={guest.host}", "--label", f"{SETTINGS}={settings}",
@@ -213,8 +256,11 @@ def create(topology: str, guest: Guest, key: str, *, image: str = "", instance: 
         "--network", f"ns:{SPACES / guest.space}", "--dns", "none", "--no-hosts", "--pull", "never",
         "--systemd", "always", "--restart", "always", "--cap-add", _CAPABILITIES, "--stop-timeout", "10",
         "--sysctl", _PING,
+        "--health-cmd", health.COMMAND, "--health-timeout", f"{health.TIMEOUT}s", "--health-retries", "1",
+        # podman has it done by systemd's timers: without these it is done when `netorder status` asks
+        "--health-interval", "30s" if _SYSTEMD.exists() else "disable",
         # both: where this process may not raise limits, podman asks for more of the one that is not given
-        "--ulimit", f"nofile={files}:{files}", "--ulimit", f"nproc={_MOST_PROCESSES}:{_MOST_PROCESSES}",
+        "--ulimit", f"nofile={most}:{most}", "--ulimit", f"nproc={_MOST_PROCESSES}:{_MOST_PROCESSES}",
         "--entrypoint", "[]", image or image_name(str(guest.settings["image"])),
         "sh", "-c", _FIRST, "sh", instance, guest.name, str(guest.settings["user"]), key, str(len(words)),
         *words, *(_VERSION_1 if _is_version_1() else ()),
@@ -239,6 +285,28 @@ def remove(container: Container) -> None:
     if not container.runs:  # podman, killed while it started one, may not know that it runs
         run("crun", "delete", "--force", container.id, check=False)
     podman("rm", "--force", "--ignore", "--time", "0", "--volumes", container.id)
+
+
+def set_health(container: Container, text: str) -> None:
+    """Give a running container the script that checks it."""
+    shell(container, f"cat >{health.FILE}.new <<'{_END}'\n{text}{_END}\nmv {health.FILE}.new {health.FILE}\n")
+
+
+def healths(containers: Sequence[Container]) -> dict[str, str]:
+    """Check the health of running containers; return by id why one is not well, "" where it is.
+
+    One that was made without a check is left out.
+    """
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        # its exit status says the same, but not why
+        for _ in pool.map(lambda one: podman("healthcheck", "run", one.id, check=False), containers):
+            pass
+    found = {}
+    for one in json.loads(podman("inspect", *(one.id for one in containers))) if containers else []:
+        if log := (one["State"].get("Health") or one["State"].get("Healthcheck") or {}).get("Log"):
+            said = " ".join(str(log[-1].get("Output", "")).split())
+            found[one["Id"]] = (said or "its check says nothing") if log[-1]["ExitCode"] else ""
+    return found
 
 
 def shell(container: Container, script: str) -> str:

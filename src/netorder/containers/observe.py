@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netorder.containers import engine, kernel
+from netorder.containers.health import FILE
 from netorder.containers.wanted import MACHINE, external_prefix, machine_table, prefix, uplink
 from netorder.errors import CloudError
 
@@ -37,6 +38,7 @@ class Seen:
     containers: tuple[Container, ...]
     inodes: dict[str, int] = field(default_factory=dict)
     joined: dict[str, int] = field(default_factory=dict)  # by container's id: the namespace that it runs in
+    health: dict[str, str] = field(default_factory=dict)  # of those that run, by id: the script that checks them
 
     def leftovers(self, topology: str) -> list[str]:
         """Name everything, for the end of a teardown."""
@@ -60,7 +62,16 @@ def observe(topology: str) -> Seen:
         spaces = dict(zip(names, found, strict=True))
         containers = tuple(its.result())
     joined = {one.id: kernel.joined(one.pid) for one in containers if one.runs}
-    return Seen(spaces, containers, inodes, joined)
+    health = {one.id: _health(one) for one in containers if one.runs}
+    return Seen(spaces, containers, inodes, joined, health)
+
+
+def _health(container: Container) -> str:
+    """Return the script that checks a running container, "" where it has none."""
+    try:
+        return (_PROCESSES / f"{container.pid}/root{FILE}").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def outside(plan: Plan, seen: Seen) -> IPv4Network:

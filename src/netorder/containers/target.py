@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from netorder.containers.wanted import Wanted
     from netorder.plan.model import Plan
 
-__all__ = ["hosts", "make_anew", "reconcile", "teardown", "there", "unanswered"]
+__all__ = ["health", "hosts", "make_anew", "reconcile", "teardown", "there", "unanswered"]
 
 _SAID = {
     Stage.CONTAINERS_GO: "containers that go",
@@ -183,6 +183,13 @@ def hosts(plan: Plan) -> tuple[dict[str, dict[str, object]], list[str]]:
             address = what.floating.get(host.name) or host.ports[0].addresses[0]
             found[host.name] = {"status": "ACTIVE" if one.runs else "SHUTOFF", "id": one.id, "address": address}
     return found, sorted(by_host)
+
+
+def health(topology: str) -> dict[str, str]:
+    """Return by host why the applications of those that run do not serve, "" where they do; asks them now."""
+    running = [one for one in engine.containers(topology) if one.runs]
+    found = engine.healths(running)
+    return {one.host: found[one.id] for one in running if one.id in found}
 
 
 def there(plan: Plan) -> dict[str, int]:

@@ -12,6 +12,8 @@ from ipaddress import IPv4Address, IPv4Network, ip_network
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
+from netorder.analysis.reach import Matrix
+from netorder.containers.health import health
 from netorder.ip import covers, joined, overlap
 from netorder.protocols import number
 from netorder.topology import SSH
@@ -34,6 +36,7 @@ __all__ = [
     "host_space",
     "image_name",
     "let_in_by",
+    "let_out_by",
     "mac",
     "machine_table",
     "prefix",
@@ -129,7 +132,8 @@ class Routing:
 class Guest:
     """A host as a container. ``settings`` are what it was made from: another one replaces it.
 
-    ``kernel`` are settings of its namespace (kernel.SETTINGS), which it cannot change itself.
+    ``kernel`` are settings of its namespace (kernel.SETTINGS), which it cannot change itself. ``health`` is the script
+    that checks its applications.
     """
 
     host: str
@@ -138,6 +142,7 @@ class Guest:
     kernel: dict[str, str]
     settings: dict[str, object]
     files: dict[str, str]
+    health: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +197,7 @@ class _Maker:
         self._outside = outside
         self._name_servers = name_servers
         self._tracks_bridges = tracks_bridges
+        self._matrix = Matrix(plan)
         self._networks = {network.name: network for network in plan.networks}
         self._external = [router for router in plan.routers if router.external]
         self._floating = dict(_floating(plan, outside))
@@ -314,7 +320,9 @@ class _Maker:
 
     def _filters(self) -> str:
         guards: list[str] = []
-        doors: list[tuple[str, str]] = []
+        doors: list[tuple[str, str]] = []  # by port of the switch: the chain of what comes in to the host
+        exits: list[tuple[str, str]] = []  # and that of what it sends, where that is limited
+        limited = {group.name for group in self._plan.security_groups if group.is_limited}
         for host in self._plan.hosts:
             for port in (one for one in host.ports if one.port_security):
                 name = _port(port.cloud_name)
@@ -325,19 +333,28 @@ class _Maker:
                     f'  iifname "{name}" ether type != {{ arp, ip }} drop',
                 ]
                 doors += [(name, f"in-{group}") for group in port.security_groups[:1]]
+                exits += [(name, f"out-{group}") for group in port.security_groups[:1] if group in limited]
         chains = [line for group in self._plan.security_groups for line in _chain(group.name, group.rules)]
+        for group in self._plan.security_groups:
+            chains += _chain_out(group.name, group.rules) if group.is_limited else []
         let_in = ["  type filter hook forward priority filter; policy accept;", "  ct state established,related accept"]
         if self._tracks_bridges:
-            jumps = [f'  oifname "{name}" jump {chain}' for name, chain in doors]
+            # a connection needs both ends: the chains of what is sent return, those of what comes in accept
+            jumps = [f'  iifname "{name}" jump {chain}' for name, chain in exits]
+            jumps += [f'  oifname "{name}" jump {chain}' for name, chain in doors]
             guard = ["  type filter hook forward priority -10; policy accept;", *guards]
             return _lines(
                 "table bridge netorder {", *chains,
                 " chain guard {", *guard, " }",
                 " chain forward {", *let_in, *jumps, " }", "}",
             )  # fmt: skip
-        marks = [(name, f"0x{_short(name)[:7]}", chain) for name, chain in doors]
-        set_marks = [f'  oifname "{name}" meta mark set {mark}' for name, mark, _ in marks]
-        jumps = [f"  meta mark {mark} jump {chain}" for _, mark, chain in marks]
+        # br_netfilter shows the bridges in place of their ports: a mark tells where a packet comes from, and goes
+        sent = [(name, number << 16, chain) for number, (name, chain) in enumerate(exits, 1)]
+        taken = [(name, number, chain) for number, (name, chain) in enumerate(doors, 1)]
+        set_marks = [f'  iifname "{name}" meta mark set {mark:#x}' for name, mark, _ in sent]
+        set_marks += [f'  oifname "{name}" meta mark set mark or {mark:#x}' for name, mark, _ in taken]
+        jumps = [f"  meta mark and 0xffff0000 == {mark:#x} jump {chain}" for _, mark, chain in sent]
+        jumps += [f"  meta mark and 0xffff == {mark:#x} jump {chain}" for _, mark, chain in taken]
         return _lines(
             "table bridge netorder {",
             " chain guard {", "  type filter hook forward priority -10; policy accept;", *guards, *set_marks, " }",
@@ -393,7 +410,8 @@ class _Maker:
         # as the role host_network has it on a host, where a container's /proc/sys is for reading
         kernel = dict.fromkeys(("ipv4/ip_forward", "ipv6/conf/all/forwarding"), "1") if host.forwarding else {}
         kernel |= {"ipv4/conf/all/rp_filter": "2"} if host.forwarding or len(host.ports) > 1 else {}
-        return Guest(host.name, host.cloud_name, host_space(self._topology, host.name), kernel, settings, files)
+        space = host_space(self._topology, host.name)
+        return Guest(host.name, host.cloud_name, space, kernel, settings, files, health(self._matrix, host))
 
     def _interface(self, host: Host, index: int) -> str:
         """Return the file that configures an interface with systemd-networkd."""
@@ -461,13 +479,24 @@ def _chain(group: str, rules: Iterable[Rule]) -> list[str]:
     return [f" chain in-{group} {{", "  ip version 4 ct state invalid drop", *let_in, "  ip version 4 drop", " }"]
 
 
+def _chain_out(group: str, rules: Iterable[Rule]) -> list[str]:
+    passed = [f"  {match} return" for match in let_out_by(rules)]
+    return [f" chain out-{group} {{", *passed, "  ip version 4 drop", " }"]
+
+
 def let_in_by(rules: Iterable[Rule]) -> list[str]:
     """Return the nft matches of what rules let in, of IPv4."""
     return [_match(rule) for rule in rules if rule.direction == "ingress" and rule.ethertype == "IPv4"]
 
 
+def let_out_by(rules: Iterable[Rule]) -> list[str]:
+    """Return the nft matches of what rules let out, of IPv4."""
+    return [_match(rule) for rule in rules if rule.direction == "egress" and rule.ethertype == "IPv4"]
+
+
 def _match(rule: Rule) -> str:
-    match = [f"ip saddr {rule.remote_cidr}"] if rule.remote_cidr is not None else []
+    end = "saddr" if rule.direction == "ingress" else "daddr"
+    match = [f"ip {end} {rule.remote_cidr}"] if rule.remote_cidr is not None else []
     if rule.protocol is None:
         return " ".join([*match, "ip version 4"])
     match.append(f"ip protocol {number(rule.protocol)}")

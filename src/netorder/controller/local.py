@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from netorder.cloud.result import Result
     from netorder.plan.model import Plan
 
-__all__ = ["LOCAL", "hosts", "reconcile", "teardown", "there", "unanswered"]
+__all__ = ["LOCAL", "health", "hosts", "reconcile", "teardown", "there", "unanswered"]
 
 LOCAL = (CONTAINERS, MACHINE)
 
@@ -52,6 +52,11 @@ def teardown(
 def hosts(target: str, plan: Plan, files: Path) -> tuple[dict[str, dict[str, object]], list[str]]:
     """Return by host its state and its address outside; and the hosts that the plan does not have."""
     return containers.hosts(plan) if target == CONTAINERS else machine.hosts(plan, files)
+
+
+def health(target: str, plan: Plan) -> dict[str, str]:
+    """Return by host why its applications do not serve, "" where they do; nothing of hosts that nobody checks."""
+    return containers.health(plan.topology) if target == CONTAINERS else {}
 
 
 def there(target: str, plan: Plan, files: Path) -> dict[str, int]:

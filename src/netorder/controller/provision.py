@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from netorder.cloud.change import PERMISSIONS
-from netorder.cloud.reconcile import HOSTKEY_TIMEOUT, reconcile, result_of
 from netorder.cloud.result import Result
-from netorder.cloud.session import connect
-from netorder.cloud.teardown import teardown as teardown_cloud
-from netorder.cloud.waits import Waits
+from netorder.cloud.waits import HOSTKEY_TIMEOUT
 from netorder.controller import local, lock, state
 from netorder.controller import ssh as access
 from netorder.controller import timings as times
@@ -80,16 +76,18 @@ def provision(
                 progress=progress,
             )
         else:
-            session = connect(progress, cloud)
-            session.waits = Waits.of(directory)
-            result = reconcile(
-                session,
+            from netorder.controller import clouds  # noqa: PLC0415 - it loads the SDK, for a second
+
+            result = clouds.reconcile(
                 wanted,
+                cloud,
+                directory=directory,
                 key=public,
                 check=check,
                 allow=allow,
                 hostkey_timeout=hostkey_timeout,
                 golden_only=golden,
+                progress=progress,
             )
         answer = result.as_dict() | ({"golden": True} if golden else {})
         answer["written"] = []
@@ -117,25 +115,26 @@ def teardown(
 
     ``snapshots`` of it are kept ("keep") or deleted ("delete"), and so its ``floating_ips`` that are to be kept.
     """
-    start = time.monotonic()
     directory = state.directory(files.expanduser().absolute(), cloud, topology)
     with nullcontext() if check else lock.held(directory.parent, topology):
         if target in local.LOCAL:
             changes = local.teardown(
                 target, topology, files=files, check=check, snapshots=snapshots == "delete", progress=progress
             )
-            answer = Result(tuple(changes), requests={"total": 0}).as_dict()
+            result = Result(tuple(changes), requests={"total": 0})
         else:
-            session = connect(progress, cloud)
-            session.waits = Waits.of(directory)
-            changes = teardown_cloud(
-                session,
+            from netorder.controller import clouds  # noqa: PLC0415 - as above
+
+            result = clouds.teardown(
                 topology,
+                cloud,
+                directory=directory,
                 check=check,
                 snapshots=snapshots == "delete",
                 floating_ips=floating_ips == "delete",
+                progress=progress,
             )
-            answer = result_of(session, changes, {}, start).as_dict()
+        answer = result.as_dict()
         answer["removed"] = [] if check else [str(p) for p in access.remove(directory)]
-        answer["changed"] = bool(changes or answer["removed"])
+        answer["changed"] = bool(result.changes or answer["removed"])
     return answer

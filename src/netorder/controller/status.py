@@ -76,12 +76,15 @@ def ask(plan: Plan, progress: Progress, target: str = OPENSTACK, files: Path = P
 
 def _on_this_machine(plan: Plan, target: str, files: Path) -> Status:
     found, strays = local.hosts(target, plan, files)
+    health = local.health(target, plan)
     hosts = []
     for host in plan.hosts:
         its = found.get(host.name)
         state = str(its["status"]) if its else ABSENT
         outside = str(its["address"]) if its and host.floating_ip else None
-        hosts.append(HostStatus(host.name, state, host.addresses if its else (), outside, "", str(its and its["id"])))
+        note = f"unhealthy: {why}" if its and (why := health.get(host.name)) else ""
+        addresses = host.addresses if its else ()
+        hosts.append(HostStatus(host.name, state, addresses, outside, note, str(its["id"]) if its else None))
     hosts += [HostStatus(name, STRAY, (), None, STRAY, None, planned=False) for name in strays]
     there = local.there(target, plan, files)
     there |= {"server": len(found), "floating IP": sum(host.floating_ip is not None for host in hosts)}

@@ -65,7 +65,7 @@ _OF_THE_CLOUD = _EXISTING | {"subnet_pool": _NO_CLOUD}
 _LACKS: Mapping[str, _Lacks] = {
     OPENSTACK: _OPENSTACK,
     CONTAINERS: _Lacks(
-        file={"key_pair": _KEY_PAIR, "egress": "what hosts send is not limited yet"},
+        file={"key_pair": _KEY_PAIR},
         network=_OF_THE_CLOUD
         | {"reachable": "nothing outside reaches the networks of containers but by published ports"},
         router=_EXISTING,

@@ -17,9 +17,10 @@ from netorder.cloud import snapshots as images
 from netorder.cloud.change import Change, deletion
 from netorder.cloud.delete import delete
 from netorder.cloud.observe import observe
-from netorder.cloud.reconcile import HOSTKEY_TIMEOUT, host_facts, not_allowed, result_of
+from netorder.cloud.reconcile import host_facts, not_allowed, result_of
 from netorder.cloud.resources.server import METADATA
 from netorder.cloud.wait import wait_for_servers
+from netorder.cloud.waits import HOSTKEY_TIMEOUT
 from netorder.controller import ssh as access
 from netorder.controller.operations import lacking, on_containers
 from netorder.controller.operations.site import SSH_TIMEOUT, check_removal, images_in_use, opened, result
