@@ -74,6 +74,10 @@ class Matrix:
         name = end if end in self.hosts else self._paths.owners.get(end, ("", ""))[0]
         return name if name in self.hosts else None
 
+    def node_of(self, address: str) -> str | None:
+        """Return the host or router that an address is of."""
+        return self._paths.owners.get(address, (None, ""))[0]
+
     @cached_property
     def _inside(self) -> tuple[Prefix, ...]:
         """The topology's own prefixes, neighbours joined."""
