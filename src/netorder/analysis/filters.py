@@ -46,6 +46,27 @@ class Filters:
             for direction in ("ingress", "egress"):
                 self._rules[names, direction] = [rule for rule in rules if rule.direction == direction]
         self._matches: dict[tuple[tuple[str, ...], str, str, int], list[_Match]] = {}
+        self._ports: dict[tuple[tuple[str, ...], str], list[tuple[_Match, Ports]]] = {}
+
+    def ports(self, host: str, direction: str) -> set[Ports]:
+        """Return what the rules of a host are for in a direction, whatever their remotes."""
+        return {ports for _, ports in self._with_ports(host, direction)}
+
+    def ports_from(self, host: str, addresses: Iterable[str]) -> set[Ports]:
+        """Return what the rules of a host let in from one of these addresses."""
+        numbers = [(f"IPv{IPV6 if ':' in one else IPV4}", _number(one)) for one in addresses]
+        return {
+            ports
+            for match, ports in self._with_ports(host, "ingress")
+            if match.anywhere
+            or any(match.rule.ethertype == version and match.low <= one <= match.high for version, one in numbers)
+        }
+
+    def _with_ports(self, host: str, direction: str) -> list[tuple[_Match, Ports]]:
+        key = (self._groups[host], direction)
+        if key not in self._ports:
+            self._ports[key] = [(_match(rule), ports_of(rule)) for rule in self._rules[key]]
+        return self._ports[key]
 
     def rules(self, host: str, direction: str) -> list[Rule]:
         """Return the rules of a host in a direction, ingress or egress."""

@@ -122,11 +122,13 @@ class _Judge:
     def all(self, sources: Sequence[str], destinations: Sequence[str], *, closed: bool) -> Overview:
         left, right = self._sets(sources), self._sets(destinations)
         found: list[_Judged] = []
+        by_group: dict[str | None, list[int]] = defaultdict(list)
+        for index, other in enumerate(right):
+            by_group[other.group].append(index)
         for one in left:
             allowed = self._allowed(one)
-            for other in right:
-                if other.group not in allowed and not closed:
-                    continue
+            named = sorted(index for group in allowed for index in by_group.get(group, ()))
+            for other in right if closed else [right[index] for index in named]:
                 if ends := self._representatives(one, other):
                     found.append(self._judge(one, other, ends, is_named=other.group in allowed))
         outside = sum(map(self._matrix.is_outside, sources)) * sum(map(self._matrix.is_outside, destinations))

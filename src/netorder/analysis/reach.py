@@ -118,16 +118,16 @@ class Matrix:
     def ranges(self, destination: str, source: str | None = None) -> list[Ports]:
         """Return what the rules of a host allow from any source: protocol (icmp stands for ICMPv6 too), ports.
 
-        Of that, where a ``source`` is given, what its own rules let it send to anybody. Hosts are given by their names
-        or one of their addresses.
+        Of that, where a ``source`` inside is given, what they allow from one of its addresses, and its own rules let it
+        send to anybody. Hosts are given by their names or one of their addresses.
         """
-        found = {ports_of(rule) for rule in self._filters.rules(self._host(destination), "ingress")}
-        if source and (host := self.host_of(source)):
-            found = both(found, self._sent(host))
+        host, sender = self._host(destination), self.host_of(source) if source else None
+        if sender is None:
+            found = self._filters.ports(host, "ingress")
+        else:
+            its = {*self.destinations(sender), *([source] if source and source != sender else [])}
+            found = both(self._filters.ports_from(host, its), self._filters.ports(sender, "egress"))
         return sorted(found, key=lambda one: (one[0], one[1] or 0, one[2] or 0))
-
-    def _sent(self, host: str) -> set[Ports]:
-        return {ports_of(rule) for rule in self._filters.rules(host, "egress")}
 
     def limits(self, host: str) -> list[tuple[Ports, str | None]]:
         """List what a limited host may send: what, and to which prefix outside, None is anywhere; else nothing."""
