@@ -355,6 +355,9 @@ class Echo:
             if number and data[0] == self._reply:
                 self.answered.add(number)
                 self.awaited.discard(number)
+        self._read_errors()
+
+    def _read_errors(self) -> None:
         while True:
             try:
                 data, more, _, _ = self.socket.recvmsg(512, 512, socket.MSG_ERRQUEUE)

@@ -1,4 +1,4 @@
-"""What verify says of a network in which somebody has taken away a rule, or a router drops: the line, the hop, the size."""
+"""What verify says where somebody has taken away a rule, or a router drops: the line, the hop, the size."""
 
 from __future__ import annotations
 

@@ -475,7 +475,8 @@ def test_questions_have_answers_by_default(tmp_path, monkeypatch, capsys):
 
 def test_questions_are_answered(tmp_path, monkeypatch):
     """Three networks, the second without a host; several ways in, no port at the end."""
-    answers = "dmz transit lab\nproxy ftp\nnone\nbox*3 db\nproxy ftp\n443\n203.0.113.0/24\nnone\nubuntu-24.04\nm1.small\nubuntu\n"
+    answers = "dmz transit lab\nproxy ftp\nnone\nbox*3 db\nproxy ftp\n443\n203.0.113.0/24\nnone\n"
+    answers += "ubuntu-24.04\nm1.small\nubuntu\n"
     assert asked(tmp_path / "x.yml", answers, monkeypatch) == 0
     topology = load(tmp_path / "x.yml")
     assert topology.warnings == ()

@@ -25,7 +25,7 @@ def add_parser(commands: Commands) -> None:
         "completion",
         help="print what completes this command in bash, zsh or fish",
         description="Print the script by which a shell completes commands, options, files, and the hosts of the last "
-        "runs: those of the topology that the command line names, else NETORDER_TOPOLOGY, as the command itself goes by.",
+        "runs: of the topology that the command line names, else NETORDER_TOPOLOGY, as the command itself goes by.",
         examples={
             'eval "$(netorder completion bash)"': "in ~/.bashrc",
             "netorder completion zsh > ~/.zfunc/_netorder": "with fpath+=~/.zfunc before compinit in ~/.zshrc",

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netorder.cli.command import add, load_all, write
-from netorder.picture.drawio import drawio
 from netorder.picture.dot import dot
+from netorder.picture.drawio import drawio
 from netorder.picture.mermaid import mermaid
 from netorder.picture.model import picture
 from netorder.picture.svg import svg

@@ -1,4 +1,4 @@
-"""A topology by questions: networks one behind the other, hosts on each, what is open. Each has an answer by default."""
+"""A topology by questions, each with a default answer: networks one behind the other, hosts on each, what is open."""
 
 from __future__ import annotations
 

@@ -31,11 +31,12 @@ def drawio(shown: Picture) -> str:
     """Return the picture as XML: boxes, lines that join them, and arrows with the words of the rules."""
     boxes = layout(shown)
     bars = {node.id for node in shown.nodes if is_bar(node)}
-    cells = [
-        _cell(node.id, "  ".join([node.title, *node.lines]) if node.id in bars else "\n".join([node.title, *node.lines]),
-              f'style={quoteattr(BOX + STYLES[node.kind])} vertex="1"', _place(boxes[node.id]))
-        for node in shown.nodes
-    ]  # fmt: skip
+    cells = []
+    for node in shown.nodes:
+        text = ("  " if node.id in bars else "\n").join([node.title, *node.lines])
+        cells.append(
+            _cell(node.id, text, f'style={quoteattr(BOX + STYLES[node.kind])} vertex="1"', _place(boxes[node.id]))
+        )
     for index, (above, below) in enumerate(shown.downwards()):
         # a line meets a bar, which is wide, over or under the box at its other end
         ends = "".join(
