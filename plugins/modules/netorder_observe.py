@@ -290,7 +290,7 @@ class Echo:
 
     def __init__(self, address: str) -> None:
         six = ":" in address
-        # linux/in.h and linux/in6.h: level, IP_MTU_DISCOVER, IP_MTU, IP_RECVERR, IP_TTL; the size of IP's and ICMP's heads
+        # linux/in.h, in6.h: level, IP_MTU_DISCOVER, IP_MTU, IP_RECVERR, IP_TTL; the size of IP's and ICMP's heads
         self._level, discover, self._mtu, self._errors, self._hops, self._heads = (
             (41, 23, 24, 25, 16, 48) if six else (0, 10, 14, 11, 2, 28)
         )
