@@ -46,8 +46,8 @@ class Made:
     @contextmanager
     def dropping(self, router: str, match: str) -> Iterator[None]:
         """Let a router drop what it should pass on, without a word."""
-        chain = "chain forward { type filter hook forward priority 0; "
-        self.nft(f"router.{router}", f"table inet broken {{ {chain}{match} drop; }} }}")
+        chain = ("chain forward {", "type filter hook forward priority 0", f"{match} drop", "}")
+        self.nft(f"router.{router}", "table inet broken {", *chain, "}")
         try:
             yield
         finally:

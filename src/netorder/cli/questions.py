@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_network
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
@@ -46,7 +47,7 @@ def ask(name: str) -> str:
         hosts += _asked(
             f"hosts on {network} (app*2: two of them; none)",
             usual,
-            lambda text, network=network, taken={*networks, *(one.name for one in hosts)}: _hosts(text, network, taken),
+            partial(_hosts, network=network, taken={*networks, *(one.name for one in hosts)}),
         )
     if not hosts:
         raise UsageError("there is no host: name one on some network")
