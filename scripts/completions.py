@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from netorder.cloud.change import PERMISSIONS
 PATHS = {"FILE": shtab.FILE, "OLD": shtab.FILE, "NEW": shtab.FILE, "KEY": shtab.FILE, "DIR": shtab.DIRECTORY}
 # the hosts of the topology that the command line means: see scripts/completions.sh
 HOSTS = {"bash": "_netorder_hosts", "zsh": "_netorder_hosts", "fish": "(_netorder_hosts)"}
-LISTED = "sh -c " + shlex.quote(Path(__file__).with_suffix(".sh").read_text(encoding="utf-8")) + " netorder"
+SCRIPT = re.sub(r"(?m)^#.*\n", "", Path(__file__).with_suffix(".sh").read_text(encoding="utf-8"))
+LISTED = f"sh -c {shlex.quote(SCRIPT)} netorder"
 PREAMBLE = {
     "bash": f'_netorder_hosts() {{ compgen -W "$({LISTED} "${{COMP_WORDS[@]}}")" -- "$1"; }}\n',
     "zsh": f'_netorder_hosts() {{ compadd -- ${{(f)"$({LISTED} "${{(Q)words[@]}}")"}} }}\n',

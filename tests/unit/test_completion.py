@@ -136,3 +136,10 @@ def test_a_wheel_completes_the_hosts_of_a_netorder_here(tmp_path, monkeypatch):
     monkeypatch.setattr(playbooks, "CLONE", tmp_path / "none")
     ran(tmp_path / ".netorder", "c", "lab", "web-1")
     assert complete(tmp_path, "netorder", "ssh", "w") == ["web-1"]
+
+
+def test_fish_reads_the_script_within_quotes_as_it_is():
+    """It takes a backslash before an apostrophe or a backslash for its own, the other shells do not."""
+    source = (ROOT / "scripts/completions.sh").read_text(encoding="utf-8")
+    assert "'" not in source
+    assert "\\\\" not in source

@@ -476,9 +476,7 @@ _shtab_netorder() {
 }
 
 # Custom Preamble
-_netorder_hosts() { compadd -- ${(f)"$(sh -c '# Lists the hosts that the last runs wrote SSH settings for: those of the topology that the words of a command line mean,
-# by the rules of the command (docs/commands.md); all where they name none. `make completions` puts it into the scripts.
-clone="@CLONE@"
+_netorder_hosts() { compadd -- ${(f)"$(sh -c 'clone="@CLONE@"
 topology=${NETORDER_TOPOLOGY:-}
 files=
 [ -n "$topology" ] || [ ! -f topologies/calculator.yml ] || topology=topologies/calculator.yml
@@ -501,7 +499,7 @@ if [ -z "$files" ]; then
     [ -e "$part" ] || [ ! -d "$clone" ] || files=$clone/.netorder
   done
 fi
-name=$(sed -n "s/^topology:[[:space:]]*[\"\'"'"']\{0,1\}\([A-Za-z0-9_.-]*\).*/\1/p" "${topology:-/dev/null}" 2>/dev/null | head -n 1)
+name=$(sed -n "s/^topology:[^A-Za-z0-9_.-]*\([A-Za-z0-9_.-]*\).*/\1/p" "${topology:-/dev/null}" 2>/dev/null | head -n 1)
 cat "$files"/*/${name:-*}/ssh_config 2>/dev/null | sed -n "s/^Host \([^ *]*\).*/\1/p" | sort -u
 ' netorder "${(Q)words[@]}")"} }
 
