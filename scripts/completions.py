@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from pathlib import Path
 
@@ -13,13 +14,14 @@ from netorder.cli.main import parser
 from netorder.cloud.change import PERMISSIONS
 
 PATHS = {"FILE": shtab.FILE, "OLD": shtab.FILE, "NEW": shtab.FILE, "KEY": shtab.FILE, "DIR": shtab.DIRECTORY}
-# the hosts that the last runs wrote SSH settings for
+# the hosts of the topology that the command line means: see scripts/completions.sh
 HOSTS = {"bash": "_netorder_hosts", "zsh": "_netorder_hosts", "fish": "(_netorder_hosts)"}
-LISTED = r"sed -n 's/^Host \([^ *]*\).*/\1/p' .netorder/*/*/ssh_config 2>/dev/null"
+SCRIPT = re.sub(r"(?m)^#.*\n", "", Path(__file__).with_suffix(".sh").read_text(encoding="utf-8"))
+LISTED = f"sh -c {shlex.quote(SCRIPT)} netorder"
 PREAMBLE = {
-    "bash": f'_netorder_hosts() {{ compgen -W "$({LISTED})" -- "$1"; }}\n',
-    "zsh": f'_netorder_hosts() {{ compadd -- ${{(f)"$({LISTED})"}} }}\n',
-    "fish": f"function _netorder_hosts; sh -c {shlex.quote(LISTED)}; end\n",
+    "bash": f'_netorder_hosts() {{ compgen -W "$({LISTED} "${{COMP_WORDS[@]}}")" -- "$1"; }}\n',
+    "zsh": f'_netorder_hosts() {{ compadd -- ${{(f)"$({LISTED} "${{(Q)words[@]}}")"}} }}\n',
+    "fish": f"function _netorder_hosts; {LISTED} (commandline -opc); end\n",
 }
 WORDS = {"--allow": PERMISSIONS, "--template": init.TEMPLATES}
 

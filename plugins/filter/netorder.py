@@ -10,11 +10,11 @@ from ansible.errors import AnsibleFilterError
 
 from netorder.ansible.applications import answers, connections, forwarded, forwarded_answers
 from netorder.ansible.drift import as_json, as_table, drift, findings, off_reason, out_of_reach
-from netorder.ansible.plans import names, probes, report, sampled
+from netorder.ansible.plans import names, node_of, probes, report, sampled
 from netorder.controller.ssh import ssh_blocked_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 DOCUMENTATION = """
 name: netorder_report
@@ -47,6 +47,16 @@ def netorder_probes(
     Not the hosts that are ``off`` on purpose.
     """
     return [one for one in probes(file, host, kind, wanted) if one["name"] not in off]
+
+
+def netorder_findings(
+    results: Mapping[str, Mapping[str, Any]],
+    file: str,
+    services: Iterable[Mapping[str, Any]] = (),
+    clock: Mapping[str, float] | None = None,
+) -> list[dict[str, Any]]:
+    """Return what was found on a host of the topology ``file``: see :func:`netorder.ansible.drift.findings`."""
+    return findings(results, services, clock, lambda address: node_of(file, address))
 
 
 def netorder_names(host: str, file: str) -> list[dict[str, str]]:
@@ -90,7 +100,7 @@ class FilterModule:
             "netorder_names": netorder_names,
             "netorder_drift": netorder_drift,
             "netorder_drift_text": netorder_drift_text,
-            "netorder_findings": findings,
+            "netorder_findings": netorder_findings,
             "netorder_off_reason": off_reason,
             "netorder_out_of_reach": out_of_reach,
             "netorder_ssh_blocked_reason": ssh_blocked_reason,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import select
 import socket
@@ -22,10 +23,11 @@ from ipaddress import ip_address, ip_network
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
+    from typing import Any, TypeVar
 
     Check = dict[str, Any]
-    Ended = dict[str, Any]  # found; of what answered also ms and mtu, where the kernel knows
+    Ended = dict[str, Any]  # found; of what answered also ms, segment and mtu, where the kernel knows
+    Found = TypeVar("Found")
 
 DOCUMENTATION = r"""
 module: netorder_observe
@@ -35,6 +37,8 @@ description:
   - A difference is not a failure of the module; it is a check whose C(ok) is false.
   - Where a connection must succeed, one datagram as large as the interface takes goes to port 9 of the same address, so
     that a router on which it does not fit can say so.
+  - Where the rules allow a ping too, one as large is sent. If a small one is answered and that is not, and no router
+    says why, smaller ones find what passes, and ones that live for few hops find where the others end.
 options:
   units:
     description: systemd units that must be active, enabled and loaded from their present file.
@@ -62,6 +66,7 @@ options:
       forwarded:
         description: Whether something on the way accepts it before the host was asked; closed at once, it is refused.
         type: bool
+      echo: {description: Whether a ping to it must succeed too., type: bool}
   names:
     description: Names that must lead to these addresses, asked as programs on the host do.
     type: list
@@ -107,7 +112,9 @@ checks:
     - One entry for each unit, route, connection and answer, with what, expected, found and ok.
     - That of a connection also has name, address and port; where it was made C(ms), the round trip as the kernel
       measured it, and C(mtu), the largest packet on the path that the kernel knows of; C(warning) where a smaller one
-      than that of the interface was heard of.
+      than that of the interface was heard of. C(lost) where packets are lost by their size and nobody says so: of so
+      many C(bytes) they are, of C(passes) they pass (then also C(mtu)), TCP sends C(segment); C(after) and C(before)
+      are the addresses of the hops between which it happens, as far as they told.
   type: list
   elements: dict
   returned: always
@@ -229,22 +236,28 @@ class Sized:
         self._socket.close()
 
 
-def round_trip(connection: socket.socket) -> float | None:
-    """Return the milliseconds from SYN to its answer, by the kernel's own clock; None where it does not tell."""
+def tcp_info(connection: socket.socket) -> Ended:
+    """Return C(ms) from SYN to its answer, by the kernel's own clock, and C(segment), TCP's largest packet in bytes.
+
+    None of them where the system does not tell.
+    """
     option = getattr(socket, "TCP_INFO", None)
     if option is None:
-        return None
-    # tcp_info of linux/tcp.h: 8 bytes, then numbers of 4; the 16th is tcpi_rtt in microseconds
+        return {}
+    # tcp_info of linux/tcp.h: 8 bytes, of which the 6th has the options, then numbers of 4: the 3rd is tcpi_snd_mss,
+    # the 16th tcpi_rtt in microseconds
     info = connection.getsockopt(socket.IPPROTO_TCP, option, 104)
-    (microseconds,) = struct.unpack_from("I", info, 8 + 4 * 15)
-    return microseconds / 1000 or None  # 0: the SYN was sent twice
+    heads = (60 if connection.family == socket.AF_INET6 else 40) + (12 if info[5] & 1 else 0)  # timestamps
+    (size,), (took,) = (struct.unpack_from("I", info, 8 + 4 * index) for index in (2, 15))
+    # 0: the SYN was sent twice
+    return {"segment": size + heads, **({"ms": took / 1000} if took else {})}
 
 
 def ended(connection: socket.socket) -> Ended:
-    """Return how a connection ended, and its round trip."""
+    """Return how a connection ended, and what TCP knows of its path."""
     found: Ended = {"found": outcome(connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))}
-    if found["found"] == "open" and (took := round_trip(connection)):
-        found["ms"] = took
+    if found["found"] == "open":
+        found.update(tcp_info(connection))
     return found
 
 
@@ -259,6 +272,213 @@ def add_sizes(probes: list[dict[str, Any]], found: list[Ended], sized: dict[str,
             if its.last < its.first:
                 said = f"packets of {its.first} bytes do not pass as a whole, of {its.last} do"
                 found[index]["warning"] = said
+
+
+SMALL = 64  # bytes of a packet that passes everywhere
+PATIENCE = 1.0  # seconds for a ping's answer
+COPIES = 3  # of a packet, before it counts as lost by its size
+AT_ONCE = 15  # sizes that are tried side by side
+FARTHEST = 16  # hops
+TRACED = 2  # addresses: a router tells six packets of one host's what became of them, then one a second
+
+
+class Echo:
+    """Pings of chosen sizes to an address, none to be cut on the way; ``answered`` are the numbers of some.
+
+    Of those that lived for too few hops ``told`` has who said so. Raises OSError where they cannot be sent.
+    """
+
+    def __init__(self, address: str) -> None:
+        six = ":" in address
+        # linux/in.h, in6.h: level, IP_MTU_DISCOVER, IP_MTU, IP_RECVERR, IP_TTL; the size of IP's and ICMP's heads
+        self._level, discover, self._mtu, self._errors, self._hops, self._heads = (
+            (41, 23, 24, 25, 16, 48) if six else (0, 10, 14, 11, 2, 28)
+        )
+        self._request, self._reply, self._expired = (128, 129, 3) if six else (8, 0, 11)
+        self.address = address
+        self.answered: set[int] = set()
+        self.told: dict[int, str] = {}
+        self.awaited: set[int] = set()
+        self._sent = 0
+        self._identity = os.getpid() & 0xFFFF
+        family, protocol = (socket.AF_INET6, socket.IPPROTO_ICMPV6) if six else (socket.AF_INET, socket.IPPROTO_ICMP)
+        try:
+            self.socket = socket.socket(family, socket.SOCK_DGRAM, protocol)
+            self._is_raw = False
+        except OSError:  # it takes a group of net.ipv4.ping_group_range, this takes root
+            self.socket = socket.socket(family, socket.SOCK_RAW, protocol)
+            self._is_raw = True
+        try:
+            self.socket.setblocking(False)
+            self.socket.setsockopt(self._level, discover, 2)  # IP_PMTUDISC_DO
+            self.socket.setsockopt(self._level, self._errors, 1)
+            self.socket.connect((address, 0))
+            self.known()
+        except OSError:
+            self.socket.close()
+            raise
+
+    def known(self) -> int:
+        """Return the largest packet to there that the kernel knows to fit."""
+        return min(self.socket.getsockopt(self._level, self._mtu), 65535)
+
+    def send(self, size: int, hops: int = 64) -> int:
+        """Send one, a packet of so many bytes; return its number."""
+        self._sent += 1
+        self.socket.setsockopt(self._level, self._hops, hops)
+        head = struct.pack("!BBHHH", self._request, 0, 0, self._identity, self._sent)
+        total = sum(struct.unpack("!4H", head))  # the rest is zeros
+        total = (total & 0xFFFF) + (total >> 16)
+        checksum = ~(total + (total >> 16)) & 0xFFFF
+        head = struct.pack("!BBHHH", self._request, 0, checksum, self._identity, self._sent)
+        for _ in range(COPIES):
+            try:
+                self.socket.send(head + bytes(size - self._heads))
+                break
+            except OSError:  # what became of another one is told here too
+                continue
+        self.awaited.add(self._sent)
+        return self._sent
+
+    def read(self) -> None:
+        """Take in what has come."""
+        while True:
+            try:
+                data = self.socket.recv(65535)
+            except BlockingIOError:
+                break
+            except OSError:  # told again below
+                continue
+            if self._is_raw and self._level == 0:
+                data = data[4 * (data[0] & 15) :]
+            number = self._number(data)
+            if number and data[0] == self._reply:
+                self.answered.add(number)
+                self.awaited.discard(number)
+        self._read_errors()
+
+    def _read_errors(self) -> None:
+        while True:
+            try:
+                data, more, _, _ = self.socket.recvmsg(512, 512, socket.MSG_ERRQUEUE)
+            except OSError:  # no more
+                return
+            for level, kind, value in more:
+                # sock_extended_err of linux/errqueue.h, and the address of who says it
+                if (level, kind) == (self._level, self._errors) and value[4] in (2, 3) and value[5] == self._expired:
+                    who = value[24:40] if self._level else value[20:24]
+                    number = self._number(data)
+                    if number:
+                        self.told[number] = str(ip_address(who))
+                        self.awaited.discard(number)
+
+    def _number(self, data: bytes) -> int:
+        """Return the number of a request or an answer; 0 of one that is not ours."""
+        if len(data) < 8:  # noqa: PLR2004 - the head
+            return 0
+        identity, number = struct.unpack_from("!HH", data, 4)
+        return int(number) if identity == self._identity or not self._is_raw else 0
+
+
+def exchanged(echoes: list[Echo], seconds: float) -> None:
+    """Wait until it is known of all what became of them, or that time is over."""
+    end = time.monotonic() + seconds
+    poll = select.poll()
+    by_descriptor = {one.socket.fileno(): one for one in echoes}
+    for descriptor in by_descriptor:
+        poll.register(descriptor, select.POLLIN)
+    while any(one.awaited for one in echoes):
+        left = end - time.monotonic()
+        if left <= 0:
+            break
+        for descriptor, _ in poll.poll(1000 * left):
+            by_descriptor[descriptor].read()
+    for one in echoes:
+        one.awaited.clear()
+
+
+def lost(addresses: list[str]) -> dict[str, Ended]:
+    """Return by address from which size on packets there are lost and nobody says so; see C(lost) of a connection.
+
+    Nothing is said of an address that does not answer a small ping, nor where this system sends none.
+    """
+    echoes: list[Echo] = []
+    try:
+        for address in addresses:
+            try:
+                echoes.append(Echo(address))
+            except (OSError, AttributeError):  # no route, not allowed, no such option
+                continue
+        holes = too_large(echoes)
+        found = passing(holes)
+        for one in [*found][:TRACED]:
+            found[one].update(where(one, found[one]["bytes"]))
+        return {one.address: its for one, its in found.items()}
+    finally:
+        for one in echoes:
+            one.socket.close()
+
+
+def too_large(echoes: list[Echo]) -> dict[Echo, int]:
+    """Return those to whom the largest packet that fits, as far as anybody says, does not come, and its size."""
+    small = {one: one.send(SMALL) for one in echoes}
+    found: dict[Echo, int] = {}
+    copies = 1
+    for _ in range(FARTHEST):  # each router on the way may say that less fits
+        sizes = {one: one.known() for one in echoes}
+        sent = {one: {one.send(sizes[one]) for _ in range(copies)} for one in echoes}
+        exchanged(echoes, PATIENCE)
+        echoes = [one for one in echoes if small[one] in one.answered and not one.answered & sent[one]]
+        if copies > 1:
+            found.update({one: sizes[one] for one in echoes if one.known() == sizes[one]})
+            echoes = [one for one in echoes if one not in found]
+        if not echoes:
+            break
+        copies = COPIES
+    return found
+
+
+def passing(holes: dict[Echo, int]) -> dict[Echo, Ended]:
+    """Return the size that is lost and the largest that passes."""
+    bounds = {one: (SMALL, size) for one, size in holes.items()}
+    while True:
+        wide = {one: its for one, its in bounds.items() if its[1] - its[0] > 1}
+        if not wide:
+            break
+        tried: dict[Echo, dict[int, set[int]]] = {}
+        for one, (low, high) in wide.items():
+            sizes = {low + (high - low) * step // (AT_ONCE + 1) for step in range(1, AT_ONCE + 1)} - {low}
+            tried[one] = {size: set() for size in sorted(sizes or {low + 1})}
+        for _ in range(COPIES - 1):
+            for one, its in tried.items():
+                for size, numbers in its.items():
+                    if not numbers & one.answered:
+                        numbers.add(one.send(size))
+            exchanged([*tried], PATIENCE / 2)
+        for one, its in tried.items():
+            low, high = bounds[one]
+            low = max([low, *(size for size, numbers in its.items() if numbers & one.answered)])
+            bounds[one] = low, min([high, *(size for size in its if size > low)])
+    return {one: {"bytes": holes[one], "passes": low} for one, (low, _) in bounds.items()}
+
+
+def where(echo: Echo, size: int) -> Ended:
+    """Return after and before whom packets of this size are lost, as far as hops on the way say something."""
+    # the large ones first: who speaks no more after some would otherwise be said not to have seen them
+    sent = [
+        ({echo.send(size, hops) for _ in range(COPIES - 1)}, echo.send(SMALL, hops)) for hops in range(1, FARTHEST + 1)
+    ]
+    exchanged([echo], PATIENCE)
+    after = None
+    for large, small in sent:
+        there = small in echo.answered
+        hop = echo.address if there else echo.told.get(small)
+        if hop and not (large & echo.answered or large & echo.told.keys()):
+            return {"after": after, "before": hop}
+        after = hop or after
+        if there:
+            break
+    return {}
 
 
 def connected(probes: list[dict[str, Any]], timeout: float) -> list[Ended]:
@@ -326,37 +546,42 @@ def refused(accepted: dict[int, socket.socket]) -> Iterator[int]:
             yield index
 
 
-def meanwhile(function: Callable[[], list[Ended]]) -> Callable[[], list[Ended]]:
+def meanwhile(function: Callable[[], Found]) -> Callable[[], Found]:
     """Start the function, and return one that waits for it and returns or raises what it did."""
     # concurrent.futures takes a slow host a quarter of a second to load
-    found: list[Ended] = []
+    found: list[Found] = []
     problems: list[Exception] = []
 
     def run() -> None:
         try:
-            found.extend(function())
+            found.append(function())
         except Exception as error:  # noqa: BLE001 - raised again below
             problems.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
 
-    def end() -> list[Ended]:
+    def end() -> Found:
         thread.join()
         if problems:
             raise problems[0]
-        return found
+        return found[0]
 
     return end
 
 
-def connections(probes: list[dict[str, Any]], found: list[Ended]) -> Iterator[Check]:
-    """Check of each connection that it ended as it must."""
+def connections(probes: list[dict[str, Any]], found: list[Ended], holes: dict[str, Ended]) -> Iterator[Check]:
+    """Check of each connection that it ended as it must; where it was made, with what is lost on its way."""
     for index, probe in enumerate(probes):
         what = f"tcp {probe['port']} of {probe['name']} ({probe['address']})"
         expected = "open" if probe["open"] else "no answer"
         its = {key: probe[key] for key in ("name", "address", "port")}
-        yield {**check(what, expected, found[index]["found"]), **its, **found[index]}
+        ended = dict(found[index])
+        segment = ended.pop("segment", None)
+        hole = holes.get(probe["address"])
+        if hole and ended["found"] == "open":
+            ended.update(mtu=hole["passes"], lost={**hole, "segment": segment})
+        yield {**check(what, expected, ended["found"]), **its, **ended}
 
 
 SHOWN = 4  # of the names that are wrong
@@ -397,7 +622,7 @@ SPEC: dict[str, dict[str, Any] | Any] = {
     "answers": {"what": str, "url": str},
 }
 OPTIONAL = {
-    "connections": {"forwarded": bool},
+    "connections": {"forwarded": bool, "echo": bool},
     "answers": {"body": str, "status": int, "answer": str, "contains": str, "unit": str},
 }
 TIMEOUT = 4.0
@@ -444,9 +669,11 @@ def result(given: dict[str, Any]) -> dict[str, Any]:
         wanted = validated(params)
         # what does not answer is waited for while the rest is looked at
         ended = meanwhile(lambda: connected(wanted["connections"], wanted["timeout"]))
+        pinged = [one["address"] for one in wanted["connections"] if one["open"] and one.get("echo")]
+        holes = meanwhile(lambda: lost([*dict.fromkeys(pinged)]))
         first = [*units(wanted["units"]), *routes(wanted["routes"]), *names(wanted["names"], wanted["timeout"])]
         last = [*answers(wanted["answers"], 5 * wanted["timeout"])]
-        checks = [*first, *connections(wanted["connections"], ended()), *last]
+        checks = [*first, *connections(wanted["connections"], ended(), holes()), *last]
     except Exception as error:  # noqa: BLE001 - whatever it is, Ansible gets an answer that it can read
         said = f"{type(error).__name__}: {error}"
         return {"failed": True, "msg": said, "exception": traceback.format_exc(), **invocation}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
@@ -450,6 +451,88 @@ def test_every_template_is_offered():
     """Each file has a line in the table, and each line a file."""
     files = {path.stem for path in (ROOT / "src/netorder/cli/templates").glob("*.yml")}
     assert files == set(init.TEMPLATES)
+
+
+def asked(file: Path, answers: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr("sys.stdin", io.StringIO(answers))
+    return main(["init", str(file), "--ask"])
+
+
+def test_questions_have_answers_by_default(tmp_path, monkeypatch, capsys):
+    """Whoever says nothing gets two tiers; the file has comments, and is right."""
+    file = tmp_path / "shop.yml"
+    assert asked(file, "", monkeypatch) == 0
+    said = capsys.readouterr()
+    assert said.err.count("]: ") == 10
+    assert "shop.yml: written" in said.out
+    topology = load(file)
+    assert topology.name == "shop"
+    assert [host.name for host in topology.hosts] == ["web", "app-1", "app-2"]
+    assert file.read_text().count("#") >= 4
+    assert main(["reach", str(file), "--from", "web", "--to", "app", "--port", "8080", "--exit-code"]) == 0
+    assert main(["reach", str(file), "--from", "outside", "--to", "web", "--port", "443", "--exit-code"]) == 0
+
+
+def test_questions_are_answered(tmp_path, monkeypatch):
+    """Three networks, the second without a host; several ways in, no port at the end."""
+    answers = "dmz transit lab\nproxy ftp\nnone\nbox*3 db\nproxy ftp\n443\n203.0.113.0/24\nnone\n"
+    answers += "ubuntu-24.04\nm1.small\nubuntu\n"
+    assert asked(tmp_path / "x.yml", answers, monkeypatch) == 0
+    topology = load(tmp_path / "x.yml")
+    assert topology.warnings == ()
+    assert [host.name for host in topology.hosts] == ["proxy", "ftp", "box-1", "box-2", "box-3", "db"]
+    assert [host.name for host in topology.hosts if host.floating_ip] == ["proxy", "ftp"]
+    assert [router.name for router in topology.routers] == ["edge", "to-transit", "to-lab"]
+    assert {(host.image, host.flavor, host.user) for host in topology.hosts} == {("ubuntu-24.04", "m1.small", "ubuntu")}
+    ping = ["reach", str(tmp_path / "x.yml"), "--from", "proxy", "--to", "db", "--exit-code"]
+    assert main([*ping, "--protocol", "icmp"]) == 0
+    assert main([*ping, "--port", "8080"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("answers", "error"),
+    [
+        ("Front\n", "`Front` is no name: letters, digits and hyphens, a letter first"),
+        ("a a\n", "each name once"),
+        ("\nweb*0\n", "`web*0` is neither a name nor a name and a number"),
+        ("\nfront\n", "`front` is taken: another name"),
+        ("\n\nweb\n", "`web` is taken: another name"),
+        ("\n\n\ndb\n", "`db` is none of web, app"),
+        ("\n\n\n\n80 x\n", "`x` is no port (1 to 65535, or `none`)"),
+        ("\n\n\n\n\n203.0.113.1/24\n", "`203.0.113.1/24` is no prefix: 203.0.113.1/24 has host bits set"),
+        ("a\nnone\n", "there is no host"),
+    ],
+)
+def test_an_answer_that_is_none_is_an_error_where_nobody_is_there(answers, error, tmp_path, monkeypatch, capsys):
+    assert asked(tmp_path / "x.yml", answers, monkeypatch) == 2
+    assert error in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "x.yml").exists()
+
+
+def test_what_cannot_be_said_at_once(tmp_path, capsys):
+    """A template and questions; and nothing is asked for a file that is there."""
+    file = tmp_path / "x.yml"
+    assert main(["init", str(file), "--ask", "--template", "small"]) == 2
+    file.touch()
+    assert main(["init", str(file), "--ask"]) == 1
+    assert "[" not in capsys.readouterr().err.replace("[--", "")
+
+
+# check
+
+
+def test_check_for_programs(tmp_path, capsys):
+    """An entry for each file, whatever is wrong with others; nothing on standard error."""
+    assert main(["check", POOL, WRONG, str(tmp_path / "none.yml"), "--format", "json"]) == 1
+    said = capsys.readouterr()
+    assert said.err == ""
+    right, wrong, none = json.loads(said.out)
+    assert (right["file"], right["ok"], right["hosts"] > 0) == (POOL, True, True)
+    assert (wrong["file"], wrong["ok"], "hosts" in wrong) == (WRONG, False, False)
+    first = wrong["diagnostics"][0]
+    assert first.keys() == {"path", "line", "column", "severity", "message"}
+    assert (first["path"], first["line"] > 0) == (WRONG, True)
+    assert "cannot be read" in none["diagnostics"][0]["message"] or none["diagnostics"][0]["line"] == 0
 
 
 def test_a_place_that_cannot_be_written(tmp_path, capsys):

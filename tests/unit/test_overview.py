@@ -227,3 +227,21 @@ def test_what_is_open_within_many_groups_is_one_line():
     text = render(overview(matrix, topology, ends, ends), matrix, "x", None, closed=False)
     assert len(text.splitlines()) == 6
     assert "within each of pc-1 (2), pc-2 (2), pc-3 (2), pc-4 (2) and 16 more: icmp, tcp 1-65535" in text
+
+
+def test_a_range_that_touches_anothers_is_not_taken_for_open():
+    """What rules let in from others is not asked of this one, so the port that both have opens only its own range."""
+    text = """
+topology: t
+networks: {n: {cidr: 10.0.0.0/24}}
+hosts: {a: {network: n}, b: {network: n}, c: {network: n}}
+allow:
+  - {from: a, to: c, tcp: 2000-2010}
+  - {from: b, to: c, tcp: 2010-2020}
+"""
+    topology = parse(text, "t.yml")
+    matrix = Matrix(build_plan(topology))
+    found = overview(matrix, topology, ["a", "b"], ["c"])
+    assert {(one.sources, one.open) for one in found.entries} == {
+        (("a",), ("tcp 2000-2010",)), (("b",), ("tcp 2010-2020",)),
+    }  # fmt: skip

@@ -15,6 +15,7 @@ from netorder.cli.main import main
 from netorder.language.load import load
 from netorder.picture import svg as drawing
 from netorder.picture.dot import dot
+from netorder.picture.drawio import drawio
 from netorder.picture.mermaid import mermaid
 from netorder.picture.model import picture
 from netorder.picture.svg import layout, svg
@@ -110,7 +111,7 @@ def test_everybody_is_in_every_picture(source):
     """With --each by name and address; else the hosts of all boxes are as many as there are."""
     topology = load(source)
     shown = picture(topology, each=True)
-    for draw in (svg, dot, mermaid):
+    for draw in (svg, dot, mermaid, drawio):
         text = draw(shown)
         for host in topology.hosts:
             assert host.name in text
@@ -128,6 +129,24 @@ def test_ids_are_unique_and_links_are_between_them(source):
         used = {one for link in shown.links for one in link} | {a.source for a in shown.arrows}
         assert used | {a.destination for a in shown.arrows} <= set(ids)
         assert all(re.fullmatch("[A-Za-z0-9_]+", one) for one in ids)
+
+
+@pytest.mark.parametrize("source", GOOD, ids=name)
+@pytest.mark.parametrize("rules", [False, True])
+def test_drawio_has_the_boxes_where_the_svg_has_them(source, rules):
+    """And each link and arrow between two of them, so that they move with what is moved."""
+    shown = picture(load(source), rules=rules)
+    cells = {one.get("id"): one for one in ET.fromstring(drawio(shown)).iter("mxCell")}  # noqa: S314 - our own
+    places = layout(shown)
+    vertices = {id_: one.find("mxGeometry") for id_, one in cells.items() if one.get("vertex")}
+    assert {id_: (float(one.get("x")), float(one.get("width"))) for id_, one in vertices.items()} == {
+        id_: (pytest.approx(box.x, abs=0.06), pytest.approx(box.width, abs=0.06)) for id_, box in places.items()
+    }
+    edges = [one for one in cells.values() if one.get("edge")]
+    joined = {(one.get("source"), one.get("target")) for one in edges}
+    assert joined == {*shown.downwards(), *((one.source, one.destination) for one in shown.arrows)}
+    assert len(edges) == len(shown.links) + len(shown.arrows)
+    assert {one.get("parent") for one in (*edges, *(cells[id_] for id_ in vertices))} == {"1"}
 
 
 def test_a_class_is_drawn_once():
@@ -167,6 +186,8 @@ def test_foreign_text_is_escaped(tmp_path):
     assert 'a "<b>" & c#' in texts
     assert 'label="outside\\na \\"<b>\\" & c#"' in dot(shown)
     assert "a #34;#60;b#62;#34; #38; c#35;" in mermaid(shown)
+    values = [one.get("value") for one in ET.fromstring(drawio(shown)).iter("mxCell")]  # noqa: S314 - our own
+    assert 'outside  a "<b>" & c#' in values
 
 
 def test_it_is_the_same_each_time():
@@ -187,6 +208,7 @@ def test_it_is_the_same_each_time():
         ([], "<svg "),
         (["--format", "mermaid"], "---\ntitle: calculator\n"),
         (["--format", "dot"], 'digraph "calculator" {\n'),
+        (["--format", "drawio"], '<mxfile host="netorder">\n'),
     ],
 )
 def test_the_command(arguments, begins, capsys):
@@ -194,7 +216,10 @@ def test_the_command(arguments, begins, capsys):
     assert capsys.readouterr().out.startswith(begins)
 
 
-@pytest.mark.parametrize(("suffix", "begins"), [("svg", "<svg "), ("mmd", "---"), ("dot", "digraph"), ("txt", "<svg ")])
+@pytest.mark.parametrize(
+    ("suffix", "begins"),
+    [("svg", "<svg "), ("mmd", "---"), ("dot", "digraph"), ("drawio", "<mxfile"), ("txt", "<svg ")],
+)
 def test_the_suffix_says_how(suffix, begins, tmp_path, capsys):
     """Of the file to write; --format is stronger."""
     file = tmp_path / f"x.{suffix}"

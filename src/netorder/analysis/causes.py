@@ -2,7 +2,7 @@
 
 Pure. The plan says by which path and which line of the file the connection is open; what else was measured says what of
 that works: routes as the hosts have them, other connections of the same pair, to the same host, and through the same
-routers. What is said is the first that explains it, in that order; it is likely, not proven.
+routers. What is said is the first that explains it; it is likely, not proven.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from functools import cached_property
 from ipaddress import ip_address, ip_network
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from netorder.analysis.explain import answer
@@ -69,6 +70,7 @@ class Causes:
             return f"packets arrive, and nothing listens on tcp {port}: netorder logs {destination}"
         return (
             self._by_route(verdict)
+            or self._by_hop(verdict, several=True)
             or self._by_host(destination)
             or self._by_rule(source, destination, places)
             or self._by_hop(verdict)
@@ -76,10 +78,15 @@ class Causes:
         )
 
     def _unobserved(self, host: str) -> str:
-        """Return the route that the host before it on its SSH path does not have as planned."""
+        """Return why the host before it on its SSH path does not reach it: a route, packets' size, a hop."""
         its = self._matrix.hosts.get(host)
         before = its.ssh_path[-1] if its and its.ssh_path else None
-        return self._by_route(answer(self._matrix, before, host, "tcp", SSH)[0]) if before else ""
+        if before is None:
+            return ""
+        verdict = answer(self._matrix, before, host, "tcp", SSH)[0]
+        lost = (one for one in self._findings.get(before) or () if one.get("name") == host and "lost" in one)
+        by_size = next((str(one["warning"]) for one in lost if one.get("from", before) == before), "")
+        return self._by_route(verdict) or by_size or self._by_hop(verdict, several=True)
 
     def _verdict(self, source: str, check: Check) -> Verdict:
         address = str(check.get("address", ""))
@@ -121,12 +128,14 @@ class Causes:
         by = f"the rule of {places}" if places else "what its SSH path or forwarding opens"
         return f"the path works (tcp {works[0]['port']} answers), so {by} is not in force there (netorder drift)"
 
-    def _by_hop(self, verdict: Verdict) -> str:
-        """Name the hop through which nothing goes, while something goes elsewhere."""
+    def _by_hop(self, verdict: Verdict, *, several: bool = False) -> str:
+        """Name the hop through which nothing goes, while something goes elsewhere; ``several``: to several hosts."""
         if self._working is None:
             return ""
         hops = [hop.node for hop in (*verdict.there[1:-1], *verdict.back[1:-1])]
         dead = [node for node in dict.fromkeys(hops) if node not in self._working]
+        if several:
+            dead = [node for node in dead if len(self._behind[node]) > 1]
         return f"nothing that was tried through {' or '.join(dead)} answers ({_path(verdict)})" if dead else ""
 
     @cached_property
@@ -145,6 +154,15 @@ class Causes:
             return None
         verdicts = [self._verdict(source, one) for source, one in arrived]
         return {hop.node for verdict in verdicts for hop in (*verdict.there, *verdict.back)}
+
+    @cached_property
+    def _behind(self) -> dict[str, set[str]]:
+        """The hosts that were tried, by the hops before them."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for source, one in islice(self._expected(), MOST):
+            for hop in self._verdict(source, one).there[1:-1]:
+                found[hop.node].add(str(one["name"]))
+        return found
 
     def _expected(self) -> Iterator[tuple[str, Check]]:
         for host, found in self._findings.items():

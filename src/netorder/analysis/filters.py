@@ -30,6 +30,28 @@ class _Match(NamedTuple):
     high: int
     anywhere: bool
     rule: Rule
+    ports: Ports
+
+
+class _Matches:
+    """What rules match, in their order; found by the remote address, as a group of many hosts has a rule for each."""
+
+    def __init__(self, matches: list[_Match]) -> None:
+        self.all = matches
+        self._single: dict[int, list[tuple[int, _Match]]] = {}
+        self._wide: list[tuple[int, _Match]] = []
+        for place, match in enumerate(matches):
+            if match.low == match.high and not match.anywhere:
+                self._single.setdefault(match.low, []).append((place, match))
+            else:
+                self._wide.append((place, match))
+
+    def of(self, number: int) -> list[_Match]:
+        """Return those of a remote address, as a number; -1 is one that no rule names."""
+        found = [one for one in self._wide if one[1].anywhere or one[1].low <= number <= one[1].high]
+        if single := self._single.get(number):
+            found = sorted([*single, *found], key=lambda one: one[0])
+        return [match for _, match in found]
 
 
 class Filters:
@@ -45,37 +67,58 @@ class Filters:
             rules = [rule for name in names for rule in groups[name]]
             for direction in ("ingress", "egress"):
                 self._rules[names, direction] = [rule for rule in rules if rule.direction == direction]
-        self._matches: dict[tuple[tuple[str, ...], str, str, int], list[_Match]] = {}
+        self._matches: dict[tuple[tuple[str, ...], str, str, int], _Matches] = {}
+        self._ports: dict[tuple[tuple[str, ...], str], set[Ports]] = {}
+        self._let_in: dict[tuple[tuple[str, ...], int], _Matches] = {}
 
     def rules(self, host: str, direction: str) -> list[Rule]:
         """Return the rules of a host in a direction, ingress or egress."""
         return self._rules[self._groups[host], direction]
 
+    def ports(self, host: str, direction: str) -> set[Ports]:
+        """Return what the rules of a host are for in a direction, whatever their remotes."""
+        key = (self._groups[host], direction)
+        if key not in self._ports:
+            self._ports[key] = {ports_of(rule) for rule in self._rules[key]}
+        return self._ports[key]
+
+    def ports_from(self, host: str, addresses: Iterable[str]) -> set[Ports]:
+        """Return what the rules of a host let in from one of these addresses."""
+        found: set[Ports] = set()
+        for address in addresses:
+            version = IPV6 if ":" in address else IPV4
+            key = (self._groups[host], version)
+            if key not in self._let_in:
+                its = [_match(one) for one in self.rules(host, "ingress") if one.ethertype == f"IPv{version}"]
+                self._let_in[key] = _Matches(its)
+            found.update(match.ports for match in self._let_in[key].of(_number(address)))
+        return found
+
     def first(self, host: str, direction: str, protocol: str, port: int | None, remote: str | None) -> Rule | None:
         """Return the first rule that allows it; ``remote`` None is an IPv4 address that no rule names."""
-        number = _number(remote) if remote else -1
-        for first, last, low, high, anywhere, rule in self._matching(
-            host, direction, protocol, IPV6 if remote and ":" in remote else IPV4
-        ):
-            if (anywhere or low <= number <= high) and (port is None or first <= port <= last):
-                return rule
+        found = self._matching(host, direction, protocol, IPV6 if remote and ":" in remote else IPV4)
+        for match in found.of(_number(remote) if remote else -1):
+            if port is None or match.first <= port <= match.last:
+                return match.rule
         return None
 
     def remotes(self, host: str, protocol: str, port: int | None) -> list[str | None]:
         """List from where the IPv4 rules of a host let this in; None is anywhere."""
-        found = self._matching(host, "ingress", protocol, IPV4)
+        found = self._matching(host, "ingress", protocol, IPV4).all
         return [one.rule.remote_cidr for one in found if port is None or one.first <= port <= one.last]
 
-    def _matching(self, host: str, direction: str, protocol: str, version: int) -> list[_Match]:
+    def _matching(self, host: str, direction: str, protocol: str, version: int) -> _Matches:
         """Return what rules match all of a protocol, a word of netorder.protocols, in their order."""
         key = (self._groups[host], direction, protocol, version)
         if key not in self._matches:
             wire = on_wire(protocol, version)
-            self._matches[key] = [
-                _match(rule)
-                for rule in self.rules(host, direction)
-                if wire and rule.ethertype == f"IPv{version}" and _is_of(rule, wire)
-            ]
+            self._matches[key] = _Matches(
+                [
+                    _match(rule)
+                    for rule in self.rules(host, direction)
+                    if wire and rule.ethertype == f"IPv{version}" and _is_of(rule, wire)
+                ]
+            )
         return self._matches[key]
 
 
@@ -93,7 +136,7 @@ def _is_of(rule: Rule, wire: Wire) -> bool:
 def _match(rule: Rule) -> _Match:
     low, high = _range(rule.remote_cidr) if rule.remote_cidr else (0, 0)
     last = LAST_PORT if rule.port_min is None else rule.port_max or 0
-    return _Match(rule.port_min or 0, last, low, high, rule.remote_cidr is None, rule)
+    return _Match(rule.port_min or 0, last, low, high, rule.remote_cidr is None, rule, ports_of(rule))
 
 
 def ports_of(rule: Rule) -> Ports:

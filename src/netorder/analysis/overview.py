@@ -121,22 +121,27 @@ class _Judge:
 
     def all(self, sources: Sequence[str], destinations: Sequence[str], *, closed: bool) -> Overview:
         left, right = self._sets(sources), self._sets(destinations)
-        found: list[_Judged] = []
-        for one in left:
-            allowed = self._allowed(one)
-            for other in right:
-                if other.group not in allowed and not closed:
-                    continue
-                if ends := self._representatives(one, other):
-                    found.append(self._judge(one, other, ends, is_named=other.group in allowed))
+        found = [*self._judged(left, right, closed=closed)]
         outside = sum(map(self._matrix.is_outside, sources)) * sum(map(self._matrix.is_outside, destinations))
-        own = sum(len(one.hosts & other.hosts) for one in left for other in right)
+        as_source, as_destination = (Counter(host for one in its for host in one.hosts) for its in (left, right))
+        own = sum(times * as_destination[host] for host, times in as_source.items())
         return Overview(
             tuple(self._merged([one for one in found if closed or one.open])),
             pairs=len(sources) * len(destinations) - own - outside,
             open=sum(one.pairs for one in found if one.state == OPEN),
             some=sum(one.pairs for one in found if one.open),
         )
+
+    def _judged(self, left: Sequence[_Set], right: Sequence[_Set], *, closed: bool) -> Iterator[_Judged]:
+        by_group: dict[str | None, list[int]] = defaultdict(list)
+        for index, other in enumerate(right):
+            by_group[other.group].append(index)
+        for one in left:
+            allowed = self._allowed(one)
+            named = sorted(index for group in allowed for index in by_group.get(group, ()))
+            for other in right if closed else [right[index] for index in named]:
+                if ends := self._representatives(one, other):
+                    yield self._judge(one, other, ends, is_named=other.group in allowed)
 
     def _sets(self, ends: Iterable[str]) -> list[_Set]:
         alike: dict[object, list[str]] = {}

@@ -44,12 +44,16 @@ SAMPLE = 40  # of more hosts, each tries about so many others
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A TCP connection to try, to host ``name`` at ``address`` and ``port``; ``open``: whether it must succeed."""
+    """A TCP connection to try, to host ``name`` at ``address`` and ``port``; ``open``: whether it must succeed.
+
+    ``echo``: so must a ping, by which packets of all sizes can be tried.
+    """
 
     name: str
     address: str
     port: int
     open: bool
+    echo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +120,17 @@ def from_inside(matrix: Matrix, host: Host, others: Collection[Host] | None = No
     found: list[Probe] = []
     for other in matrix.plan.hosts if others is None else others:
         for address in (*other.addresses, *other.loopback_addresses):
+            if (":" in address) not in versions:
+                continue
             ports = [SSH] if other is not host else []
             if other.tcp_ports and listens_on(matrix, other) in {address, _ANY[":" in address]}:
                 ports += other.tcp_ports
-            found += [
-                Probe(other.name, address, port, open=state == "open")
-                for port in ports
-                if (":" in address) in versions
-                and ((state := matrix.verdict(host.name, address, "tcp", port)) == "open" or not other.partly_known)
-            ]
+            states = {port: matrix.verdict(host.name, address, "tcp", port) for port in ports}
+            tried = {
+                port: state == "open" for port, state in states.items() if state == "open" or not other.partly_known
+            }
+            echo = other is not host and any(tried.values()) and matrix.verdict(host.name, address, PING) == "open"
+            found += [Probe(other.name, address, port, open_, echo and open_) for port, open_ in tried.items()]
     return tuple(found)
 
 
@@ -149,13 +155,14 @@ def from_outside(matrix: Matrix, host: Host) -> tuple[Probe, ...]:
         return ()
     listening = {SSH, *host.tcp_ports}
     services = {port for other in matrix.plan.hosts for port in other.tcp_ports}
+    echo = matrix.verdict(OUTSIDE, host.name, PING) == "open"
     found: list[Probe] = []
     for port in sorted({SSH, UNUSED_PORT} | services):
         world = matrix.verdict(OUTSIDE, host.name, "tcp", port) == "open"
         if (matrix.sources(host.name, "tcp", port) and not world) or (world and port not in listening):
             continue
         if world or not host.partly_known:
-            found.append(Probe(host.name, host.entry, port, open=world))
+            found.append(Probe(host.name, host.entry, port, open=world, echo=world and echo))
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.analysis.filters import Filters, both, may_pass, ports_of
 from netorder.analysis.outside import Outside
@@ -35,6 +35,19 @@ UNUSED_PORT = 9  # discard: no service here listens on it and no topology has a 
 WORLD = "0.0.0.0/0"
 
 
+class _Routed(NamedTuple):
+    """The way of packets to ``host`` from an ``own`` address of the source, and back; by whom they are filtered.
+
+    ``checks`` are (host, direction, remote address).
+    """
+
+    host: str
+    own: str
+    there: tuple[Hop, ...]
+    back: tuple[Hop, ...]
+    checks: tuple[tuple[str, str, str], ...]
+
+
 class Matrix:
     """The reachability matrix of a plan.
 
@@ -52,6 +65,7 @@ class Matrix:
         self._filters = Filters(plan)
         self._outside = Outside(self._paths, self._filters)
         self._chosen: dict[tuple[str, str, bool, bool], str | None] = {}
+        self._last: tuple[tuple[str, str, str | None, str | None], _Routed | Verdict] | None = None
 
     # Sources, destinations, ports
 
@@ -73,6 +87,10 @@ class Matrix:
         """Return the host that a name or an address is of, if it is of one."""
         name = end if end in self.hosts else self._paths.owners.get(end, ("", ""))[0]
         return name if name in self.hosts else None
+
+    def node_of(self, address: str) -> str | None:
+        """Return the host or router that an address is of."""
+        return self._paths.owners.get(address, (None, ""))[0]
 
     @cached_property
     def _inside(self) -> tuple[Prefix, ...]:
@@ -109,16 +127,16 @@ class Matrix:
     def ranges(self, destination: str, source: str | None = None) -> list[Ports]:
         """Return what the rules of a host allow from any source: protocol (icmp stands for ICMPv6 too), ports.
 
-        Of that, where a ``source`` is given, what its own rules let it send to anybody. Hosts are given by their names
-        or one of their addresses.
+        Of that, where a ``source`` inside is given, what they allow from one of its addresses, and its own rules let it
+        send to anybody. Hosts are given by their names or one of their addresses.
         """
-        found = {ports_of(rule) for rule in self._filters.rules(self._host(destination), "ingress")}
-        if source and (host := self.host_of(source)):
-            found = both(found, self._sent(host))
+        host, sender = self._host(destination), self.host_of(source) if source else None
+        if sender is None:
+            found = self._filters.ports(host, "ingress")
+        else:
+            its = {*self.destinations(sender), *([source] if source and source != sender else [])}
+            found = both(self._filters.ports_from(host, its), self._filters.ports(sender, "egress"))
         return sorted(found, key=lambda one: (one[0], one[1] or 0, one[2] or 0))
-
-    def _sent(self, host: str) -> set[Ports]:
-        return {ports_of(rule) for rule in self._filters.rules(host, "egress")}
 
     def limits(self, host: str) -> list[tuple[Ports, str | None]]:
         """List what a limited host may send: what, and to which prefix outside, None is anywhere; else nothing."""
@@ -267,6 +285,25 @@ class Matrix:
         own: str | None = None,
     ) -> Verdict:
         """Return the verdict on a connection of a host, from ``own`` address, to one that is ``at`` a host."""
+        key = (source, address, at, own)
+        if self._last is None or self._last[0] != key:  # often asked of one port after the other
+            self._last = key, self._routed(*key)
+        found = self._last[1]
+        if isinstance(found, Verdict):
+            return found
+        rule = None
+        for node, direction, remote in found.checks:
+            rule = self._filters.first(node, direction, protocol, port, remote)
+            if rule is None:
+                end = "to" if direction == "egress" else "from"
+                why = f"no rule of {node} allows {flow_text(protocol, port)} {end} {remote}"
+                why += f"; {unknown}" if (unknown := others_allow(self.hosts[node])) else ""
+                return Verdict(CLOSED, why, found.own, address, found.there, found.back, node)
+        reason = f"rule of {found.host}: {rule_text(rule)}" if rule else ""
+        return Verdict(OPEN, reason, found.own, address, found.there, found.back, rule=rule)
+
+    def _routed(self, source: str, address: str, at: str | None, own: str | None) -> _Routed | Verdict:
+        """Return the way there and back, whatever rules say; or the verdict that there is none."""
         host, network = self._paths.owners[address]
         host = at or host
         version = 6 if ":" in address else 4
@@ -294,16 +331,8 @@ class Matrix:
         if spoofed := self._spoofed(there, own, address, host):
             node, fault = spoofed
             return Verdict(NO_ROUTE, fault, own, address, there.hops, back.hops, node)
-        rule = None
-        for node, direction, remote in self._checks(there, source, host, own, address):
-            rule = self._filters.first(node, direction, protocol, port, remote)
-            if rule is None:
-                end = "to" if direction == "egress" else "from"
-                why = f"no rule of {node} allows {flow_text(protocol, port)} {end} {remote}"
-                why += f"; {unknown}" if (unknown := others_allow(self.hosts[node])) else ""
-                return Verdict(CLOSED, why, own, address, there.hops, back.hops, node)
-        reason = f"rule of {host}: {rule_text(rule)}" if rule else ""
-        return Verdict(OPEN, reason, own, address, there.hops, back.hops, rule=rule)
+        checks = tuple(self._checks(there, source, host, own, address))
+        return _Routed(host, own, there.hops, back.hops, checks)
 
     def _filtered(self, host: str) -> bool:
         """Tell whether the ports of a host know of answers only what they saw of questions."""

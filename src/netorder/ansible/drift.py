@@ -15,7 +15,7 @@ from netorder.cloud.preview import unchanged_text
 from netorder.text import count, few, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     Difference = dict[str, str]
 
@@ -82,15 +82,20 @@ def _hosts_of(change: Mapping[str, Any]) -> list[str]:
     return [host for host in str((change["after"] or {}).get("hosts", "")).split(", ") if host]
 
 
+def _nobody(_address: str) -> None:
+    return None
+
+
 def findings(
     results: Mapping[str, Mapping[str, Any]],
     services: Iterable[Mapping[str, Any]] = (),
     clock: Mapping[str, float] | None = None,
+    node_of: Callable[[str], str | None] = _nobody,
 ) -> list[dict[str, Any]]:
     """Return what was found inside a host, from the results of its modules in check mode, and from outside.
 
     ``services`` are what the files of its services must be like, where they were compared; ``clock`` says by how many
-    seconds the host's is ``ahead`` of the controller's, ``give`` or take.
+    seconds the host's is ``ahead`` of the controller's, ``give`` or take; ``node_of`` tells whose an address is.
     """
     differences = results["netorder_host_network"]["differences"]
     checks = results["netorder_observe"]["checks"]
@@ -100,7 +105,8 @@ def findings(
     kept = [one | {"ok": False} for one in differences] or [
         _finding("routes, addresses and forwarding", "no difference", "no difference") | {"ok": True}
     ]
-    found = [*checks, *kept, *([_of_clock(**clock)] if clock else [])]
+    tried = [_of_sizes(one, node_of) for one in checks]
+    found = [*tried, *kept, *([_of_clock(**clock)] if clock else [])]
     for service in services:
         answer = results[f"netorder_service {service['unit']}"]
         if answer["file_differs"]:
@@ -108,7 +114,31 @@ def findings(
         found += _of_unit(f"/etc/systemd/system/{service['unit']}", answer["unit_before"], service["text"])
         if answer["unit_differs"] and answer["unit_before"] == service["text"]:
             found.append(_finding(f"file /etc/systemd/system/{service['unit']}", "root's, mode 0644", "another"))
-    return found + [one | {"from": OUTSIDE} for one in results.get("outside", {}).get("checks", [])]
+    outside = results.get("outside", {}).get("checks", [])
+    return found + [_of_sizes(one, node_of) | {"from": OUTSIDE} for one in outside]
+
+
+def _of_sizes(check: Mapping[str, Any], node_of: Callable[[str], str | None]) -> dict[str, Any]:
+    """Return a finding with what is lost on its way by its size as a warning: what was planned works, in part."""
+    lost = check.get("lost")
+    if not lost:
+        return dict(check)
+
+    def named(address: str) -> str:
+        name = node_of(address)
+        return f"{name} ({address})" if name else address
+
+    where = ""
+    if before := lost.get("before"):
+        after = lost.get("after")
+        where = f" between {named(after)} and {named(before)}" if after else f" before {named(before)}"
+        if before == check["address"]:
+            where += ", or their answers on the way back,"
+    segment = lost.get("segment")
+    fits = segment is not None and segment <= lost["passes"]
+    said = f"packets of {lost['bytes']} bytes are lost{where} and nobody says so, of {lost['passes']} they pass: "
+    said += "TCP sends no larger ones here" if fits else "connections hang as soon as they send that much at once"
+    return {**check, "warning": f"{said}; `mtu: {lost['passes']}` of the network is what fits"}
 
 
 def _of_clock(ahead: float, give: float) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from netorder.plan.security_groups import Declarations
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["matrix_of", "names", "probes", "read_matrix", "report", "sampled"]
+__all__ = ["matrix_of", "names", "node_of", "probes", "read_matrix", "report", "sampled"]
 
 _MATRICES: dict[Path, Matrix] = {}
 
@@ -62,6 +62,11 @@ def report(file: str, findings: Mapping[str, Sequence[Mapping[str, Any]] | None]
         return as_text(findings)
     causes = Causes(matrix_of(file), Declarations(load(file)), findings)
     return as_text(findings, causes.of)
+
+
+def node_of(file: str, address: str) -> str | None:
+    """Return the host or router of the topology ``file`` that an address is of."""
+    return matrix_of(file).node_of(address)
 
 
 def sampled(file: str, wanted: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from netorder.controller import playbooks
 from netorder.controller.playbooks import DEFAULT_TOPOLOGY
-from netorder.errors import TopologyError, UsageError
+from netorder.errors import NetorderError, TopologyError, UsageError
 from netorder.language.load import load
 from netorder.text import did_you_mean
 from netorder.topology import TARGETS
@@ -37,6 +37,7 @@ __all__ = [
     "target_of",
     "topology_file",
     "unknown",
+    "write",
 ]
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no public name
@@ -98,6 +99,17 @@ def add_files(parser: argparse.ArgumentParser) -> None:
 def files_of(options: argparse.Namespace) -> Path:
     """Return where runs keep their files."""
     return Path(options.files).expanduser() if options.files else playbooks.files()
+
+
+def write(text: str, output: str | Path | None) -> None:
+    """Write a text to a file; to standard output where none is named. Raises NetorderError."""
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        Path(output).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise NetorderError(f"{output} cannot be written: {error.strerror}") from None
 
 
 def load_all(*paths: str, target: str | None = None) -> list[Topology]:

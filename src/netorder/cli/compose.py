@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os.path
-import sys
 from ipaddress import AddressValueError, IPv4Network, NetmaskValueError, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netorder.cli.command import add, load_all
+from netorder.cli.command import add, load_all, write
 from netorder.containers.compose import compose, outside_prefix
 from netorder.errors import NetorderError, UsageError
 from netorder.ip import overlap
@@ -58,13 +57,7 @@ def run(options: argparse.Namespace) -> int:
     # compose reads directories relative to its file's
     directory = os.path.relpath(file.resolve().parent, output.resolve().parent)
     text = compose(plan, outside, directory, file.name)
-    if options.output:
-        try:
-            output.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise NetorderError(f"{options.output} cannot be written: {error.strerror}") from None
-    else:
-        sys.stdout.write(text)
+    write(text, options.output)
     return 0
 
 

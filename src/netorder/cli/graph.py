@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netorder.cli.command import add, load_all
-from netorder.errors import NetorderError
+from netorder.cli.command import add, load_all, write
 from netorder.picture.dot import dot
+from netorder.picture.drawio import drawio
 from netorder.picture.mermaid import mermaid
 from netorder.picture.model import picture
 from netorder.picture.svg import svg
@@ -20,8 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["add_parser", "run"]
 
-FORMATS = {"svg": svg, "mermaid": mermaid, "dot": dot}
-SUFFIXES = {".svg": "svg", ".mmd": "mermaid", ".mermaid": "mermaid", ".dot": "dot", ".gv": "dot"}
+FORMATS = {"svg": svg, "mermaid": mermaid, "dot": dot, "drawio": drawio}
+SUFFIXES = {
+    ".svg": "svg", ".mmd": "mermaid", ".mermaid": "mermaid", ".dot": "dot", ".gv": "dot", ".drawio": "drawio",
+}  # fmt: skip
 
 
 def add_parser(commands: Commands) -> None:
@@ -29,7 +30,7 @@ def add_parser(commands: Commands) -> None:
     parser = add(
         commands,
         "graph",
-        help="draw it: networks, routers, hosts, addresses; as SVG, Mermaid or Graphviz",
+        help="draw it: networks, routers, hosts, addresses; as SVG, Mermaid, Graphviz or draw.io",
         description="Draw the topology: the outside on top, networks as bars, routers, hosts with their addresses, "
         "floating addresses, applications and routes. Hosts that are alike are one box, and of more than four alike "
         "networks, routers or hosts one stands for all; --each draws every one.",
@@ -38,13 +39,14 @@ def add_parser(commands: Commands) -> None:
             "netorder graph mynet.yml --rules -o mynet.svg": "with what the rules let through as numbered arrows",
             "netorder graph mynet.yml --format mermaid": "for Markdown",
             "netorder graph mynet.yml --format dot | dot -Tpdf > mynet.pdf": "laid out by Graphviz",
+            "netorder graph mynet.yml -o mynet.drawio": "to go on drawing in draw.io (diagrams.net)",
         },
         notes="Without --format the suffix of the file after -o says which, and svg is the default. There is no arrow "
         "to the outside: every host may send there what its routes let through (`netorder reach`).",
         statuses={"0": "drawn", "1": "the topology has errors, or the file cannot be written"},
     )
     parser.add_argument("file", metavar="FILE", help="a topology file")
-    parser.add_argument("--format", choices=tuple(FORMATS), help="svg, mermaid or dot (Graphviz)")
+    parser.add_argument("--format", choices=tuple(FORMATS), help="svg, mermaid, dot (Graphviz) or drawio")
     parser.add_argument("--rules", action="store_true", help="arrows for what the rules let through")
     parser.add_argument("--each", action="store_true", help="draw every network, router and host by itself")
     parser.add_argument("-o", "--output", metavar="FILE", help="write to this file, not to standard output")
@@ -55,14 +57,6 @@ def run(options: argparse.Namespace) -> int:
     """Draw; return the exit status. Raises TopologyError and NetorderError."""
     (topology,) = load_all(options.file)
     suffix = Path(options.output or "").suffix
-    text = FORMATS[options.format or SUFFIXES.get(suffix, "svg")](
-        picture(topology, each=options.each, rules=options.rules)
-    )
-    if options.output:
-        try:
-            Path(options.output).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise NetorderError(f"{options.output} cannot be written: {error.strerror}") from None
-    else:
-        sys.stdout.write(text)
+    draw = FORMATS[options.format or SUFFIXES.get(suffix, "svg")]
+    write(draw(picture(topology, each=options.each, rules=options.rules)), options.output)
     return 0

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netorder.cli.command import add
+from netorder.cli.command import add, write
 from netorder.cli.init import name_of
 from netorder.errors import NetorderError
 
@@ -74,10 +74,7 @@ def run(options: argparse.Namespace) -> int:
         lambda line: print(line, file=sys.stderr), options.cloud, name, options.name_prefix or None
     )
     if file:
-        try:
-            file.write_text(found.text, encoding="utf-8")
-        except OSError as error:
-            raise NetorderError(f"{file} cannot be written: {error.strerror}") from None
+        write(found.text, file)
     if options.format == "json":
         print(importing.to_json(found, options.output), end="")
     elif file:

@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from netorder.cli import questions
 from netorder.cli.command import add
 from netorder.errors import NetorderError, UsageError
 from netorder.text import did_you_mean
@@ -36,13 +37,14 @@ def add_parser(commands: Commands) -> None:
         commands,
         "init",
         help="write a commented topology to begin with",
-        description="Write a topology with comments, which is right as it is. It overwrites nothing. The topology's "
-        "name is that of the file.",
+        description="Write a topology with comments, which is right as it is: from a template, or by questions. It "
+        "overwrites nothing. The topology's name is that of the file.",
         examples={
             "netorder init mynet.yml": f"template {DEFAULT}",
             "netorder init lab.yml --template class": "another one",
+            "netorder init shop.yml --ask": "by questions, each with an answer by default",
         },
-        notes=f"Templates: {shown}.",
+        notes=f"Templates: {shown}. With --ask the answers may also come from a file or a pipe, a line each.",
         statuses={
             "0": "written",
             "1": "the file is there already, or cannot be written",
@@ -50,23 +52,29 @@ def add_parser(commands: Commands) -> None:
         },
     )
     parser.add_argument("file", metavar="FILE", help="the file to write")
-    parser.add_argument(
-        "--template", metavar="NAME", default=DEFAULT, help=f"{', '.join(TEMPLATES)} (the default: {DEFAULT})"
-    )
+    parser.add_argument("--template", metavar="NAME", help=f"{', '.join(TEMPLATES)} (the default: {DEFAULT})")
+    parser.add_argument("--ask", action="store_true", help="ask for networks, hosts and what is open")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Write the file; return the exit status. Raises UsageError and NetorderError."""
-    if options.template not in TEMPLATES:
-        fix = did_you_mean(options.template, TEMPLATES) or ""
-        raise UsageError(f"there is no template `{options.template}`{fix} (there are {', '.join(TEMPLATES)})")
+    template = options.template or DEFAULT
+    if template not in TEMPLATES:
+        fix = did_you_mean(template, TEMPLATES) or ""
+        raise UsageError(f"there is no template `{template}`{fix} (there are {', '.join(TEMPLATES)})")
+    if options.ask and options.template:
+        raise UsageError("--ask needs no template: omit --template, or --ask")
     path = Path(options.file)
+    taken = f"{path} is there already: name another file, or remove it first"
+    if path.exists():  # before anything is asked
+        raise NetorderError(taken)
+    made = questions.ask(name_of(path.stem)) if options.ask else text(template, path.stem)
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(text(options.template, path.stem))
+            file.write(made)
     except FileExistsError:
-        raise NetorderError(f"{path} is there already: name another file, or remove it first") from None
+        raise NetorderError(taken) from None
     except OSError as error:
         raise NetorderError(f"{path} cannot be written: {error.strerror}") from None
     print(f"{path}: written; next: netorder check {path}, netorder graph {path}, netorder up {path}")

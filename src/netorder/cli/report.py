@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netorder.cli.command import TOPOLOGY, add, add_files, files_of, load_all, topology_file
+from netorder.cli.command import TOPOLOGY, add, add_files, files_of, load_all, topology_file, write
 from netorder.controller import records, serve, state
-from netorder.errors import NetorderError, UsageError
+from netorder.errors import UsageError
 from netorder.report.page import page
 from netorder.topology import LAST_PORT
 
@@ -71,10 +71,7 @@ def run(options: argparse.Namespace) -> int:
     directory = state.directory(files_of(options), topology.cloud, topology.name)
     own = directory / records.PAGE if directory.is_dir() else Path(f"{topology.name}-report.html")
     target = Path(options.output) if options.output else own
-    try:
-        target.write_text(page(topology, records.read(directory)), encoding="utf-8")
-    except OSError as error:
-        raise NetorderError(f"{target} cannot be written: {error.strerror}") from None
+    write(page(topology, records.read(directory)), target)
     print(target)
     return 0
 

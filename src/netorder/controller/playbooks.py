@@ -16,7 +16,7 @@ from netorder.text import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["DEFAULT_TOPOLOGY", "check_tags", "command", "files", "project"]
+__all__ = ["DEFAULT_TOPOLOGY", "check_tags", "clone", "command", "files", "project"]
 
 DEFAULT_TOPOLOGY = "topologies/calculator.yml"  # as in inventory/10-plan.yml
 # Ansible's settings, and what it finds through them: plugins, roles and inventory
@@ -41,8 +41,13 @@ def project() -> Path:
 
 def files() -> Path:
     """Return where runs keep their files: `.netorder` of the project; here, where there is none."""
-    here = Path(FILES)
-    return here if not _missing(Path()) or _missing(CLONE) else CLONE / FILES
+    its = clone()
+    return Path(FILES) if its is None or not _missing(Path()) else its / FILES
+
+
+def clone() -> Path | None:
+    """Return the clone that this package is of; None of one that was installed from a wheel."""
+    return None if _missing(CLONE) else CLONE
 
 
 def _missing(directory: Path) -> list[str]:

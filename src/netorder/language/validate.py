@@ -271,6 +271,8 @@ def _check_packages(reader: Reader, specs: Specs) -> None:
     networks = {network.name: network for network in specs.networks}
     for host in _first_of_each(specs):
         wanting = [one.name for one in host.applications if one.packages]
+        if not wanting or host.proxy != "none":
+            continue
         network = networks[host.interfaces[0].network]
         elsewhere = network.existing and network.gateway_router is None and any(one.gateway for one in network.subnets)
         out = (
@@ -279,7 +281,7 @@ def _check_packages(reader: Reader, specs: Specs) -> None:
             or network.gateway_router in external
             or any(to.prefixlen == 0 for to in _ways_out(specs, network))
         )
-        if wanting and host.proxy == "none" and not out:
+        if not out:
             message = f"application `{wanting[0]}` installs packages on `{host.name}`, which reaches nothing outside: "
             message += f"no external router joins `{network.name}`; give the host `proxy: controller`, or join one"
             reader.warning(("hosts", specs.entries[host.name], "applications"), message)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from netorder.picture.model import Node, Picture
 
-__all__ = ["Rectangle", "layout", "svg"]
+__all__ = ["Rectangle", "is_bar", "layout", "svg"]
 
 # Of a monospaced font each character is 0.6 of its size wide.
 SIZE, TITLE = 12, 13
@@ -99,11 +99,11 @@ class _Layout:
                 left.append((nodes[one], x, 2 * MARGIN + LINE))
                 x += self._widths[one] + GAP
         for node, at, top in left:  # grows
-            left += self._hang(node, at, top) if _is_bar(node) else self._stand(node, at, top)
+            left += self._hang(node, at, top) if is_bar(node) else self._stand(node, at, top)
 
     def _width(self, node: Node) -> float:
         """Return the width of a box with all below it, whose widths are known."""
-        if _is_bar(node):
+        if is_bar(node):
             columns = [self._column_width(column) for column in self._columns(node)]
             return max(_bar_width(node), sum(columns) + GAP * (len(columns) - 1))
         return max(_measure(node)[0], self._row(node))
@@ -165,7 +165,8 @@ class _Layout:
         return placed
 
 
-def _is_bar(node: Node) -> bool:
+def is_bar(node: Node) -> bool:
+    """Return whether a box is drawn as a bar, as wide as what hangs from it."""
     return node.kind in ("network", "outside")
 
 
@@ -242,7 +243,7 @@ def _drawn(node: Node, box: Rectangle) -> str:
         f'<g class="{" ".join(filter(None, (node.kind, node.state)))}" id={quoteattr(node.id)}>',
         f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="{rounded}"/>',
     ]
-    if _is_bar(node):
+    if is_bar(node):
         at = box.x + PAD
         parts.append(f'<text class="title" x="{at:.1f}" y="{box.y + 18:.1f}">{escape(node.title)}</text>')
         at += len(node.title) * TITLE_CHARACTER + 2 * PAD

@@ -6,6 +6,7 @@ Texts that come from hosts are data, and are written as such; the page's own pol
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from collections import defaultdict
 from dataclasses import replace
@@ -37,6 +38,7 @@ __all__ = ["LIVE_POLICY", "page", "running"]
 MOST_IN_MATRIX = 40  # hosts; of more a table is nothing to read
 ARROWS = 60  # of more, those that are as planned say nothing
 MANY = 8  # hosts, of which there is a field to filter
+LARGE = 500_000  # bytes of a file, which is compressed then: the plan of 1,000 hosts has several million
 SLOWEST = 60  # requests that are shown
 BRIEF = 0.5  # s; shorter tasks have no bar
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; form-action 'none'"
@@ -357,7 +359,10 @@ def _bars(bars: Iterable[str]) -> str:
 
 def _download(name: str, text: str) -> str:
     kind = "image/svg+xml" if name.endswith(".svg") else "application/json"
-    data = base64.b64encode(text.encode()).decode()
+    content = text.encode()
+    if len(content) > LARGE:
+        kind, name, content = "application/gzip", f"{name}.gz", gzip.compress(content, mtime=0)
+    data = base64.b64encode(content).decode()
     return f'<a download="{escape(name)}" href="data:{kind};base64,{data}">{escape(name)}</a>'
 
 

@@ -7,8 +7,8 @@
 
 _shtab_netorder_subparsers=(init check plan reach graph compose diff schema preview up status verify drift report times down import ssh exec logs capture snapshot snapshots restore resize power golden save load completion)
 
-_shtab_netorder_init_option_strings=(-h --help --template)
-_shtab_netorder_check_option_strings=(-h --help --target)
+_shtab_netorder_init_option_strings=(-h --help --template --ask)
+_shtab_netorder_check_option_strings=(-h --help --target --format)
 _shtab_netorder_plan_option_strings=(-h --help --format)
 _shtab_netorder_reach_option_strings=(-h --help --from --to --port --protocol --open --closed --format --exit-code)
 _shtab_netorder_graph_option_strings=(-h --help --format --rules --each -o --output)
@@ -112,9 +112,10 @@ _shtab_netorder_load___files_COMPGEN=_shtab_compgen_dirs
 
 _shtab_netorder_init___template_choices=(two-tiers small class forwarding)
 _shtab_netorder_check___target_choices=(openstack containers machine)
+_shtab_netorder_check___format_choices=(text json)
 _shtab_netorder_plan___format_choices=(text json)
 _shtab_netorder_reach___format_choices=(text matrix json)
-_shtab_netorder_graph___format_choices=(svg mermaid dot)
+_shtab_netorder_graph___format_choices=(svg mermaid dot drawio)
 _shtab_netorder_diff___format_choices=(text json)
 _shtab_netorder_schema___format_choices=(json markdown)
 _shtab_netorder_preview___allow_choices=(delete replace zero-disk fixed-address)
@@ -145,6 +146,7 @@ _shtab_netorder_pos_0_choices=(init check plan reach graph compose diff schema p
 
 _shtab_netorder_init__h_nargs=0
 _shtab_netorder_init___help_nargs=0
+_shtab_netorder_init___ask_nargs=0
 _shtab_netorder_check_pos_0_nargs=+
 _shtab_netorder_check__h_nargs=0
 _shtab_netorder_check___help_nargs=0
@@ -269,7 +271,32 @@ _shtab_netorder___version_nargs=0
 
 
 # Custom Preamble
-_netorder_hosts() { compgen -W "$(sed -n 's/^Host \([^ *]*\).*/\1/p' .netorder/*/*/ssh_config 2>/dev/null)" -- "$1"; }
+_netorder_hosts() { compgen -W "$(sh -c 'clone="@CLONE@"
+topology=${NETORDER_TOPOLOGY:-}
+files=
+[ -n "$topology" ] || [ ! -f topologies/calculator.yml ] || topology=topologies/calculator.yml
+while [ $# -gt 0 ]; do
+  word=$1
+  shift
+  case $word in
+    --) break ;;
+    -t | --topology) topology=${1:-} ;;
+    --files) files=${1:-} ;;
+    --topology=* | *.yml | *.yaml) topology=${word#--topology=} ;;
+    --files=*) files=${word#--files=} ;;
+  esac
+done
+case $topology in "~/"*) topology=$HOME/${topology#??} ;; esac
+case $files in "~/"*) files=$HOME/${files#??} ;; esac
+if [ -z "$files" ]; then
+  files=.netorder
+  for part in ansible.cfg site.yml playbooks inventory/10-plan.yml; do
+    [ -e "$part" ] || [ ! -d "$clone" ] || files=$clone/.netorder
+  done
+fi
+name=$(sed -n "s/^topology:[^A-Za-z0-9_.-]*\([A-Za-z0-9_.-]*\).*/\1/p" "${topology:-/dev/null}" 2>/dev/null | head -n 1)
+cat "$files"/*/${name:-*}/ssh_config 2>/dev/null | sed -n "s/^Host \([^ *]*\).*/\1/p" | sort -u
+' netorder "${COMP_WORDS[@]}")" -- "$1"; }
 
 # End Custom Preamble
 

@@ -5,7 +5,32 @@
 # See also: https://fishshell.com/docs/current/completions.html#where-to-put-completions
 
 # Custom Preamble
-function _netorder_hosts; sh -c 'sed -n '"'"'s/^Host \([^ *]*\).*/\1/p'"'"' .netorder/*/*/ssh_config 2>/dev/null'; end
+function _netorder_hosts; sh -c 'clone="@CLONE@"
+topology=${NETORDER_TOPOLOGY:-}
+files=
+[ -n "$topology" ] || [ ! -f topologies/calculator.yml ] || topology=topologies/calculator.yml
+while [ $# -gt 0 ]; do
+  word=$1
+  shift
+  case $word in
+    --) break ;;
+    -t | --topology) topology=${1:-} ;;
+    --files) files=${1:-} ;;
+    --topology=* | *.yml | *.yaml) topology=${word#--topology=} ;;
+    --files=*) files=${word#--files=} ;;
+  esac
+done
+case $topology in "~/"*) topology=$HOME/${topology#??} ;; esac
+case $files in "~/"*) files=$HOME/${files#??} ;; esac
+if [ -z "$files" ]; then
+  files=.netorder
+  for part in ansible.cfg site.yml playbooks inventory/10-plan.yml; do
+    [ -e "$part" ] || [ ! -d "$clone" ] || files=$clone/.netorder
+  done
+fi
+name=$(sed -n "s/^topology:[^A-Za-z0-9_.-]*\([A-Za-z0-9_.-]*\).*/\1/p" "${topology:-/dev/null}" 2>/dev/null | head -n 1)
+cat "$files"/*/${name:-*}/ssh_config 2>/dev/null | sed -n "s/^Host \([^ *]*\).*/\1/p" | sort -u
+' netorder (commandline -opc); end
 
 # End Custom Preamble
 
@@ -65,10 +90,12 @@ complete -c netorder -n _shtab_netorder_using -l version -d 'show program'"'"'s 
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a init -d 'write a commented topology to begin with'
 complete -c netorder -n '_shtab_netorder_using init' -s h -l help -d 'show this help message and exit'
 complete -c netorder -n '_shtab_netorder_using init' -l template -xka "two-tiers small class forwarding" -d 'two-tiers, small, class, forwarding (the default: two-tiers)'
+complete -c netorder -n '_shtab_netorder_using init' -l ask -d 'ask for networks, hosts and what is open'
 complete -c netorder -n '_shtab_netorder_using init; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the file to write'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a check -d 'find every error in topology files'
 complete -c netorder -n '_shtab_netorder_using check' -s h -l help -d 'show this help message and exit'
 complete -c netorder -n '_shtab_netorder_using check' -l target -xka "openstack containers machine" -d 'who makes it (the default: NETORDER_TARGET, else the file)'
+complete -c netorder -n '_shtab_netorder_using check' -l format -xka "text json" -d 'text is for people (the default)'
 complete -c netorder -n '_shtab_netorder_using check; and test $_shtab_netorder_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a topology file'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a plan -d 'show what follows from a topology file'
 complete -c netorder -n '_shtab_netorder_using plan' -s h -l help -d 'show this help message and exit'
@@ -85,9 +112,9 @@ complete -c netorder -n '_shtab_netorder_using reach' -l closed -d 'what is clos
 complete -c netorder -n '_shtab_netorder_using reach' -l format -xka "text matrix json" -d 'text is for people (the default), matrix a table where that fits the terminal'
 complete -c netorder -n '_shtab_netorder_using reach' -l exit-code -d 'end with status 2 unless all pairs are open (name a pair, or a port)'
 complete -c netorder -n '_shtab_netorder_using reach; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a topology file'
-complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a graph -d 'draw it: networks, routers, hosts, addresses; as SVG, Mermaid or Graphviz'
+complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a graph -d 'draw it: networks, routers, hosts, addresses; as SVG, Mermaid, Graphviz or draw.io'
 complete -c netorder -n '_shtab_netorder_using graph' -s h -l help -d 'show this help message and exit'
-complete -c netorder -n '_shtab_netorder_using graph' -l format -xka "svg mermaid dot" -d 'svg, mermaid or dot (Graphviz)'
+complete -c netorder -n '_shtab_netorder_using graph' -l format -xka "svg mermaid dot drawio" -d 'svg, mermaid, dot (Graphviz) or drawio'
 complete -c netorder -n '_shtab_netorder_using graph' -l rules -d 'arrows for what the rules let through'
 complete -c netorder -n '_shtab_netorder_using graph' -l each -d 'draw every network, router and host by itself'
 complete -c netorder -n '_shtab_netorder_using graph' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'write to this file, not to standard output'

@@ -19,7 +19,7 @@ _shtab_netorder_commands() {
     drift:'show what differs from the plan, in cloud and hosts (playbooks/drift.yml)'
     exec:'run a command on several hosts, side by side'
     golden:'make golden images, list them, or remove some (playbooks/golden.yml)'
-    graph:'draw it: networks, routers, hosts, addresses; as SVG, Mermaid or Graphviz'
+    graph:'draw it: networks, routers, hosts, addresses; as SVG, Mermaid, Graphviz or draw.io'
     import:'write the topology of what a project has in the cloud'
     init:'write a commented topology to begin with'
     load:'unpack what `save` wrote, on this controller or another'
@@ -68,6 +68,7 @@ _shtab_netorder_capture_defaults_added=0
 _shtab_netorder_check_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
+  "--format[text is for people (the default)]:format:(text json)"
   "(*):a topology file:_files"
 )
 
@@ -158,7 +159,7 @@ _shtab_netorder_golden_defaults_added=0
 
 _shtab_netorder_graph_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--format[svg, mermaid or dot (Graphviz)]:format:(svg mermaid dot)"
+  "--format[svg, mermaid, dot (Graphviz) or drawio]:format:(svg mermaid dot drawio)"
   "--rules[arrows for what the rules let through]"
   "--each[draw every network, router and host by itself]"
   {-o,--output}"[write to this file, not to standard output]:FILE:_files"
@@ -183,6 +184,7 @@ _shtab_netorder_import_defaults_added=0
 _shtab_netorder_init_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--template[two-tiers, small, class, forwarding (the default\: two-tiers)]:NAME:(two-tiers small class forwarding)"
+  "--ask[ask for networks, hosts and what is open]"
   ":the file to write:_files"
 )
 
@@ -474,7 +476,32 @@ _shtab_netorder() {
 }
 
 # Custom Preamble
-_netorder_hosts() { compadd -- ${(f)"$(sed -n 's/^Host \([^ *]*\).*/\1/p' .netorder/*/*/ssh_config 2>/dev/null)"} }
+_netorder_hosts() { compadd -- ${(f)"$(sh -c 'clone="@CLONE@"
+topology=${NETORDER_TOPOLOGY:-}
+files=
+[ -n "$topology" ] || [ ! -f topologies/calculator.yml ] || topology=topologies/calculator.yml
+while [ $# -gt 0 ]; do
+  word=$1
+  shift
+  case $word in
+    --) break ;;
+    -t | --topology) topology=${1:-} ;;
+    --files) files=${1:-} ;;
+    --topology=* | *.yml | *.yaml) topology=${word#--topology=} ;;
+    --files=*) files=${word#--files=} ;;
+  esac
+done
+case $topology in "~/"*) topology=$HOME/${topology#??} ;; esac
+case $files in "~/"*) files=$HOME/${files#??} ;; esac
+if [ -z "$files" ]; then
+  files=.netorder
+  for part in ansible.cfg site.yml playbooks inventory/10-plan.yml; do
+    [ -e "$part" ] || [ ! -d "$clone" ] || files=$clone/.netorder
+  done
+fi
+name=$(sed -n "s/^topology:[^A-Za-z0-9_.-]*\([A-Za-z0-9_.-]*\).*/\1/p" "${topology:-/dev/null}" 2>/dev/null | head -n 1)
+cat "$files"/*/${name:-*}/ssh_config 2>/dev/null | sed -n "s/^Host \([^ *]*\).*/\1/p" | sort -u
+' netorder "${(Q)words[@]}")"} }
 
 # End Custom Preamble
 

@@ -12,7 +12,7 @@ from netorder.cloud.existing import SLAAC
 from netorder.cloud.importing.ask import interfaces
 from netorder.cloud.importing.lines import Line, flow, scalar
 from netorder.cloud.importing.names import reference
-from netorder.cloud.importing.rules import Member, Rules, rules_of
+from netorder.cloud.importing.rules import Member, RuleMaker, Rules
 from netorder.cloud.observe import is_neutrons_own, is_router_port
 from netorder.cloud.resources.server import METADATA
 from netorder.cloud.resources.server_group import policy_of
@@ -518,7 +518,7 @@ class _Converter:
             for port in self.project.ports
             if port.network_id in there and (port.device_id in in_file or port.network_id in self.names.existing)
         )
-        return rules_of(replace(self.project, ports=near), members, networks, joints, called)
+        return RuleMaker(replace(self.project, ports=near), members, networks, joints, called).made()
 
     def _note_others(self) -> None:
         """Note what of the project is of no kind that a topology has."""

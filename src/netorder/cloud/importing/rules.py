@@ -15,11 +15,11 @@ from netorder.text import few
 from netorder.topology import LAST_PORT
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
     from netorder.cloud.importing.ask import Project
 
-__all__ = ["Member", "Rules", "rules_of"]
+__all__ = ["Member", "RuleMaker", "Rules"]
 
 Opening = tuple[str, int, int]  # a word of netorder.protocols, and ports: 0 where there are none
 DHCP = {("udp", 67), ("udp", 547)}
@@ -52,22 +52,13 @@ class Rules:
     notes: list[str] = field(default_factory=list)
 
 
-def rules_of(
-    project: Project,
-    members: Iterable[Member],
-    networks: Mapping[str, Iterable[str]],
-    joints: Iterable[Iterable[str]],
-    called: Mapping[str, str],
-) -> Rules:
-    """Return the rules; ``networks`` have their prefixes, ``joints`` join them, groups are ``called`` so by id."""
-    return _Maker(project, [*members], networks, joints, called).made()
+class RuleMaker:
+    """Makes the rules; ``networks`` have their prefixes, ``joints`` join them, groups are ``called`` so by id."""
 
-
-class _Maker:
     def __init__(
         self,
         project: Project,
-        members: list[Member],
+        members: Sequence[Member],
         networks: Mapping[str, Iterable[str]],
         joints: Iterable[Iterable[str]],
         called: Mapping[str, str],
@@ -86,6 +77,7 @@ class _Maker:
         self.rules = Rules()
 
     def made(self) -> Rules:
+        """Return the rules."""
         opened: dict[tuple[str, ...], dict[tuple[str, ...], set[Opening]]] = {}  # by targets and sources
         for id_, group in self.groups.items():
             if id_ in self.in_group:
