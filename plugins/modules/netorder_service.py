@@ -177,6 +177,9 @@ class Service:
         self.stale = self.state.get("NeedDaemonReload") == "yes"
         self.active = self.state.get("ActiveState", "unknown")
         self.enabled = self.state.get("UnitFileState") == "enabled"
+        # systemd knows no unit of this name, and no link that masks it
+        masked = self.path.is_symlink() or self.state.get("UnitFileState", "").startswith("masked")
+        self.is_new = not self.path.exists() and not masked and self.active == "inactive" and not self.stale
 
     def restarts(self) -> bool:
         """Whether what runs is not what must run."""
@@ -234,8 +237,7 @@ class Service:
             if not self.enabled:
                 # It reads all units anew, too, which costs an emulated host seconds. systemd reads one that it does not
                 # know when that is started, and what enables it at the next boot.
-                is_new = not self.before and self.active == "inactive" and not self.stale
-                systemctl("--quiet", *(["--no-reload"] if is_new else []), "enable", self.unit)
+                systemctl("--quiet", *(["--no-reload"] if self.is_new else []), "enable", self.unit)
             elif self.unit_differs or self.stale:
                 systemctl("daemon-reload")
             if self.restarts():
