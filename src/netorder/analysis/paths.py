@@ -7,7 +7,7 @@ network.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -82,16 +82,22 @@ class _Walk:
         return Path(tuple(self.hops), tuple(self._crossings), self._first, last, fault)
 
 
+@cache
+def _bounds(cidr: str) -> tuple[int, int, int, int]:
+    """Return version, length, first and last address of a prefix, which many nodes have routes to."""
+    prefix = ip_network(cidr)
+    return prefix.version, prefix.prefixlen, int(prefix.network_address), int(prefix.broadcast_address)
+
+
 class _Table:
     """The routes of one node, the longest prefix first, by IP version."""
 
     def __init__(self, routes: Iterable[Route], gateways: Iterable[str]) -> None:
         self._entries: dict[int, list[tuple[int, int, int, str, str]]] = {4: [], 6: []}
         for route in routes:
-            prefix = ip_network(route.destination)
-            first, last = int(prefix.network_address), int(prefix.broadcast_address)
+            version, length, first, last = _bounds(route.destination)
             why = f"route {route.destination} via {route.next_hop}"
-            self._entries[prefix.version].append((-prefix.prefixlen, first, last, route.next_hop, why))
+            self._entries[version].append((-length, first, last, route.next_hop, why))
         for gateway in gateways:
             version = 6 if ":" in gateway else 4
             self._entries[version].append((0, 0, (1 << 128) - 1, gateway, f"default gateway {gateway}"))
