@@ -374,7 +374,7 @@ def test_every_flow_of_the_matrix_counts(path: Path):
 def reported(old: Plan, new: Plan) -> dict[tuple[str, str, str, int | None], tuple[bool, bool]]:
     """Return what flows say of each source, address and port worth probing: open before, open after."""
     found: dict[tuple[str, str, str, int | None], tuple[bool, bool]] = {}
-    hosts = {host.name: host.addresses for host in old.hosts}
+    hosts = {host.name: (*host.addresses, *host.loopback_addresses) for host in old.hosts}
     for flow in change(old, new).flows:
         state = (flow.fate != "opened", flow.fate != "ended")
         for source, destination in product(flow.sources, flow.destinations):
@@ -397,7 +397,7 @@ def expected(old: Plan, new: Plan) -> dict[tuple[str, str, str, int | None], tup
     before, after = Matrix(old), Matrix(new)
     found = {}
     for source, other in product(old.hosts, old.hosts):
-        for address in other.addresses if source is not other else ():
+        for address in (*other.addresses, *other.loopback_addresses) if source is not other else ():
             for protocol, port in worth_probing(old, new, other.name):
                 key = (source.name, address, protocol, port)
                 state = (before.verdict(*key) == "open", after.verdict(*key) == "open")

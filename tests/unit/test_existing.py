@@ -456,7 +456,7 @@ def test_a_region_of_a_cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert cloud_and_region(cloud) == ("north", "RegionTwo")
     assert cloud_and_region("north") == ("north", None)
     assert state.cloud_name(cloud, {}) == "north-RegionTwo"
-    plugin = SourceFileLoader("inventory", str(ROOT / "plugins/inventory/netorder_openstack.py")).load_module()
+    plugin = SourceFileLoader("inventory", str(ROOT / "plugins/inventory/netorder_openstack_servers.py")).load_module()
     config = plugin.upstream.openstack.config.loader.OpenStackConfig
     with plugin._in_region("RegionTwo"):
         assert config().get_one(cloud="north").region_name == "RegionTwo"
