@@ -21,7 +21,7 @@ SERVICE_ALONE = """
 - netorder_compare: {modules: {}, services: "{{ observe_compared | map(attribute='service') }}"}
   register: __inside
 - ansible.builtin.set_fact:
-    netorder_findings: "{{ others | combine(__inside.answers) | netorder_findings(wanted) }}"
+    netorder_findings: "{{ others | combine(__inside.answers) | netorder_findings(netorder_topology_file, wanted) }}"
   vars:
     wanted: "{{ observe_compared | map(attribute='service') }}"
     others: {netorder_observe: {checks: []}, netorder_host_network: {differences: []}}
