@@ -50,6 +50,14 @@ def way(title, *runs, **its):
     return {"title": title, "date": "2026-11-29", "machine": HERE, "runs": [*runs], **its}
 
 
+@pytest.fixture(autouse=True)
+def ending_as_ever():
+    """Have SIGINT end what runs, also where these tests were begun in the background, whose programs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def ways():
     guest = probe(
