@@ -214,9 +214,10 @@ cloud-clean: ## stop the local cloud and remove all of it, with its cache
 
 .PHONY: containers containers-full
 containers: setup application-image build/compose ## the target containers: who reaches what, what is repaired, kills, snapshots, to nothing left
-	$(AS_ROOT) $(BIN)/pytest -q -n0 -m "not full" tests/containers
+	$(AS_ROOT) $(BIN)/pytest -q -n 6 tests/containers/test_path_mtu.py
+	$(AS_ROOT) $(BIN)/pytest -q -n0 -m "not full" --ignore=tests/containers/test_path_mtu.py tests/containers
 
-containers-full: setup container-image ## the calculator on the target containers by its playbooks: twice, drift, teardown
+containers-full: setup container-image ## the calculator on the target containers by its playbooks: twice, drift, teardown; a router that drops by size
 	$(AS_ROOT) $(BIN)/pytest -q -n0 -m full tests/containers
 
 .PHONY: application-image

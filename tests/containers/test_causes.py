@@ -121,6 +121,7 @@ def test_a_router_that_passes_nothing_is_named(made):
         assert re.search(rf"site-{number}: not observed .*\n +{re.escape(its)}", done.stdout), done.stdout
 
 
+@pytest.mark.full
 def test_a_router_that_drops_by_size_is_named(made):
     """With the size that passes. Ports answer, as SYNs are small; SSH, which sends more at once, gets nowhere."""
     with made.dropping("inner", "meta length > 1300"):
