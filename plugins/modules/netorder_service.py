@@ -177,9 +177,6 @@ class Service:
         self.stale = self.state.get("NeedDaemonReload") == "yes"
         self.active = self.state.get("ActiveState", "unknown")
         self.enabled = self.state.get("UnitFileState") == "enabled"
-        # systemd knows no unit of this name, and no link that masks it
-        masked = self.path.is_symlink() or self.state.get("UnitFileState", "").startswith("masked")
-        self.is_new = not self.path.exists() and not masked and self.active == "inactive" and not self.stale
 
     def restarts(self) -> bool:
         """Whether what runs is not what must run."""
@@ -235,9 +232,7 @@ class Service:
         """Make it run, now and at boot. Raise ServiceError, with the end of its journal, when it does not."""
         try:
             if not self.enabled:
-                # It reads all units anew, too, which costs an emulated host seconds. systemd reads one that it does not
-                # know when that is started, and what enables it at the next boot.
-                systemctl("--quiet", *(["--no-reload"] if self.is_new else []), "enable", self.unit)
+                systemctl("--quiet", "enable", self.unit)  # which reads all units anew, too
             elif self.unit_differs or self.stale:
                 systemctl("daemon-reload")
             if self.restarts():

@@ -128,17 +128,9 @@ def test_from_nothing_to_a_running_service_and_then_nothing_to_do(host):
     first = host.ask()
     assert first["actions"] == [f"write {host.file}", f"write {host.unit}", "start it", "enable it"]
     assert host.files() == {"u.service": TEXT.encode(), "x-1.pyz": NEW}
-    assert host.log() == ["--quiet --no-reload enable u.service", "restart u.service"]
+    assert host.log() == ["--quiet enable u.service", "restart u.service"]
     second = host.ask(send=False)
     assert (second["changed"], second["actions"], second["diff"], host.log()) == (False, [], [], [])
-
-
-@pytest.mark.parametrize("state", [{"active": "active"}, {"active": "failed"}, {"stale": "yes"}])
-def test_units_are_read_anew_where_systemd_knows_an_old_one(host, state):
-    """Its file was taken away, and systemd has not heard of that."""
-    host.is_(enabled="disabled", **state)
-    assert host.ask()["changed"]
-    assert host.log() == ["--quiet enable u.service", "restart u.service"]
 
 
 def test_the_answer_does_not_repeat_the_content(host):
