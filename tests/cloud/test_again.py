@@ -38,7 +38,9 @@ def awkward(draw: Callable[..., Any], shape: str) -> str:
     return yaml.safe_dump(document | {"topology": "lab"}, sort_keys=False, width=120)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "shape", [one if one == "ring" else pytest.param(one, marks=pytest.mark.full) for one in SHAPES]
+)
 def test_a_second_run_of_a_drawn_topology_has_nothing_to_do(site, shape, request):
     """Each is made out of the one before it, so that what stays, changes and goes is known again too."""
     drawn = request.config.getoption("--drawn")

@@ -408,6 +408,7 @@ def does_as_previewed_beside(site, topology) -> list[dict[str, Any]]:
     return preview["changes"]
 
 
+@pytest.mark.full
 def test_ipv6_goes_from_interfaces_that_were_made_with_it(site):
     """Made with both versions a router has one port; it loses the address and stays, and so do servers and ports."""
     site.run(edited(six_too))

@@ -107,6 +107,7 @@ def test_a_rule_that_is_gone_is_named_by_its_line(made):
     assert made.netorder("up").returncode == 0
 
 
+@pytest.mark.full
 def test_a_router_that_passes_nothing_is_named(made):
     """Both hosts behind it are silent, and nobody is logged in there; hosts before it are well."""
     with made.dropping("inner", ""):

@@ -286,6 +286,7 @@ def test_a_killed_guest_is_restarted(cloud, guests):
     assert guests.cloud.compute.get_server(server).status == "ACTIVE"
 
 
+@pytest.mark.full
 def test_five_at_once_all_have_their_network(cloud, guests):
     """Requested together; every one answers, and the cloud's services have priority over each of its threads."""
     names = [f"at-once-{number}" for number in range(5)]
