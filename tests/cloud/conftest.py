@@ -35,7 +35,7 @@ def cloud():
     with Running("orders", "fake").lent() as running, pytest.MonkeyPatch.context() as patch:
         patch.setenv("OS_CLOUD", running.cloud.entry)
         patch.setenv("OS_CLIENT_CONFIG_FILE", str(BASE / "clouds.yaml"))
-        patch.setattr("netorder.controller.provision.connect", connected)
+        patch.setattr("netorder.controller.clouds.connect", connected)
         yield openstack.connect()
 
 
