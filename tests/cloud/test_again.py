@@ -26,6 +26,8 @@ SOURCES = st.sampled_from(
 def awkward(draw: Callable[..., Any], shape: str) -> str:
     """Draw a topology whose rules have ports and sources at their edges."""
     document = yaml.safe_load(draw(topologies(shape, networks=4, hosts=5)))
+    for network in document["networks"].values():
+        network.pop("dhcp", None)  # where the one before had it on, it cannot be switched off under hosts
     for router in document.get("routers", {}).values():
         if router.get("external"):
             router["external"] = True  # this cloud has one external network
