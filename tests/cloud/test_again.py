@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,8 +27,6 @@ SOURCES = st.sampled_from(
 def awkward(draw: Callable[..., Any], shape: str) -> str:
     """Draw a topology whose rules have ports and sources at their edges."""
     document = yaml.safe_load(draw(topologies(shape, networks=4, hosts=5)))
-    for network in document["networks"].values():
-        network.pop("dhcp", None)  # where the one before had it on, it cannot be switched off under hosts
     for router in document.get("routers", {}).values():
         if router.get("external"):
             router["external"] = True  # this cloud has one external network
@@ -37,7 +36,11 @@ def awkward(draw: Callable[..., Any], shape: str) -> str:
         for protocol in draw(st.lists(st.sampled_from(["tcp", "udp", "icmp"]), min_size=1, max_size=3, unique=True)):
             rule[protocol] = True if protocol == "icmp" else draw(PORTS)
         document["allow"].append(rule)
-    return yaml.safe_dump(document | {"topology": "lab"}, sort_keys=False, width=120)
+    text = yaml.safe_dump(document | {"topology": "lab"}, sort_keys=False, width=120)
+    for name, network in document["networks"].items():
+        if network.get("dhcp") is False:  # where the one before had it on, it cannot be switched off under hosts
+            text = re.sub(rf"\b{name}\b", f"{name}-still", text)
+    return text
 
 
 @pytest.mark.parametrize(
