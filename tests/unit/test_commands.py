@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from netorder.ansible import kept as kept_here
 from netorder.cli import init
 from netorder.cli.main import main
-from netorder.controller import playbooks, process, state
+from netorder.controller import playbooks, process, records, state
 from netorder.errors import UsageError
 from netorder.language.load import load
 
@@ -507,6 +508,34 @@ def test_an_answer_that_is_none_is_an_error_where_nobody_is_there(answers, error
     assert asked(tmp_path / "x.yml", answers, monkeypatch) == 2
     assert error in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "x.yml").exists()
+
+
+def test_the_end_of_a_terminals_input_ends_the_questions(tmp_path, monkeypatch, capsys):
+    """Ctrl-D is not Enter."""
+    stdin = io.StringIO("front\n")
+    stdin.isatty = lambda: True
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert main(["init", str(tmp_path / "x.yml"), "--ask"]) == 2
+    assert "no answer; nothing is written" in capsys.readouterr().err
+    assert not (tmp_path / "x.yml").exists()
+
+
+def test_where_an_application_is_called_is_kept(tmp_path, monkeypatch, capsys):
+    """As scripts/demo asks for it: at the host's floating address, else it is an error."""
+    file = ROOT / "topologies/calculator.yml"
+    monkeypatch.setattr(playbooks, "files", lambda: tmp_path)
+    monkeypatch.setenv("NETORDER_TOPOLOGY", str(file))
+    monkeypatch.delenv("NETORDER_TARGET", raising=False)
+    monkeypatch.setenv("OS_CLOUD", "north")
+    assert kept_here.main(["calculator"]) == 1
+    assert "the outside calls no application calculator" in capsys.readouterr().err
+    hosts = {"calculator": {"floating_ip": "172.24.4.9"}}
+    directory = state.directory(tmp_path, None, "calculator")
+    directory.mkdir(parents=True)
+    records.keep({"hosts": hosts}, directory)
+    assert kept_here.main(["calculator"]) == 0
+    assert capsys.readouterr().out == "http://172.24.4.9:50000\n"
+    assert kept_here.main(["sum"]) == 1
 
 
 def test_what_cannot_be_said_at_once(tmp_path, capsys):

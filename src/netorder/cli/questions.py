@@ -102,6 +102,8 @@ def _asked(question: str, usual: str, read: Callable[[str], Answer]) -> Answer:
     while True:
         print(f"{question} [{usual}]: ", end="", file=sys.stderr, flush=True)
         line = sys.stdin.readline()
+        if not line and sys.stdin.isatty():
+            raise UsageError(f"{question}: no answer; nothing is written")
         if not sys.stdin.isatty():
             print(file=sys.stderr)  # where nobody has pressed Enter
         try:
