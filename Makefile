@@ -217,7 +217,7 @@ containers: setup application-image build/compose ## the target containers: who 
 	$(AS_ROOT) $(BIN)/pytest -q -n 6 tests/containers/test_path_mtu.py
 	$(AS_ROOT) $(BIN)/pytest -q -n0 -m "not full" --ignore=tests/containers/test_path_mtu.py tests/containers
 
-containers-full: setup container-image ## the calculator on the target containers by its playbooks: twice, drift, teardown; a router that drops by size
+containers-full: setup container-image ## the calculator on the target containers by its playbooks: twice, drift, teardown; routers that drop all, and by size
 	$(AS_ROOT) $(BIN)/pytest -q -n0 -m full tests/containers
 
 .PHONY: application-image
