@@ -73,7 +73,8 @@ class CallbackModule(Default):
         if context.CLIARGS["check"]:
             self._display.display("check run: nothing is changed", color=constants.COLOR_SKIP)
         if self._live is None and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
-            self._live = Live(sys.stdout, self._board, lambda: shutil.get_terminal_size().columns)
+            # of Ansible, which holds it where it prints and forks
+            self._live = Live(sys.stdout, self._board, lambda: shutil.get_terminal_size().columns, self._board_lock())
             self._streams = (sys.stdout, sys.stderr)
             sys.stdout = self._live
             if sys.stderr.isatty():
@@ -285,7 +286,7 @@ class CallbackModule(Default):
         return Waits.of(Path(directory))
 
     def _board_lock(self) -> Any:  # noqa: ANN401
-        return self._live.lock if self._live else self._display._lock  # noqa: SLF001
+        return self._display._lock  # noqa: SLF001 - the live lines' own
 
     def _begin(self, task: Any) -> None:  # noqa: ANN401
         self._flush()

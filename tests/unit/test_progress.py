@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -69,6 +70,49 @@ def clock():
 def live(clock):
     board = Board(clock)
     return Live(io.StringIO(), board, lambda: 60)
+
+
+class Locked(io.StringIO):
+    """A stream that takes its printers' lock, as Ansible has it of standard output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.RLock()
+
+    def write(self, text: str) -> int:
+        with self.lock:
+            return super().write(text)
+
+
+def test_printing_and_drawing_do_not_wait_for_each_other(clock):
+    """Ansible has begun to print, and holds its lock; a thread begins to draw the lines before it comes to write."""
+    stream = Locked()
+    prints, draws = threading.Event(), threading.Event()
+
+    def width() -> int:
+        draws.set()
+        return 60
+
+    live = Live(stream, Board(clock), width, stream.lock)
+    live.board.stage("Verify")
+
+    def printing() -> None:
+        with stream.lock:
+            prints.set()
+            draws.wait(0.5)
+            live.write("text\n")
+
+    def drawing() -> None:
+        prints.wait()
+        live.draw()
+
+    threads = [threading.Thread(target=one, daemon=True) for one in (printing, drawing)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join(10)
+    assert not any(one.is_alive() for one in threads)
+    assert screen(stream.getvalue()) == ["text", "Verify  0 s"]
 
 
 # Lines

@@ -133,13 +133,19 @@ def _fitted(left: str, right: str, width: int) -> str:
 
 
 class Live:
-    """A terminal that has a board's lines at its end. It stands in for standard output, and is drawn by a thread."""
+    """A terminal that has a board's lines at its end. It stands in for standard output, and is drawn by a thread.
 
-    def __init__(self, stream: TextIO, board: Board, width: Callable[[], int]) -> None:
+    ``lock`` is the one that who prints here holds meanwhile, if any, and that the stream itself takes: with another one
+    beside it printing and drawing would wait for each other.
+    """
+
+    def __init__(
+        self, stream: TextIO, board: Board, width: Callable[[], int], lock: threading.RLock | None = None
+    ) -> None:
         self.board = board
         self._stream = stream
         self._width = width
-        self._lock = threading.RLock()
+        self._lock = lock or threading.RLock()
         self._drawn = 0  # lines
         self.asks = False  # whether somebody is asked something, whose answer is not to be drawn over
         self._is_open = False  # whether what was printed last has not ended its line: a question, say
