@@ -27,16 +27,21 @@ class Removal:
         return f"{self.place}: {self.route.destination} via {self.route.next_hop}"
 
     def broken(self, before: Matrix) -> list[tuple[str, str]]:
-        """Return the first pair (host, address) that was joined in ``before`` and is not any more; empty if none is."""
+        """Return the first pair that was joined in ``before`` and is not any more; empty if none is.
+
+        Its first is a host, or a loopback address that it sends from; its second an address.
+        """
         after = Matrix(self.plan)
         destination = ip_network(self.route.destination)
         pairs = [
-            (source.name, address)
+            (sender, address)
             for source in self.plan.hosts
+            for sender in (source.name, *source.loopback_addresses)
             for target in self.plan.hosts
             if source is not target
             for address in (*target.addresses, *target.loopback_addresses)
             if ip_address(address).version == destination.version
+            and (sender == source.name or ip_address(sender).version == destination.version)
         ]
         # those that it seems to be for come first
         pairs.sort(key=lambda pair: ip_address(pair[1]) not in destination)
