@@ -475,6 +475,7 @@ def test_a_way_that_fails_is_named_and_the_others_are_measured(command, bench, m
     monkeypatch.setattr(command, "ready", lambda way, options: kept if way.key == "bare" else real(way, options))
     monkeypatch.setattr(command, "WAYS", {one.key: one for one in (Forbidden, Broken, Fine)})
     monkeypatch.setattr(command.shutil, "which", lambda name: name)
+    monkeypatch.setattr(command.meter, "this_machine", lambda: HERE)  # it asks programs that may not be installed
     file = tmp_path / "results.json"
     status, said = bench("--json", str(file))
     assert status == 1
