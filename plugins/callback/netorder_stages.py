@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,9 @@ from ansible import constants, context
 from ansible.plugins.callback import CallbackBase
 
 from netorder.ansible.course import Course, stages_table
+from netorder.ansible.ending import outcome
 from netorder.controller import records
+from netorder.controller.playbooks import RESULT
 from netorder.controller.proxy import why_refused
 from netorder.language.load import load
 from netorder.report.page import page
@@ -21,6 +25,8 @@ short_description: times and changes of each play, kept and shown; why a proxy f
 description:
   - Keeps the times of plays and tasks, and what verify and drift found, in the topology's directory, for
     C(netorder report); and while it runs, what it does, for C(netorder report --serve).
+  - Writes the result of the run as JSON to the file that the environment variable C(NETORDER_RESULT) names; that is
+    what C(netorder up --format json) shows.
   - Where the output is not that of C(netorder_progress), prints one line for each play at the end of the run.
 requirements:
   - enabled in callbacks_enabled
@@ -73,15 +79,20 @@ class CallbackModule(CallbackBase):
         self._course.result(result.host.get_name(), result.result, result.task.action, check=result.task.check_mode)
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:  # noqa: ANN401, D102
-        self._course.failure(result.host.get_name(), counts=not ignore_errors)
+        self._course.failure(result.host.get_name(), outcome(result.result), counts=not ignore_errors)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:  # noqa: ANN401, D102
-        self.v2_runner_on_failed(result)
+        self.v2_runner_on_failed(result, result.task.ignore_unreachable)
         if why := why_refused(str(result.result.get("msg", ""))):
             self._display.display(f"{result.host.get_name()}: {why}", color="red")
 
-    def v2_playbook_on_stats(self, stats: Any) -> None:  # noqa: ANN401, ARG002, D102
+    def v2_playbook_on_stats(self, stats: Any) -> None:  # noqa: ANN401, D102
         self._course.end()
+        if file := os.environ.get(RESULT):
+            failed = [host for host in stats.processed if stats.failures.get(host) or stats.dark.get(host)]
+            result = self._course.result_of(self._playbook, failed, check=bool(context.CLIARGS["check"]))
+            text = json.dumps(result, ensure_ascii=False, indent=2, default=str)  # of roles, whatever YAML holds
+            Path(file).write_text(f"{text}\n", encoding="utf-8")
         if not self._course.ran:
             return
         if constants.DEFAULT_STDOUT_CALLBACK != "netorder_progress" or self._display.verbosity > 0:

@@ -282,6 +282,7 @@ def python(tmp_path):
     fake = programs / "ansible-playbook"
     fake.write_text(
         '#!/bin/sh\necho "run: $*"\nfor one; do case $one in report=*) echo "{}" >"${one#report=}";; esac; done\n'
+        'if [ "$NETORDER_RESULT" ] && [ "$FAKE_STATUS" = 2 ]; then echo "{}" >"$NETORDER_RESULT"; fi\n'
         "exit $FAKE_STATUS\n"
     )
     fake.chmod(0o755)
@@ -315,6 +316,15 @@ def test_drift_as_json_is_json_alone(python, status, tmp_path):
         done = python("drift", CALCULATOR, "--format", "json", "--report", str(report), status=status)
         assert (done.returncode, done.stdout, report.read_text()) == (status, "{}\n", "{}\n")
         assert "run: playbooks/drift.yml" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["up", "preview", "verify", "down"])
+def test_the_result_of_a_run_as_json_is_json_alone(python, command):
+    """The run is on standard error; where it wrote none, nothing is on standard output."""
+    for status, shown in ((2, "{}\n"), (1, "")):
+        done = python(command, CALCULATOR, *["--yes"][: command == "down"], "--format", "json", status=status)
+        assert (done.returncode, done.stdout) == (status, shown)
+        assert "run: " in done.stderr
 
 
 def test_a_missing_program_is_named(monkeypatch, capsys, tmp_path):

@@ -288,6 +288,35 @@ def test_the_course_counts_and_times(clock):
     assert stage_line(course.stages[0]) == "Provision: 0.0 s, 2 hosts, 2 would change"
 
 
+def test_the_result_for_programs(clock):
+    """Changes of the cloud with their old and new values, of hosts with their diffs; failures that lasted alone."""
+    course = Course(clock)
+    course.stage("Provision")
+    course.task("Make the cloud match the plan")
+    change = {"action": "update", "kind": "network", "name": "n", "before": {"mtu": 1500}, "after": {"mtu": 1400}}
+    made = {"changed": True, "changes": [change], "hosts": {"a": {"floating_ip": "1.2.3.4"}, "b": None}}
+    course.result("localhost", made, "netorder_provision", check=True)
+    course.stage("Configure")
+    course.task("Write files")
+    items = [{"changed": True, "diff": [{"before": "x", "after": "y"}]}, {"changed": False, "diff": {"before": ""}}, 7]
+    course.result("a", {"changed": True, "results": items}, check=True)
+    course.task("Start")
+    course.result("a", {"changed": False, "diff": {"before": "", "after": ""}}, check=True)
+    course.failure("a", "no")
+    course.failure("b", "handled")
+    course.failure("a", "ignored", counts=False)
+    course.result("a", {"ansible_facts": {"netorder_findings": [{"what": "clock", "ok": False}]}})
+    found = course.result_of("site", ["a"], check=True)
+    assert (found["playbook"], found["check"], found["ok"]) == ("site", True, False)
+    assert found["changes"] == [change]
+    assert found["hosts"] == {"a": {"floating_ip": "1.2.3.4"}}
+    assert found["on_hosts"] == [{"host": "a", "task": "Write files", "diff": [{"before": "x", "after": "y"}]}]
+    assert found["findings"] == [{"host": "a", "what": "clock", "ok": False}]
+    assert found["failed"] == [{"host": "a", "task": "Start", "message": "no"}]
+    assert json.loads(json.dumps(found)) == found
+    assert Course(clock).result_of("verify", [], check=False)["ok"]
+
+
 # The end
 
 

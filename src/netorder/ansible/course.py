@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from netorder.text import count, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = ["Course", "Stage", "stage_line", "stages_table"]
 
@@ -63,6 +63,8 @@ class Course:
         self.provisioned: dict[str, Any] = {}  # what netorder_provision (or netorder_teardown) returned
         self.findings: dict[str, list[Any]] = {}  # by host, what verify or drift found
         self.drift: dict[str, Any] = {}
+        self._on_hosts: list[dict[str, Any]] = []  # what tasks changed there, or would
+        self._failed: list[dict[str, str]] = []
 
     @property
     def now(self) -> float:
@@ -109,20 +111,24 @@ class Course:
             stage.tasks[-1].changed += bool(result.get("changed", False))
         if action in {"netorder_provision", "netorder_teardown"}:
             self.provisioned = dict(result)
+        elif result.get("changed", False) and stage.tasks:
+            self._on_hosts.append({"host": host, "task": stage.tasks[-1].name, "diff": _diffs(result)})
         facts = result.get("ansible_facts") or {}
         if "netorder_findings" in facts:
             self.findings[host] = list(facts["netorder_findings"])
         if "netorder_differs" in facts:
             self.drift = dict(facts["netorder_differs"])
 
-    def failure(self, host: str, *, counts: bool = True) -> None:
-        """Note that a task failed on a host, or that it did not answer."""
+    def failure(self, host: str, message: str = "", *, counts: bool = True) -> None:
+        """Note that a task failed on a host, or that it did not answer, and what it said."""
         stage = self.stages[-1]
         stage.hosts.add(host)
         stage.failed += counts
         if stage.tasks:
             stage.tasks[-1].hosts.add(host)
             stage.tasks[-1].failed += counts
+            if counts:
+                self._failed.append({"host": host, "task": stage.tasks[-1].name, "message": message})
 
     def progress(self, playbook: str) -> dict[str, Any]:
         """Return how far it is, as plain values: what :meth:`kept` has of a run, and what it does ``now``, ``at``."""
@@ -187,6 +193,36 @@ class Course:
             if playbook == "site" and not any(stage.failed for stage in self.stages):
                 found["drift"] = None
         return found
+
+    def result_of(self, playbook: str, failed: Iterable[str], *, check: bool) -> dict[str, Any]:
+        """Return the run for programs, as plain values (docs/reference/results.md).
+
+        ``failed`` are the hosts that failed in the end: what a playbook handled is not of these.
+        """
+        still = set(failed)
+        return {
+            "playbook": playbook,
+            "check": check,
+            "time": self._moment,
+            "seconds": round(self.now, 2),
+            "ok": not still,
+            "changes": list(self.provisioned.get("changes", [])),
+            "needs_allow": list(self.provisioned.get("needs_allow", [])),
+            "hosts": {name: facts for name, facts in self.provisioned.get("hosts", {}).items() if facts is not None},
+            "on_hosts": self._on_hosts,
+            "findings": [{"host": host, **one} for host, found in self.findings.items() for one in found],
+            "failed": [one for one in self._failed if one["host"] in still],
+        }
+
+
+def _diffs(result: Mapping[str, Any]) -> list[Any]:
+    """Return the diffs of a task, of a loop those of its items."""
+    found: list[Any] = []
+    items = result.get("results")  # of modules like dnf it is something else
+    for one in [result, *([one for one in items if isinstance(one, dict)] if isinstance(items, list) else [])]:
+        diff = one.get("diff") if one.get("changed") else None
+        found += diff if isinstance(diff, list) else [diff] if diff else []
+    return found
 
 
 def _plain(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from netorder.cli import playbooks
 from netorder.cli.command import add, target_of, topology_file
 from netorder.controller import playbooks as lines
-from netorder.controller import process
 from netorder.errors import TopologyError, UsageError
 from netorder.language.load import load
 
@@ -49,11 +48,12 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("--name", metavar="NAME", help="the topology's name, in place of the file")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--check", action="store_true", help="only show what would be deleted")
+    playbooks.add_format(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Ask, then run the playbook in place of this process. Raises TopologyError and UsageError."""
+    """Ask, then run the playbook; return the exit status. Raises TopologyError and UsageError."""
     lines.project()
     if options.name and options.file:
         raise UsageError("FILE and --name both say which topology: omit one")
@@ -65,14 +65,9 @@ def run(options: argparse.Namespace) -> int:
     arguments = ["-i", "localhost,"] if options.name else []
     arguments += ["--check", "--diff"] if options.check else []
     confirmed = {"confirm": None if options.check else name, "target": target_of(options)}
-    process.become(
-        playbooks.shown(
-            options,
-            lines.command(
-                PLAYBOOK, {**which, **confirmed}, [*arguments, *playbooks.words(options)], playbooks.own_output(options)
-            ),
-        )
-    )
+    words = [*arguments, *playbooks.words(options)]
+    program = lines.command(PLAYBOOK, {**which, **confirmed}, words, playbooks.own_output(options))
+    return playbooks.run(options, playbooks.shown(options, program))
 
 
 def _of_file(named: str | None) -> tuple[str, dict[str, object]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netorder.cli.command import TOPOLOGY, add_target, target_of, topology_file
 from netorder.cloud.change import PERMISSIONS
-from netorder.controller import playbooks
+from netorder.controller import playbooks, process
 from netorder.errors import UsageError
 from netorder.language.load import load
 from netorder.text import did_you_mean
@@ -24,9 +26,11 @@ __all__ = [
     "HOST_STATUSES",
     "OPTIONS",
     "USAGE",
+    "add_format",
     "add_options",
     "operation",
     "prepare",
+    "run",
     "shown",
     "site",
     "words",
@@ -79,6 +83,28 @@ def add_options(parser: argparse.ArgumentParser, *names: str, topology: bool = F
         default=0,
         help="print what is run, and Ansible's own output; -vv and more: its -v and more",
     )
+
+
+def add_format(parser: argparse.ArgumentParser) -> None:
+    """Add the option for programs."""
+    parser.add_argument(
+        "--format",
+        choices=("text", "json"),
+        default="text",
+        help="json is for programs: the result of the run (docs/reference/results.md), and the rest on standard error",
+    )
+
+
+def run(options: argparse.Namespace, program: Program) -> int:
+    """Run a playbook in place of this process; for JSON with the result alone on standard output."""
+    if options.format == "text":
+        process.become(program)
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory, "result.json")
+        status = process.run(replace(program, environment=(*program.environment, (playbooks.RESULT, str(file)))))
+        if file.exists():  # else no play began
+            sys.stdout.write(file.read_text(encoding="utf-8"))
+    return status
 
 
 def variables(options: argparse.Namespace) -> dict[str, object]:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from netorder.cli import playbooks
 from netorder.cli.command import add
-from netorder.controller import process
 
 if TYPE_CHECKING:
     import argparse
@@ -27,16 +26,18 @@ def add_parser(commands: Commands) -> None:
         examples={
             "netorder preview mynet.yml": "everything that differs",
             "netorder preview mynet.yml --allow zero-disk": "with a permission that the run will have",
+            "netorder preview mynet.yml --format json | jq .changes": "for programs; the run is on standard error",
         },
         statuses=playbooks.ANSIBLE_STATUSES | {"0": "shown, whether something would change or not"},
         usage=f"netorder preview [options] [FILE] {playbooks.USAGE}",
     )
     playbooks.add_options(parser, "--allow", "--limit", "--tags", "--ssh-key")
+    playbooks.add_format(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the playbook in place of this process. Raises TopologyError and UsageError."""
+    """Run the playbook; return the exit status. Raises TopologyError and UsageError."""
     # only what differs, and not the probes, as `make plan`
-    only = ["--check", "--diff", "--skip-tags", "verify"]
-    process.become(playbooks.prepare(options, "site.yml", only, environment={"ANSIBLE_DISPLAY_OK_HOSTS": "false"}))
+    only, shown = ["--check", "--diff", "--skip-tags", "verify"], {"ANSIBLE_DISPLAY_OK_HOSTS": "false"}
+    return playbooks.run(options, playbooks.prepare(options, "site.yml", only, environment=shown))

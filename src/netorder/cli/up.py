@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from netorder.cli import playbooks
 from netorder.cli.command import add
-from netorder.controller import process
 
 if TYPE_CHECKING:
     import argparse
@@ -31,6 +30,7 @@ def add_parser(commands: Commands) -> None:
             "netorder up mynet.yml --golden": "an empty project rebuilt from golden images, and timed",
             "netorder up mynet.yml --limit sum --tags applications": "only the application of one host",
             "netorder up mynet.yml -v -- --forks 50": "print what is run; more of Ansible's options",
+            "netorder up mynet.yml --format json | jq .hosts": "for programs: the run is on standard error",
         },
         statuses=playbooks.ANSIBLE_STATUSES,
         usage=f"netorder up [options] [FILE] {playbooks.USAGE}",
@@ -41,9 +41,10 @@ def add_parser(commands: Commands) -> None:
         help="make hosts with applications of golden images alone: if one is missing, it is named and nothing is done",
     )
     playbooks.add_options(parser, *playbooks.OPTIONS)
+    playbooks.add_format(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the playbook in place of this process. Raises TopologyError and UsageError."""
-    process.become(playbooks.site(options, golden=options.golden))
+    """Run the playbook; return the exit status. Raises TopologyError and UsageError."""
+    return playbooks.run(options, playbooks.site(options, golden=options.golden))

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from netorder.cli import playbooks
 from netorder.cli.command import add
-from netorder.controller import process
 
 if TYPE_CHECKING:
     import argparse
@@ -28,14 +27,16 @@ def add_parser(commands: Commands) -> None:
             "netorder verify mynet.yml": "the matrix, and what differs",
             "netorder verify mynet.yml --probes all": "of a large topology every pair",
             "netorder verify mynet.yml --limit web": "from some hosts only",
+            "netorder verify mynet.yml --format json | jq .findings": "for programs; the run is on standard error",
         },
         statuses=playbooks.ANSIBLE_STATUSES | {"0": "everything is as the plan says", "2": "something differs"},
         usage=f"netorder verify [options] [FILE] {playbooks.USAGE}",
     )
     playbooks.add_options(parser, "--limit", "--probes")
+    playbooks.add_format(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the playbook in place of this process. Raises TopologyError and UsageError."""
-    process.become(playbooks.prepare(options, "playbooks/verify.yml"))
+    """Run the playbook; return the exit status. Raises TopologyError and UsageError."""
+    return playbooks.run(options, playbooks.prepare(options, "playbooks/verify.yml"))

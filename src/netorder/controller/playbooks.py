@@ -16,9 +16,10 @@ from netorder.text import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["DEFAULT_TOPOLOGY", "check_tags", "clone", "command", "files", "project"]
+__all__ = ["DEFAULT_TOPOLOGY", "RESULT", "check_tags", "clone", "command", "files", "project"]
 
 DEFAULT_TOPOLOGY = "topologies/calculator.yml"  # as in inventory/10-plan.yml
+RESULT = "NETORDER_RESULT"  # the environment variable that names the file for the result of a run
 # Ansible's settings, and what it finds through them: plugins, roles and inventory
 PROJECT = ("ansible.cfg", "site.yml", "playbooks", "inventory/10-plan.yml")
 CLONE = Path(__file__).parents[3]  # where this package is in src/ of it

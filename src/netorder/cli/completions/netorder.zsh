@@ -111,6 +111,7 @@ _shtab_netorder_down_options=(
   "--name[the topology\'s name, in place of the file]:NAME:"
   "--yes[do not ask]"
   "--check[only show what would be deleted]"
+  "--format[json is for programs\: the result of the run (docs\/reference\/results.md), and the rest on standard error]:format:(text json)"
   ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
 )
 
@@ -250,6 +251,7 @@ _shtab_netorder_preview_options=(
   "--ssh-key[private key for the hosts (the default\: .netorder\/id_ed25519, made on first use)]:KEY:_files"
   "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
   "*"{-v,--verbose}"[print what is run, and Ansible\'s own output\; -vv and more\: its -v and more]"
+  "--format[json is for programs\: the result of the run (docs\/reference\/results.md), and the rest on standard error]:format:(text json)"
   ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
 )
 
@@ -404,6 +406,7 @@ _shtab_netorder_up_options=(
   "--hostkey-timeout[how long to wait for the host keys on the consoles]:SECONDS:"
   "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
   "*"{-v,--verbose}"[print what is run, and Ansible\'s own output\; -vv and more\: its -v and more]"
+  "--format[json is for programs\: the result of the run (docs\/reference\/results.md), and the rest on standard error]:format:(text json)"
   ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
 )
 
@@ -416,6 +419,7 @@ _shtab_netorder_verify_options=(
   "--probes[sample (the default\: of more than 100 hosts some pairs) or all]:WHICH:(sample all)"
   "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
   "*"{-v,--verbose}"[print what is run, and Ansible\'s own output\; -vv and more\: its -v and more]"
+  "--format[json is for programs\: the result of the run (docs\/reference\/results.md), and the rest on standard error]:format:(text json)"
   ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
 )
 
