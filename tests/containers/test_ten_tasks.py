@@ -136,8 +136,11 @@ def test_ten_tasks(user):
     assert {one.host for one in engine.containers(NAME)} == {"web", "app-1", "app-2", "app-3"}
     status = user.said[f"netorder status {file}"]
     assert re.search(r"(?m)^web .*\d+\.\d+\.\d+\.\d+", status), status
-    again = user.does(f"netorder up {file}")
-    assert "changed: nothing" in again
+    again = user.types(f"netorder up {file} --format json")
+    assert "changed: nothing" in again.stderr
+    result = json.loads(again.stdout)
+    assert (result["ok"], result["changes"], result["on_hosts"], result["failed"]) == (True, [], [], [])
+    assert {one["host"] for one in result["findings"]} == {*result["hosts"]} == {"web", "app-1", "app-2", "app-3"}
     follow()
     report = Path(user.said[f"netorder report {file}"].strip())
     assert 'measured: <span class="right">as planned</span>' in report.read_text(encoding="utf-8")
@@ -204,7 +207,14 @@ def assert_verify_says_where_it_dies(user: User, file: str, report: Path) -> Non
     assert all(0 < one["ms"] < 1000 and one["mtu"] == 1500 for one in timed)
     assert next(one for one in pairs["web"] if one["what"] == "clock")["ok"]
     user.does(f"netorder ssh -t {file} web -- sudo ip route delete 192.168.2.0/24")
-    verified = user.types(f"netorder verify {file}")
+    verified = user.types(f"netorder verify {file} --format json")
     assert verified.returncode == 4  # behind web nobody answers
-    assert "app-1: not observed" in verified.stdout
-    assert verified.stdout.count("likely: the packet ends at web: route to 192.168.2.0/24 is ") >= 3
+    assert "app-1: not observed" in verified.stderr
+    assert verified.stderr.count("likely: the packet ends at web: route to 192.168.2.0/24 is ") >= 3
+    result = json.loads(verified.stdout)
+    assert not result["ok"]
+    assert {one["host"] for one in result["failed"]} >= {"app-1", "app-2", "app-3"}
+    assert {one["host"] for one in result["findings"] if not one["ok"]} == {"web"}
+    previewed = json.loads(user.types(f"netorder preview {file} --format json").stdout)
+    assert previewed["check"]
+    assert "192.168.2.0/24" in json.dumps([one["diff"] for one in previewed["on_hosts"] if one["host"] == "web"])

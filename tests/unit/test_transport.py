@@ -34,12 +34,13 @@ def test_what_may_happen_twice(method, path, body, expected):
     assert may_happen_twice(method, f"http://192.0.2.1{path}", body) is expected
 
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-CUT = b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n{}"
+# one answer a connection, and saying so: else the next request may meet one that is about to be closed
+OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+CUT = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 20\r\n\r\n{}"
 
 
 def status(line, *headers):
-    return "\r\n".join([f"HTTP/1.1 {line}", *headers, "Content-Length: 0", "", ""]).encode()
+    return "\r\n".join([f"HTTP/1.1 {line}", *headers, "Connection: close", "Content-Length: 0", "", ""]).encode()
 
 
 @pytest.fixture
