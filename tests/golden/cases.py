@@ -9,7 +9,7 @@ from netorder.errors import TopologyError
 from netorder.language.load import load
 from netorder.picture.dot import dot
 from netorder.picture.mermaid import mermaid
-from netorder.picture.model import picture
+from netorder.picture.model import let_through, picture
 from netorder.picture.svg import svg
 from netorder.plan.build import build_plan
 from netorder.plan.render import render
@@ -41,7 +41,10 @@ def plan_of(source: Path) -> tuple[str, str]:
 def pictures_of(source: Path) -> dict[str, str]:
     """Return the pictures of a topology by the suffix of their file."""
     topology = load(source)
-    return {suffix: draw(picture(topology, rules=rules)) for suffix, (draw, rules) in PICTURES.items()}
+    opened = let_through(topology)
+    return {
+        suffix: draw(picture(topology, opened=opened if rules else ())) for suffix, (draw, rules) in PICTURES.items()
+    }
 
 
 def composed(source: Path) -> str:

@@ -45,11 +45,44 @@ def by_pair(found: Overview, matrix: Matrix) -> dict[tuple[str, str], tuple[set[
     return pairs
 
 
+# who sends alike does not receive alike, and the other way round
+CROSSED = """
+topology: crossed
+networks: {n0: {cidr: 10.0.0.0/24}, n1: {cidr: 10.0.1.0/24}}
+routers: {r: {external: true, networks: [n0, n1]}}
+hosts:
+  a: {network: n0, count: 2, groups: [to_x, from_u]}
+  b: {network: n0, groups: [to_x, from_v]}
+  c: {network: n1, groups: [to_y, from_u]}
+  d: {network: n1, count: 2, groups: [to_y, from_v]}
+  e: {network: n0, groups: [to_z, from_u]}
+  door: {network: n0, floating_ip: true}
+allow:
+  - {to: door, tcp: 22}
+  - {from: from_u, to: to_x, tcp: 80}
+  - {from: from_u, to: to_z, tcp: 82}
+  - {from: from_v, to: [to_x, to_y], udp: 53}
+"""
+
+
+def test_who_sends_alike_need_not_receive_alike() -> None:
+    """And a host that alone receives something is no source of it."""
+    matrix, topology = read(CROSSED)
+    assert_said_as_alone(matrix, topology)
+    found = overview(matrix, topology, [*matrix.hosts], [*matrix.hosts])
+    assert [(one.sources, one.destinations) for one in found.entries if one.open == ("tcp 82",)] == [
+        (("a-1", "a-2", "c"), ("e",))
+    ]
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_each_pair_is_said_what_it_is_alone(path: Path) -> None:
-    """What is open, in which state; no pair is left out, and counts agree."""
     topology = load(path)
-    matrix = Matrix(build_plan(topology))
+    assert_said_as_alone(Matrix(build_plan(topology)), topology)
+
+
+def assert_said_as_alone(matrix: Matrix, topology: Topology) -> None:
+    """Fail unless each pair has what is open and its state; no pair is left out, and counts agree."""
     ends = [*matrix.hosts, OUTSIDE]
     found = overview(matrix, topology, ends, ends, closed=True)
     alone = {

@@ -17,7 +17,7 @@ from netorder.picture import svg as drawing
 from netorder.picture.dot import dot
 from netorder.picture.drawio import drawio
 from netorder.picture.mermaid import mermaid
-from netorder.picture.model import picture
+from netorder.picture.model import let_through, picture
 from netorder.picture.svg import layout, svg
 
 ROOT = Path(__file__).parents[2]
@@ -84,11 +84,15 @@ def test_no_box_lies_over_another_in_large_ones(tmp_path):
         check_boxes(picture(load(file), each=True))
 
 
+def drawn(topology, *, rules, each=False):
+    return picture(topology, each=each, opened=let_through(topology) if rules else ())
+
+
 @pytest.mark.parametrize("rules", [False, True], ids=["", "rules"])
 @pytest.mark.parametrize("source", GOOD, ids=name)
 def test_the_svg_is_well_formed_and_within_its_frame(source, rules):
     """It needs nothing from anywhere, and each box of the picture is in it once."""
-    shown = picture(load(source), rules=rules)
+    shown = drawn(load(source), rules=rules)
     text = svg(shown)
     root = ET.fromstring(text)  # noqa: S314 - our own
     assert root.tag == f"{SVG}svg"
@@ -123,7 +127,7 @@ def test_everybody_is_in_every_picture(source):
 @pytest.mark.parametrize("source", GOOD, ids=name)
 def test_ids_are_unique_and_links_are_between_them(source):
     for each in (False, True):
-        shown = picture(load(source), each=each, rules=True)
+        shown = drawn(load(source), each=each, rules=True)
         ids = [node.id for node in shown.nodes]
         assert len(set(ids)) == len(ids)
         used = {one for link in shown.links for one in link} | {a.source for a in shown.arrows}
@@ -135,7 +139,7 @@ def test_ids_are_unique_and_links_are_between_them(source):
 @pytest.mark.parametrize("rules", [False, True])
 def test_drawio_has_the_boxes_where_the_svg_has_them(source, rules):
     """And each link and arrow between two of them, so that they move with what is moved."""
-    shown = picture(load(source), rules=rules)
+    shown = drawn(load(source), rules=rules)
     cells = {one.get("id"): one for one in ET.fromstring(drawio(shown)).iter("mxCell")}  # noqa: S314 - our own
     places = layout(shown)
     vertices = {id_: one.find("mxGeometry") for id_, one in cells.items() if one.get("vertex")}
@@ -151,7 +155,7 @@ def test_drawio_has_the_boxes_where_the_svg_has_them(source, rules):
 
 def test_a_class_is_drawn_once():
     """20 networks, 20 routers and 40 hosts that are alike; an arrow says on how many pairs, where not on all."""
-    shown = picture(load(CLASS), rules=True)
+    shown = drawn(load(CLASS), rules=True)
     titles = [node.title for node in shown.nodes]
     assert titles == ["outside", "edge", "rt (20)", "campus", "lan (20)", "teacher", "pc (40)"]
     texts = {(one.source, one.destination): one.text for one in shown.arrows}

@@ -15,7 +15,7 @@ from findings import measured, stage, wrong
 from netorder.cli.main import main
 from netorder.controller import playbooks, records
 from netorder.language.load import load, parse
-from netorder.picture.model import picture
+from netorder.picture.model import let_through, picture
 from netorder.plan.build import build_plan
 from netorder.report.measured import NOT_MEASURED, RIGHT, WRONG, Measured
 from netorder.report.page import page
@@ -87,7 +87,7 @@ def test_the_picture_shows_what_was_measured():
     wrong(findings, "sum", "div", 50004, "open")
     wrong(findings, "mul", "mul", 50003, "refused")
     del findings["div"]
-    shown = Measured({"time": "now", "findings": findings}).drawn(picture(topology, rules=True))
+    shown = Measured({"time": "now", "findings": findings}).drawn(picture(topology, opened=let_through(topology)))
     arrows = {(one.source, one.destination): one for one in shown.arrows}
     assert arrows["host_calculator", "host_sum"].state == RIGHT
     assert arrows["host_calculator", "host_mul"].state == WRONG
@@ -196,6 +196,21 @@ def test_a_large_one_is_quick(hosts):
     assert len(Page(text).of("details", "host")) == hosts
     assert 'class="matrix"' not in text
     assert len(text) < 5000 * hosts
+
+
+def test_of_many_arrows_those_are_drawn_that_differ():
+    """And counted."""
+    names = [f"h{chr(97 + index)}" for index in range(10)]
+    hosts = ", ".join(f"{name}: {{network: n, groups: [g{name}]}}" for name in names)
+    rules = ", ".join(f"{{from: {one}, to: [{', '.join({*names} - {one})}], tcp: 22}}" for one in names)
+    lines = ["topology: mesh", "networks: {n: {cidr: 10.0.0.0/24}}", f"hosts: {{{hosts}}}", f"allow: [{rules}]"]
+    topology = parse("\n".join(lines), "mesh.yml")
+    findings = measured(topology)
+    wrong(findings, "ha", "hb", 22, "refused")
+    found = Page(page(topology, {"verify": {"time": "now", "findings": findings}}))
+    assert "Of 90 arrows 1 are drawn: those that differ." in found.text
+    assert len(found.of("g", "wrong")) == 1
+    assert "Of 90 arrows 0 are drawn" in Page(page(topology, {})).text
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):

@@ -61,7 +61,7 @@ class Causes:
         if check["ok"] or not known or not is_of_pair(host, check):
             return ""
         verdict = self._verdict(source, check)
-        opened_by = self._declarations.places(destination, verdict.rule) if verdict.rule else ()
+        opened_by = self._declarations.places(frozenset({destination}), verdict.rule) if verdict.rule else ()
         places = few([place.rpartition("/")[2] for place in opened_by])  # the file's name is enough
         if check["expected"] != "open":
             return self._too_open(verdict)

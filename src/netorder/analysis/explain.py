@@ -163,7 +163,7 @@ def pair_json(
 
 def _places(matrix: Matrix, declarations: Declarations, destination: str, found: Verdict) -> tuple[str, ...]:
     host = matrix.host_of(destination)
-    return declarations.places(host, found.rule) if host and found.rule else ()
+    return declarations.places(frozenset({host}), found.rule) if host and found.rule else ()
 
 
 def _until_dropped(found: Verdict) -> Sequence[Hop]:

@@ -163,6 +163,18 @@ class Side:
         named = tuple((self.opened_to(one)[0], self._limits.of(one)) for one in host.addresses)
         return (self.routed_alike(name), host.group, named)
 
+    def alike_as_source(self, name: str) -> object:
+        """Return what two hosts must share so that the same flows are open from both."""
+        host = self.matrix.hosts.get(name)
+        named = tuple(self.opened_to(one)[0] for one in host.addresses) if host else ()
+        return host and (self.routed_alike(name), host.group, named)
+
+    def alike_as_destination(self, name: str) -> object:
+        """Return what two hosts must share so that the same flows are open to both."""
+        host = self.matrix.hosts.get(name)
+        named = tuple(self._limits.of(one) for one in host.addresses) if host else ()
+        return host and (self.routed_alike(name), host.group, named)
+
     def routed_alike(self, name: str) -> object:
         """Return what two hosts must share so that packets take the same paths to and from both."""
         host = self.matrix.hosts.get(name)

@@ -21,7 +21,7 @@ from netorder.plan.security_groups import Declarations
 from netorder.text import SHOWN, few, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from netorder.analysis.reach import Matrix
     from netorder.plan.model import Rule
@@ -120,7 +120,9 @@ class _Judge:
         self._unnamed: dict[tuple[object, object], tuple[str, str]] = {}  # by kinds: state and reason
 
     def all(self, sources: Sequence[str], destinations: Sequence[str], *, closed: bool) -> Overview:
-        left, right = self._sets(sources), self._sets(destinations)
+        # apart: what a host may do as one end is often less different than what it may do as both
+        left = self._sets(sources, self._side.alike_as_source)
+        right = self._sets(destinations, self._side.alike_as_destination)
         found = [*self._judged(left, right, closed=closed)]
         outside = sum(map(self._matrix.is_outside, sources)) * sum(map(self._matrix.is_outside, destinations))
         as_source, as_destination = (Counter(host for one in its for host in one.hosts) for its in (left, right))
@@ -143,10 +145,10 @@ class _Judge:
                 if ends := self._representatives(one, other):
                     yield self._judge(one, other, ends, is_named=other.group in allowed)
 
-    def _sets(self, ends: Iterable[str]) -> list[_Set]:
+    def _sets(self, ends: Iterable[str], alike_as: Callable[[str], object]) -> list[_Set]:
         alike: dict[object, list[str]] = {}
         for end in dict.fromkeys(ends):
-            alike.setdefault(self._side.alike(end) or end, []).append(end)
+            alike.setdefault(alike_as(end) or end, []).append(end)
         found: list[_Set] = []
         for members in alike.values():
             hosts = frozenset(host for end in members if (host := self._matrix.host_of(end)))
@@ -191,12 +193,7 @@ class _Judge:
 
     def _places(self, rules: Iterable[Rule | None], others: _Set) -> tuple[tuple[str, ...], ...]:
         """Return the places of each rule, in any of the hosts that it lets in to."""
-        return tuple(
-            _in_order({place for host in others.hosts for place in self._declarations.places(host, rule)})
-            if rule
-            else ()
-            for rule in rules
-        )
+        return tuple(_in_order(self._declarations.places(others.hosts, rule)) if rule else () for rule in rules)
 
     def _not_named(self, source: str, destination: str) -> tuple[str, str]:
         """Return state and reason where no rule allows anything: by what routing is like, not pair by pair."""
@@ -250,12 +247,11 @@ class _Judge:
         for (key, row), mesh in zip(keyed, with_itself, strict=True):
             merged[mesh if meshes[mesh] > 1 else key].append(row)
         for key, its in merged.items():
-            yield (
-                self._ordered(end for sets, _, _ in its for one in sets for end in one.ends),
-                self._ordered(end for _, one, _ in its for end in one.ends),
-                key.fate,
-                sum(pairs for _, _, pairs in its),
-            )
+            sources = self._ordered(end for sets, _, _ in its for one in sets for end in one.ends)
+            destinations = self._ordered(end for _, one, _ in its for end in one.ends)
+            if len(destinations) == 1:  # a host that sends as others do, and alone is sent this
+                sources = tuple(end for end in sources if end != destinations[0])
+            yield sources, destinations, key.fate, sum(pairs for _, _, pairs in its)
 
     def _ordered(self, ends: Iterable[str]) -> tuple[str, ...]:
         return tuple(sorted(dict.fromkeys(ends), key=lambda end: self._order.get(end, len(self._order))))

@@ -9,7 +9,7 @@ from netorder.cli.command import add, load_all, write
 from netorder.picture.dot import dot
 from netorder.picture.drawio import drawio
 from netorder.picture.mermaid import mermaid
-from netorder.picture.model import picture
+from netorder.picture.model import let_through, picture
 from netorder.picture.svg import svg
 
 if TYPE_CHECKING:
@@ -58,5 +58,6 @@ def run(options: argparse.Namespace) -> int:
     (topology,) = load_all(options.file)
     suffix = Path(options.output or "").suffix
     draw = FORMATS[options.format or SUFFIXES.get(suffix, "svg")]
-    write(draw(picture(topology, each=options.each, rules=options.rules)), options.output)
+    opened = let_through(topology) if options.rules else ()
+    write(draw(picture(topology, each=options.each, opened=opened)), options.output)
     return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 from netorder.analysis.overview import overview
@@ -21,6 +22,7 @@ from netorder.topology import CONTAINERS, OPENSTACK
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from netorder.analysis.overview import Entry
     from netorder.plan.model import Plan, Route
     from netorder.topology import Topology
 
@@ -63,12 +65,16 @@ class Arrow:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The boxes, in the plan's order; ``links`` join a router or a host (first) with a network or the outside."""
+    """The boxes, in the plan's order; ``links`` join a router or a host (first) with a network or the outside.
+
+    ``left_out`` is how many arrows there are beside these.
+    """
 
     title: str
     nodes: tuple[Node, ...]
     links: tuple[tuple[str, str], ...]
     arrows: tuple[Arrow, ...]
+    left_out: int = 0
 
     def of(self, *kinds: str) -> list[Node]:
         """Return the boxes of these kinds."""
@@ -119,10 +125,18 @@ class _Box:
         self.joined: list[_Box] = []  # networks, or the outside
 
 
-def picture(topology: Topology, *, each: bool = False, rules: bool = False) -> Picture:
-    """Return the picture of a topology's plan; with ``each`` nothing is drawn as one, with ``rules`` there are arrows.
+def picture(
+    topology: Topology,
+    *,
+    each: bool = False,
+    opened: Iterable[Entry] = (),
+    most: int | None = None,
+    always: Iterable[tuple[str, str]] = (),
+) -> Picture:
+    """Return the picture of a topology's plan, with arrows for what is ``opened``; with ``each`` nothing is one box.
 
-    There is no arrow to the outside: all hosts may send there what their routes let through.
+    Of more than ``most`` arrows those are made that have a pair (of names) of ``always``. There is no arrow to the
+    outside: all hosts may send there what their routes let through.
     """
     plan = build_plan(topology)
     boxes = _boxes(plan, each=each)
@@ -131,14 +145,14 @@ def picture(topology: Topology, *, each: bool = False, rules: bool = False) -> P
     ids = {id(box): f"{box.kind}_{re.sub('[^A-Za-z0-9]', '_', box.name)}" for box in boxes}
     ids |= {id(box): f"outside_{index}" for index, box in enumerate(one for one in boxes if one.kind == "outside")}
     links = [(ids[id(box)], ids[id(other)]) for box in boxes for other in box.joined]
-    arrows = _arrows(topology, plan, boxes, ids) if rules else ()
+    arrows, left_out = _arrows(boxes, ids, opened, most, always)
     nodes = tuple(
         Node(
             ids[id(box)], box.kind, *_text(box, topology.target), _forwards(box), tuple(part.name for part in box.parts)
         )
         for box in boxes
     )
-    return Picture(plan.topology, nodes, tuple(dict.fromkeys(links)), tuple(arrows))
+    return Picture(plan.topology, nodes, tuple(dict.fromkeys(links)), tuple(arrows), left_out)
 
 
 def _boxes(plan: Plan, *, each: bool) -> list[_Box]:
@@ -271,26 +285,54 @@ def _shown(lines: Sequence[str], most: int) -> list[str]:
     return [*lines[:most], f"and {more} more"] if more > 0 else [*lines]
 
 
-def _arrows(topology: Topology, plan: Plan, boxes: Sequence[_Box], ids: Mapping[int, str]) -> list[Arrow]:
+def let_through(topology: Topology) -> tuple[Entry, ...]:
+    """Return what the rules open between all hosts, and from outside: the arrows of its picture."""
+    matrix = Matrix(build_plan(topology))
+    return overview(matrix, topology, [*matrix.hosts, OUTSIDE], list(matrix.hosts)).entries
+
+
+def _arrows(
+    boxes: Sequence[_Box],
+    ids: Mapping[int, str],
+    opened: Iterable[Entry],
+    most: int | None,
+    always: Iterable[tuple[str, str]],
+) -> tuple[list[Arrow], int]:
     """Return an arrow for each two boxes between which something is open, and on how many pairs if not on all."""
-    matrix = Matrix(plan)
     ends = {part.name: ids[id(box)] for box in boxes if box.kind == "host" for part in box.parts}
     size = {ids[id(box)]: len(box.parts) for box in boxes}
+    hosts = frozenset(ends)
     for box in boxes:
         if box.kind == "outside" and OUTSIDE not in ends:
             ends[OUTSIDE] = ids[id(box)]
             size[ids[id(box)]] = 1
+    entries = [
+        (
+            one.open,
+            [(name, ends[name]) for name in one.sources if name in ends],
+            [(name, ends[name]) for name in one.destinations if name in hosts],
+        )
+        for one in opened
+    ]
+    every = {
+        both
+        for _, sources, destinations in entries
+        for both in product(dict.fromkeys(box for _, box in sources), dict.fromkeys(box for _, box in destinations))
+        if both[0] != both[1] or size[both[0]] > 1
+    }
+    kept = every
+    if most is not None and len(every) > most:
+        kept = every & {(ends[source], ends[to]) for source, to in always if source in ends and to in ends}
     found: dict[tuple[str, str], tuple[dict[str, None], set[tuple[str, str]]]] = {}
-    for entry in overview(matrix, topology, [*matrix.hosts, OUTSIDE], list(matrix.hosts)).entries:
-        for source in entry.sources:
-            for destination in entry.destinations:
-                if source != destination and source in ends:
-                    what, pairs = found.setdefault((ends[source], ends[destination]), ({}, set()))
-                    what.update(dict.fromkeys(entry.open))
-                    pairs.add((source, destination))
+    for what, sources, destinations in entries:
+        for (source, from_), (destination, to) in product(sources, destinations):
+            if source != destination and (from_, to) in kept:
+                texts, pairs = found.setdefault((from_, to), ({}, set()))
+                texts.update(dict.fromkeys(what))
+                pairs.add((source, destination))
     arrows = []
-    for (source, destination), (what, pairs) in found.items():
-        of = size[source] * size[destination] - (size[source] if source == destination else 0)
+    for (from_, to), (texts, pairs) in found.items():
+        of = size[from_] * size[to] - (size[from_] if from_ == to else 0)
         part = f" (on {len(pairs)} of {of} pairs)" if len(pairs) < of else ""
-        arrows.append(Arrow(source, destination, ", ".join(what) + part, frozenset(pairs)))
-    return arrows
+        arrows.append(Arrow(from_, to, ", ".join(texts) + part, frozenset(pairs)))
+    return arrows, len(every) - len(kept)

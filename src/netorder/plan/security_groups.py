@@ -67,20 +67,29 @@ class Declarations:
         self._topology = topology
         self._maker = _RuleMaker()
         self._allowed = _allowed_by_target(topology)
-        self._made: dict[tuple[int, frozenset[Match]], frozenset[Rule]] = {}
+        self._shared: dict[_Allowed, dict[Rule, tuple[str, ...]]] = {}
+        self._tables: dict[frozenset[str], list[dict[Rule, tuple[str, ...]]]] = {}
 
-    def places(self, host: str, rule: Rule) -> tuple[str, ...]:
-        """List where the file allows to ``host`` what ``rule`` does; nowhere, if it is for forwarding or SSH paths."""
-        return tuple(
-            self._topology.rules[allowed[0]].place for allowed in self._allowed[host] if rule in self._rules(*allowed)
-        )
+    def places(self, hosts: frozenset[str], rule: Rule) -> tuple[str, ...]:
+        """List where the file allows to any of ``hosts`` what ``rule`` does.
 
-    def _rules(self, index: int, matches: frozenset[Match]) -> frozenset[Rule]:
-        key = (index, matches)
-        if key not in self._made:
-            sources = self._topology.rules[index].sources
-            self._made[key] = frozenset(self._maker.ingress(matches, sources))
-        return self._made[key]
+        That is nowhere, if it is for forwarding or SSH paths.
+        """
+        if hosts not in self._tables:
+            for allowed in {self._allowed[host] for host in hosts} - self._shared.keys():
+                self._shared[allowed] = self._places(allowed)
+            # hosts that are alike share a table
+            tables = {id(table): table for host in hosts for table in [self._shared[self._allowed[host]]]}
+            self._tables[hosts] = [*tables.values()]
+        return tuple(dict.fromkeys(place for table in self._tables[hosts] for place in table.get(rule, ())))
+
+    def _places(self, allowed: _Allowed) -> dict[Rule, tuple[str, ...]]:
+        found: dict[Rule, tuple[str, ...]] = {}
+        for index, matches in allowed:
+            one = self._topology.rules[index]
+            for rule in set(self._maker.ingress(matches, one.sources)):
+                found[rule] = (*found.get(rule, ()), one.place)
+        return found
 
 
 class _RuleMaker:

@@ -87,14 +87,15 @@ class _Page:
         self._matrix = Matrix(self._plan)
         self._measured = Measured(kept.get("verify"))
         self._causes = Causes(self._matrix, Declarations(topology), self._measured.findings)
-        self._drawn = picture(topology, rules=True)
-        self._plain = self._drawn if len(self._drawn.arrows) <= ARROWS else replace(self._drawn, arrows=())
         ends = [*self._matrix.hosts, OUTSIDE]
+        self._overview = overview(self._matrix, topology, ends, ends)
         pairs = self._measured.pairs
+        wrong = [pair for pair, probes in pairs.items() if not all(probe.ok for probe in probes)]
+        self._drawn = picture(topology, opened=self._overview.entries, most=ARROWS, always=wrong)
+        self._plain = replace(self._drawn, arrows=()) if self._drawn.left_out else self._drawn
         self._timed = {pair: took for pair in pairs if (took := self._measured.latency(pair)) is not None}
         # the newest first
         self._runs = sorted(kept.get("runs", {}).items(), key=lambda one: str(one[1]["time"]), reverse=True)
-        self._overview = overview(self._matrix, topology, ends, ends)
 
     def text(self, version: str = "") -> str:
         parts = {
@@ -156,9 +157,10 @@ class _Page:
             '<span class="right">green as planned</span>, <span class="wrong">red differs</span>, '
             '<span class="unmeasured">grey and dashed not measured</span>.</p>'
         )
-        if len(shown.arrows) > ARROWS:
+        if shown.left_out or len(shown.arrows) > ARROWS:
             arrows = tuple(one for one in shown.arrows if one.state == WRONG)[:ARROWS]
-            key += f"<p>Of {len(shown.arrows):,} arrows {len(arrows)} are drawn: those that differ.</p>"
+            every = len(shown.arrows) + shown.left_out
+            key += f"<p>Of {every:,} arrows {len(arrows)} are drawn: those that differ.</p>"
             shown = replace(shown, arrows=arrows)
         return f"{key}{_scrolling('Picture', svg(shown, links, STATES))}"
 
