@@ -27,7 +27,8 @@ module: netorder_service
 short_description: install and run a systemd service that is one file
 description:
   - Compares the file (by digest), the unit (by text), their owners and modes, and the unit's state; changes what
-    differs. A new unit is written, and the service stopped, only when its command accepts its configuration.
+    differs. The unit of a service that is there is replaced, and the service stopped, only when its command accepts
+    its configuration.
   - Restarts the service when its file or unit changed, or when systemd has not read its present unit; starts and
     enables it otherwise.
   - The file's content goes to the host only where the host does not have it (see plugins/action/).
@@ -50,7 +51,7 @@ options:
     description: The file on the controller. Without it the file must be on the host already.
     type: path
   check:
-    description: A command, as a list, that accepts the service's configuration; run before anything is replaced.
+    description: A command, as a list, that accepts the service's configuration; run before a unit is replaced.
     type: list
     elements: str
     default: []
@@ -221,7 +222,8 @@ class Service:
             os.chown(self.file, 0, 0)
             self.file.chmod(MODE)
         if self.unit_differs:
-            check = self.params["check"]
+            # one that is new has nothing to lose: its start tells the same, and asks Python to begin once, not twice
+            check = self.params["check"] if self.before else []
             done = run(*check) if check else None
             if done and done.returncode:
                 said = (done.stderr or done.stdout).strip()

@@ -187,6 +187,23 @@ def test_a_configuration_that_the_new_file_refuses_changes_neither_unit_nor_serv
     assert (running.unit.read_bytes(), running.log()) == (before, [])
 
 
+def test_a_new_service_is_started_without_asking_it_first(host):
+    """It would replace nothing, and a start that fails says why; the next time it is asked first."""
+    asked = host.root / "asked"
+    command = [sys.executable, "-c", f"open({str(asked)!r}, 'w')"]
+    host.is_(fails="")
+    digest = hashlib.sha256(NEW).hexdigest()
+    given = {"unit": "u.service", "file": str(host.file), "check": command, "digest": digest}
+    content = {"content": base64.b64encode(zlib.compress(NEW)).decode()}
+    assert (
+        "u.service does not start" in host.process(given | content | {"text": "ExecStart=/bad\n"}, check=False)["msg"]
+    )
+    assert not asked.exists()
+    (host.state / "fails").unlink()
+    assert host.process(given | {"text": TEXT}, check=False)["changed"]
+    assert asked.exists()
+
+
 def test_a_service_that_does_not_start_fails_with_its_journal(running):
     running.is_(active="inactive", fails="")
     answer = running.ask()
