@@ -51,6 +51,7 @@ PROGRAM = f"qemu-system-{ARCHITECTURE}"
 DISK, SEED, CONSOLE = "disk.qcow2", "seed.iso", "console.log"  # of a host's directory
 _MONITOR, _PIDFILE = "monitor", "pid"
 _NETDEV = "net0"
+PROCESSORS = 2  # of a host, where this machine has as many
 _MONITOR_TIMEOUT = 20.0  # s
 _POWERDOWN = 30.0  # s for the guest to shut down
 _QUIT = 5.0  # s for QEMU to end
@@ -78,7 +79,7 @@ def arguments(
     boots = image.kernel is not None
     words = [
         PROGRAM, "-name", f"guest={name}", "-uuid", kept.uuid, "-nodefaults", "-no-user-config", "-display", "none",
-        "-machine", "pc", "-m", its["memory"], "-smp", "1",
+        "-machine", "pc", "-m", its["memory"], "-smp", str(min(PROCESSORS, os.cpu_count() or 1)),
         # what emulation costs is mostly translation; a boot of the guest image fills more than QEMU's own 32 MiB
         *(["-accel", "kvm", "-cpu", "host"] if kvm else ["-accel", "tcg,tb-size=96"]),
         # some distributions need more than QEMU's plainest processor
