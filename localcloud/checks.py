@@ -21,12 +21,13 @@ from localcloud.build import KEYRING
 from localcloud.machine import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from localcloud.cloud import Cloud
 
 MEMORY_NEEDED, DISK_NEEDED = 6 * 2**30, 8 * 2**30  # bytes: five guests and their services; the caches and the state
 CHOOSING = Path("/run/netorder-localcloud.lock")  # one for the machine, whose addresses all clouds share
+INOTIFY, INOTIFY_MOST = Path("/proc/sys/fs/inotify/max_user_instances"), 8192
 UNMOUNTABLE = frozenset(":,\\")  # separators of the overlay's options
 
 
@@ -97,6 +98,14 @@ def preflight(cloud: Cloud) -> None:
         problems.append(f"{KEYRING} is missing; fix: apt-get install debian-archive-keyring")
     if problems:
         raise CloudError("the local cloud cannot start here:\n" + "\n".join(f"  - {one}" for one in problems))
+
+
+def room_for_containers(log: Callable[[str], None]) -> None:
+    """Let root have enough inotify instances: systemd of each guest takes four, and kernels allow 128."""
+    most = int(INOTIFY.read_text(encoding="ascii"))
+    if most < INOTIFY_MOST:
+        INOTIFY.write_text(str(INOTIFY_MOST), encoding="ascii")
+        log(f"fs.inotify.max_user_instances of this machine: {most}, now {INOTIFY_MOST} (guests are containers)")
 
 
 def kvm_verdict(cache: Path, kernel: Path) -> Path:

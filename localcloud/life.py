@@ -63,6 +63,8 @@ def up(cloud: Cloud, guests: str, workers: str, heat: bool, log: Log) -> None:
             log("fresh state ready")
             shutil.rmtree(cloud.home / "upper", ignore_errors=True)  # of a start that was interrupted here
             machine.run("cp", "-a", str(ready / "upper"), str(cloud.home))
+        if guests == "container":
+            checks.room_for_containers(log)
         clock = checks.tsc_khz()
         (cloud.shared / "guest" / "guest.json").unlink(missing_ok=True)
         try:

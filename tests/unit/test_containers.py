@@ -90,6 +90,25 @@ def test_an_empty_machine_gets_everything_in_an_order_that_works():
     assert {step.stage for step in steps} == {Stage.SPACES, Stage.CABLES, Stage.SETTINGS, Stage.CONTAINERS}
 
 
+@pytest.mark.parametrize(
+    ("hosts", "most", "after"), [(16, 128, None), (17, 128, 8192), (41, 8192, None), (1500, 8192, 12000)]
+)
+def test_the_machine_has_room_for_the_inotify_instances_of_all(hosts, most, after):
+    """A second run finds nothing to change."""
+    what = needs(
+        f"{{topology: t, networks: {{a: {{cidr: 10.1.0.0/20}}}}, hosts: {{web: {{network: a, count: {hosts}}}}}}}"
+    )
+    found = [
+        step.change.after["most"]
+        for step in compare(what, replace(as_wanted(what), inotify=most), "key")
+        if step.change and step.change.kind == "inotify instances"
+    ]
+    assert found == ([after] if after else [])
+    assert not after or not [
+        one for one in differing(what, replace(as_wanted(what), inotify=after)) if one[1] == "inotify instances"
+    ]
+
+
 def test_every_thing_that_is_missing_is_found_alone():
     what = needs()
     for space in as_wanted(what).spaces:

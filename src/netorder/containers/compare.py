@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Stage", "Step", "compare", "removals"]
 
 _NEVER_RAN = {"created", "configured", "initialized"}  # podman was killed while it made them
+INOTIFY_OF_GUEST, INOTIFY_MOST = 4, 8192  # kernels allow root 128 if nobody says otherwise
 MISSING, DIFFERS, NOT_WANTED = "missing", "differs from the plan", "not in the topology"
 
 
@@ -244,6 +245,11 @@ def _filters(wanted: Wanted, seen: Seen) -> Iterator[Step]:
 
 
 def _machine(wanted: Wanted, seen: Seen) -> Iterator[Step]:
+    if len(wanted.guests) * INOTIFY_OF_GUEST > seen.inotify // 2:  # half is for this machine, and other topologies
+        reason = f"systemd takes {INOTIFY_OF_GUEST} inotify instances in each host"
+        most = max(INOTIFY_MOST, 2 * INOTIFY_OF_GUEST * len(wanted.guests))
+        change = Change("inotify instances", "this machine", "update", reason, {"most": seen.inotify}, {"most": most})
+        yield Step(Stage.SETTINGS, change, partial(kernel.set_inotify_most, most))
     if wanted.machine is None:
         return
     machine, table = seen.spaces[MACHINE], machine_table(wanted.topology)

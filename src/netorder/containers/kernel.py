@@ -22,6 +22,7 @@ __all__ = [
     "normal", "own_space", "read_space", "routes", "run", "set_forwarding", "spaces", "tables", "tracks_bridges",
 ]  # fmt: skip
 
+_INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 SPACES = Path("/run/netns")
 _ENVIRONMENT = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
 _PACKAGE = {"ip": "iproute2", "nft": "nftables", "nsenter": "util-linux", "unshare": "util-linux", "podman": "podman"}
@@ -222,6 +223,19 @@ def configure(space: str, settings: Mapping[str, str]) -> None:
     """Set some of SETTINGS in a namespace."""
     lines = "; ".join(f"echo {value} >/proc/sys/net/{name}" for name, value in settings.items())
     run(*enter(space), "sh", "-c", lines)
+
+
+def inotify_most() -> int:
+    """Return how many inotify instances root may have on this machine: systemd of each container takes some."""
+    return int(_INOTIFY.read_text(encoding="ascii"))
+
+
+def set_inotify_most(number: int) -> None:
+    """Allow root so many inotify instances. Raises CloudError."""
+    try:
+        _INOTIFY.write_text(str(number), encoding="ascii")
+    except OSError as error:
+        raise CloudError(f"{_INOTIFY} cannot be set to {number}: {error.strerror}; set it yourself") from None
 
 
 def tracks_bridges() -> bool:

@@ -39,6 +39,7 @@ class Seen:
     inodes: dict[str, int] = field(default_factory=dict)
     joined: dict[str, int] = field(default_factory=dict)  # by container's id: the namespace that it runs in
     health: dict[str, str] = field(default_factory=dict)  # of those that run, by id: the script that checks them
+    inotify: int = 128  # instances that root may have on this machine
 
     def leftovers(self, topology: str) -> list[str]:
         """Name everything, for the end of a teardown."""
@@ -63,7 +64,7 @@ def observe(topology: str) -> Seen:
         containers = tuple(its.result())
     joined = {one.id: kernel.joined(one.pid) for one in containers if one.runs}
     health = {one.id: _health(one) for one in containers if one.runs}
-    return Seen(spaces, containers, inodes, joined, health)
+    return Seen(spaces, containers, inodes, joined, health, kernel.inotify_most())
 
 
 def _health(container: Container) -> str:
