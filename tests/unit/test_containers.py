@@ -91,7 +91,7 @@ def test_an_empty_machine_gets_everything_in_an_order_that_works():
 
 
 @pytest.mark.parametrize(
-    ("hosts", "most", "after"), [(16, 128, None), (17, 128, 8192), (41, 8192, None), (1500, 8192, 12000)]
+    ("hosts", "most", "after"), [(16, 128, None), (17, 128, 8192), (41, 8192, None), (1000, 7000, 8192)]
 )
 def test_the_machine_has_room_for_the_inotify_instances_of_all(hosts, most, after):
     """A second run finds nothing to change."""
