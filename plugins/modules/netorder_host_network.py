@@ -1171,9 +1171,9 @@ def nm_edits(
         for of in sorted(change["never"]):
             edits += [f"ipv{of}.never-default", "yes" if sign == "+" else "no"]
             opposite += [f"ipv{of}.never-default", "no" if sign == "+" else "yes"]
-        for mtu in change["mtu"]:
-            edits += ["802-3-ethernet.mtu", str(mtu) if sign == "+" else "0"]
-            opposite += ["802-3-ethernet.mtu", "0" if sign == "+" else str(mtu)]
+    if adds["mtu"] or removes["mtu"]:  # one value, no list
+        edits += ["802-3-ethernet.mtu", str(next(iter(want["mtu"]), 0))]
+        opposite += ["802-3-ethernet.mtu", str(next(iter(has["mtu"]), 0))]
     quiet = not any(removes.values()) and not adds["addresses"] and not adds["never"]
     return edits, opposite, quiet
 

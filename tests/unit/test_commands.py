@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -327,6 +328,25 @@ def test_the_result_of_a_run_as_json_is_json_alone(python, command):
         assert "run: " in done.stderr
 
 
+def test_a_run_whose_result_is_awaited_ends_with_who_waits(tmp_path):
+    """SIGTERM reaches Ansible, which would go on alone and hold the topology."""
+    script = tmp_path / "slow-playbook"
+    script.write_text("#!/bin/sh\necho $$ >$0.pid\nexec sleep 60\n")
+    script.chmod(0o755)
+    code = "from netorder.controller.process import Program, run; print(run(Program(('slow-playbook',))))"
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment
+    ) as asked_to_end:
+        # until it has replaced its shell
+        while not (pid := tmp_path / "slow-playbook.pid").exists() or not pid.read_text():
+            assert asked_to_end.poll() is None
+        asked_to_end.terminate()
+        assert asked_to_end.communicate(timeout=30)[0] == f"{-signal.SIGTERM}\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
 def test_a_missing_program_is_named(monkeypatch, capsys, tmp_path):
     """With the way to install it."""
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
@@ -503,6 +523,8 @@ def test_questions_are_answered(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("answers", "error"),
     [
+        ("anywhere\n", "`anywhere` is the word for everybody in `allow`: another name"),
+        ("\nlocalhost\n", "`localhost` is every host's name for itself: another name"),
         ("Front\n", "`Front` is no name: letters, digits and hyphens, a letter first"),
         ("a a\n", "each name once"),
         ("\nweb*0\n", "`web*0` is neither a name nor a name and a number"),
@@ -518,6 +540,13 @@ def test_an_answer_that_is_none_is_an_error_where_nobody_is_there(answers, error
     assert asked(tmp_path / "x.yml", answers, monkeypatch) == 2
     assert error in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "x.yml").exists()
+
+
+def test_answers_that_yaml_would_take_for_something_else(tmp_path, monkeypatch):
+    """`::/0` ends with a colon, and an image may be called `true`."""
+    assert asked(tmp_path / "x.yml", "\n\n\n\n\n::/0\n\ntrue\n1.10\n", monkeypatch) == 0
+    host = load(tmp_path / "x.yml").hosts[0]
+    assert (host.image, host.flavor) == ("true", "1.10")
 
 
 def test_the_end_of_a_terminals_input_ends_the_questions(tmp_path, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -311,6 +312,28 @@ def test_a_host_key_counts_only_when_the_container_has_become_its_host(monkeypat
     (etc / "netorder-instance").write_text("mine")
     assert observing.host_key(one) == "ssh-ed25519 NEW"
     assert observing.host_key(replace(one, pid=8)) is None
+
+
+@pytest.mark.parametrize("what", ["link", "directory link", "pipe", "zero"])
+def test_files_of_a_container_do_not_lead_out_of_it(monkeypatch, tmp_path, what):
+    """Its root may put anything there."""
+    monkeypatch.setattr(observing, "_PROCESSES", tmp_path)
+    secret = tmp_path / "outside"
+    secret.mkdir()
+    (secret / "netorder-health").write_text("secret")
+    etc = tmp_path / "7/root/etc"
+    etc.parent.mkdir(parents=True)
+    if what == "directory link":
+        etc.symlink_to(secret)
+    else:
+        etc.mkdir()
+        file = etc / "netorder-health"
+        if what == "pipe":
+            os.mkfifo(file)
+        else:
+            file.symlink_to(secret / "netorder-health" if what == "link" else "/dev/zero")
+    one = Container("id", "calculator-sum", "sum", "running", 7)
+    assert observing._health(one) == ""
 
 
 def test_who_lacks_a_route_is_told_and_nothing_leaves_the_topology():

@@ -24,6 +24,7 @@ networks: {{a: {{cidr: 10.9.0.0/24}}}}
 applications:
   web: {{role: x, ports: [PORT], units: [web.service], check: {{http: /hello, answer: 'it''s {QUOTES} me\\'}}}}
   db: {{role: x, ports: [9], check: {{tcp: 9}}}}
+  euro: {{role: x, ports: [PORT], check: {{http: /grün?a=%20b, body: 5 €}}}}
 hosts: {{one: {{network: a, address: 10.9.0.10, applications: [APPLICATION]}}}}
 """
 
@@ -33,6 +34,10 @@ def service():
     """Give a service that answers what its ``says`` is."""
 
     class Answer(BaseHTTPRequestHandler):
+        def do_POST(self):
+            server.got = self.path, self.rfile.read(int(self.headers["Content-Length"])).decode()
+            self.do_GET()
+
         def do_GET(self):
             status, text = server.says
             body = text.encode()
@@ -132,6 +137,13 @@ def test_a_service_that_is_gone(tmp_path, service):
     service.shutdown()
     service.socket.close()
     assert "refused" in host.ask()[1]
+
+
+def test_text_that_is_not_ascii(tmp_path, service):
+    """It is sent as UTF-8, as verify sends it."""
+    host = Host(tmp_path, "euro", service.server_port)
+    assert host.ask() == (0, "all applications serve")
+    assert service.got == ("/gr%C3%BCn?a=%20b", "5 €")
 
 
 def test_what_is_only_connected_to(tmp_path):

@@ -608,6 +608,22 @@ def test_an_mtu_that_nobody_tells_the_interface(host_network: ModuleType, guest:
     assert not own(guest).exists()
 
 
+def test_an_mtu_that_is_taken_back_is_the_one_of_before(host_network: ModuleType) -> None:
+    """A connection has one, whoever set it."""
+    nothing: dict[str, set[Any]] = {"routes": set(), "addresses": set(), "never": set(), "mtu": set()}
+
+    def edits(had: set[int], want: set[int], has: set[int]) -> tuple[list[str], list[str]]:
+        given = ({**nothing, "mtu": one} for one in (had, want, has))
+        made, opposite, _ = host_network.nm_edits(*given)
+        return made[1:], opposite[1:]
+
+    assert edits({1400}, {1300}, {1400}) == (["1300"], ["1400"])
+    assert edits(set(), {1300}, {9000}) == (["1300"], ["9000"])
+    assert edits(set(), {1300}, set()) == (["1300"], ["0"])
+    assert edits({1300}, set(), {1300}) == (["0"], ["1300"])
+    assert edits({1300}, {1300}, {1300}) == ([], [])
+
+
 def test_a_host_is_the_default_gateway_in_place_of_dhcps(host_network: ModuleType, guest: _Guest) -> None:
     interfaces = [{"address": "192.168.1.5", "unwanted": [4]}]
     route = ("0.0.0.0/0", "192.168.1.9")

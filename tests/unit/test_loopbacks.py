@@ -91,6 +91,25 @@ def test_what_passes_the_ports() -> None:
     assert {"10.255.1.53/32", "10.255.1.54/32"} <= remotes
 
 
+def test_a_loopback_address_opens_nothing_more_of_the_next_hop() -> None:
+    """Of a host that forwards nothing, its gateway to the outside lets its own packets through."""
+    text = """
+topology: t
+networks: {a: {cidr: 10.1.0.0/24}, d: {cidr: 10.77.0.0/24}}
+hosts:
+  pc: {network: a, LOOPBACK, routes: [{to: 172.20.0.0/16, via: 10.1.0.9}]}
+  other: {network: d}
+  gate: {networks: {a: {address: 10.1.0.9}, d: {}}, forward: true, routes: [{to: 172.20.0.0/16, via: 10.77.0.99}]}
+"""
+    ports = {}
+    for word in ("names: none", "loopback_addresses: 10.255.0.1"):
+        gate = build_plan(parse(text.replace("LOOPBACK", word))).hosts[-1]
+        ports[word] = {port.network: set(port.allowed_address_pairs) for port in gate.ports}
+    before, after = ports.values()
+    assert after["d"] - before["d"] == {"10.255.0.1/32"} or after["d"] - before["d"] == {"10.255.0.1"}
+    assert "10.77.0.0/24" not in after["d"]
+
+
 def test_what_reaches_it() -> None:
     matrix = Matrix(plan())
     assert matrix.verdict("door", "10.255.1.54", "tcp", 53) == "open"

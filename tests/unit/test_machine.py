@@ -316,10 +316,41 @@ def test_no_host_is_started_where_one_does_not_stop():
 @pytest.mark.parametrize(("base", "kernel"), [("base", ""), ("", "kernel")])
 def test_what_a_disk_needs_of_its_image_and_is_gone_is_said_before_the_first_change(tmp_path, base, kernel):
     kept = replace(kept_of(BOX), base=base and str(tmp_path / base), kernel=kernel and str(tmp_path / kernel))
-    (problem,) = target._gone("box", kept)
+    (problem,) = target._gone(tmp_path, "box", kept)
     assert f"is gone: {tmp_path / (base or kernel)}. Bring it back" in problem
     (tmp_path / (base or kernel)).touch()
-    assert target._gone("box", kept) == []
+    assert target._gone(tmp_path, "box", kept) == []
+
+
+def test_a_host_of_a_version_that_did_not_note_its_kernel(tmp_path):
+    """It has that of its image, as it had then."""
+    where = tmp_path / "box"
+    where.mkdir()
+    store.write(where, kept_of(BOX))
+    before = json.loads((where / "host.json").read_text())
+    (where / "host.json").write_text(json.dumps({key: its for key, its in before.items() if key != "kernel"}))
+    kept = store.kept(tmp_path)["box"]
+    assert kept.kernel is None
+    (problem,) = target._gone(tmp_path, "box", kept)
+    assert "make machine-image" in problem
+    image = tmp_path / "machine-images/debian-13"
+    image.mkdir(parents=True)
+    for name in ("disk.qcow2", "kernel"):
+        (image / name).touch()
+    assert target._gone(tmp_path, "box", kept) == []
+    assert target._kernel(tmp_path, kept) == str(image)
+
+
+def test_what_is_gone_is_in_the_way_of_a_start_alone(tmp_path, monkeypatch):
+    """A port of a host that runs needs no image."""
+    monkeypatch.setattr(qemu, "check_installed", lambda: None)
+    monkeypatch.setattr(qemu, "bind_problem", lambda _: "")
+    kept = replace(kept_of(BOX), base=str(tmp_path / "gone"))
+    runs = Seen({"box": kept}, {"box": 7}, {"box": frozenset({qemu.ssh_forward(kept)})})
+    assert target._preflight(tmp_path, (BOX,), runs, compare((BOX,), runs)) == []
+    off = Seen({"box": kept}, {}, {})
+    (problem,) = target._preflight(tmp_path, (BOX,), off, compare((BOX,), off))
+    assert "is gone" in problem
 
 
 def test_a_clones_config_drive_gives_a_machine_id_to_cloud_init():

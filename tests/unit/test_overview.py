@@ -75,6 +75,20 @@ def test_who_sends_alike_need_not_receive_alike() -> None:
     ]
 
 
+def test_what_is_open_from_a_loopback_address() -> None:
+    """As that pair alone has it."""
+    text = """
+topology: t
+networks: {a: {cidr: 10.0.0.0/24}}
+hosts: {one: {network: a, loopback_addresses: 10.255.0.1}, db: {network: a}}
+allow: [{from: 10.255.0.1, to: db, tcp: 5432}]
+"""
+    matrix, topology = read(text)
+    assert opened(matrix, "10.255.0.1", "db").what == ("tcp 5432",)
+    (entry,) = overview(matrix, topology, ["10.255.0.1"], ["db"]).entries
+    assert entry.open == ("tcp 5432",)
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_each_pair_is_said_what_it_is_alone(path: Path) -> None:
     topology = load(path)

@@ -161,7 +161,8 @@ class _Judge:
         if not one.hosts:
             return {group.name for group in self._matrix.plan.filters}
         found: set[str | None] = {None, *(group for group, _ in self._side.openings.anywhere)}
-        for address in self._matrix.hosts[min(one.hosts)].addresses:
+        host = self._matrix.hosts[min(one.hosts)]
+        for address in (*host.addresses, *host.loopback_addresses):
             found |= self._side.opened_to(address)[1].keys()
         return found
 

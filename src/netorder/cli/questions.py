@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from dataclasses import dataclass
@@ -10,8 +11,11 @@ from ipaddress import ip_network
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
+import yaml
+
 from netorder.errors import NetorderError, TopologyError, UsageError
 from netorder.language.load import parse
+from netorder.language.resolve import RESERVED
 from netorder.topology import LAST_PORT
 
 if TYPE_CHECKING:
@@ -80,7 +84,7 @@ def ask(name: str) -> str:
         *(f"  to-{far}: {{networks: [{near}, {far}]}}" for near, far in pairwise(networks)),
         "",
         "# What hosts have unless they say otherwise: an image and a flavor that your cloud has, and the image's user.",
-        f"defaults: {{image: {image}, flavor: {flavor}, user: {user}}}",
+        f"defaults: {{image: {_quoted(image)}, flavor: {_quoted(flavor)}, user: {_quoted(user)}}}",
         "",
         "hosts:",
         *(_host(one, is_entry=one.name in entries) for one in hosts),
@@ -119,6 +123,8 @@ def _names(text: str) -> list[str]:
     for one in found:
         if not NAME.fullmatch(one):
             raise ValueError(f"`{one}` is no name: letters, digits and hyphens, a letter first")
+        if one in RESERVED:
+            raise ValueError(f"`{one}` is {RESERVED[one]}: another name")
     if len(set(found)) < len(found) or len(found) > MOST:
         raise ValueError(f"each name once, and {MOST} of them at most")
     return found
@@ -130,6 +136,8 @@ def _hosts(text: str, network: str, taken: set[str]) -> list[_Hosts]:
         match = HOST.fullmatch(one)
         if match is None or match[2] == "0":
             raise ValueError(f"`{one}` is neither a name nor a name and a number, as app*2")
+        if match[1] in RESERVED:
+            raise ValueError(f"`{match[1]}` is {RESERVED[match[1]]}: another name")
         if match[1] in taken:
             raise ValueError(f"`{match[1]}` is taken: another name")
         taken = taken | {match[1]}
@@ -157,7 +165,7 @@ def _prefix(text: str) -> str:
     if text == "anywhere":
         return text
     try:
-        return str(ip_network(text))
+        return _quoted(str(ip_network(text)))
     except ValueError as error:
         raise ValueError(f"`{text}` is no prefix: {error}") from None
 
@@ -166,6 +174,15 @@ def _word(text: str) -> str:
     if not re.fullmatch(r"[\w./-]+", text):
         raise ValueError(f"`{text}` is no name")
     return text
+
+
+def _quoted(text: str) -> str:
+    """Return the text as YAML that means it: `true` and `::/0` are something else without quotes."""
+    try:
+        is_plain = yaml.safe_load(f"{{a: {text}}}") == {"a": text}
+    except yaml.YAMLError:
+        is_plain = False
+    return text if is_plain else json.dumps(text)
 
 
 def _list(words: Sequence[str]) -> str:

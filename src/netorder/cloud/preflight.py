@@ -371,7 +371,7 @@ class _Questions:
         plain: dict[str, list[str]] = {}
         for host in self._hosts:
             if host.applications and not host.image.startswith((GOLDEN, SNAPSHOT)):
-                plain.setdefault(host.image, []).append(host.name)
+                plain.setdefault(host.image.removeprefix(NEWEST), []).append(host.name)
         return [
             f"The topology makes {few(names)} of {image}, which is no golden image. Write `image: {{golden: true, "
             f"base: {image}}}` there, or leave --golden out (golden=true): the roles install what is missing."
@@ -406,17 +406,17 @@ class _Questions:
             self.facts.flavors[name] = flavor.id
             if not flavor.disk:
                 problems += self._zero_disk_problems(name)
+            called = image_name.removeprefix(NEWEST)
             for image in [one for one in self._images[image_name] if one.status == "active"][:1]:
                 size = max(image.size or 0, image.virtual_size or 0)
                 need = max(image.min_disk or 0, -(-size // GIB))
                 if flavor.disk and flavor.disk < need:
                     problems.append(
-                        f"Flavor {name} has a disk of {flavor.disk} GiB, image {image_name} needs {need}. "
-                        "Take a larger."
+                        f"Flavor {name} has a disk of {flavor.disk} GiB, image {called} needs {need}. Take a larger."
                     )
                 if flavor.ram < (image.min_ram or 0):
                     problems.append(
-                        f"Flavor {name} has {flavor.ram} MiB, image {image_name} needs {image.min_ram}. Take a larger."
+                        f"Flavor {name} has {flavor.ram} MiB, image {called} needs {image.min_ram}. Take a larger."
                     )
         return list(dict.fromkeys(problems))
 

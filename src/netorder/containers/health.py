@@ -29,6 +29,7 @@ import os
 import socket
 import subprocess
 import sys
+import urllib.parse
 
 APPLICATIONS = json.loads(r"""@""")
 NOTE = "/run/netorder-health"
@@ -56,7 +57,8 @@ def unanswered(address, port):
 def wrong(address, port, path, body, status, answer, contains):
     connection = http.client.HTTPConnection(address, port, timeout=SECONDS)
     try:
-        connection.request("GET" if body is None else "POST", path, body)
+        where = urllib.parse.quote(path, safe="/?&=%#+,;:@!$'()*~[]")
+        connection.request("GET" if body is None else "POST", where, body and body.encode())
         found = connection.getresponse()
         said = found.read().decode(errors="replace").strip()
     except (OSError, http.client.HTTPException) as error:
@@ -94,9 +96,10 @@ def main():
         problem = found[one["name"]]
         if problem != before.get(one["name"], ""):
             tell(one["name"], one["units"], problem)
-    with open(NOTE + ".new", "w") as file:
+    new = "{}.{}".format(NOTE, os.getpid())  # podman and somebody who asks may run this at the same time
+    with open(new, "w") as file:
         json.dump(found, file)
-    os.replace(NOTE + ".new", NOTE)
+    os.replace(new, NOTE)
     problems = ["{}: {}".format(name, problem) for name, problem in found.items() if problem]
     print("; ".join(problems) or "all applications serve")
     return bool(problems)
@@ -120,4 +123,4 @@ def health(matrix: Matrix, host: Host) -> str:
                 check |= {"answer": its.answer, "contains": its.contains}
         applications.append({"name": one.name, "units": list(one.units), "check": check})
     # JSON has no three quotes in a row, and ends with a bracket
-    return _SCRIPT.replace("@", json.dumps(applications))
+    return _SCRIPT.replace('"""@"""', f'"""{json.dumps(applications)}"""')

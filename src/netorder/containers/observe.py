@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv4Network
 from pathlib import Path
@@ -25,8 +27,9 @@ __all__ = ["PARALLEL", "Seen", "host_key", "observe", "outside"]
 
 PARALLEL = 8
 _KEY = re.compile(r"ssh-ed25519 [A-Za-z0-9+/=]+")
-_KEY_FILE = "ssh/ssh_host_ed25519_key.pub"
+_KEY_FILE, _INSTANCE = "/etc/ssh/ssh_host_ed25519_key.pub", "/etc/netorder-instance"
 _PROCESSES = Path("/proc")
+_LARGEST = 1 << 20  # bytes that are read of a file of a container
 _KEY_TIMEOUT = 10.0  # seconds; making it takes a tenth of one
 
 
@@ -69,10 +72,27 @@ def observe(topology: str) -> Seen:
 
 def _health(container: Container) -> str:
     """Return the script that checks a running container, "" where it has none."""
-    try:
-        return (_PROCESSES / f"{container.pid}/root{FILE}").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+    return _read(container, FILE)
+
+
+def _read(container: Container, file: str) -> str:
+    """Return what a file of a container has; nothing, where it is none: root there decides what it is.
+
+    A symbolic link would lead out of the container, a pipe never end, a large file fill the memory.
+    """
+    *directories, name = file.strip("/").split("/")
+    flags = os.O_RDONLY | os.O_CLOEXEC
+    with ExitStack() as opened, suppress(OSError):
+        where = os.open(_PROCESSES / f"{container.pid}/root", flags | os.O_DIRECTORY)
+        opened.callback(os.close, where)
+        for one in directories:
+            where = os.open(one, flags | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=where)
+            opened.callback(os.close, where)
+        its = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=where)
+        opened.callback(os.close, its)
+        if stat.S_ISREG(os.fstat(its).st_mode):
+            return os.read(its, _LARGEST).decode(errors="replace")
+    return ""
 
 
 def outside(plan: Plan, seen: Seen) -> IPv4Network:
@@ -89,15 +109,14 @@ def outside(plan: Plan, seen: Seen) -> IPv4Network:
 def host_key(container: Container) -> str | None:
     """Return a running container's SSH host key; it is made before anything else there starts."""
     # by its process, not by podman's exec, which takes half a second of a processor for each host
-    etc = _PROCESSES / f"{container.pid}/root/etc"
+    process = _PROCESSES / f"{container.pid}"
     end = time.monotonic() + _KEY_TIMEOUT
     while time.monotonic() < end:
-        with suppress(OSError):
-            # written last: until then the key may be that of the host which a snapshot was made of
-            if (etc / "netorder-instance").read_text(encoding="ascii", errors="replace") == container.instance:
-                found = _KEY.search((etc / _KEY_FILE).read_text(encoding="ascii", errors="replace"))
-                return found[0] if found else None
-        if not etc.parents[1].exists():  # it has ended
+        # written last: until then the key may be that of the host which a snapshot was made of
+        if _read(container, _INSTANCE) == container.instance:
+            found = _KEY.search(_read(container, _KEY_FILE))
+            return found[0] if found else None
+        if not process.exists():  # it has ended
             return None
         time.sleep(0.05)
     return None

@@ -51,14 +51,20 @@ def become(program: Program) -> NoReturn:
 
 
 def run(program: Program) -> int:
-    """Run it, what it prints on standard error; return its exit status. It alone is asked to end by Ctrl-C."""
+    """Run it, what it prints on standard error; return its exit status.
+
+    It alone is asked to end: by Ctrl-C as it is in the foreground too, by SIGTERM and SIGHUP since they are passed on.
+    """
     path = program.path
     sys.stdout.flush()
     child = subprocess.Popen(
         program.arguments, executable=path, stdout=sys.stderr.fileno(), env=os.environ | dict(program.environment)
     )
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN)}
+    for one in (signal.SIGTERM, signal.SIGHUP):
+        before[one] = signal.signal(one, lambda number, _frame: child.send_signal(number))
     try:
         return child.wait()
     finally:
-        signal.signal(signal.SIGINT, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)

@@ -26,8 +26,8 @@ _FILE = "host.json"
 class Kept:
     """A host as it was made: ``uuid`` is the instance's.
 
-    ``kernel`` is the image whose kernel boots it ("": its disk has a boot loader), ``base`` the file that a linked disk
-    is linked to.
+    ``kernel`` is the image whose kernel boots it ("": its disk has a boot loader; None: it was made by a version that
+    did not note it), ``base`` the file that a linked disk is linked to.
     """
 
     uuid: str
@@ -35,7 +35,7 @@ class Kept:
     hardware: dict[str, str]
     outside: str
     ssh_port: int
-    kernel: str
+    kernel: str | None = None
     base: str = ""
     hostkey: str | None = None
 

@@ -152,11 +152,11 @@ class _Maker:
         linked, of = guest.disk["clone"] == "linked", guest.disk.get("clone of")
         if of:
             its = store.kept(self._where)[of]
-            kernel, base = its.kernel, its.base if linked else ""
+            kernel, base = _kernel(self._files, its), its.base if linked else ""
             images.clone_disk(self._where / of / qemu.DISK, new / qemu.DISK, base)
         else:
             image = _image(self._files, guest.disk["image"])
-            kernel, base = str(image.kernel.parent) if image.kernel else "", str(image.disk) if linked else ""
+            kernel, base = _kernel_of(image), str(image.disk) if linked else ""
             images.make_disk(image, new / qemu.DISK, linked=linked)
         kept = Kept(str(uuid4()), guest.disk, guest.hardware, guest.outside, SSH_PORT, kernel, base)
         drive = seed.config_drive(kept.uuid, guest.host, self._key, is_clone=bool(of))
@@ -168,9 +168,11 @@ class _Maker:
     def _start(self, guest: Guest) -> None:
         directory = self._where / guest.host
         kept = store.kept(self._where)[guest.host]
-        kept = replace(kept, hardware=guest.hardware, outside=guest.outside, ssh_port=_ssh_port(guest, kept))
+        port = _ssh_port(guest, kept)
+        kernel = _kernel(self._files, kept)
+        kept = replace(kept, hardware=guest.hardware, outside=guest.outside, ssh_port=port, kernel=kernel)
         store.write(directory, kept)
-        disk = Path(kept.kernel or directory / qemu.DISK)
+        disk = Path(kernel or directory / qemu.DISK)
         image = images.of_path(disk)
         if image is None:
             raise CloudError(f"host {guest.host}: {disk} is gone")
@@ -189,6 +191,15 @@ def _image(files: Path, name: str) -> images.Image:
     if image is None:
         raise CloudError(images.problem(files, name))
     return image
+
+
+def _kernel_of(image: images.Image) -> str:
+    return str(image.kernel.parent) if image.kernel else ""
+
+
+def _kernel(files: Path, kept: Kept) -> str:
+    """Return the image whose kernel boots a host, or nothing; where it was not noted, as its image is now."""
+    return _kernel_of(_image(files, kept.disk["image"])) if kept.kernel is None else kept.kernel
 
 
 def _ssh_port(guest: Guest, kept: Kept) -> int:
@@ -270,8 +281,8 @@ def _preflight(files: Path, guests: tuple[Guest, ...], seen: Seen, steps: Iterab
     fresh = [guest for guest in made.values() if "clone of" not in guest.disk]
     for image in dict.fromkeys(guest.disk["image"] for guest in fresh):
         problems += [found] if (found := images.problem(files, image)) else []
-    for host in dict.fromkeys(step.host for step in coming if step.host not in made):
-        problems += _gone(host, seen.kept[host])
+    for host in dict.fromkeys(step.host for step in coming if step.verb == Verb.START and step.host not in made):
+        problems += _gone(files, host, seen.kept[host])
     held = {(one.protocol, one.host) for its in seen.forwards.values() for one in its or ()}
     differing = {step.host for step in coming}
     for guest in guests:
@@ -283,8 +294,10 @@ def _preflight(files: Path, guests: tuple[Guest, ...], seen: Seen, steps: Iterab
     return problems
 
 
-def _gone(host: str, kept: Kept) -> list[str]:
-    """Say what a host needs that is there no more."""
+def _gone(files: Path, host: str, kept: Kept) -> list[str]:
+    """Say what a host needs to start that is there no more."""
+    if kept.kernel is None and (problem := images.problem(files, kept.disk["image"])):
+        return [f"Host {host}: {problem}"]
     needed = {"the image that its disk is linked to": kept.base, "the kernel that it boots": kept.kernel}
     return [
         f"Host {host}: {what} is gone: {path}. Bring it back, or give the host another image, with which its disk is "

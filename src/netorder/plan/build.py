@@ -381,8 +381,10 @@ class _Planner:
     def _senders(self, owner: RouterSpec | HostSpec, network: str, version: int) -> set[Prefix]:
         """Return the prefixes of those whose packets ``owner`` may send out on a network: its own, or all joined."""
         routing = self._topology.routings[version]
-        passes_on = isinstance(owner, RouterSpec) or owner.name in routing.graph.hosts
-        senders = [one for one in routing.populated if routing.graph.joined(one, network)] if passes_on else [network]
+        if isinstance(owner, RouterSpec) or owner.forward:
+            senders = [one for one in routing.populated if routing.graph.joined(one, network)]
+        else:
+            senders = [network, *owner.loopback_networks(version)]
         return {self._prefixes[one, version] for one in senders if (one, version) in self._prefixes}
 
     def _as_pairs(
