@@ -46,16 +46,23 @@ class CallbackModule(CallbackBase):
         found = self._changes.setdefault(result.host.get_name(), [])
         task, its = result.task, result.result
         if task._role and not isinstance(task, Handler) and its.get("changed"):  # noqa: SLF001 - no other way to it
-            what = dict.fromkeys(_about(one) for one in its.get("results", [its]) if one.get("changed"))
+            given = {} if task.loop or task.no_log else _arguments(result)
+            what = dict.fromkeys(_about(one, given) for one in its.get("results", [its]) if one.get("changed"))
             role = task._role.get_name().rpartition("/")[2]  # noqa: SLF001 - of one in a directory that is the path
             name = task.name or task.action
             found.append({"task": f"{role}: {name}", "what": ", ".join(one for one in what if one)})
         result.host.set_variable("netorder_role_changes", found)
 
 
-def _about(result: Mapping[str, Any]) -> str:
+def _arguments(result: Any) -> Mapping[str, Any]:  # noqa: ANN401 - Ansible's
+    """Return what the task was given, its templates resolved: from ansible-core 2.21 on copy does not say it."""
+    given = (getattr(result, "task_fields", None) or {}).get("args")
+    return given if isinstance(given, dict) else {}
+
+
+def _about(result: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
     """Return what a result is about: what its module says or was given, else the item of a loop."""
-    given = (result.get("invocation") or {}).get("module_args") or {}
+    given = (result.get("invocation") or {}).get("module_args") or ({} if "censored" in result else arguments)
     for one in (result, given):
         for key in _ABOUT:
             if value := one.get(key):
