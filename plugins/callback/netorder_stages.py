@@ -50,6 +50,7 @@ class CallbackModule(CallbackBase):
         self._playbook = ""
         self._directory = Path()
         self._file = Path()
+        self._target: str | None = None
 
     def v2_playbook_on_start(self, playbook: Any) -> None:  # noqa: ANN401, D102 - Ansible's names and types, here and below
         self._playbook = Path(playbook._file_name).stem  # noqa: SLF001 - Ansible's own callbacks do so
@@ -61,6 +62,7 @@ class CallbackModule(CallbackBase):
             variables = hostvars.raw_get("localhost")
             self._directory = Path(variables.get("netorder_dir", ""))
             self._file = Path(variables.get("netorder_topology_file", ""))
+            self._target = variables.get("netorder_target")
 
     def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ANN401, ARG002, D102
         self._course.task(task.get_name().strip())
@@ -101,6 +103,6 @@ class CallbackModule(CallbackBase):
                 self._display.display(line)
         if self._is_kept:
             kept = records.keep(self._course.kept(self._playbook), self._directory)
-            topology = load(self._file)
-            (self._directory / records.PAGE).write_text(page(topology, kept), encoding="utf-8")
+            topology = load(self._file, self._target)
+            (self._directory / records.PAGE).write_text(page(topology, kept, file=str(self._file)), encoding="utf-8")
             records.end(self._directory)

@@ -55,4 +55,5 @@ def is_id(word: str) -> bool:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean `x`?`` for the known word nearest to ``word``, or nothing when none is near."""
     near = difflib.get_close_matches(word, sorted(known), n=1)
+    near = near or difflib.get_close_matches(word.lower(), sorted(known), n=1)
     return f"; did you mean `{near[0]}`?" if near else ""

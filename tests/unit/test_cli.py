@@ -87,7 +87,7 @@ def test_schema_is_the_schema(capsys: pytest.CaptureFixture[str]):
 
 
 def test_the_command_line_is_checked(capsys: pytest.CaptureFixture[str]):
-    for arguments in ([], ["chek", CALCULATOR], ["plan"], ["plan", CALCULATOR, "--format", "xml"]):
+    for arguments in ([], ["chek", CALCULATOR], ["diff"], ["plan", CALCULATOR, "--format", "xml"]):
         with pytest.raises(SystemExit) as caught:
             main(arguments)
         assert caught.value.code == 2
@@ -351,12 +351,61 @@ def test_diff_as_json(partly: str, tmp_path: Path, capsys: pytest.CaptureFixture
     other = tmp_path / "other.yml"
     other.write_text(PARTLY.replace("count: 2", "count: 1"), encoding="utf-8")
     assert main(["diff", partly, partly, "--format", "json"]) == 0
-    same = {"different": False, "renamed": None, "needs_allow": [], "differences": [], "flows": []}
+    same = {"different": False, "moved": [], "renamed": None, "needs_allow": [], "differences": [], "flows": []}
     assert json.loads(capsys.readouterr().out) == same
     assert main(["diff", partly, str(other), "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["different"], found["needs_allow"]) == (True, ["delete"])
     assert {one["name"]: one["permission"] for one in found["differences"]} == {"h": None, "web-2": "delete"}
+
+
+@pytest.mark.parametrize(("line", "said"), [("target: containers", "target: containers, before openstack"),
+                                            ("cloud: north", "cloud: north, before the one of OS_CLOUD")])  # fmt: skip
+def test_diff_of_what_is_made_elsewhere(line: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A run would make everything anew there, and leave what there is."""
+    files = []
+    for name, text in (("old", PARTLY), ("new", f"{line}\n{PARTLY}")):
+        files.append(str(tmp_path / f"{name}.yml"))
+        Path(files[-1]).write_text(text, encoding="utf-8")
+    assert main(["diff", *files, "--exit-code"]) == 2
+    out = capsys.readouterr().out
+    assert said in out.splitlines()
+    assert "leaves what there is as it is" in out
+
+
+def test_the_target_of_the_environment_and_of_the_command_line(tmp_path, monkeypatch, capsys):
+    """As `up` has it: a file without `cidr` is right for target machine alone."""
+    file = tmp_path / "nat.yml"
+    file.write_text("topology: n\nnetworks: {nat: {}}\nhosts: {box: {network: nat}}\n", encoding="utf-8")
+    for command in ("plan", "reach", "graph"):
+        assert main([command, str(file)]) == 1
+        assert main([command, str(file), "--target", "machine"]) == 0
+        monkeypatch.setenv("NETORDER_TARGET", "machine")
+        assert main([command, str(file)]) == 0
+        monkeypatch.setenv("NETORDER_TOPOLOGY", str(file))
+        assert main([command]) == 0
+        monkeypatch.delenv("NETORDER_TARGET")
+        monkeypatch.delenv("NETORDER_TOPOLOGY")
+        capsys.readouterr()
+
+
+@pytest.mark.parametrize("command", ["graph", "compose", "report"])
+def test_a_topology_is_not_written_over(command: str, partly: str, capsys: pytest.CaptureFixture[str]):
+    before = Path(partly).read_bytes()
+    assert main([command, partly, "-o", partly]) == 2
+    assert "is the topology itself, which would be lost" in capsys.readouterr().err
+    assert Path(partly).read_bytes() == before
+
+
+def test_an_output_that_takes_nothing():
+    """A full disk, and one that is closed."""
+    line = f"{sys.executable} -m netorder plan {CALCULATOR}"
+    full = subprocess.run(["sh", "-c", f"{line} >/dev/full"], capture_output=True, text=True, check=False)
+    assert full.returncode == 1
+    assert full.stderr.endswith("\nnetorder plan: error: standard output: No space left on device\n")
+    closed = subprocess.run(["sh", "-c", f"{line} >&-"], capture_output=True, text=True, check=False)
+    assert closed.returncode == 0
+    assert "Traceback" not in full.stderr + closed.stderr
 
 
 def test_check_counts_one_in_the_singular(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -530,10 +530,13 @@ def test_questions_are_answered(tmp_path, monkeypatch):
         ("\nweb*0\n", "`web*0` is neither a name nor a name and a number"),
         ("\nfront\n", "`front` is taken: another name"),
         ("\n\nweb\n", "`web` is taken: another name"),
-        ("\n\n\ndb\n", "`db` is none of web, app"),
+        ("\n\n\ndb\n", "`db` is none of web"),
         ("\n\n\n\n80 x\n", "`x` is no port (1 to 65535, or `none`)"),
         ("\n\n\n\n\n203.0.113.1/24\n", "`203.0.113.1/24` is no prefix: 203.0.113.1/24 has host bits set"),
         ("a\nnone\n", "there is no host"),
+        ("a b\nnone\napp\n", "there is no host on a, the network that the outside reaches"),
+        ("front-\n", "`front-` is no name"),
+        ("null\n", "`null` is something else to YAML: another name"),
     ],
 )
 def test_an_answer_that_is_none_is_an_error_where_nobody_is_there(answers, error, tmp_path, monkeypatch, capsys):

@@ -111,7 +111,7 @@ def test_the_readme_shows_what_there_is(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(ROOT)
     (block,) = [block for language, block in BLOCK.findall(text) if language == "console"]
     for line, expected in steps(f"```console\n{block}```\n"):
-        words = shlex.split(line.replace("build/", f"{tmp_path}/"))
+        words = shlex.split(line.replace("-o ", f"-o {tmp_path}/"))
         assert main(words[1:]) == 0
         assert_shown(capsys.readouterr().out, expected)
     assert (tmp_path / "two-tiers.svg").read_bytes() == (ROOT / picture).read_bytes()

@@ -19,6 +19,7 @@ from netorder.plan.model import Server
 from netorder.plan.render import names
 from netorder.protocols import WITH_PORTS, on_wire
 from netorder.text import few
+from netorder.topology import OPENSTACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -388,11 +389,20 @@ def _stopped(old: Plan, found: Iterable[Difference]) -> dict[Place, Stop]:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """All that a change of the topology does. ``renamed`` is (old name, new name) where that is another topology."""
+    """All that a change of the topology does. ``renamed`` is (old name, new name) where that is another topology.
+
+    ``moved`` says where it is made elsewhere: the key of the file, its value before and after.
+    """
 
     differences: tuple[Difference, ...]
     flows: tuple[Flow, ...]
     renamed: tuple[str, str] | None
+    moved: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def is_none(self) -> bool:
+        """Whether it does nothing."""
+        return not (self.differences or self.moved)
 
     @property
     def needs_allow(self) -> list[str]:
@@ -400,9 +410,13 @@ class Change:
         return sorted({one.permission for one in self.differences if one.permission})
 
 
-def change(old: Plan, new: Plan) -> Change:
-    """Compare two plans: their resources, and the flows of both."""
+def change(old: Plan, new: Plan, targets: tuple[str, str] = (OPENSTACK, OPENSTACK)) -> Change:
+    """Compare two plans: their resources, and the flows of both. ``targets`` are those that make them."""
     found = differences(old, new)
+    clouds = (old.cloud or "the one of OS_CLOUD", new.cloud or "the one of OS_CLOUD")
+    moved = [(key, *pair) for key, pair in (("target", targets), ("cloud", clouds)) if pair[0] != pair[1]]
+    if moved:
+        return Change(tuple(found), (), None, tuple(moved))
     if old.topology != new.topology:
         return Change(tuple(found), (), (old.topology, new.topology))
     fates = flows(old, new, _stopped(old, found)) if found else []
@@ -416,7 +430,8 @@ _SIGNS = {"added": "+", "changed": "~", "replaced": "±", "removed": "-"}
 def to_json(done: Change) -> str:
     """Return a change as JSON, with every name, ending with a newline."""
     found = {
-        "different": bool(done.differences),
+        "different": not done.is_none,
+        "moved": [{"key": key, "old": old, "new": new} for key, old, new in done.moved],
         "renamed": done.renamed and {"old": done.renamed[0], "new": done.renamed[1]},
         "needs_allow": done.needs_allow,
         "differences": [{**asdict(one), "permission": one.permission} for one in done.differences],
@@ -427,9 +442,16 @@ def to_json(done: Change) -> str:
 
 def render(done: Change) -> str:
     """Return a change as text, ending with a newline."""
-    if not done.differences:
+    if done.is_none:
         return "no difference\n"
-    lines = [*_lines(done.differences), ""]
+    lines = [*_lines(done.differences), ""] if done.differences else []
+    if done.moved:
+        lines += [f"{key}: {new}, before {old}" for key, old, new in done.moved]
+        lines += [
+            "A run creates everything anew there, and leaves what there is as it is: that costs until its teardown,",
+            "by the file of before, and its flows go on.",
+        ]
+        return "\n".join(lines) + "\n"
     if done.renamed:
         old, new = done.renamed
         lines += [

@@ -166,6 +166,12 @@ class Outside:
         host = self._paths.hosts[source]
         return host.floating_ip and own in host.ports[0].addresses
 
+    def _translates(self, node: str, source: str) -> str:
+        """Say what a router does to the source address of what it sends out."""
+        router = self._paths.routers.get(node)
+        is_kept = router is not None and not router.snat and not self._paths.hosts[source].floating_ip
+        return "does not translate the source address" if is_kept else "translates the source address"
+
     def _version(self, source: str, remote: str | None) -> int:
         """Return the IP version of a connection: that of the address, else IPv4 if the source has it."""
         if remote:
@@ -200,7 +206,7 @@ class Outside:
                 hops.append(Hop(node, entry, None, "no route"))
                 return _Exit(tuple(hops), first, tuple(crossed), self._no_route(node, source, version))
             if step.exit is None:
-                hops.append(Hop(node, entry, OUTSIDE, "translates the source address"))
+                hops.append(Hop(node, entry, OUTSIDE, self._translates(node, source)))
                 return _Exit(tuple(hops), first, tuple(crossed))
             hops.append(Hop(node, entry, step.exit, step.why))
             first = first or step.exit

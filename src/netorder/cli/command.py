@@ -101,11 +101,16 @@ def files_of(options: argparse.Namespace) -> Path:
     return Path(options.files).expanduser() if options.files else playbooks.files()
 
 
-def write(text: str, output: str | Path | None) -> None:
-    """Write a text to a file; to standard output where none is named. Raises NetorderError."""
+def write(text: str, output: str | Path | None, file: str | None = None) -> None:
+    """Write what was made of a topology ``file`` to another; to standard output where none is named.
+
+    Raises UsageError where that is the same file, and NetorderError.
+    """
     if output is None:
         sys.stdout.write(text)
         return
+    if file is not None and Path(output).exists() and Path(output).samefile(file):
+        raise UsageError(f"{output} is the topology itself, which would be lost: name another file")
     try:
         Path(output).write_text(text, encoding="utf-8")
     except OSError as error:

@@ -7,7 +7,7 @@ from ipaddress import AddressValueError, IPv4Network, NetmaskValueError, ip_netw
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netorder.cli.command import add, load_all, write
+from netorder.cli.command import TOPOLOGY, add, load_all, topology_file, write
 from netorder.containers.compose import compose, outside_prefix
 from netorder.errors import NetorderError, UsageError
 from netorder.ip import overlap
@@ -42,7 +42,7 @@ def add_parser(commands: Commands) -> None:
         "keep and to change; netorder does not read it again.",
         statuses={"0": "written", "1": "the topology has errors, or the file cannot be written"},
     )
-    parser.add_argument("file", metavar="FILE", help="a topology file")
+    parser.add_argument("file", nargs="?", metavar="FILE", help=TOPOLOGY)
     parser.add_argument("-o", "--output", metavar="FILE", help="write to this file, not to standard output")
     parser.add_argument("--outside", metavar="PREFIX", help="of the network before the routers (a drawn 172.29.x.0/24)")
     parser.set_defaults(run=run)
@@ -50,14 +50,15 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write; return the exit status. Raises NetorderError."""
-    (topology,) = load_all(options.file, target=CONTAINERS)
+    name = topology_file(options.file)
+    (topology,) = load_all(name, target=CONTAINERS)
     plan = build_plan(topology)
     outside = _outside(plan, options.outside)
-    file, output = Path(options.file), Path(options.output or "compose.yml")
+    file, output = Path(name), Path(options.output or "compose.yml")
     # compose reads directories relative to its file's
     directory = os.path.relpath(file.resolve().parent, output.resolve().parent)
     text = compose(plan, outside, directory, file.name)
-    write(text, options.output)
+    write(text, options.output, name)
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netorder.analysis.diff import change, render, to_json
-from netorder.cli.command import add, load_all
+from netorder.cli.command import add, add_target, load_all, target_of
 from netorder.plan.build import build_plan
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument("old", metavar="OLD", help="the topology file before the change")
     parser.add_argument("new", metavar="NEW", help="the topology file after it")
+    add_target(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text", help="text is for people (the default)")
     parser.add_argument("--exit-code", action="store_true", help="end with status 2 if there is a difference")
     parser.set_defaults(run=run)
@@ -45,7 +46,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the differences; return the exit status. Raises TopologyError with the errors of both files."""
-    old, new = load_all(options.old, options.new)
-    done = change(build_plan(old), build_plan(new))
+    old, new = load_all(options.old, options.new, target=target_of(options))
+    done = change(build_plan(old), build_plan(new), (old.target, new.target))
     print(to_json(done) if options.format == "json" else render(done), end="")
-    return DIFFERENT if options.exit_code and done.differences else 0
+    return DIFFERENT if options.exit_code and not done.is_none else 0

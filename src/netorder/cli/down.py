@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("FILE and --name both say which topology: omit one")
     if options.yes and not options.check and not (options.name or options.file):
         raise UsageError("--yes deletes without asking: name the FILE, or --name NAME")
-    name, which = (options.name, {"netorder_topology": options.name}) if options.name else _of_file(options.file)
+    name, which = (options.name, {"netorder_topology": options.name}) if options.name else _of_file(options)
     if not options.check:
         _confirm(name, yes=options.yes)
     arguments = ["-i", "localhost,"] if options.name else []
@@ -70,10 +70,10 @@ def run(options: argparse.Namespace) -> int:
     return playbooks.run(options, playbooks.shown(options, program))
 
 
-def _of_file(named: str | None) -> tuple[str, dict[str, object]]:
-    file = topology_file(named)
+def _of_file(options: argparse.Namespace) -> tuple[str, dict[str, object]]:
+    file = topology_file(options.file)
     try:
-        return load(file).name, {"topology": file}
+        return load(file, target_of(options)).name, {"topology": file}
     except TopologyError as error:
         print("By its name a topology can be deleted without its file: netorder down --name NAME", file=sys.stderr)
         raise error from None

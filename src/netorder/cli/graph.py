@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netorder.cli.command import add, load_all, write
+from netorder.cli.command import TOPOLOGY, add, add_target, load_all, target_of, topology_file, write
 from netorder.picture.dot import dot
 from netorder.picture.drawio import drawio
 from netorder.picture.mermaid import mermaid
@@ -45,7 +45,8 @@ def add_parser(commands: Commands) -> None:
         "to the outside: every host may send there what its routes let through (`netorder reach`).",
         statuses={"0": "drawn", "1": "the topology has errors, or the file cannot be written"},
     )
-    parser.add_argument("file", metavar="FILE", help="a topology file")
+    parser.add_argument("file", nargs="?", metavar="FILE", help=TOPOLOGY)
+    add_target(parser)
     parser.add_argument("--format", choices=tuple(FORMATS), help="svg, mermaid, dot (Graphviz) or drawio")
     parser.add_argument("--rules", action="store_true", help="arrows for what the rules let through")
     parser.add_argument("--each", action="store_true", help="draw every network, router and host by itself")
@@ -55,9 +56,10 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw; return the exit status. Raises TopologyError and NetorderError."""
-    (topology,) = load_all(options.file)
+    file = topology_file(options.file)
+    (topology,) = load_all(file, target=target_of(options))
     suffix = Path(options.output or "").suffix
     draw = FORMATS[options.format or SUFFIXES.get(suffix, "svg")]
     opened = let_through(topology) if options.rules else ()
-    write(draw(picture(topology, each=options.each, opened=opened)), options.output)
+    write(draw(picture(topology, each=options.each, opened=opened)), options.output, file)
     return 0

@@ -6,7 +6,7 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
-from netorder.cli.command import TOPOLOGY, add_files, files_of, topology_file
+from netorder.cli.command import TOPOLOGY, add_files, add_target, files_of, target_of, topology_file
 from netorder.controller import state
 from netorder.errors import UsageError
 from netorder.language.load import load
@@ -39,6 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add --topology, --files and -v."""
     parser.add_argument("-t", "--topology", metavar="FILE", help=TOPOLOGY)
     add_files(parser)
+    add_target(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="print what is run")
 
 
@@ -59,5 +60,5 @@ def command(options: argparse.Namespace, end: str) -> list[str]:
 def place(options: argparse.Namespace) -> Place:
     """Return where the topology's hosts are found. Raises TopologyError and UsageError."""
     file = topology_file(options.topology)
-    plan = build_plan(load(file))  # its warnings are for those who write it: not at each login
+    plan = build_plan(load(file, target_of(options)))  # its warnings are for those who write it: not at each login
     return Place(plan, state.directory(files_of(options), plan.cloud, plan.topology), f"netorder up {file}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,7 +78,8 @@ def run(options: argparse.Namespace) -> int:
         raise NetorderError(taken) from None
     except OSError as error:
         raise NetorderError(f"{path} cannot be written: {error.strerror}") from None
-    print(f"{path}: written; next: netorder check {path}, netorder graph {path}, netorder up {path}")
+    typed, drawn = shlex.quote(str(path)), shlex.quote(str(path.with_suffix(".svg")))
+    print(f"{path}: written; next: netorder check {typed}, netorder graph {typed} -o {drawn}, netorder up {typed}")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -107,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.rest = rest
     try:
         status: int = options.run(options)
-        sys.stdout.flush()
+        if sys.stdout:  # none where it is closed (`>&-`)
+            sys.stdout.flush()
     except NetorderError as error:
         # diagnostics of a topology name their file and place, other errors the command
         prefix = "" if isinstance(error, TopologyError) else f"netorder {options.command}: error: "
@@ -122,6 +124,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # the reader (`| head`) has enough; do not fail again when Python flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.filename is not None or error.errno != errno.ENOSPC:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"netorder {options.command}: error: standard output: {error.strerror}", file=sys.stderr)
+        return NetorderError.exit_status
     return status
 
 

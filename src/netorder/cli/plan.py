@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from netorder.cli.command import add, load_all
+from netorder.cli.command import TOPOLOGY, add, add_target, load_all, target_of, topology_file
 from netorder.plan.build import build_plan
 from netorder.plan.render import render
 from netorder.plan.serialize import to_json
@@ -30,14 +30,15 @@ def add_parser(commands: Commands) -> None:
         },
         statuses={"0": "shown", "1": "the topology has errors"},
     )
-    parser.add_argument("file", metavar="FILE", help="a topology file")
+    parser.add_argument("file", nargs="?", metavar="FILE", help=TOPOLOGY)
+    add_target(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text", help="text is for people (the default)")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the plan; return the exit status. Raises TopologyError."""
-    (topology,) = load_all(options.file)
+    (topology,) = load_all(topology_file(options.file), target=target_of(options))
     plan = build_plan(topology)
     print(to_json(plan) if options.format == "json" else render(plan, topology.target), end="")
     return 0

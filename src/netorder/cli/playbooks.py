@@ -38,14 +38,14 @@ __all__ = [
 
 ANSIBLE_STATUSES = {
     "0": "done",
-    "1": "the topology has errors; nothing was run",
+    "1": "the topology has errors, or no usable cloud is named; nothing was run",
     "2": "a task failed on a host: the last messages say why; or the command line has errors",
     "4": "a host does not answer",
     "other": "as ansible-playbook ends: 99 or 130 where it was interrupted, 250 an error of its own",
 }
 HOST_STATUSES = {
     "0": "done; with --check: shown",
-    "1": "the topology has errors; nothing was run",
+    "1": "the topology has errors, or no usable cloud is named; nothing was run",
     "2": "refused, or it failed: the last messages say why; or the command line has errors",
     "other": ANSIBLE_STATUSES["other"],
 }

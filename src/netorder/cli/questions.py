@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["ask"]
 
 Answer = TypeVar("Answer")
-NAME = re.compile(r"[a-z][a-z0-9-]*")
-HOST = re.compile(r"([a-z][a-z0-9-]*)(?:\*([0-9]{1,3}))?")
+NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+HOST = re.compile(r"([a-z](?:[a-z0-9-]*[a-z0-9])?)(?:\*([0-9]{1,3}))?")
 MOST = 200  # networks
 
 
@@ -55,7 +55,9 @@ def ask(name: str) -> str:
         )
     if not hosts:
         raise UsageError("there is no host: name one on some network")
-    names = [one.name for one in hosts]
+    names = [one.name for one in hosts if one.network == networks[0]]
+    if not names:
+        raise UsageError(f"there is no host on {networks[0]}, the network that the outside reaches: name one there")
     entries = _asked("which of them the outside reaches", names[0], lambda text: _among(text, names))
     ports = _asked(f"TCP ports that are open to everybody on {', '.join(entries)}", "80 443", _ports)
     ssh = _asked("who logs in there by SSH (your prefix, as 203.0.113.0/24, or anywhere)", "anywhere", _prefix)
@@ -97,7 +99,8 @@ def ask(name: str) -> str:
     try:
         parse(text, "the answers")
     except TopologyError as error:
-        raise NetorderError(*error.problems) from None
+        wrong = [one.message for one in error.diagnostics if one.severity == "error"]
+        raise NetorderError("nothing is written; of these answers comes no topology:", *wrong) from None
     return text
 
 
@@ -123,8 +126,8 @@ def _names(text: str) -> list[str]:
     for one in found:
         if not NAME.fullmatch(one):
             raise ValueError(f"`{one}` is no name: letters, digits and hyphens, a letter first")
-        if one in RESERVED:
-            raise ValueError(f"`{one}` is {RESERVED[one]}: another name")
+        if one in RESERVED or _quoted(one) != one:
+            raise ValueError(f"`{one}` is {RESERVED.get(one, 'something else to YAML')}: another name")
     if len(set(found)) < len(found) or len(found) > MOST:
         raise ValueError(f"each name once, and {MOST} of them at most")
     return found
@@ -136,8 +139,8 @@ def _hosts(text: str, network: str, taken: set[str]) -> list[_Hosts]:
         match = HOST.fullmatch(one)
         if match is None or match[2] == "0":
             raise ValueError(f"`{one}` is neither a name nor a name and a number, as app*2")
-        if match[1] in RESERVED:
-            raise ValueError(f"`{match[1]}` is {RESERVED[match[1]]}: another name")
+        if match[1] in RESERVED or _quoted(match[1]) != match[1]:
+            raise ValueError(f"`{match[1]}` is {RESERVED.get(match[1], 'something else to YAML')}: another name")
         if match[1] in taken:
             raise ValueError(f"`{match[1]}` is taken: another name")
         taken = taken | {match[1]}
@@ -171,7 +174,7 @@ def _prefix(text: str) -> str:
 
 
 def _word(text: str) -> str:
-    if not re.fullmatch(r"[\w./-]+", text):
+    if not re.fullmatch(r"[\w./-]+( [\w./-]+)*", text):
         raise ValueError(f"`{text}` is no name")
     return text
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from netorder.analysis.explain import pair, pair_json
 from netorder.analysis.overview import as_matrix, overview, render, to_json
 from netorder.analysis.reach import LAST_PORT, OUTSIDE, Matrix
-from netorder.cli.command import add, load_all, members, unknown
+from netorder.cli.command import TOPOLOGY, add, add_target, load_all, members, target_of, topology_file, unknown
 from netorder.errors import UsageError
 from netorder.plan.build import build_plan
 from netorder.plan.security_groups import Declarations
@@ -49,7 +49,8 @@ def add_parser(commands: Commands) -> None:
             "2": "with --exit-code: a pair is not open; or the command line has errors (standard output is empty)",
         },
     )
-    parser.add_argument("file", metavar="FILE", help="a topology file")
+    parser.add_argument("file", nargs="?", metavar="FILE", help=TOPOLOGY)
+    add_target(parser)
     parser.add_argument("--from", dest="source", metavar="A", help="the source of the connection")
     parser.add_argument("--to", dest="destination", metavar="B", help="the destination of the connection")
     parser.add_argument("--port", type=_port, metavar="N", help=f"the port, 1 to {LAST_PORT} (without: ICMP)")
@@ -88,7 +89,8 @@ def _protocol(text: str) -> str:
 
 def run(options: argparse.Namespace) -> int:
     """Print one pair hop by hop, or all pairs; return the exit status. Raises TopologyError and UsageError."""
-    (topology,) = load_all(options.file)
+    file = topology_file(options.file)
+    (topology,) = load_all(file, target=target_of(options))
     protocol = options.protocol or ("tcp" if options.port else "icmp")
     if protocol not in WITH_PORTS and options.port is not None:
         raise UsageError(f"{protocol} has no ports: omit --port")
@@ -121,7 +123,7 @@ def run(options: argparse.Namespace) -> int:
         elif options.format == "matrix":
             text = _table(as_matrix(found, matrix, (sources, destinations)), width)
         else:
-            text = render(found, matrix, options.file, width, closed=options.closed)
+            text = render(found, matrix, file, width, closed=options.closed)
     print(text, end="")
     return NOT_OPEN if options.exit_code and not is_open else 0
 

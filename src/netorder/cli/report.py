@@ -7,7 +7,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netorder.cli.command import TOPOLOGY, add, add_files, files_of, load_all, topology_file, write
+from netorder.cli.command import (
+    TOPOLOGY,
+    add,
+    add_files,
+    add_target,
+    files_of,
+    load_all,
+    target_of,
+    topology_file,
+    write,
+)
 from netorder.controller import records, serve, state
 from netorder.errors import UsageError
 from netorder.report.page import page
@@ -53,6 +63,7 @@ def add_parser(commands: Commands) -> None:
         "--port", metavar="PORT", type=int, help=f"that of --serve (the default: {PORT}; 0: any that is free)"
     )
     add_files(parser)
+    add_target(parser)
     parser.set_defaults(run=run)
 
 
@@ -65,19 +76,20 @@ def run(options: argparse.Namespace) -> int:
     if options.output and options.serve:
         raise UsageError("--serve writes no file: omit it, or -o")
     file = topology_file(options.file)
-    (topology,) = load_all(file)
+    (topology,) = load_all(file, target=target_of(options))
     if options.serve:
-        return _serve(file, files_of(options), PORT if options.port is None else options.port)
+        report = serve.Report(Path(file), files_of(options), target_of(options))
+        return _serve(report, PORT if options.port is None else options.port)
     directory = state.directory(files_of(options), topology.cloud, topology.name)
     own = directory / records.PAGE if directory.is_dir() else Path(f"{topology.name}-report.html")
     target = Path(options.output) if options.output else own
-    write(page(topology, records.read(directory)), target)
+    write(page(topology, records.read(directory), file=file), target, file)
     print(target)
     return 0
 
 
-def _serve(file: str, files: Path, port: int) -> int:
-    with serve.server(serve.Report(Path(file), files), port) as server:
+def _serve(report: serve.Report, port: int) -> int:
+    with serve.server(report, port) as server:
         print(f"http://{serve.ADDRESS}:{server.server_address[1]}/", flush=True)
         print("Ctrl-C ends it", file=sys.stderr)
         # also by `kill`: one that a script's shell began in the background ignores Ctrl-C

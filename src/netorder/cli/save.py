@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netorder.cli.command import TOPOLOGY, add, add_files, files_of, topology_file
+from netorder.cli.command import TOPOLOGY, add, add_files, add_target, files_of, target_of, topology_file
 from netorder.controller import archive
 from netorder.errors import NetorderError, UsageError
 from netorder.language.load import load
@@ -47,13 +47,14 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="the archive (the default: TOPOLOGY.netorder.tar.gz)")
     parser.add_argument("--without-key", action="store_true", help="leave the SSH key out")
     add_files(parser)
+    add_target(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Ask the cloud, and write the archive; return the exit status. Raises NetorderError."""
     file = topology_file(options.file)
-    topology = load(file)
+    topology = load(file, target_of(options))
     if topology.target != OPENSTACK:
         raise UsageError(f"target `{topology.target}` has its hosts on this machine alone: there is no cloud to ask")
     plan = build_plan(topology)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from netorder.cli.command import add, add_files, files_of, load_all
+from netorder.cli.command import TOPOLOGY, add, add_files, add_target, files_of, load_all, target_of, topology_file
 from netorder.controller import state, timings
 from netorder.errors import NetorderError
 
@@ -31,7 +31,8 @@ def add_parser(commands: Commands) -> None:
         },
         statuses={"0": "shown", "1": "the topology has errors, or no run has changed it yet"},
     )
-    parser.add_argument("file", metavar="FILE", help="the topology file")
+    parser.add_argument("file", nargs="?", metavar="FILE", help=TOPOLOGY)
+    add_target(parser)
     add_files(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text", help="text is for people (the default)")
     parser.set_defaults(run=run)
@@ -39,7 +40,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the times; return the exit status. Raises TopologyError, and NetorderError where there is no run."""
-    (topology,) = load_all(options.file)
+    (topology,) = load_all(topology_file(options.file), target=target_of(options))
     directory = state.directory(files_of(options), topology.cloud, topology.name)
     recorded = timings.read(directory)
     if recorded is None:

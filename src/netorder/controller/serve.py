@@ -42,9 +42,10 @@ HEADERS = {
 class Report:
     """The page of a topology file, made anew when it or what runs kept has changed; asked by several threads."""
 
-    def __init__(self, file: Path, files: Path) -> None:
+    def __init__(self, file: Path, files: Path, target: str | None = None) -> None:
         """Read the file, and make the first page; ``files`` is where runs keep theirs. Raises TopologyError."""
         self._file = file
+        self._target = target
         self._files = files
         self._lock = threading.Lock()
         self._read()
@@ -63,11 +64,11 @@ class Report:
                 except NetorderError as error:
                     self._wrong = "\n".join(map(str, error.problems))
                 self._made = version
-                self._page = page(self._topology, records.read(self._directory), version).encode()
+                self._page = page(self._topology, records.read(self._directory), version, str(self._file)).encode()
             return self._page
 
     def _read(self) -> None:
-        self._topology = load(self._file)
+        self._topology = load(self._file, self._target)
         self._directory = state.directory(self._files, self._topology.cloud, self._topology.name)
 
     def now(self) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import shlex
 from collections import defaultdict
 from dataclasses import replace
 from html import escape
@@ -58,12 +59,13 @@ STATES = """
 }"""
 
 
-def page(topology: Topology, kept: Mapping[str, Any], version: str = "") -> str:
+def page(topology: Topology, kept: Mapping[str, Any], version: str = "", file: str = "") -> str:
     """Return the page; ``kept`` is what runs left: ``runs``, ``hosts``, ``verify``, ``drift``, or some of them.
 
-    One with a ``version`` asks who serves it what a run does now, and for a newer version of itself.
+    ``file`` is the topology's, for what to type. One with a ``version`` asks who serves it what a run does now, and for
+    a newer version of itself.
     """
-    return _Page(topology, kept).text(version)
+    return _Page(topology, kept, file).text(version)
 
 
 def running(run: Mapping[str, Any], seconds: float) -> str:
@@ -81,8 +83,9 @@ def running(run: Mapping[str, Any], seconds: float) -> str:
 
 
 class _Page:
-    def __init__(self, topology: Topology, kept: Mapping[str, Any]) -> None:
+    def __init__(self, topology: Topology, kept: Mapping[str, Any], file: str) -> None:
         self._kept = kept
+        self._file = shlex.quote(file) if file else ""
         self._plan = build_plan(topology)
         self._matrix = Matrix(self._plan)
         self._measured = Measured(kept.get("verify"))
@@ -128,6 +131,9 @@ class _Page:
             f"<main>\n{sections}</main>\n<script>\n{script}</script>\n</body>\n</html>\n"
         )
 
+    def _typed(self, command: str) -> str:
+        return escape(f"netorder {command} {self._file}".rstrip())
+
     # The parts
 
     def _summary(self) -> str:
@@ -142,7 +148,7 @@ class _Page:
             state = WRONG if wrong else RIGHT
             facts.append(f'measured: <span class="{state}">{said}</span>, {escape(self._measured.when)}')
         else:
-            facts.append('<span class="unmeasured">nothing was measured yet: netorder verify</span>')
+            facts.append(f'<span class="unmeasured">nothing was measured yet: {self._typed("verify")}</span>')
         if drift := self._kept.get("drift"):
             number = len(drift["differences"]) + len(drift["refused"])
             said, state = (count(number, "difference"), WRONG) if drift["drift"] else ("none", RIGHT)
@@ -212,7 +218,8 @@ class _Page:
             outside = known.get("floating_ip")
             addresses.append(f"floating: <code>{escape(outside)}</code>" if outside else "floating, not known yet")
         through = f", through {', '.join(host.ssh_path)}" if host.ssh_path else ""
-        login = f"<code>netorder ssh {escape(host.name)}</code>{escape(through)}"
+        which = f"-t {self._file} " if self._file else ""
+        login = f"<code>netorder ssh {escape(which)}{escape(host.name)}</code>{escape(through)}"
         applications = []
         for one in host.applications:
             ports = [f"tcp {port}" for port in one.tcp_ports] + [f"udp {port}" for port in one.udp_ports]
@@ -321,7 +328,7 @@ class _Page:
 
     def _times(self) -> str:
         if not self._runs:
-            return "<p>No run has been kept yet: netorder up</p>"
+            return f"<p>No run has been kept yet: {self._typed('up')}</p>"
         head = f"<p>The last run of each kind: a bar for each stage, and for each task of {BRIEF} s or more.</p>"
         return head + "".join(_run(name, run, is_open=not index) for index, (name, run) in enumerate(self._runs))
 

@@ -58,6 +58,7 @@ _shtab_netorder_capture_options=(
   {-o,--output}"[write the packets to this file]:PCAP:"
   {-t,--topology}"[the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml)]:FILE:_files"
   "--files[where runs keep their files (the default\: the project\'s .netorder)]:DIR:_files -/"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
   {-v,--verbose}"[print what is run]"
   ":a host of the topology:_netorder_hosts"
 )
@@ -87,7 +88,7 @@ _shtab_netorder_compose_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   {-o,--output}"[write to this file, not to standard output]:FILE:_files"
   "--outside[of the network before the routers (a drawn 172.29.x.0\/24)]:PREFIX:"
-  ":a topology file:_files"
+  ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -95,6 +96,7 @@ _shtab_netorder_compose_defaults_added=0
 
 _shtab_netorder_diff_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
   "--format[text is for people (the default)]:format:(text json)"
   "--exit-code[end with status 2 if there is a difference]"
   ":the topology file before the change:_files"
@@ -136,6 +138,7 @@ _shtab_netorder_exec_options=(
   "--format[text is for people (the default)]:format:(text json)"
   {-t,--topology}"[the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml)]:FILE:_files"
   "--files[where runs keep their files (the default\: the project\'s .netorder)]:DIR:_files -/"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
   {-v,--verbose}"[print what is run]"
   ":the hosts:_netorder_hosts"
 )
@@ -160,11 +163,12 @@ _shtab_netorder_golden_defaults_added=0
 
 _shtab_netorder_graph_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
   "--format[svg, mermaid, dot (Graphviz) or drawio]:format:(svg mermaid dot drawio)"
   "--rules[arrows for what the rules let through]"
   "--each[draw every network, router and host by itself]"
   {-o,--output}"[write to this file, not to standard output]:FILE:_files"
-  ":a topology file:_files"
+  ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -214,6 +218,7 @@ _shtab_netorder_logs_options=(
   "--all[everything on the host, not only its applications]"
   {-t,--topology}"[the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml)]:FILE:_files"
   "--files[where runs keep their files (the default\: the project\'s .netorder)]:DIR:_files -/"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
   {-v,--verbose}"[print what is run]"
   ":an application or a host of the topology:_netorder_hosts"
 )
@@ -223,8 +228,9 @@ _shtab_netorder_logs_defaults_added=0
 
 _shtab_netorder_plan_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
   "--format[text is for people (the default)]:format:(text json)"
-  ":a topology file:_files"
+  ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -260,6 +266,7 @@ _shtab_netorder_preview_defaults_added=0
 
 _shtab_netorder_reach_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
   "--from[the source of the connection]:A:"
   "--to[the destination of the connection]:B:"
   "--port[the port, 1 to 65535 (without\: ICMP)]:N:"
@@ -268,7 +275,7 @@ _shtab_netorder_reach_options=(
   "--closed[what is closed, and why\; with --open, both]"
   "--format[text is for people (the default), matrix a table where that fits the terminal]:format:(text matrix json)"
   "--exit-code[end with status 2 unless all pairs are open (name a pair, or a port)]"
-  ":a topology file:_files"
+  ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -280,6 +287,7 @@ _shtab_netorder_report_options=(
   "--serve[give it to a browser on this machine, until Ctrl-C]"
   "--port[that of --serve (the default\: 8640\; 0\: any that is free)]:PORT:"
   "--files[where runs keep their files (the default\: the project\'s .netorder)]:DIR:_files -/"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
   ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
 )
 
@@ -322,6 +330,7 @@ _shtab_netorder_save_options=(
   {-o,--output}"[the archive (the default\: TOPOLOGY.netorder.tar.gz)]:FILE:_files"
   "--without-key[leave the SSH key out]"
   "--files[where runs keep their files (the default\: the project\'s .netorder)]:DIR:_files -/"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
   ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
 )
 
@@ -366,6 +375,7 @@ _shtab_netorder_ssh_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   {-t,--topology}"[the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml)]:FILE:_files"
   "--files[where runs keep their files (the default\: the project\'s .netorder)]:DIR:_files -/"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
   {-v,--verbose}"[print what is run]"
   ":a host of the topology:_netorder_hosts"
 )
@@ -386,9 +396,10 @@ _shtab_netorder_status_defaults_added=0
 
 _shtab_netorder_times_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--target[who makes it (the default\: NETORDER_TARGET, else the file)]:target:(openstack containers machine)"
   "--files[where runs keep their files (the default\: the project\'s .netorder)]:DIR:_files -/"
   "--format[text is for people (the default)]:format:(text json)"
-  ":the topology file:_files"
+  ":the topology file (the default\: NETORDER_TOPOLOGY, else topologies\/calculator.yml):_files"
 )
 
 # guard to ensure default positional specs are added only once per session
