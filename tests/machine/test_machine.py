@@ -208,9 +208,9 @@ sed -n 's/^Machine ID: //p' | sort -u | tail -n1"""
 
 
 @pytest.mark.full
-def test_a_clone_has_what_was_written_and_an_identity_of_its_own(site, made):
+def test_a_clone_has_what_was_written_and_an_identity_of_its_own(site):
     """The other shuts down for it, so that all that it wrote is there, and both work beside each other."""
-    site.run(BOX)
+    first = site.run(BOX)
     site.ssh("box", "echo mine >note; sudo truncate -s 0 /var/log/wtmp; sudo touch /etc/netorder-mark")
     boot = site.ssh("box", "cat /proc/sys/kernel/random/boot_id")
     port = free_port()
@@ -229,7 +229,7 @@ def test_a_clone_has_what_was_written_and_an_identity_of_its_own(site, made):
     assert all(own and own != others for own, others in zip(*ids, strict=True)), ids
     assert result.hosts["copy"].hostkey.endswith(ids[1][2])
     assert ids[1][1] == result.hosts["copy"].id.replace("-", "")
-    assert result.hosts["box"] == made.hosts["box"]
+    assert result.hosts["box"] == first.hosts["box"]
     assert qemu.answer(Forward(port, 22), 20) == "answers"
     assert disk_of(site, "copy")["backing-filename"] == disk_of(site, "box")["backing-filename"]
     # what one writes the other does not have

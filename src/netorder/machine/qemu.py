@@ -198,14 +198,25 @@ def is_running(directory: Path, pid: int) -> bool:
 
 def start(directory: Path, words: list[str]) -> None:
     """Start a host's QEMU, which is in the background when this returns. Raises CloudError with what it said."""
+    if not (said := _started(directory, words)):
+        return
+    # a run that was killed a moment ago may have begun to start it, when there was no QEMU to be seen yet
+    if (pid := processes(directory.parent).get(directory.name)) is not None:
+        stop(directory, pid, clean=False)
+        said = _started(directory, words)
+    if said:
+        raise CloudError(f"host {directory.name} does not start: {said}")
+
+
+def _started(directory: Path, words: list[str]) -> str:
+    """Start it; return what it says where it does not start."""
     (directory / _MONITOR).unlink(missing_ok=True)
     with (directory / "qemu.log").open("w+", encoding="utf-8") as log:
         done = subprocess.run(
             words, cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False, start_new_session=True
         )
         log.seek(0)
-        if done.returncode != 0:
-            raise CloudError(f"host {directory.name} does not start: {' '.join(log.read().split())}")
+        return (" ".join(log.read().split()) or f"exit status {done.returncode}") if done.returncode else ""
 
 
 def stop(directory: Path, pid: int, *, clean: bool = True) -> str:
