@@ -94,6 +94,23 @@ def test_the_command_line_is_checked(capsys: pytest.CaptureFixture[str]):
         assert "usage: netorder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("plann x.yml", "netorder: error: there is no command `plann`; did you mean `plan`?"),
+        ("frobnicate", "netorder: error: there is no command `frobnicate`; --help lists them"),
+        ("up x.yml --alow a", "--alow a; did you mean `--allow`?; what is for Ansible or the host goes after --"),
+        ("times x.yml --formt json", "unrecognized arguments: --formt json; did you mean `--format`?"),
+        ("plan x.yml y.yml", "netorder plan: error: unrecognized arguments: y.yml"),
+    ],
+)
+def test_a_word_that_is_none_is_told_the_nearest(line: str, said: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as caught:
+        main(line.split())
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(said)
+
+
 def test_help_shows_how(capsys: pytest.CaptureFixture[str]):
     """The help names every command and gives examples that work."""
     with pytest.raises(SystemExit):

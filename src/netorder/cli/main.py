@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import shlex
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -44,9 +45,10 @@ from netorder.cli import (
 )
 from netorder.cli.streams import write_any_text
 from netorder.errors import AccessError, NetorderError, TopologyError
+from netorder.text import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["main", "parser", "split"]
 
@@ -104,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     write_any_text()
     own, rest = split(sys.argv[1:] if arguments is None else arguments)
-    options = parser().parse_args(own)
+    options = _parsed(own)
     options.rest = rest
     try:
         status: int = options.run(options)
@@ -142,8 +144,28 @@ def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return own, []
 
 
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line. What it has errors in ends the process with status 2, and the nearest that there is."""
+    whole, commands = _parsers()
+    word = next(iter(arguments), "")
+    if word and not word.startswith("-") and word not in commands:
+        whole.error(f"there is no command `{word}`{did_you_mean(word, commands) or '; --help lists them'}")
+    options, unknown = whole.parse_known_args(arguments)
+    if unknown:
+        its = commands[options.command]
+        known = [one for action in its._actions for one in action.option_strings]  # noqa: SLF001 - no public name
+        fix = did_you_mean(unknown[0].partition("=")[0], known) if unknown[0].startswith("-") else ""
+        after = "; what is for Ansible or the host goes after --" if options.command in PASS_ON else ""
+        its.error(f"unrecognized arguments: {shlex.join(unknown)}{fix}{after}")
+    return options
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line, with all commands."""
+    return _parsers()[0]
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, Mapping[str, argparse.ArgumentParser]]:
     whole = argparse.ArgumentParser(
         prog="netorder",
         description="Order a network by a topology file: check it, see what follows, make it real, look after it.",
@@ -155,4 +177,4 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add_parser(commands)
-    return whole
+    return whole, commands.choices
