@@ -57,14 +57,25 @@ def run(program: Program) -> int:
     """
     path = program.path
     sys.stdout.flush()
-    child = subprocess.Popen(
-        program.arguments, executable=path, stdout=sys.stderr.fileno(), env=os.environ | dict(program.environment)
-    )
-    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN)}
-    for one in (signal.SIGTERM, signal.SIGHUP):
-        before[one] = signal.signal(one, lambda number, _frame: child.send_signal(number))
+    children: list[subprocess.Popen[bytes]] = []
+    early: list[int] = []
+
+    def hand_on(number: int, _frame: object) -> None:
+        for child in children:
+            child.send_signal(number)
+        early.extend([number] if not children else [])
+
+    before = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
+        child = subprocess.Popen(
+            program.arguments, executable=path, stdout=sys.stderr.fileno(), env=os.environ | dict(program.environment)
+        )
+        children.append(child)
+        # not before: a program inherits what is ignored
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in early:
+            child.send_signal(number)
         return child.wait()
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
