@@ -51,6 +51,35 @@ def outcome(text: str) -> tuple[dict | None, tuple[Diagnostic, ...]]:
     return json.loads(to_json(build_plan(topology))), topology.warnings
 
 
+SLIPS = """topology: x
+networks: {n: {cidr: 10.0.0.0/24}}
+hosts: {a: {network: n, IMAGE}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (SLIPS.replace("topology: x", "topology:x"), "f:1:1: error: `topology:x` has no space after its `:`; write `t"),
+        (
+            SLIPS.replace("cidr: ", "cidr:"),
+            "f:2:16: error: unknown key `cidr:10.0.0.0/24` in network `n`; put a space after the `:`: `cidr: 10.0",
+        ),
+        (SLIPS.replace("IMAGE", "image: {newst: d}"), "unknown key `newst` in `image`; did you mean `newest`?"),
+        (SLIPS.replace("IMAGE", "image: {newest: 13}"), "`newest` is `13`, not the name of images; if that"),
+        (SLIPS.replace("IMAGE", "image: {newest: }"), "`newest` is empty; it must be the name of images"),
+        (SLIPS.replace("IMAGE", "Flavor: x"), "did you mean `flavor`?"),
+        (SLIPS.replace("topology: x", "topology: x\ntarget: machine").replace("IMAGE",
+            "forward: [{host: 1, guest: 2, address: '::1'}]"), "`address` is `::1`, not an IPv4 address of"),
+    ],
+)  # fmt: skip
+def test_common_slips_are_named(text: str, said: str) -> None:
+    """The one that it is, with what to write; no fix that is none."""
+    found = [one for one in messages(text) if "error" in one]
+    assert any(said in one for one in found), found
+    assert not any("write `1`" in one for one in found)
+
+
 def addresses(text: str) -> dict[str, str]:
     return {host.name: str(host.addresses[0]) for host in parse(text).hosts}
 

@@ -161,6 +161,9 @@ def _unknown_keys(path: Path, instance: dict[str, Any], known: dict[str, Any]) -
             if len(path) == _ENTRY and _SYNONYMS[""].get(key.lower(), key) == "for_each":
                 fix = f"; it is a section: `for_each: {{one: {{count: 20, {path[0]}: {{{path[1]}: ...}}}}}}`"
                 fix = "; a block holds no other: write that beside it" if path[0] == "for_each" else fix
+            word, colon, rest = key.partition(":")
+            if colon and word in known:
+                fix = f"; put a space after the `:`: `{word}: {rest}`"
             fix = fix or f"; known here: {', '.join(known)}"
             yield Violation((*path, key), True, f"unknown key `{key}` in {_what(path)}{fix}")
 
@@ -175,11 +178,24 @@ def _translate_any_of(error: ValidationError, path: Path, expected: str) -> Iter
         for inner in branches.values()
         if not any(one.validator in ("type", "maxProperties") and not one.relative_path for one in inner)
     ]
+    if len(of_its_type) > 1 and isinstance(error.instance, dict):
+        of_its_type = _meant(of_its_type, error.instance)
     if len(of_its_type) == 1 and not _of_another_type(error.instance, error.schema):
         for inner in of_its_type[0]:
             yield from _translate(inner, expected)
     else:
         yield Violation(path, False, _not_that(path, error.instance, expected, error.schema))
+
+
+def _meant(branches: list[list[ValidationError]], value: dict[str, Any]) -> list[list[ValidationError]]:
+    """Return, of several kinds of mapping, the one whose key is there, else the one that has it misspelt."""
+
+    def lacks(branch: list[ValidationError]) -> list[str]:
+        required: list[Any] = [one.validator_value for one in branch if one.validator == "required"]
+        return [key for keys in required for key in keys if key not in value]
+
+    there = [one for one in branches if not lacks(one)]
+    return there or [one for one in branches if any(did_you_mean(key, value) for key in lacks(one))] or branches
 
 
 def _not_that(path: Path, value: object, expected: str, schema: Any) -> str:  # noqa: ANN401 - a JSON Schema
@@ -340,7 +356,7 @@ def _nearest_name(value: object, schema: Any) -> str:  # noqa: ANN401 - a JSON S
     plain = unicodedata.normalize("NFKD", value).encode("ascii", "ignore").decode().lower()
     for joint in "-_":
         name = re.sub(r"[^a-z0-9]+", joint, plain).strip(joint)
-        if re.fullmatch(pattern, name):
+        if re.fullmatch(pattern, name) and not name.isdecimal():  # else it is no pattern of names
             return f"; write `{name}`"
     return ""
 

@@ -20,7 +20,7 @@ from netorder.errors import Diagnostic, TopologyError
 from netorder.language.foreign import foreign_data, foreign_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["Document", "Path", "Place", "read", "read_file"]
 
@@ -265,6 +265,11 @@ def _read_one(text: str, name: str) -> Document:
                 right = f"{words[0]}: {' '.join(words[1:])}".rstrip()
                 message = f"`{' '.join(words)}` is a key without its `:`; write `{right}`"
                 raise _error(Place(name, line + 1, 1), message) from None
+            if (line := _line_without_space(text, error)) is not None:
+                slip = text.splitlines()[line].strip()
+                right = re.sub(r"^(-?) ?([a-z_]+):", r"\1 \2: ", slip).strip()
+                message = f"`{slip}` has no space after its `:`; write `{right}`"
+                raise _error(Place(name, line + 1, 1), message) from None
             if "quoted scalar" in (error.context or "") and error.context_mark:
                 mark = error.context_mark
             raise _error(_place(name, mark) if mark else Place(name, 1, 1), _in_plain_words(error)) from None
@@ -284,12 +289,22 @@ def _line_without_colon(text: str, error: yaml.MarkedYAMLError) -> int | None:
     if error.problem_mark is None or not re.search("mapping values are not allowed|could not find expected ':'", said):
         return None
     lines = text.splitlines()
-    blamed = error.problem_mark.line
-    above = [index for index, line in enumerate(lines[:blamed]) if line.strip() and line.strip()[0] != "#"]
-    if not above:
+    above = _above(lines, error.problem_mark.line)
+    return above if above is not None and re.fullmatch(r"[a-z_]+([ \t]+[\w./-]+)?[ \t]*", lines[above]) else None
+
+
+def _line_without_space(text: str, error: yaml.MarkedYAMLError) -> int | None:
+    """Return the index of the line before the one that PyYAML blames, if it is a key whose `:` has no space."""
+    if error.problem_mark is None:
         return None
-    line = lines[above[-1]]
-    return above[-1] if re.fullmatch(r"[a-z_]+([ \t]+[\w./-]+)?[ \t]*", line) else None
+    lines = text.splitlines()
+    above = _above(lines, error.problem_mark.line)
+    return above if above is not None and re.match(r"\s*(- ?)?[a-z_]+:[^\s:/]", lines[above]) else None
+
+
+def _above(lines: Sequence[str], blamed: int) -> int | None:
+    """Return the index of the last line before another that is neither empty nor a comment."""
+    return next((index for index in range(blamed - 1, -1, -1) if lines[index].strip()[:1] not in ("", "#")), None)
 
 
 def _in_plain_words(error: yaml.MarkedYAMLError) -> str:
