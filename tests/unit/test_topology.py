@@ -523,6 +523,20 @@ def test_included_files_are_one_topology(tmp_path: Path):
     assert [rule.targets for rule in topology.rules] == [("a",), ("b",)]
 
 
+def test_all_included_files_that_cannot_be_read_are_named(tmp_path: Path):
+    """At once; what else is wrong waits, since what they hold is missing."""
+    main = tmp_path / "main.yml"
+    main.write_text("include: [tab.yml, open.yml, none.yml, fine.yml]\ntopology: x\nhosts: {a: {network: gone}}\n")
+    (tmp_path / "tab.yml").write_text("networks:\n\tgone: {}\n")
+    (tmp_path / "open.yml").write_text("networks: {b: [}\n")
+    (tmp_path / "fine.yml").write_text("networks: {c: {cidr: 10.0.0.0/24}}\n")
+    with pytest.raises(TopologyError) as caught:
+        load(main)
+    assert [(Path(one.path).name, one.line) for one in caught.value.diagnostics] == [
+        ("main.yml", 1), ("open.yml", 1), ("tab.yml", 2),
+    ]  # fmt: skip
+
+
 def test_files_that_include_each_other(tmp_path: Path):
     """A cycle is an error at the place that closes it; a file that two others include counts once."""
     (tmp_path / "a.yml").write_text("topology: t\ninclude: [b.yml, c.yml, none.yml]\nhosts: {h: {network: n}}\n")

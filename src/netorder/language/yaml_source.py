@@ -133,7 +133,8 @@ def _error(place: Place, message: str) -> TopologyError:
 def _with_included(own: Document, name: str, including: tuple[FilePath, ...], done: set[FilePath]) -> Document:
     """Return ``own`` joined to the files that it includes.
 
-    ``including`` are the files around it, ``done`` those that are included already: each counts once.
+    ``including`` are the files around it, ``done`` those that are included already: each counts once. Raises
+    TopologyError with what is wrong with all files that cannot be read: what they hold is missing.
     """
     included = own.data.get("include") if isinstance(own.data, dict) else None
     if included is None:
@@ -141,6 +142,7 @@ def _with_included(own: Document, name: str, including: tuple[FilePath, ...], do
     including = (*including, FilePath(name).resolve())
     parts: list[Document] = []
     problems: list[tuple[Place, str]] = []
+    unread: list[Diagnostic] = []
     for index, entry in enumerate(included if isinstance(included, list) else [included]):
         if not isinstance(entry, str) or not entry:
             continue  # the schema refuses it
@@ -152,18 +154,18 @@ def _with_included(own: Document, name: str, including: tuple[FilePath, ...], do
         elif path not in done:
             done.add(path)
             try:
-                text = _text_of(target)
+                part = _with_included(_read_one(_text_of(target), target), target, including, done)
             except TopologyError as error:
-                (reason,) = error.diagnostics
-                if reason.line:
-                    raise
-                problems.append((place, f"`{entry}` {reason.message}"))
+                # one without a line is of the whole file: it is said where the file is named
+                unread += [one for one in error.diagnostics if one.line]
+                problems += [(place, f"`{entry}` {one.message}") for one in error.diagnostics if not one.line]
                 continue
-            part = _with_included(_read_one(text, target), target, including, done)
             if isinstance(part.data, dict):
                 parts.append(part)
             elif part.data is not None:
                 problems.append((place, f"`{entry}` does not hold a mapping such as `networks: ...`"))
+    if unread:
+        raise TopologyError([*unread, *(Diagnostic(*place, "error", message) for place, message in problems)])
     return _joined([*parts, own], problems)
 
 
