@@ -3,6 +3,11 @@
 import os
 
 import pytest
+from hypothesis import settings
+
+# what is held is no matter of time, and the machine may be busy
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
 
 
 @pytest.fixture(autouse=True)

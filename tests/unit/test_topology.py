@@ -80,6 +80,15 @@ def test_common_slips_are_named(text: str, said: str) -> None:
     assert not any("write `1`" in one for one in found)
 
 
+def test_a_cloud_by_its_name_alone() -> None:
+    """As a text or as a mapping: which region is the entry's to say."""
+    plain, mapped, region = (
+        parse(SLIPS.replace(", IMAGE", "") + f"cloud: {one}\n").cloud
+        for one in ("north", "{name: north}", "{name: north, region: two}")
+    )
+    assert (plain, mapped, region) == ("north", "north", "north (two)")
+
+
 def addresses(text: str) -> dict[str, str]:
     return {host.name: str(host.addresses[0]) for host in parse(text).hosts}
 

@@ -49,7 +49,7 @@ def parse(text: str, path: str = "<text>", target: str | None = None) -> Topolog
 
 def _cloud(reader: Reader) -> str | None:
     name, region = reader.text("cloud", "name"), reader.text("cloud", "region")
-    return in_region(name, region) if name and region else reader.text("cloud")
+    return in_region(name, region) if name and region else name or reader.text("cloud")
 
 
 def _topology(document: Document, wanted: str | None) -> Topology:
