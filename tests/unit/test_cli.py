@@ -388,6 +388,11 @@ def test_diff_of_what_is_made_elsewhere(line: str, said: str, tmp_path: Path, ca
     out = capsys.readouterr().out
     assert said in out.splitlines()
     assert "leaves what there is as it is" in out
+    Path(files[1]).write_text(f"{line}\n{PARTLY}".replace("topology: ", "topology: other-", 1), encoding="utf-8")
+    assert main(["diff", *files, "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["renamed"]["new"].startswith("other-")
+    assert len(found["moved"]) == 1
 
 
 def test_the_target_of_the_environment_and_of_the_command_line(tmp_path, monkeypatch, capsys):

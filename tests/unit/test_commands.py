@@ -347,6 +347,19 @@ def test_a_run_whose_result_is_awaited_ends_with_who_waits(tmp_path):
         os.kill(int(pid.read_text()), 0)
 
 
+def test_a_run_whose_result_is_awaited_goes_on_where_a_hangup_is_ignored(tmp_path):
+    """As `nohup` has it: the program inherits that."""
+    (tmp_path / "slow-playbook").write_text("#!/bin/sh\nkill -HUP $$\necho went on >&2\n")
+    (tmp_path / "slow-playbook").chmod(0o755)
+    code = "from netorder.controller.process import Program, run; print(run(Program(('slow-playbook',))))"
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["sh", "-c", 'trap "" HUP; exec "$0" "$@"', sys.executable, "-c", code],
+        capture_output=True, text=True, env=environment, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("0\n", "went on\n")
+
+
 def test_a_missing_program_is_named(monkeypatch, capsys, tmp_path):
     """With the way to install it."""
     monkeypatch.setattr("sys.executable", str(tmp_path / "python"))

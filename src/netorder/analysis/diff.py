@@ -415,10 +415,9 @@ def change(old: Plan, new: Plan, targets: tuple[str, str] = (OPENSTACK, OPENSTAC
     found = differences(old, new)
     clouds = (old.cloud or "the one of OS_CLOUD", new.cloud or "the one of OS_CLOUD")
     moved = [(key, *pair) for key, pair in (("target", targets), ("cloud", clouds)) if pair[0] != pair[1]]
-    if moved:
-        return Change(tuple(found), (), None, tuple(moved))
-    if old.topology != new.topology:
-        return Change(tuple(found), (), (old.topology, new.topology))
+    renamed = (old.topology, new.topology) if old.topology != new.topology else None
+    if moved or renamed:
+        return Change(tuple(found), (), renamed, tuple(moved))
     fates = flows(old, new, _stopped(old, found)) if found else []
     return Change(tuple(found), tuple(fates), None)
 

@@ -157,11 +157,7 @@ class Side:
 
     def alike(self, name: str) -> object:
         """Return what two hosts must share so that the same flows are open to and from both."""
-        host = self.matrix.hosts.get(name)
-        if host is None:
-            return None
-        named = tuple((self.opened_to(one)[0], self._limits.of(one)) for one in host.addresses)
-        return (self.routed_alike(name), host.group, named)
+        return self.alike_as_source(name), self.alike_as_destination(name)
 
     def alike_as_source(self, name: str) -> object:
         """Return what two hosts must share so that the same flows are open from both."""

@@ -65,7 +65,9 @@ def run(program: Program) -> int:
             child.send_signal(number)
         early.extend([number] if not children else [])
 
-    before = {number: signal.signal(number, hand_on) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # what is ignored (nohup) stays so, for the program too
+    heard = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, hand_on) for number in heard}
     try:
         child = subprocess.Popen(
             program.arguments, executable=path, stdout=sys.stderr.fileno(), env=os.environ | dict(program.environment)
