@@ -40,6 +40,7 @@ OTHERS: list[dict[str, Any]] = [
 FOREIGN = ["172.20.0.0/16", "172.20.7.0/24", "172.21.1.1/32", "fd77::/48"]
 
 LENGTHS = [68, 80, 96, 112, 120]  # of IPv6 prefixes that are no /64
+MODES = ["slaac", "dhcpv6-stateless", "dhcpv6-stateful"]  # of those that are
 
 Draw = Any  # what st.composite passes
 Joined = list[list[int]]  # the networks (numbers) of each router
@@ -183,6 +184,8 @@ class _Drawer:
         first = all(_networks(self._hosts[host])[0] == name for host in self._on[name])
         if first and network.get("routes") != "subnet" and self._chance(8):
             network["dhcp"] = False
+        elif "6" in self._versions[name] and self._v6[name].prefixlen == 64 and self._chance(6):
+            network["ipv6_address_mode"] = self._draw(st.sampled_from(MODES))
         return network
 
     def _router(self, index: int) -> dict[str, Any]:

@@ -87,13 +87,14 @@ class SubnetSpec:
     """A network's prefix of one IP version; ``gateway`` is None when no router joins the network.
 
     ``allocation_pool`` is None of a network that exists, as the cloud has it, and where there is no address left for
-    Neutron's own ports.
+    Neutron's own ports. ``ipv6_address_mode`` is Neutron's, None DHCP (of IPv6: dhcpv6-stateful).
     """
 
     cidr: Prefix
     gateway: Address | None
     allocation_pool: tuple[Address, Address] | None
     dns_nameservers: tuple[str, ...]
+    ipv6_address_mode: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,8 @@ class NetworkSpec:
 class Interface:
     """On a network, one address on each of its subnets.
 
-    A host's may have a ``mac`` that the file says, and ``virtual`` addresses that it shares with others.
+    A host's may have a ``mac`` that the file says or that its address follows from, and ``virtual`` addresses that it
+    shares with others.
     """
 
     network: str

@@ -424,7 +424,7 @@ CASES = [
         "      front: 10.1.0.1\n",
         "    floating_ip: true",
         "router edge: fd00:1::, which is every router's there; it gets another",
-        "slaac of fd00:1::/64: a new network gives its hosts these addresses by DHCPv6",
+        "    ipv6_address_mode: slaac\n",
         name="the gateway that Neutron gives SLAAC",
     ),
     case(

@@ -29,6 +29,7 @@ from netorder.cloud.resources import network, port, router, security_group, serv
 from netorder.cloud.resources.server import first_boot
 from netorder.cloud.teardown import deletions
 from netorder.cloud.work import Work
+from netorder.ip import DHCPV6, IPV6
 from netorder.language.load import load, parse
 from netorder.plan.build import build_plan
 from netorder.plan.lifecycle import FIELDS, Effect
@@ -100,6 +101,7 @@ def as_built(wanted: model.Plan = PLAN) -> Observed:
                 gateway_ip=s.gateway_ip,
                 dns_nameservers=list(s.dns_nameservers),
                 enable_dhcp=s.dhcp,
+                ipv6_address_mode=(s.ipv6_address_mode or DHCPV6) if s.version == IPV6 and s.dhcp else None,
                 allocation_pools=[{"start": first, "end": last} for first, last in filter(None, [s.allocation_pool])],
                 host_routes=[{"destination": r.destination, "nexthop": r.next_hop} for r in s.host_routes],
             )

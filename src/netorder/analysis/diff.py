@@ -311,6 +311,7 @@ def _subnet_fields(network: Network, subnet: Subnet) -> dict[str, object]:
         "dns_nameservers": subnet.dns_nameservers,
         "allocation_pools": "-".join(subnet.allocation_pool or ()),
         "enable_dhcp": subnet.dhcp,
+        "ipv6_address_mode": subnet.ipv6_address_mode,
         "host_routes": _routes(subnet.host_routes),
     }
 

@@ -15,7 +15,7 @@ from openstack.exceptions import NotFoundException
 from netorder.cloud.change import marker
 from netorder.cloud.errors import translate_errors
 from netorder.cloud.jobs import gather
-from netorder.ip import covers, overlap
+from netorder.ip import SLAAC, covers, overlap
 from netorder.text import few, is_id
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from netorder.plan.model import Network, Plan, Router, Subnet
 
 __all__ = ["Existing", "look_up"]
-
-SLAAC = frozenset({"slaac", "dhcpv6-stateless"})
 
 
 @dataclass(slots=True)
@@ -237,11 +235,11 @@ class _Lookup:
             fix = f"write `gateway: {its.gateway_ip}`" if its.gateway_ip else "no router of the file can be its gateway"
             said = subnet.gateway_ip or "none"
             self._problem(f"{what}: the gateway of {subnet.cidr} is {its.gateway_ip or 'none'}, not {said}: {fix}.")
-        if its.ipv6_address_mode in SLAAC:
-            self._problem(
-                f"{what}: addresses of {subnet.cidr} follow from MAC addresses ({its.ipv6_address_mode}), and netorder "
-                "chooses them: leave that prefix out."
-            )
+        mode = its.ipv6_address_mode if its.ipv6_address_mode in SLAAC else None
+        if mode != subnet.ipv6_address_mode:
+            how = f"follow from MAC addresses ({mode})" if mode else "do not follow from MAC addresses"
+            fix = f"write `ipv6_address_mode: {mode}`" if mode else "remove `ipv6_address_mode`"
+            self._problem(f"{what}: in the cloud addresses of {subnet.cidr} {how}: {fix}.")
         if its.is_dhcp_enabled is False:
             hosts = [
                 host.name

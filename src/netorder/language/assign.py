@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
-from netorder.ip import IPV4, IPV6
+from netorder.ip import IPV4, IPV6, eui64, mac_of
 from netorder.language.loopbacks import check_loopbacks
 from netorder.language.prefixes import Subnets, is_usable, subnets
 from netorder.language.subnet_layout import draw
@@ -37,6 +38,7 @@ class Addresses:
     of_routers: Mapping[Key, Address]
     of_hosts: Mapping[Key, Address]
     virtual: Mapping[tuple[str, str], tuple[Address, ...]]  # by entry of `hosts` and network
+    macs: Mapping[tuple[str, str], str]  # by host and network: declared ones, and those that addresses follow from
     loopbacks: Mapping[str, tuple[Address, ...]]  # by host
 
     def router(self, name: str, network: str) -> tuple[Address, ...]:
@@ -52,10 +54,12 @@ class Addresses:
         return tuple(addresses[key] for key in keys if key in addresses)
 
 
-def assign(reader: Reader, names: Names, loopbacks: Mapping[str, tuple[Address, ...]]) -> Addresses:
+def assign(
+    reader: Reader, names: Names, loopbacks: Mapping[str, tuple[Address, ...]], macs: Mapping[tuple[str, str], str]
+) -> Addresses:
     """Return everybody's addresses; report those that cannot be.
 
-    Declared addresses come before drawn ones, gateways before all.
+    Declared addresses come before drawn ones, gateways before all. ``macs`` are the declared MAC addresses.
     """
     plain = subnets(reader, [ip_network(one) for its in loopbacks.values() for one in its])
     check_loopbacks(reader, names, loopbacks, plain)
@@ -67,6 +71,8 @@ def assign(reader: Reader, names: Names, loopbacks: Mapping[str, tuple[Address, 
     routers = ledger.gateways(gateway_routers)
     routers |= ledger.declared_routers(of_routers, gateway_routers)
     hosts = ledger.declared_hosts(names, of_hosts)
+    made_up, macs = ledger.made_up(names, of_hosts, macs)
+    hosts |= made_up
     virtual = ledger.virtual(names)
     routers_by_turn = reader.by_turn("routers", names.routers)
     hosts_by_turn = reader.by_turn("hosts", names.hosts)
@@ -74,7 +80,7 @@ def assign(reader: Reader, names: Names, loopbacks: Mapping[str, tuple[Address, 
         routers |= ledger.drawn_routers(names, routers, routers_by_turn.get(turn, ()))
         hosts |= ledger.drawn_hosts(names, hosts, hosts_by_turn.get(turn, ()))
     ledger.report_full()
-    return Addresses(with_gateways, gateway_routers, routers, hosts, virtual, loopbacks)
+    return Addresses(with_gateways, gateway_routers, routers, hosts, virtual, macs, loopbacks)
 
 
 def _of_the_cloud(its: Subnets) -> dict[tuple[str, int], dict[int, str]]:
@@ -198,6 +204,8 @@ class _Ledger:
         for key, networks in declared.items():
             for network, addresses in networks.items():
                 for version, (path, first) in addresses.items():
+                    if version == IPV6 and names.networks[network].slaac:
+                        continue
                     for index, name in enumerate(names.hosts[key].names):
                         address, what = first + index, f"host `{name}`"
                         if index and not is_usable(
@@ -210,6 +218,38 @@ class _Ledger:
                         if not claimed:
                             break  # the others' addresses are wrong for the same reason
         return found
+
+    def made_up(
+        self, names: Names, declared: Mapping[str, Declared], macs: Mapping[tuple[str, str], str]
+    ) -> tuple[dict[Key, Address], dict[tuple[str, str], str]]:
+        """Return the addresses that hosts make up from their MAC addresses (SLAAC), and everybody's MAC addresses.
+
+        A MAC address is declared, or follows from the declared address, or is drawn.
+        """
+        found: dict[Key, Address] = {}
+        known = dict(macs)
+        slaac = {name for name, its in names.networks.items() if its.slaac and (name, IPV6) in self.subnets.layouts}
+        for key, entry in names.hosts.items():
+            for network in (one for one in entry.networks if one in slaac):
+                place, first = declared[key].get(network, {}).get(IPV6, (("hosts", key), None))
+                for index, name in enumerate(entry.names):
+                    given = first + index if first else None
+                    mac = known.get((name, network)) or (mac_of(given) if given else self._draw_mac(key, name, network))
+                    address = eui64(self.subnets.layouts[network, IPV6].cidr, mac) if mac else None
+                    if given and address != given:
+                        why = f"`{address}` from `{mac}`; remove one of the two" if mac else "this from none; remove it"
+                        message = f"host `{name}`: addresses on `{network}` follow from MAC addresses, and {why}"
+                        self.reader.error(place, message)
+                        break
+                    if not (mac and address and self._claim(place, network, address, f"host `{name}`")):
+                        break
+                    found[name, network, IPV6], known[name, network] = address, mac
+        return found, known
+
+    def _draw_mac(self, key: str, name: str, network: str) -> str:
+        """Return a MAC address of those that nobody is sold (IEEE 802, locally administered), by the host's name."""
+        by = " ".join((str(self.reader.text("topology")), self.reader.draw_name("hosts", key, name), network))
+        return "02:" + hashlib.sha256(by.encode()).digest()[:5].hex(":")
 
     def virtual(self, names: Names) -> dict[tuple[str, str], tuple[Address, ...]]:
         """Keep virtual addresses for those that name them, on the one of their networks that each is on."""

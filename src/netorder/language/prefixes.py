@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING
 
-from netorder.ip import IPV4, IPV6, VERSIONS, covers, overlap
+from netorder.ip import IPV4, IPV6, SLAAC, VERSIONS, covers, overlap
 from netorder.language.resolve import existing
 from netorder.language.subnet_layout import FEWEST, IPV6_LENGTH, LONGEST_LINK, LONGEST_PREFIX, Layout, draw_prefix
 
@@ -85,7 +85,26 @@ def subnets(reader: Reader, taken: Iterable[Prefix] = ()) -> Subnets:
                 layouts[key] = replace(layouts[key], gateway=gateway)
         if pool := _declared_pool(reader, found, name):
             layouts[name, IPV4] = replace(layouts[name, IPV4], declared_pool=pool)
+        _check_mode(reader, found, name)
     return Subnets(layouts)
+
+
+def _check_mode(reader: Reader, its: Subnets, name: str) -> None:
+    """Report a way to IPv6 addresses where there are none, or not by it."""
+    path = ("networks", name, "ipv6_address_mode")
+    mode = reader.text(*path)
+    if mode is None or reader.refused("networks", name):
+        return
+    layout = its.layouts.get((name, IPV6))
+    if layout is None:
+        if its.versions(name):
+            reader.error(path, f"network `{name}` has no IPv6 prefix; add one to its `cidr`, or remove this")
+    elif not layout.dhcp and not layout.existing:
+        message = f"network `{name}` has `dhcp: false`, with which the cloud advertises nothing"
+        reader.error(path, f"{message}; remove one of the two")
+    elif mode in SLAAC and layout.cidr.prefixlen != IPV6_LENGTH:
+        message = f"hosts make up addresses of a /{IPV6_LENGTH} alone (RFC 4862), and `{layout.cidr}` is none"
+        reader.error(path, f"{message}; make it one, or remove this")
 
 
 def _has_dhcp(reader: Reader, name: str) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from netorder.ip import SLAAC
 from netorder.language import schema
 from netorder.language.applications import Applications, hosted, read_applications
 from netorder.text import did_you_mean
@@ -38,12 +39,14 @@ Attached = dict[str, "Path | None"]  # network -> where the addresses on it are 
 class NetworkEntry:
     """A network's settings; ``routes`` is where the static routes of its hosts live.
 
-    ``existing`` is what it is called in the cloud, by name or id, if it is one that is there.
+    ``existing`` is what it is called in the cloud, by name or id, if it is one that is there. With ``slaac`` hosts make
+    up their IPv6 addresses.
     """
 
     dns_nameservers: tuple[Address, ...]
     routes: str
     existing: str | None
+    slaac: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +208,8 @@ def _networks(reader: Reader) -> dict[str, NetworkEntry]:
                 f"network `{name}` is the topology's own, where nothing outside reaches hosts at their own addresses"
             )
             reader.error(("networks", name, "reachable"), f"{message}; remove this, or say `existing:`", of_key=True)
-        found[name] = NetworkEntry(default_servers if servers is None else servers, routes, there)
+        slaac = reader.text("networks", name, "ipv6_address_mode") in SLAAC
+        found[name] = NetworkEntry(default_servers if servers is None else servers, routes, there, slaac)
     _check_twice(reader, "networks", {name: its.existing for name, its in found.items()})
     return found
 

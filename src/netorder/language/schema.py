@@ -237,6 +237,7 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("data", "exists", "external", "shared"), "existing"),
         **dict.fromkeys(("allocation_pools", "dhcp_range"), "allocation_pool"),
         **dict.fromkeys(("dhcp_enabled", "enable_dhcp"), "dhcp"),
+        **dict.fromkeys(("slaac", "ipv6_ra_mode", "ra_mode", "address_mode", "ipv6_mode"), "ipv6_address_mode"),
         **dict.fromkeys(("subnetpool", "subnet_pool_id", "subnetpool_id", "subnet_pools"), "subnet_pool"),
         "gateway_ip": "gateway",
         "mtu_size": "mtu",
@@ -299,10 +300,6 @@ _SYNONYMS: dict[str, dict[str, str]] = {
 # What others have and this language has not, and what to do
 _NOT_OFFERED: dict[str, dict[str, str]] = {
     "networks": {
-        **dict.fromkeys(
-            ("slaac", "ipv6_ra_mode", "ipv6_address_mode", "ra_mode"),
-            "there is no choice: IPv6 addresses come by DHCPv6, so that the plan knows them",
-        ),
         "subnets": "a network has one prefix of each IP version, in `cidr`; for two of a version make it two networks",
     },
     "hosts": {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
-from netorder.ip import joined
+from netorder.ip import IPV6, joined
 from netorder.language import schema
 from netorder.text import is_id
 from netorder.topology import (
@@ -102,7 +102,7 @@ def specs(  # noqa: PLR0917 - what each stage found
                 routes=declared["hosts", key],
                 server=servers.of.get(key),
                 floating=floating.get(key, ()),
-                macs=ports.macs,
+                macs=addresses.macs,
                 clone=clones.get(key),
             )
             for key, entry in names.hosts.items()
@@ -119,7 +119,9 @@ def _network(reader: Reader, name: str, its: NetworkEntry, addresses: Addresses)
         layout = addresses.subnets.layouts[name, version]
         servers = tuple(str(server) for server in its.dns_nameservers if server.version == version)
         gateway = layout.gateway if router or its.existing else None
-        subnets.append(SubnetSpec(layout.cidr, gateway, None if its.existing else layout.pool, servers))
+        pool = None if its.existing else layout.pool
+        mode = reader.text("networks", name, "ipv6_address_mode") if its.slaac and version == IPV6 else None
+        subnets.append(SubnetSpec(layout.cidr, gateway, pool, servers, mode))
     named = (str(one) for _, one in reader.items("networks", name, "subnet_pool"))
     pools = tuple(dict.fromkeys(one.lower() if is_id(one) else one for one in named))
     return NetworkSpec(

@@ -67,7 +67,10 @@ _LACKS: Mapping[str, _Lacks] = {
     CONTAINERS: _Lacks(
         file={"key_pair": _KEY_PAIR},
         network=_OF_THE_CLOUD
-        | {"reachable": "nothing outside reaches the networks of containers but by published ports"},
+        | {
+            "reachable": "nothing outside reaches the networks of containers but by published ports",
+            "ipv6_address_mode": "netorder gives containers their addresses itself",
+        },
         router=_EXISTING,
         host=_OF_HOSTS_ON_THIS_MACHINE
         | {
@@ -94,6 +97,7 @@ _LACKS: Mapping[str, _Lacks] = {
             "dns_nameservers": "the NAT is the name server, and asks those of this machine",
             "mtu": "the NAT has one of 1500",
             "dhcp": "the NAT hands out the addresses",
+            "ipv6_address_mode": "the NAT is of IPv4",
         },
         host=_OF_HOSTS_ON_THIS_MACHINE
         | {

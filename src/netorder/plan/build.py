@@ -96,6 +96,7 @@ class _Planner:
                     allocation_pool=(str(pool[0]), str(pool[1])) if (pool := subnet.allocation_pool) else None,
                     host_routes=self._tables.of_network(network.name, version) if handed_out else (),
                     dhcp=network.dhcp,
+                    ipv6_address_mode=subnet.ipv6_address_mode,
                 )
             )
         return Network(

@@ -74,6 +74,7 @@ _LOST = "its disk is lost"
 _MAC = "its host stops for it, and stays; taken away, it stays as it is"
 _IMAGE = f"{_LOST}; one that is named by its id now, or became the `base` of a golden one, is no change"
 _POOL = "with every port on it; taken away, it stays"
+_MODE = ("with every port on it", "its address mode differs")
 _ZONE = "with the key taken away it stays where it is"
 _GROUP = "one that leaves a group that goes stays"
 _BOOT = "cloud-init reads it at the first boot alone"
@@ -91,6 +92,7 @@ FIELDS = (
     Field("network", "subnets", _REFUSE, note="a subnet of somebody else's is on a network that must go"),
     Field("subnet", "cidr", _REPLACE, ("Subnet.cidr", "Subnet.version"), "with every port on it", "its prefix differs"),
     Field("subnet", "subnet_pool", _REPLACE, ("Network.subnet_pools",), _POOL, "its subnet pool differs"),
+    Field("subnet", "ipv6_address_mode", _REPLACE, ("Subnet.ipv6_address_mode",), *_MODE),
     Field("subnet", "holder", _REFUSE, note="a port of somebody else's is on a subnet that must go"),
     Field("subnet", "gateway_ip", _IN_PLACE, ("Subnet.gateway_ip",)),
     Field("subnet", "dns_nameservers", _IN_PLACE, ("Subnet.dns_nameservers",), "hosts learn it with the next lease"),

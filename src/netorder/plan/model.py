@@ -56,7 +56,8 @@ class Subnet:
     planned address lies in it, so the two never clash; None where it needs none. Without ``dhcp`` hosts learn of their
     addresses from config drives. DHCP gives ``host_routes`` to every port (IPv4 only).
     An IPv6 subnet is advertised by its router, with addresses by DHCPv6 (RFC 8415): planned ones need no EUI-64, and
-    its prefix may be longer than a /64.
+    its prefix may be longer than a /64. Unless an ``ipv6_address_mode`` of Neutron's has hosts make them up from their
+    MAC addresses (slaac, dhcpv6-stateless; RFC 4862).
     """
 
     cloud_name: str
@@ -67,6 +68,7 @@ class Subnet:
     allocation_pool: tuple[str, str] | None
     host_routes: tuple[Route, ...]
     dhcp: bool = True
+    ipv6_address_mode: str | None = field(default=None, metadata=RARE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ def _networks(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
             more += f", mtu {network.mtu}" if network.mtu and not index else ""
             more += f", of subnet pool {', '.join(network.subnet_pools)}" if network.subnet_pools and not index else ""
             more += "" if subnet.dhcp else ", no DHCP"
+            more += f", {subnet.ipv6_address_mode}" if subnet.ipv6_address_mode else ""
             yield "" if index else network.name, subnet.cidr, gateway + more
 
 

@@ -8,7 +8,6 @@ from ipaddress import IPv4Address, ip_address, ip_network
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from netorder.cloud.existing import SLAAC
 from netorder.cloud.importing.ask import interfaces
 from netorder.cloud.importing.lines import Line, flow, scalar
 from netorder.cloud.importing.names import reference
@@ -16,7 +15,7 @@ from netorder.cloud.importing.rules import Member, RuleMaker, Rules
 from netorder.cloud.observe import is_neutrons_own, is_router_port
 from netorder.cloud.resources.server import METADATA
 from netorder.cloud.resources.server_group import policy_of
-from netorder.ip import IPV4, IPV6, covers, joined
+from netorder.ip import IPV4, IPV6, SLAAC, covers, joined
 from netorder.language.prefixes import MOST_OF_POOL
 from netorder.language.subnet_layout import FEWEST, Layout
 from netorder.text import few
@@ -108,9 +107,7 @@ class _Converter:
         kept: dict[int, Any] = {}
         for one in sorted(its, key=lambda one: (-uses[one.id], str(one.cidr), str(one.id))):
             version = int(one.ip_version)
-            if foreign and one.ipv6_address_mode in SLAAC:
-                self._note(f"network {network.name}: its {one.cidr}, where addresses follow from MAC addresses")
-            elif version not in kept:
+            if version not in kept:
                 kept[version] = one
             elif not foreign:
                 why = f"a network has one prefix of each IP version, and {kept[version].cidr} has more ports"
@@ -136,6 +133,8 @@ class _Converter:
         yield line("cidr", _one_or_all(str(ip_network(one.cidr)) for one in its.values()))
         if gateways := self._gateways(id_):
             yield line("gateway", _one_or_all(gateways))
+        if IPV6 in its and its[IPV6].ipv6_address_mode in SLAAC:
+            yield line("ipv6_address_mode", its[IPV6].ipv6_address_mode)
         if foreign:
             if network.is_router_external:
                 yield line("reachable", True)
@@ -162,9 +161,6 @@ class _Converter:
             self._note(f"MTU {usual}, which is taken for the cloud's own")
         if IPV4 in its and its[IPV4].host_routes:
             yield line("routes", "subnet", "handed out by DHCP; which ones follows from the rest")
-        if IPV6 in its and its[IPV6].ipv6_address_mode in SLAAC:
-            why = "a new network gives its hosts these addresses by DHCPv6"
-            self._note(f"network {network.name}: {its[IPV6].ipv6_address_mode} of {its[IPV6].cidr}: {why}")
         if network.is_admin_state_up is False:
             self._note(f"network {network.name}: it is switched off (admin_state_up)")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, cast
 
 from openstack.network.v2.port import Port as CloudPort
@@ -12,6 +13,7 @@ from netorder.cloud.change import Change
 from netorder.cloud.draft import addresses_of, fixed_addresses
 from netorder.cloud.jobs import Job, bound
 from netorder.cloud.work import BULK
+from netorder.ip import mac_of
 from netorder.plan.lifecycle import address_fields
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from netorder.cloud.draft import Draft
     from netorder.cloud.work import Work
-    from netorder.plan.model import Host, Port
+    from netorder.plan.model import Host, Plan, Port
 
 __all__ = [
     "KIND",
@@ -44,12 +46,13 @@ SMALLEST_BULK = 10
 class PortChange(Change):
     """A port to create, replace or update.
 
-    ``network`` is its name in the cloud, ``fixed`` are the addresses, after their subnets' names in the cloud.
+    ``network`` is its name in the cloud, ``fixed`` are the addresses, after their subnets' names in the cloud; None
+    where Neutron makes it of the port's MAC address.
     """
 
     port: Port
     network: str
-    fixed: tuple[tuple[str, str], ...]
+    fixed: tuple[tuple[str, str | None], ...]
 
     @property
     def loses_addresses(self) -> bool:
@@ -72,9 +75,9 @@ def _compare(draft: Draft, host: Host, port: Port) -> None:
         port.cloud_name,
         port=port,
         network=draft.cloud_network(port.network),
-        fixed=fixed_addresses(draft.plan, port.network, port.addresses),
+        fixed=_asked(draft.plan, port),
     )
-    had, have = address_fields(addresses_of(found) if found else (), port.addresses)
+    had, have = address_fields(_chosen(found, port) if found else (), port.addresses)
     planned: dict[str, object] = {
         "network": port.network,
         **have,
@@ -116,6 +119,25 @@ def _compare(draft: Draft, host: Host, port: Port) -> None:
         return
     has["admin_state_up"], planned["admin_state_up"] = found.is_admin_state_up, True
     draft.differ(change, KIND, has, planned, id=found.id)
+
+
+def _chosen(found: CloudPort, port: Port) -> list[str]:
+    """Return the addresses of a port but those that Neutron adds by itself, and does not take away again.
+
+    It does so on every subnet with SLAAC of a port's network, whoever made the subnet.
+    """
+    made_up = {one for one in addresses_of(found) if mac_of(ip_address(one)) == str(found.mac_address).lower()}
+    return [one for one in addresses_of(found) if one in port.addresses or one not in made_up]
+
+
+def _asked(plan: Plan, port: Port) -> tuple[tuple[str, str | None], ...]:
+    """Return what Neutron is asked for: no address on a subnet where it makes it of the MAC address, as it refuses one.
+
+    That it is the planned one is for the next comparison.
+    """
+    made_up = {s.cloud_name for n in plan.networks if n.name == port.network for s in n.subnets if s.ipv6_address_mode}
+    fixed = fixed_addresses(plan, port.network, port.addresses)
+    return tuple((subnet, None if subnet in made_up else address) for subnet, address in fixed)
 
 
 def create_body(work: Work, change: PortChange) -> dict[str, Any]:
@@ -193,7 +215,9 @@ def _addresses(values: dict[str, object] | None) -> list[str]:
 
 
 def _fixed(work: Work, change: PortChange) -> list[dict[str, str]]:
-    return [{"subnet_id": work.ids.subnets[subnet], "ip_address": one} for subnet, one in change.fixed]
+    return [
+        {"subnet_id": work.ids.subnets[subnet]} | ({"ip_address": one} if one else {}) for subnet, one in change.fixed
+    ]
 
 
 def _groups(work: Work, change: PortChange) -> list[str]:

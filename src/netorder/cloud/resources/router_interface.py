@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 KIND = "router interface"
+ROUTER_INTERFACE = "network:router_interface"  # Neutron's owner of such a port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +52,15 @@ class InterfaceChange(InterfaceRemoval):
     """An interface to create, replace or attach.
 
     ``router`` and ``network`` are names in the cloud; ``fixed`` are its addresses, after their subnets' names;
-    ``lost`` are the ids of the subnets that it leaves, and stays.
+    ``lost`` are the ids of the subnets that it leaves, and stays. ``said``: Neutron is told from the start that the
+    port is a router's, as to no other it gives a chosen address where hosts make theirs up.
     """
 
     router: str
     network: str
     fixed: tuple[tuple[str, str], ...]
     lost: tuple[str, ...] = ()
+    said: bool = False
 
 
 def compare(draft: Draft, router: Router) -> None:
@@ -91,6 +94,7 @@ def _compare(draft: Draft, router: Router, interface: RouterInterface, name: str
         router=router.cloud_name,
         network=draft.cloud_network(interface.network),
         fixed=fixed_addresses(draft.plan, interface.network, addresses),
+        said=any(s.ipv6_address_mode for n in draft.plan.networks if n.name == interface.network for s in n.subnets),
     )
     if not found:
         place: dict[str, object] = {"network": interface.network, "address": ", ".join(addresses)}
@@ -127,13 +131,14 @@ def removal(port: CloudPort, reason: str, *, lossless: bool = False) -> Interfac
 
 def create_body(work: Work, change: InterfaceChange) -> dict[str, Any]:
     """Return one of a bulk request's bodies."""
-    return {
+    body: dict[str, Any] = {
         "name": change.name,
         "description": work.mark,
         "network_id": work.ids.networks[change.network],
         "fixed_ips": [{"subnet_id": work.ids.subnets[subnet], "ip_address": one} for subnet, one in change.fixed],
         "security_groups": [],
     }
+    return body | ({"device_owner": ROUTER_INTERFACE} if change.said else {})
 
 
 def creations(work: Work) -> Iterable[Job]:

@@ -10,7 +10,7 @@ from openstack.network.v2.subnet import Subnet as CloudSubnet
 
 from netorder.cloud.change import Change
 from netorder.cloud.jobs import Job, bound
-from netorder.ip import IPV6
+from netorder.ip import DHCPV6, IPV6, SLAAC
 from netorder.text import few
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def fields(subnet: Subnet) -> dict[str, object]:
     if subnet.allocation_pool:
         first, last = subnet.allocation_pool
         planned["allocation_pools"] = [{"start": first, "end": last}]
+    if subnet.ipv6_address_mode:
+        planned["ipv6_address_mode"] = subnet.ipv6_address_mode
     if subnet.host_routes:
         planned["host_routes"] = sorted(f"{route.destination} via {route.next_hop}" for route in subnet.host_routes)
     return planned
@@ -82,6 +84,7 @@ def _observed_fields(found: CloudSubnet) -> dict[str, object]:
         "dns_nameservers": list(found.dns_nameservers or ()),
         "allocation_pools": [{"start": p["start"], "end": p["end"]} for p in found.allocation_pools or ()],
         "enable_dhcp": found.is_dhcp_enabled,
+        "ipv6_address_mode": found.ipv6_address_mode,
         "host_routes": sorted(f"{r['destination']} via {r['nexthop']}" for r in found.host_routes or ()),
     }
 
@@ -108,6 +111,8 @@ def compare(draft: Draft, network: Network, found_network: CloudNetwork | None) 
         if one:
             draft.ids.subnets[subnet.cloud_name] = one.id
             planned.setdefault("host_routes", [])
+            if one.ipv6_address_mode in SLAAC and subnet.dhcp:
+                planned.setdefault("ipv6_address_mode", DHCPV6)
             _refuse_dhcp(draft, network, one, subnet)
             has = (
                 f"{pool_names.get(one.subnet_pool_id, 'one')} ({one.subnet_pool_id})" if one.subnet_pool_id else "none"
@@ -149,8 +154,9 @@ def create_body(work: Work, change: SubnetChange) -> dict[str, Any]:
     if subnet.host_routes:
         body["host_routes"] = _host_routes(subnet)
     if subnet.version == IPV6 and subnet.dhcp:
-        # addresses by DHCPv6: with SLAAC they would follow from the MAC, not from the plan
-        body |= {"ipv6_ra_mode": "dhcpv6-stateful", "ipv6_address_mode": "dhcpv6-stateful"}
+        # unless the file says otherwise, hosts get what the plan says, whatever their MAC addresses
+        mode = subnet.ipv6_address_mode or DHCPV6
+        body |= {"ipv6_ra_mode": mode, "ipv6_address_mode": mode}
     return body
 
 
