@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from ipaddress import IPv6Address, IPv6Network
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,6 +39,7 @@ hosts:
   web: {network: six}
   old: {network: usual}
 """
+MAC = "fa:16:3e:00:00:99"
 MACS = st.integers(0, (1 << 48) - 1).map(lambda number: number.to_bytes(6, "big").hex(":"))
 
 
@@ -112,10 +114,30 @@ def test_what_is_asked_for() -> None:
     assert six == {"subnet_id": "subnet:t-lan.ipv6"}
     assert its["t-pc"]["mac_address"] == plan().hosts[1].ports[0].mac_address
     assert its["t-old"]["fixed_ips"][0]["ip_address"] == plan().hosts[3].ports[0].addresses[0]
-    # but to a router's port
-    assert [one["ip_address"] for one in its["t-edge.six"]["fixed_ips"]] == ["fd00:2::1"]
-    assert its["t-edge.six"]["device_owner"] == "network:router_interface"
-    assert "device_owner" not in its["t-edge.usual"]
+    # a port becomes a router's when it is attached
+    assert its["t-edge.six"]["fixed_ips"] == [{"subnet_id": "subnet:t-six"}]
+    assert its["t-edge.usual"]["fixed_ips"] == [{"subnet_id": "subnet:t-usual", "ip_address": "fd00:3::1"}]
+
+
+def test_a_router_whose_port_was_not_given_its_address_yet_gets_it() -> None:
+    """A run may end between the port and its address, before the port is attached or after."""
+    for held in ("", "router:edge"):
+        wanted, asked = plan(), []
+        built = as_built(wanted)
+        fixed = [{"subnet_id": "subnet:t-six", "ip_address": "fd00:2::f816:3eff:fe00:99"}]
+        built = replace(
+            built, ports=altered(built.ports, "t-edge.six", fixed_ips=fixed, mac_address=MAC, device_id=held)
+        )
+        one = work(wanted, built)
+        network = SimpleNamespace(
+            add_interface_to_router=lambda router, port: asked.append((router, port)),
+            update_port=lambda port, fixed_ips: asked.append((port, [one["ip_address"] for one in fixed_ips])),
+        )
+        one.cloud = SimpleNamespace(conn=SimpleNamespace(network=network))
+        for job in router_interface.attachments(one):
+            job.call()
+        attached = [] if held else [("router:edge", "port:t-edge.six")]
+        assert asked == [*attached, ("port:t-edge.six", ["fd00:2::1"])]
 
 
 def test_what_is_built_is_no_difference() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from netorder.cloud.change import DESTRUCTIVE, Change, ChangeSet, Ids, Routes
 from netorder.cloud.existing import Existing
 from netorder.cloud.groups import Groups
 from netorder.cloud.observe import Chosen
+from netorder.ip import mac_of
 from netorder.plan.lifecycle import Effect, changed_fields, effect, reason
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from netorder.cloud.observe import Observed
     from netorder.plan.model import Plan
 
-__all__ = ["Draft", "addresses_of", "fixed_addresses"]
+__all__ = ["Draft", "addresses_of", "chosen_addresses", "fixed_addresses", "made_up"]
 
 
 class Draft:
@@ -156,3 +158,17 @@ def fixed_addresses(plan: Plan, network: str, addresses: Iterable[str]) -> tuple
 def addresses_of(port: CloudPort) -> list[str]:
     """Return a port's addresses."""
     return [fixed["ip_address"] for fixed in port.fixed_ips or ()]
+
+
+def chosen_addresses(port: CloudPort, planned: Iterable[str]) -> list[str]:
+    """Return a port's addresses but those that Neutron has added by itself, unless they are the planned ones.
+
+    It does so on every subnet with SLAAC of a port's network, whoever made the subnet, and takes none away again.
+    """
+    mac, kept = str(port.mac_address).lower(), {*planned}
+    return [one for one in addresses_of(port) if one in kept or mac_of(ip_address(one)) != mac]
+
+
+def made_up(plan: Plan, network: str) -> frozenset[str]:
+    """Return the names in the cloud of a network's subnets on which hosts make up their addresses."""
+    return frozenset(s.cloud_name for n in plan.networks if n.name == network for s in n.subnets if s.ipv6_address_mode)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, cast
 
 from openstack.network.v2.port import Port as CloudPort
 
 from netorder.cloud.change import Change
-from netorder.cloud.draft import addresses_of, fixed_addresses
+from netorder.cloud.draft import chosen_addresses, fixed_addresses, made_up
 from netorder.cloud.jobs import Job, bound
 from netorder.cloud.work import BULK
-from netorder.ip import mac_of
 from netorder.plan.lifecycle import address_fields
 
 if TYPE_CHECKING:
@@ -77,7 +75,7 @@ def _compare(draft: Draft, host: Host, port: Port) -> None:
         network=draft.cloud_network(port.network),
         fixed=_asked(draft.plan, port),
     )
-    had, have = address_fields(_chosen(found, port) if found else (), port.addresses)
+    had, have = address_fields(chosen_addresses(found, port.addresses) if found else (), port.addresses)
     planned: dict[str, object] = {
         "network": port.network,
         **have,
@@ -121,23 +119,13 @@ def _compare(draft: Draft, host: Host, port: Port) -> None:
     draft.differ(change, KIND, has, planned, id=found.id)
 
 
-def _chosen(found: CloudPort, port: Port) -> list[str]:
-    """Return the addresses of a port but those that Neutron adds by itself, and does not take away again.
-
-    It does so on every subnet with SLAAC of a port's network, whoever made the subnet.
-    """
-    made_up = {one for one in addresses_of(found) if mac_of(ip_address(one)) == str(found.mac_address).lower()}
-    return [one for one in addresses_of(found) if one in port.addresses or one not in made_up]
-
-
 def _asked(plan: Plan, port: Port) -> tuple[tuple[str, str | None], ...]:
     """Return what Neutron is asked for: no address on a subnet where it makes it of the MAC address, as it refuses one.
 
     That it is the planned one is for the next comparison.
     """
-    made_up = {s.cloud_name for n in plan.networks if n.name == port.network for s in n.subnets if s.ipv6_address_mode}
-    fixed = fixed_addresses(plan, port.network, port.addresses)
-    return tuple((subnet, None if subnet in made_up else address) for subnet, address in fixed)
+    fixed, follow = fixed_addresses(plan, port.network, port.addresses), made_up(plan, port.network)
+    return tuple((subnet, None if subnet in follow else address) for subnet, address in fixed)
 
 
 def create_body(work: Work, change: PortChange) -> dict[str, Any]:

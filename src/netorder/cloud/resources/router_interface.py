@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from openstack.network.v2.port import Port as CloudPort
 
 from netorder.cloud.change import Change
-from netorder.cloud.draft import addresses_of, fixed_addresses
+from netorder.cloud.draft import addresses_of, chosen_addresses, fixed_addresses, made_up
 from netorder.cloud.jobs import Job, bound
 from netorder.plan.lifecycle import address_fields
 
@@ -37,7 +37,6 @@ __all__ = [
 ]
 
 KIND = "router interface"
-ROUTER_INTERFACE = "network:router_interface"  # Neutron's owner of such a port
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +51,15 @@ class InterfaceChange(InterfaceRemoval):
     """An interface to create, replace or attach.
 
     ``router`` and ``network`` are names in the cloud; ``fixed`` are its addresses, after their subnets' names;
-    ``lost`` are the ids of the subnets that it leaves, and stays. ``said``: Neutron is told from the start that the
-    port is a router's, as to no other it gives a chosen address where hosts make theirs up.
+    ``lost`` are the ids of the subnets that it leaves, and stays. On the subnets ``later``, where hosts make up their
+    addresses, Neutron gives a chosen one to a port that a router has, and to no other.
     """
 
     router: str
     network: str
     fixed: tuple[tuple[str, str], ...]
     lost: tuple[str, ...] = ()
-    said: bool = False
+    later: frozenset[str] = frozenset()
 
 
 def compare(draft: Draft, router: Router) -> None:
@@ -94,16 +93,20 @@ def _compare(draft: Draft, router: Router, interface: RouterInterface, name: str
         router=router.cloud_name,
         network=draft.cloud_network(interface.network),
         fixed=fixed_addresses(draft.plan, interface.network, addresses),
-        said=any(s.ipv6_address_mode for n in draft.plan.networks if n.name == interface.network for s in n.subnets),
+        later=made_up(draft.plan, interface.network),
     )
     if not found:
         place: dict[str, object] = {"network": interface.network, "address": ", ".join(addresses)}
         draft.add(change("create", "missing", after=place))
         return
     draft.ids.ports[name] = found.id
-    had, have = address_fields(addresses_of(found), addresses)
-    if len(addresses_of(found)) < len(addresses):  # which a router's port does not get later
-        had, have = {"address": ", ".join(addresses_of(found))}, {"address": ", ".join(addresses)}
+    its = chosen_addresses(found, addresses)
+    had, have = address_fields(its, addresses)
+    lacks = {(subnet, one) for subnet, one in change.keywords["fixed"] if one not in its}
+    if len(its) < len(addresses) and all(subnet in change.keywords["later"] for subnet, _ in lacks):
+        had, have = {"addresses": its}, {"addresses": [*addresses]}  # a run has ended before it was given
+    elif len(its) < len(addresses):  # which a router's port does not get later
+        had, have = {"address": ", ".join(its)}, {"address": ", ".join(addresses)}
     has: dict[str, object] = {"network": draft.network_name(found.network_id), **had}
     planned: dict[str, object] = {"network": interface.network, **have}
     held_by = str(found.device_id or "")
@@ -117,7 +120,7 @@ def _compare(draft: Draft, router: Router, interface: RouterInterface, name: str
     elif not held_by:
         draft.add(change("update", "not attached to its router", {"attached": False}, {"attached": True}, found.id))
     else:
-        lost = tuple(f["subnet_id"] for f in found.fixed_ips or () if f["ip_address"] not in addresses)
+        lost = tuple(f["subnet_id"] for f in found.fixed_ips or () if f["ip_address"] in {*its} - {*addresses})
         draft.differ(partial(change, lost=lost, router_id=held_by), KIND, has, planned, id=found.id)
 
 
@@ -131,14 +134,13 @@ def removal(port: CloudPort, reason: str, *, lossless: bool = False) -> Interfac
 
 def create_body(work: Work, change: InterfaceChange) -> dict[str, Any]:
     """Return one of a bulk request's bodies."""
-    body: dict[str, Any] = {
+    return {
         "name": change.name,
         "description": work.mark,
         "network_id": work.ids.networks[change.network],
-        "fixed_ips": [{"subnet_id": work.ids.subnets[subnet], "ip_address": one} for subnet, one in change.fixed],
+        "fixed_ips": _fixed(work, change, attached=False),
         "security_groups": [],
     }
-    return body | ({"device_owner": ROUTER_INTERFACE} if change.said else {})
 
 
 def creations(work: Work) -> Iterable[Job]:
@@ -151,13 +153,23 @@ def creations(work: Work) -> Iterable[Job]:
     yield from work.bulk("port", CloudPort, changes, create_body, made, "subnets", gives="interface ports")
 
 
+def _fixed(work: Work, change: InterfaceChange, *, attached: bool) -> list[dict[str, str]]:
+    return [
+        {"subnet_id": work.ids.subnets[subnet]}
+        | ({"ip_address": one} if attached or subnet not in change.later else {})
+        for subnet, one in change.fixed
+    ]
+
+
 def attachments(work: Work) -> Iterable[Job]:
     """Attach ports to their routers, one by one."""
 
     def attach(change: InterfaceChange) -> None:
-        work.conn.network.add_interface_to_router(  # type: ignore[no-untyped-call]
-            work.ids.routers[change.router], port=work.ids.ports[change.name]
-        )
+        port = work.ids.ports[change.name]
+        if change.action != "update" or not change.router_id:
+            work.conn.network.add_interface_to_router(work.ids.routers[change.router], port=port)  # type: ignore[no-untyped-call]
+        if any(subnet in change.later for subnet, _ in change.fixed):
+            work.conn.network.update_port(port, fixed_ips=_fixed(work, change, attached=True))
 
     needs = frozenset({"routers", "interface ports"})
     for change in work.changes.of(InterfaceChange, "create", "update", "replace"):
