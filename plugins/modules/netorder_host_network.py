@@ -328,8 +328,11 @@ class Snapshot:
         ]
 
     def is_leased(self, address: dict[str, Any]) -> bool:
-        """Return whether DHCP or an advertisement gave an address: OVN's leases of IPv6 have no end to tell it by."""
-        return bool(address.get("dynamic")) or whole(address) in self.given
+        """Return whether DHCP or an advertisement gave an address: OVN's leases of IPv6 have no end to tell it by.
+
+        Nor have addresses that are made up from its advertisements: privacy addresses might be made of them.
+        """
+        return bool(address.get("dynamic") or address.get("mngtmpaddr")) or whole(address) in self.given
 
     def gateways(self) -> list[dict[str, Any]]:
         """Return the main table's routes that have a next hop, ``dst`` as a prefix."""
@@ -1458,7 +1461,7 @@ def compare_addresses(host: Snapshot, planned: list[str], kept: set[str]) -> tup
     plan = {ip_address(one) for one in planned}
     known = plan | {ip_interface(one).ip for one in kept}
     there = [
-        (link.name, ip_interface(whole(one)), bool(one.get("dynamic")))
+        (link.name, ip_interface(whole(one)), host.is_leased(one))
         for link in host.links.values()
         for one in link.addresses
     ]

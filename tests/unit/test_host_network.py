@@ -672,6 +672,20 @@ def test_a_lease_without_end_is_not_taken_for_what_others_made(host_network: Mod
     assert "fd00:1::5" not in said
 
 
+def test_an_address_made_up_of_an_advertisement_is_not_taken_for_what_others_made(
+    host_network: ModuleType, guest: _Guest
+) -> None:
+    """Planned or not: on a network of others each interface may have one. OVN's advertisements have no end either."""
+    made_up = {"local": "fd00:1::f816:3eff:fe00:5", "prefixlen": 64, "scope": "global", "mngtmpaddr": True}
+    guest.links[2]["addr_info"].append(made_up)
+    guest.table[6] += [{"dst": "fd00:1::/64", "dev": "eth0", "protocol": "ra"}]
+    for planned in (["192.168.1.5"], ["192.168.1.5", "fd00:1::f816:3eff:fe00:5"]):
+        result = converge(host_network, {TO_NET2}, interfaces=UNWANTED, addresses=planned, manage=MANAGE)
+        assert "warnings" not in result
+        assert made_up in guest.links[2]["addr_info"]
+        assert converge(host_network, set(), interfaces=UNWANTED, addresses=planned, manage=MANAGE)["in_line"]
+
+
 def test_a_planned_address_that_is_missing_is_reported_and_not_made_up(host_network: ModuleType, guest: _Guest) -> None:
     """It is DHCP's to give: no change is claimed that nobody makes."""
     result = converge(host_network, set(), addresses=["192.168.1.5", "192.168.1.6"])
