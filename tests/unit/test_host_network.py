@@ -683,7 +683,7 @@ def test_an_address_made_up_of_an_advertisement_is_not_taken_for_what_others_mad
         result = converge(host_network, {TO_NET2}, interfaces=UNWANTED, addresses=planned, manage=MANAGE)
         assert "warnings" not in result
         assert made_up in guest.links[2]["addr_info"]
-        assert converge(host_network, set(), interfaces=UNWANTED, addresses=planned, manage=MANAGE)["in_line"]
+        assert converge(host_network, {TO_NET2}, interfaces=UNWANTED, addresses=planned, manage=MANAGE)["in_line"]
 
 
 def test_a_planned_address_that_is_missing_is_reported_and_not_made_up(host_network: ModuleType, guest: _Guest) -> None:
