@@ -119,25 +119,24 @@ def test_what_is_asked_for() -> None:
     assert its["t-edge.usual"]["fixed_ips"] == [{"subnet_id": "subnet:t-usual", "ip_address": "fd00:3::1"}]
 
 
-def test_a_router_whose_port_was_not_given_its_address_yet_gets_it() -> None:
+@pytest.mark.parametrize("held", ["", "router:edge"])
+def test_a_router_whose_port_was_not_given_its_address_yet_gets_it(held: str) -> None:
     """A run may end between the port and its address, before the port is attached or after."""
-    for held in ("", "router:edge"):
-        wanted, asked = plan(), []
-        built = as_built(wanted)
-        fixed = [{"subnet_id": "subnet:t-six", "ip_address": "fd00:2::f816:3eff:fe00:99"}]
-        built = replace(
-            built, ports=altered(built.ports, "t-edge.six", fixed_ips=fixed, mac_address=MAC, device_id=held)
-        )
-        one = work(wanted, built)
-        network = SimpleNamespace(
-            add_interface_to_router=lambda router, port: asked.append((router, port)),
-            update_port=lambda port, fixed_ips: asked.append((port, [one["ip_address"] for one in fixed_ips])),
-        )
-        one.cloud = SimpleNamespace(conn=SimpleNamespace(network=network))
-        for job in router_interface.attachments(one):
-            job.call()
-        attached = [] if held else [("router:edge", "port:t-edge.six")]
-        assert asked == [*attached, ("port:t-edge.six", ["fd00:2::1"])]
+    asked: list[tuple[str, object]] = []
+    wanted = plan()
+    built = as_built(wanted)
+    fixed = [{"subnet_id": "subnet:t-six", "ip_address": "fd00:2::f816:3eff:fe00:99"}]
+    ports = altered(built.ports, "t-edge.six", fixed_ips=fixed, mac_address=MAC, device_id=held)
+    one = work(wanted, replace(built, ports=ports))
+    network = SimpleNamespace(
+        add_interface_to_router=lambda router, port: asked.append((router, port)),
+        update_port=lambda port, fixed_ips: asked.append((port, [one["ip_address"] for one in fixed_ips])),
+    )
+    one.cloud = SimpleNamespace(conn=SimpleNamespace(network=network))
+    for job in router_interface.attachments(one):
+        job.call()
+    attached = [] if held else [("router:edge", "port:t-edge.six")]
+    assert asked == [*attached, ("port:t-edge.six", ["fd00:2::1"])]
 
 
 def test_what_is_built_is_no_difference() -> None:
