@@ -67,6 +67,10 @@ def line(monkeypatch: pytest.MonkeyPatch):
             f"{SITE} -e topology={POOL} -e allow=delete,replace -e probes=all -e netorder_ssh_timeout=90",
         ),
         (
+            ["up", POOL, "-e", "allow=replace", "--extra-vars", "colour=blue", "--limit", "sum"],
+            f"{SITE} -e topology={POOL} --limit sum -e allow=replace -e colour=blue",
+        ),
+        (
             ["up", "--limit", "sum:!div", "--tags", "applications"],
             f"ansible-playbook site.yml -e topology={CALCULATOR} --limit 'sum:!div' --tags applications",
         ),

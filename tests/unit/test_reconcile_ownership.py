@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from openstack.compute.v2.keypair import Keypair
+from openstack.compute.v2.server import Server
 from openstack.compute.v2.server_group import ServerGroup
 from openstack.exceptions import ForbiddenException, NotFoundException
 from openstack.network.v2.network import Network
@@ -15,7 +16,8 @@ from openstack.network.v2.port import Port
 from openstack.network.v2.subnet import Subnet
 from test_reconcile_compare import KEY, PLAN, as_built, brief, compare, only_problem, work
 
-from netorder.cloud.change import keypair_marker
+from netorder.cloud import session
+from netorder.cloud.change import keypair_marker, marker
 from netorder.cloud.observe import Observed, is_neutrons_own, is_router_port, observe
 from netorder.cloud.resources import keypair
 from netorder.cloud.teardown import deletions, teardown
@@ -25,6 +27,7 @@ from netorder.errors import CloudError
 BARE = " ".join(KEY.split()[:2])
 OTHER = BARE.replace("F1nH", "F1nX")
 OURS = f"{BARE} netorder:lab@p1"
+MARK = marker("lab")
 
 
 class FakeCloud:
@@ -45,7 +48,7 @@ class FakeCloud:
         network = {kind: lambda kind=kind, **_: list(lists.get(kind, ())) for kind in kinds}
         compute = {
             "get_endpoint_data": lambda: SimpleNamespace(max_microversion=(2, 90)),
-            "servers": lambda **_: [],
+            "servers": lambda **_: list(lists.get("servers", ())),
             "get_keypair": self._get_keypair,
             "server_groups": lambda: [one for one in lists.get("server_groups", ()) if one.id not in self.deleted],
             "delete_server_group": lambda ident, **_: self.deleted.append(ident),
@@ -155,6 +158,41 @@ def test_a_cloud_without_server_groups_has_none(error):
     assert teardown(cloud, "lab", check=False) == []
 
 
+def test_what_an_api_lists_unasked_is_others():
+    """Nova before 2.26 passes over `tags`, a Neutron may over `description`: then all of a project is listed."""
+    payroll = Server.existing(id="s1", name="payroll-db", tags=["other"], status="ACTIVE")
+    mine = Server.existing(id="s2", name="lab-web", tags=[MARK, "more"], status="ACTIVE")
+    nets = [Network.existing(id="n1", name="payroll", description=""), Network.existing(id="n2", description=MARK)]
+    cloud: Any = FakeCloud(servers=[payroll, mine], networks=nets)
+    found = observe(cloud, "lab")
+    assert ([one.id for one in found.servers], [one.id for one in found.networks]) == (["s2"], ["n2"])
+
+
+def test_a_pinned_microversion_is_not_used(monkeypatch):
+    """By OS_COMPUTE_API_VERSION=2.1 Nova would pass over the question for our servers alone."""
+    compute = SimpleNamespace(default_microversion="2.1")
+    conn = SimpleNamespace(session=SimpleNamespace(timeout=9), network=None, compute=compute)
+    monkeypatch.setattr(session.openstack, "connect", lambda **_: conn)
+    monkeypatch.setattr(session, "_log_in", lambda _: None)
+    monkeypatch.setattr(session, "Cloud", lambda conn, _: SimpleNamespace(conn=conn))
+    assert session.connect(print).conn.compute.default_microversion is None
+
+
+def test_a_cloud_without_routers_has_none():
+    """A Neutron of provider networks alone answers 404 to the questions for routers and floating IPs."""
+
+    def missing(**_):
+        raise NotFoundException
+
+    cloud: Any = FakeCloud(networks=[Network.existing(id="n2", description=MARK)])
+    cloud.conn.network.routers = cloud.conn.network.ips = missing
+    found = observe(cloud, "lab")
+    assert (found.routers, found.floating_ips, len(found.networks)) == ((), (), 1)
+    cloud.conn.network.networks = missing  # which each has
+    with pytest.raises(CloudError):
+        observe(cloud, "lab")
+
+
 def with_foreign_subnet() -> Observed:
     """Return the cloud with somebody's second subnet on one of the networks."""
     built = as_built()
@@ -176,9 +214,10 @@ def test_a_network_with_somebodys_subnet_on_it_is_not_deleted():
 
 @pytest.mark.parametrize("check", [True, False])
 def test_nor_is_it_torn_down(check):
-    mine = Subnet.existing(id="s1", name="lab-net", network_id="n1")
+    mine = Subnet.existing(id="s1", name="lab-net", network_id="n1", description=MARK)
     for subnets, ends in ((["s1"], True), (["s1", "theirs"], False)):
-        cloud: Any = FakeCloud(networks=[Network.existing(id="n1", name="lab-net", subnets=subnets)], subnets=[mine])
+        net = Network.existing(id="n1", name="lab-net", subnets=subnets, description=MARK)
+        cloud: Any = FakeCloud(networks=[net], subnets=[mine])
         if ends and check:
             assert [c.kind for c in teardown(cloud, "lab", check=True)] == ["network"]
         elif not ends:

@@ -77,6 +77,14 @@ def add_options(parser: argparse.ArgumentParser, *names: str, topology: bool = F
         )
     add_target(parser)
     parser.add_argument(
+        "-e",
+        "--extra-vars",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a variable of the playbook, as of ansible-playbook: what a run asks for (-e allow=replace), or a role's",
+    )
+    parser.add_argument(
         "-v",
         "--verbose",
         action="count",
@@ -139,6 +147,7 @@ def words(options: argparse.Namespace) -> list[str]:
     if given.get("tags") is not None:
         playbooks.check_tags(given["tags"])
         found += ["--tags", given["tags"]]
+    found += [word for one in options.extra_vars for word in ("-e", one)]
     if options.verbose > 1:
         found.append("-" + "v" * (options.verbose - 1))
     return [*found, *options.rest]

@@ -127,7 +127,17 @@ def observe(cloud: Cloud, topology: str) -> Observed:
             return ()
 
     def listed(call: Callable[..., Iterable[Any]]) -> Callable[[], tuple[Any, ...]]:
-        return lambda: tuple(call(**marked))
+        # asked for and looked at: an API that passes over a word that it does not know lists what is others'
+        return lambda: tuple(one for one in call(**marked) if one.description == mark)
+
+    def if_there(call: Callable[[], tuple[Any, ...]]) -> Callable[[], tuple[Any, ...]]:
+        def listed() -> tuple[Any, ...]:
+            try:
+                return call()
+            except NotFoundException:  # a Neutron of provider networks alone has neither routers nor floating IPs
+                return ()
+
+        return listed
 
     with translate_errors():
         _check_compute(cloud)
@@ -136,10 +146,10 @@ def observe(cloud: Cloud, topology: str) -> Observed:
             [
                 listed(net.networks),
                 listed(net.subnets),
-                listed(net.routers),
+                if_there(listed(net.routers)),
                 listed(net.ports),
                 listed(net.security_groups),
-                lambda: tuple(net.ips(project_id=cloud.project)),
+                if_there(lambda: tuple(net.ips(project_id=cloud.project))),
                 partial(list_servers, cloud, topology),
                 partial(_server_groups, cloud, topology),
                 keypair,
@@ -183,7 +193,12 @@ def list_servers(cloud: Cloud, topology: str, *, details: bool = True, status: s
     """
     compute = cloud.conn.compute
     wanted: dict[str, Any] = {"status": status} if status else {}
-    servers = list(compute.servers(details=details, tags=marker(topology), **wanted))
+    mark = marker(topology)
+    servers = [
+        server
+        for server in compute.servers(details=details, tags=mark, **wanted)
+        if not details or mark in (server.tags or ())
+    ]
     for number, server in enumerate(servers):
         if details and server.status == "ERROR" and not server.fault:
             with suppress(NotFoundException):  # deleted meanwhile: the list is as good an answer

@@ -139,6 +139,8 @@ def connect(progress: Callable[[str], None], name: str | None = None) -> Cloud:
         _log_in(conn.session)
         # Touch the proxies here: their version discovery is not to be done by several threads at once.
         _ = conn.network, conn.compute
+        # one that clouds.yaml or OS_COMPUTE_API_VERSION pins may be too old to tell our servers from others' (2.26)
+        conn.compute.default_microversion = None
         conn.cache_enabled = False  # a cached list, as clouds.yaml may ask for, is not what the cloud has
         return cloud
 

@@ -80,7 +80,7 @@ function _shtab_netorder_using
 end
 
 set -g _shtab_netorder_commands init check plan reach graph compose diff schema preview up status verify drift report times down import ssh exec logs capture snapshot snapshots restore resize power golden save load completion
-set -g _shtab_netorder_opts_with_value --allow --cloud --files --format --from --host --hostkey-timeout --into --keep --limit --lines --name --name-prefix --number --output --outside --port --probes --protocol --remove --report --since --snapshot --ssh-key --ssh-timeout --tags --target --template --to --topology -n -o -t
+set -g _shtab_netorder_opts_with_value --allow --cloud --extra-vars --files --format --from --host --hostkey-timeout --into --keep --limit --lines --name --name-prefix --number --output --outside --port --probes --protocol --remove --report --since --snapshot --ssh-key --ssh-timeout --tags --target --template --to --topology -e -n -o -t
 
 complete -c netorder -e
 complete -c netorder -f
@@ -144,6 +144,7 @@ complete -c netorder -n '_shtab_netorder_using preview' -l limit -xka "(_netorde
 complete -c netorder -n '_shtab_netorder_using preview' -l tags -x -d 'only these parts of the run: routes, applications, verify'
 complete -c netorder -n '_shtab_netorder_using preview' -l ssh-key -xka "(__fish_complete_path (commandline -ct))" -d 'private key for the hosts (the default: .netorder/id_ed25519, made on first use)'
 complete -c netorder -n '_shtab_netorder_using preview' -l target -xka "openstack containers machine" -d 'who makes it (the default: NETORDER_TARGET, else the file)'
+complete -c netorder -n '_shtab_netorder_using preview' -s e -l extra-vars -x -d 'a variable of the playbook, as of ansible-playbook: what a run asks for (-e allow=replace), or a role'"'"'s'
 complete -c netorder -n '_shtab_netorder_using preview' -s v -l verbose -d 'print what is run, and Ansible'"'"'s own output; -vv and more: its -v and more'
 complete -c netorder -n '_shtab_netorder_using preview' -l format -xka "text json" -d 'json is for programs: the result of the run (docs/reference/results.md), and the rest on standard error'
 complete -c netorder -n '_shtab_netorder_using preview; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the topology file (the default: NETORDER_TOPOLOGY, else topologies/calculator.yml)'
@@ -158,6 +159,7 @@ complete -c netorder -n '_shtab_netorder_using up' -l ssh-key -xka "(__fish_comp
 complete -c netorder -n '_shtab_netorder_using up' -l ssh-timeout -x -d 'how long to wait for the hosts to answer SSH'
 complete -c netorder -n '_shtab_netorder_using up' -l hostkey-timeout -x -d 'how long to wait for the host keys on the consoles'
 complete -c netorder -n '_shtab_netorder_using up' -l target -xka "openstack containers machine" -d 'who makes it (the default: NETORDER_TARGET, else the file)'
+complete -c netorder -n '_shtab_netorder_using up' -s e -l extra-vars -x -d 'a variable of the playbook, as of ansible-playbook: what a run asks for (-e allow=replace), or a role'"'"'s'
 complete -c netorder -n '_shtab_netorder_using up' -s v -l verbose -d 'print what is run, and Ansible'"'"'s own output; -vv and more: its -v and more'
 complete -c netorder -n '_shtab_netorder_using up' -l format -xka "text json" -d 'json is for programs: the result of the run (docs/reference/results.md), and the rest on standard error'
 complete -c netorder -n '_shtab_netorder_using up; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the topology file (the default: NETORDER_TOPOLOGY, else topologies/calculator.yml)'
@@ -172,6 +174,7 @@ complete -c netorder -n '_shtab_netorder_using verify' -s h -l help -d 'show thi
 complete -c netorder -n '_shtab_netorder_using verify' -l limit -xka "(_netorder_hosts)" -d 'only these hosts or groups (Ansible'"'"'s pattern); the cloud is then left as it is'
 complete -c netorder -n '_shtab_netorder_using verify' -l probes -xka "sample all" -d 'sample (the default: of more than 100 hosts some pairs) or all'
 complete -c netorder -n '_shtab_netorder_using verify' -l target -xka "openstack containers machine" -d 'who makes it (the default: NETORDER_TARGET, else the file)'
+complete -c netorder -n '_shtab_netorder_using verify' -s e -l extra-vars -x -d 'a variable of the playbook, as of ansible-playbook: what a run asks for (-e allow=replace), or a role'"'"'s'
 complete -c netorder -n '_shtab_netorder_using verify' -s v -l verbose -d 'print what is run, and Ansible'"'"'s own output; -vv and more: its -v and more'
 complete -c netorder -n '_shtab_netorder_using verify' -l format -xka "text json" -d 'json is for programs: the result of the run (docs/reference/results.md), and the rest on standard error'
 complete -c netorder -n '_shtab_netorder_using verify; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the topology file (the default: NETORDER_TOPOLOGY, else topologies/calculator.yml)'
@@ -179,6 +182,7 @@ complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -
 complete -c netorder -n '_shtab_netorder_using drift' -s h -l help -d 'show this help message and exit'
 complete -c netorder -n '_shtab_netorder_using drift' -l ssh-key -xka "(__fish_complete_path (commandline -ct))" -d 'private key for the hosts (the default: .netorder/id_ed25519, made on first use)'
 complete -c netorder -n '_shtab_netorder_using drift' -l target -xka "openstack containers machine" -d 'who makes it (the default: NETORDER_TARGET, else the file)'
+complete -c netorder -n '_shtab_netorder_using drift' -s e -l extra-vars -x -d 'a variable of the playbook, as of ansible-playbook: what a run asks for (-e allow=replace), or a role'"'"'s'
 complete -c netorder -n '_shtab_netorder_using drift' -s v -l verbose -d 'print what is run, and Ansible'"'"'s own output; -vv and more: its -v and more'
 complete -c netorder -n '_shtab_netorder_using drift' -l format -xka "table json" -d 'table is for people (the default)'
 complete -c netorder -n '_shtab_netorder_using drift' -l report -xka "(__fish_complete_path (commandline -ct))" -d 'write what is shown to this file, too'
@@ -200,6 +204,7 @@ complete -c netorder -n '_shtab_netorder_using times; and test $_shtab_netorder_
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a down -d 'delete all of it from the cloud (playbooks/teardown.yml)'
 complete -c netorder -n '_shtab_netorder_using down' -s h -l help -d 'show this help message and exit'
 complete -c netorder -n '_shtab_netorder_using down' -l target -xka "openstack containers machine" -d 'who makes it (the default: NETORDER_TARGET, else the file)'
+complete -c netorder -n '_shtab_netorder_using down' -s e -l extra-vars -x -d 'a variable of the playbook, as of ansible-playbook: what a run asks for (-e allow=replace), or a role'"'"'s'
 complete -c netorder -n '_shtab_netorder_using down' -s v -l verbose -d 'print what is run, and Ansible'"'"'s own output; -vv and more: its -v and more'
 complete -c netorder -n '_shtab_netorder_using down' -l name -x -d 'the topology'"'"'s name, in place of the file'
 complete -c netorder -n '_shtab_netorder_using down' -l yes -d 'do not ask'
@@ -253,6 +258,7 @@ complete -c netorder -n '_shtab_netorder_using snapshot' -s h -l help -d 'show t
 complete -c netorder -n '_shtab_netorder_using snapshot' -s t -l topology -xka "(__fish_complete_path (commandline -ct))" -d 'the topology file (the default: NETORDER_TOPOLOGY, else topologies/calculator.yml)'
 complete -c netorder -n '_shtab_netorder_using snapshot' -l check -d 'only show what would be done'
 complete -c netorder -n '_shtab_netorder_using snapshot' -l target -xka "openstack containers machine" -d 'who makes it (the default: NETORDER_TARGET, else the file)'
+complete -c netorder -n '_shtab_netorder_using snapshot' -s e -l extra-vars -x -d 'a variable of the playbook, as of ansible-playbook: what a run asks for (-e allow=replace), or a role'"'"'s'
 complete -c netorder -n '_shtab_netorder_using snapshot' -s v -l verbose -d 'print what is run, and Ansible'"'"'s own output; -vv and more: its -v and more'
 complete -c netorder -n '_shtab_netorder_using snapshot; and test $_shtab_netorder_npos -eq 0' -ka "(_netorder_hosts)" -d 'a host of the topology'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a snapshots -d 'list the snapshots, or remove some (playbooks/snapshots.yml)'
@@ -262,6 +268,7 @@ complete -c netorder -n '_shtab_netorder_using snapshots' -l remove -x -d 'remov
 complete -c netorder -n '_shtab_netorder_using snapshots' -l keep -x -d 'remove all but the newest N of each host'
 complete -c netorder -n '_shtab_netorder_using snapshots' -l check -d 'only show what would be done'
 complete -c netorder -n '_shtab_netorder_using snapshots' -l target -xka "openstack containers machine" -d 'who makes it (the default: NETORDER_TARGET, else the file)'
+complete -c netorder -n '_shtab_netorder_using snapshots' -s e -l extra-vars -x -d 'a variable of the playbook, as of ansible-playbook: what a run asks for (-e allow=replace), or a role'"'"'s'
 complete -c netorder -n '_shtab_netorder_using snapshots' -s v -l verbose -d 'print what is run, and Ansible'"'"'s own output; -vv and more: its -v and more'
 complete -c netorder -n '_shtab_netorder_using snapshots; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the topology file (the default: NETORDER_TOPOLOGY, else topologies/calculator.yml)'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a restore -d 'put a host back as it was in a snapshot (playbooks/restore.yml)'
@@ -274,6 +281,7 @@ complete -c netorder -n '_shtab_netorder_using restore' -l ssh-key -xka "(__fish
 complete -c netorder -n '_shtab_netorder_using restore' -l ssh-timeout -x -d 'how long to wait for the hosts to answer SSH'
 complete -c netorder -n '_shtab_netorder_using restore' -l hostkey-timeout -x -d 'how long to wait for the host keys on the consoles'
 complete -c netorder -n '_shtab_netorder_using restore' -l target -xka "openstack containers machine" -d 'who makes it (the default: NETORDER_TARGET, else the file)'
+complete -c netorder -n '_shtab_netorder_using restore' -s e -l extra-vars -x -d 'a variable of the playbook, as of ansible-playbook: what a run asks for (-e allow=replace), or a role'"'"'s'
 complete -c netorder -n '_shtab_netorder_using restore' -s v -l verbose -d 'print what is run, and Ansible'"'"'s own output; -vv and more: its -v and more'
 complete -c netorder -n '_shtab_netorder_using restore; and test $_shtab_netorder_npos -eq 0' -ka "(_netorder_hosts)" -d 'a host of the topology'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a resize -d 'give a host another flavor (playbooks/resize.yml)'
@@ -282,6 +290,7 @@ complete -c netorder -n '_shtab_netorder_using resize' -s t -l topology -xka "(_
 complete -c netorder -n '_shtab_netorder_using resize' -l check -d 'only show what would be done'
 complete -c netorder -n '_shtab_netorder_using resize' -l ssh-timeout -x -d 'how long to wait for the hosts to answer SSH'
 complete -c netorder -n '_shtab_netorder_using resize' -l target -xka "openstack containers machine" -d 'who makes it (the default: NETORDER_TARGET, else the file)'
+complete -c netorder -n '_shtab_netorder_using resize' -s e -l extra-vars -x -d 'a variable of the playbook, as of ansible-playbook: what a run asks for (-e allow=replace), or a role'"'"'s'
 complete -c netorder -n '_shtab_netorder_using resize' -s v -l verbose -d 'print what is run, and Ansible'"'"'s own output; -vv and more: its -v and more'
 complete -c netorder -n '_shtab_netorder_using resize; and test $_shtab_netorder_npos -eq 0' -ka "(_netorder_hosts)" -d 'a host of the topology'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a power -d 'stop, start or shelve hosts (playbooks/power.yml)'
@@ -289,6 +298,7 @@ complete -c netorder -n '_shtab_netorder_using power' -s h -l help -d 'show this
 complete -c netorder -n '_shtab_netorder_using power' -s t -l topology -xka "(__fish_complete_path (commandline -ct))" -d 'the topology file (the default: NETORDER_TOPOLOGY, else topologies/calculator.yml)'
 complete -c netorder -n '_shtab_netorder_using power' -l check -d 'only show what would be done'
 complete -c netorder -n '_shtab_netorder_using power' -l target -xka "openstack containers machine" -d 'who makes it (the default: NETORDER_TARGET, else the file)'
+complete -c netorder -n '_shtab_netorder_using power' -s e -l extra-vars -x -d 'a variable of the playbook, as of ansible-playbook: what a run asks for (-e allow=replace), or a role'"'"'s'
 complete -c netorder -n '_shtab_netorder_using power' -s v -l verbose -d 'print what is run, and Ansible'"'"'s own output; -vv and more: its -v and more'
 complete -c netorder -n '_shtab_netorder_using power; and test $_shtab_netorder_npos -eq 0' -ka "stop start shelve" -d 'what is done to them'
 complete -c netorder -n '_shtab_netorder_using power; and test $_shtab_netorder_npos -ge 1' -ka "(_netorder_hosts)" -d 'a host of the topology; `all`: each of them'
@@ -300,6 +310,7 @@ complete -c netorder -n '_shtab_netorder_using golden' -l remove -x -d 'remove t
 complete -c netorder -n '_shtab_netorder_using golden' -l keep -x -d 'remove all but the newest N of each application'
 complete -c netorder -n '_shtab_netorder_using golden' -l check -d 'only show what would be done'
 complete -c netorder -n '_shtab_netorder_using golden' -l target -xka "openstack containers machine" -d 'who makes it (the default: NETORDER_TARGET, else the file)'
+complete -c netorder -n '_shtab_netorder_using golden' -s e -l extra-vars -x -d 'a variable of the playbook, as of ansible-playbook: what a run asks for (-e allow=replace), or a role'"'"'s'
 complete -c netorder -n '_shtab_netorder_using golden' -s v -l verbose -d 'print what is run, and Ansible'"'"'s own output; -vv and more: its -v and more'
 complete -c netorder -n '_shtab_netorder_using golden; and test $_shtab_netorder_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the topology file (the default: NETORDER_TOPOLOGY, else topologies/calculator.yml)'
 complete -c netorder -n '_shtab_netorder_using; and test $_shtab_netorder_npos -eq 0' -a save -d 'save topology, plan, image ids, host keys and SSH key in one archive'
