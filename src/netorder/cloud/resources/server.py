@@ -40,6 +40,8 @@ __all__ = [
     "creations",
     "delete",
     "first_boot",
+    "hard_reboot",
+    "has_run",
     "is_off",
     "items_of_metadata",
     "needs_config_drive",
@@ -131,7 +133,9 @@ def compare(draft: Draft) -> None:
             draft.add(change("create", "missing", after=after))
         elif found.status == "ERROR" or found.task_state == "deleting":
             why = f"is in ERROR: {fault_text(found)}" if found.status == "ERROR" else "is being deleted"
-            draft.add(change("replace", why, {"status": found.status}, after, found.id, lossless=True))
+            lost = found.task_state != "deleting" and has_run(found)  # its disk is most likely as it was
+            why += f" It has run: {hard_reboot(found)}; a replacement loses it" if lost else ""
+            draft.add(change("replace", why, {"status": found.status}, after, found.id, lossless=not lost))
         elif _compare_fields(draft, host, found, change, replaced) and not is_off(found):
             _compare_host_key(draft, found)
 
@@ -139,6 +143,16 @@ def compare(draft: Draft) -> None:
 def is_off(server: CloudServer) -> bool:
     """Return whether a server does not run, on purpose (netorder.cloud.power)."""
     return server.status in OFF and METADATA["power"] in (server.metadata or {})
+
+
+def has_run(server: CloudServer) -> bool:
+    """Return whether a server ever ran, so that its disk may hold something, whatever became of it since."""
+    return bool(server.launched_at) or METADATA["hostkey"] in (server.metadata or {})
+
+
+def hard_reboot(server: CloudServer) -> str:
+    """Say what may bring a server back that went to ERROR after it ran: Nova allows its user nothing gentler."""
+    return f"`openstack server reboot --hard {server.name}` may bring it back with its disk"
 
 
 def _compare_host_key(draft: Draft, found: CloudServer) -> None:

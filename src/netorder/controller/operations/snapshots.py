@@ -18,7 +18,7 @@ from netorder.cloud.change import Change, deletion
 from netorder.cloud.delete import delete
 from netorder.cloud.observe import observe
 from netorder.cloud.reconcile import host_facts, not_allowed, result_of
-from netorder.cloud.resources.server import METADATA
+from netorder.cloud.resources.server import METADATA, hard_reboot, has_run
 from netorder.cloud.wait import wait_for_servers
 from netorder.cloud.waits import HOSTKEY_TIMEOUT
 from netorder.controller import ssh as access
@@ -219,7 +219,10 @@ def restore_problems(host: Host, server: Server, chosen: images.Snapshot, topolo
             f"another's snapshot is made by the topology file: `image: {{snapshot: {chosen.name}}}`."
         )
     if server.status not in {"ACTIVE", "SHUTOFF"}:
-        fix = "site.yml replaces it; restore it then" if server.status == "ERROR" else "start it or stop it first"
+        fix = "start it or stop it first"
+        if server.status == "ERROR":
+            back = f"{hard_reboot(server)}; else " if has_run(server) else ""
+            fix = f"{back}site.yml{' -e allow=replace' if back else ''} replaces it, and it is restored then"
         problems.append(f"Host {host.name}: its server is {server.status}: {fix}.")
     disk = int(server.flavor.disk or 0)
     if disk and chosen.min_disk > disk:
