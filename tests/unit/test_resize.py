@@ -16,7 +16,7 @@ from test_reconcile_jobs import Session
 from netorder.cloud import idle
 from netorder.cloud.resize import resize, settle
 from netorder.cloud.resources import server
-from netorder.controller.operations.resize import resize_hint
+from netorder.controller.operations.resize import not_asked, resize_hint
 from netorder.errors import CloudError
 from netorder.language.load import parse
 
@@ -158,6 +158,22 @@ def test_what_a_killed_run_left_is_confirmed_and_then_resized_as_the_file_says()
     assert nova.calls == ["confirm", "resize f", "confirm"]
     servers = altered(as_built().servers, "calculator-sum", status="RESIZE")
     assert "wait until that has ended, then run again" in only_problem(replace(as_built(), servers=servers))
+
+
+@pytest.mark.parametrize(
+    ("status", "power_state", "said"),
+    [
+        ("ACTIVE", 1, ""),
+        ("SHUTOFF", 4, "it is stopped"),
+        ("VERIFY_RESIZE", 1, ""),
+        ("VERIFY_RESIZE", 4, "it is stopped"),
+        ("VERIFY_RESIZE", 6, ""),  # it crashed: with that flavor it does not answer
+    ],
+)
+def test_a_host_that_was_stopped_is_not_asked_after_a_killed_resize_either(status, power_state, said):
+    """It could not answer, and its resize would be reverted for that."""
+    found = Server.existing(name="calculator-sum", status=status, power_state=power_state)
+    assert not_asked(PLAN.hosts[0], found) == said
 
 
 @pytest.mark.parametrize(

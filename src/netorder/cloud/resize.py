@@ -16,14 +16,22 @@ from netorder.errors import CloudError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from openstack.compute.v2.server import Server
+
     from netorder.cloud.session import Cloud
 
     # "" where the host answers, else why not, for people
     Answers = Callable[[], str]
 
-__all__ = ["VERIFY", "resize", "settle"]
+__all__ = ["VERIFY", "powered_off", "resize", "settle"]
 
 VERIFY = "VERIFY_RESIZE"
+SHUTDOWN = 4  # Nova's power state
+
+
+def powered_off(server: Server) -> bool:
+    """Return whether a server does not run; at VERIFY_RESIZE its status does not tell what it was before."""
+    return bool(server.status == "SHUTOFF" or (server.status == VERIFY and server.power_state == SHUTDOWN))
 
 
 def resize(cloud: Cloud, server: str, name: str, flavor: tuple[str, str], answers: Answers | None = None) -> str:
