@@ -160,6 +160,88 @@ def test_what_a_killed_run_left_is_confirmed_and_then_resized_as_the_file_says()
     assert "wait until that has ended, then run again" in only_problem(replace(as_built(), servers=servers))
 
 
+class Strict:
+    """A compute API with one server, which refuses what Nova refuses in the state that it is in."""
+
+    def __init__(self, status: str, *, runs: bool = True) -> None:
+        self.status = status
+        self.runs = runs
+        self.calls: list[str] = []
+
+    def _take(self, call: str, *states: str, then: str = "") -> None:
+        if self.status not in states:
+            raise ConflictException(f"{call} in {self.status}")
+        self.calls.append(call)
+        self.status = then or self.status
+
+    def get_server(self, ident: str) -> Server:
+        return Server.existing(id=ident, name="calculator-sum", status=self.status, flavor={"original_name": "small"})
+
+    def servers(self, **_: object) -> list[Server]:
+        return [self.get_server("server:sum")]
+
+    def set_server_metadata(self, _: str, **__: str) -> None:
+        self._take("metadata", "ACTIVE", "PAUSED", "SUSPENDED", "SHUTOFF")
+
+    def create_server_interface(self, _: str, **__: str) -> None:
+        self._take("plug", "ACTIVE", "PAUSED", "SHUTOFF")
+
+    def delete_server_interface(self, _: str, **__: object) -> None:
+        self._take("unplug", "SHUTOFF")
+
+    def resize_server(self, *_: str) -> None:
+        self.runs = self.status == "ACTIVE"
+        self._take("resize", "ACTIVE", "SHUTOFF", then="VERIFY_RESIZE")
+
+    def confirm_server_resize(self, _: str) -> None:
+        self._take("confirm", "VERIFY_RESIZE", then="ACTIVE" if self.runs else "SHUTOFF")
+
+    def stop_server(self, _: str) -> None:
+        self._take("stop", "ACTIVE", then="SHUTOFF")
+
+    def start_server(self, _: str) -> None:
+        self._take("start", "SHUTOFF", then="ACTIVE")
+
+
+def updated(nova: Strict, **fields: Any) -> list[str]:
+    """Return what Nova is asked when `sum`, which lacks its port and has another one, is updated."""
+    observed = as_built()
+    elsewhere = [{"ip_address": "192.168.2.9", "subnet_id": "subnet:net2"}]
+    altered(observed.ports, "calculator-sum", fixed_ips=elsewhere)
+    altered(observed.servers, "calculator-sum", status=nova.status, **fields)
+    one = work(PLAN, observed)
+    session: Any = Session()
+    session.project = "p1"
+    session.conn = SimpleNamespace(compute=nova, network=SimpleNamespace(ports=lambda **_: []))
+    one.cloud = session
+    one.ids.ports["calculator-sum"] = "p"
+    (change,) = one.changes.of(server.ServerChange)
+    server.unplug(one)
+    server._update(one, replace(change, items=(("tier", "back"),)))
+    return nova.calls
+
+
+def test_a_resize_that_a_killed_run_left_is_confirmed_before_anything_else():
+    """Nova takes neither metadata nor ports nor another flavor before it."""
+    rest = ["metadata", "plug", "start"]
+    assert updated(Strict("VERIFY_RESIZE"), power_state=1) == ["confirm", "stop", "unplug", *rest]
+    tiny = {"original_name": "tiny"}
+    asked = updated(Strict("VERIFY_RESIZE"), power_state=1, flavor=tiny)
+    assert asked == ["confirm", "stop", "unplug", "metadata", "plug", "resize", "confirm", "start"]
+    assert updated(Strict("VERIFY_RESIZE", runs=False), power_state=4) == ["confirm", "unplug", *rest]
+
+
+def test_a_host_that_is_off_on_purpose_stays_off_after_a_resize_that_was_not_confirmed():
+    known = {**as_built().servers[0].metadata, "netorder_host": "sum", "netorder_power": "stopped"}
+    nova = Strict("VERIFY_RESIZE", runs=False)
+    assert updated(nova, power_state=4, metadata=known) == ["confirm", "unplug", "metadata", "plug"]
+    servers = altered(as_built().servers, "calculator-sum", status="VERIFY_RESIZE", power_state=4, metadata=known)
+    (change,) = work(PLAN, replace(as_built(), servers=servers)).changes.of(server.ServerChange)
+    assert change.after == {"status": "SHUTOFF"}
+    nova = Strict("VERIFY_RESIZE")
+    assert updated(nova, power_state=1, metadata=known)[-1] == "start", "on a server that runs the note means nothing"
+
+
 @pytest.mark.parametrize(
     ("status", "power_state", "said"),
     [

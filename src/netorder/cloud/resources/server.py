@@ -11,10 +11,11 @@ from urllib.parse import quote
 from openstack import utils
 
 from netorder.cloud.change import Change, keypair_name
-from netorder.cloud.jobs import Job, bound, ignore_not_found, run
+from netorder.cloud.errors import translate_errors
+from netorder.cloud.jobs import Job, bound, gather, ignore_not_found, run
 from netorder.cloud.observe import fault_text, list_servers
 from netorder.cloud.poll import wait_until_none
-from netorder.cloud.resize import VERIFY, resize, settle
+from netorder.cloud.resize import VERIFY, powered_off, resize, settle
 from netorder.cloud_init import merged
 from netorder.ip import IPV4
 from netorder.plan.lifecycle import changed_fields, image_field, server_fields
@@ -82,7 +83,7 @@ class ServerChange(Change):
     cloud's name of its group. Of one that stays:
     ``status`` as it was observed; ``items`` of metadata to set, or (None) to delete; ``tags`` to add (True) or remove;
     ``unplug`` are ports, (id, name), to take out of it before anything is deleted, ``plug`` those to put in, by name;
-    ``resize`` to the host's flavor; ``off`` if it is not to run.
+    ``resize`` to the host's flavor; ``off`` if one that is stopped is not to run.
     """
 
     host: Host
@@ -101,11 +102,6 @@ class ServerChange(Change):
     def ports(self) -> tuple[str, ...]:
         """The names of all its ports in the cloud."""
         return tuple(port.cloud_name for port in self.host.ports)
-
-    @property
-    def stop(self) -> bool:
-        """Whether it is stopped to be unplugged: not every guest lets a device go while it runs."""
-        return bool(self.unplug) and self.status == "ACTIVE"
 
 
 # Comparison
@@ -142,7 +138,11 @@ def compare(draft: Draft) -> None:
 
 def is_off(server: CloudServer) -> bool:
     """Return whether a server does not run, on purpose (netorder.cloud.power)."""
-    return server.status in OFF and METADATA["power"] in (server.metadata or {})
+    return server.status in OFF and _noted_as_off(server)
+
+
+def _noted_as_off(server: CloudServer) -> bool:
+    return METADATA["power"] in (server.metadata or {})
 
 
 def has_run(server: CloudServer) -> bool:
@@ -201,7 +201,7 @@ def _compare_fields(
         resize="flavor" in differing,
         items=_items(host, found) if "metadata" in differing or "tags" in differing else (),
         tags=_tags(host, found) if "tags" in differing else (),
-        off=off,
+        off=off or (found.status == VERIFY and _noted_as_off(found)),
         unplug=tuple((port.id, port.name) for port in mine if port.id in draft.going or port.name not in names),
         plug=tuple(name for name in names if name not in attached),
     )
@@ -218,6 +218,8 @@ def _fields(host: Host, found: CloudServer, ports: list[str]) -> tuple[dict[str,
     flavor = found.flavor.original_name if found.flavor else host.flavor
     has: dict[str, object] = {"image": image, "status": found.status, "flavor": flavor}
     status = str(found.status) if is_off(found) else "ACTIVE"
+    if found.status == VERIFY and _noted_as_off(found) and powered_off(found):
+        status = "SHUTOFF"
     planned: dict[str, object] = {"image": host.image, "status": status, "flavor": host.flavor}
     if found.status in IN_MOTION:
         has["status"] = "ACTIVE"
@@ -395,6 +397,8 @@ def _update(work: Work, change: ServerChange) -> None:
     What of metadata and tags is the file's, and goes, goes before the note of it does, and what comes is noted first.
     """
     compute: Any = work.conn.compute
+    status = _ready(work, change)
+    stopped = bool(change.unplug) and status == "ACTIVE"  # by unplug
     for tag in [tag for tag, wanted in change.tags if not wanted]:
         ignore_not_found(compute.remove_tag_from_server, change.id, quote(tag, safe=""))
     for key in [key for key, value in change.items if value is None]:
@@ -403,25 +407,40 @@ def _update(work: Work, change: ServerChange) -> None:
         compute.set_server_metadata(change.id, **items)
     for tag in [tag for tag, wanted in change.tags if wanted]:
         compute.add_tag_to_server(change.id, quote(tag, safe=""))
-    status = change.status
     for name in change.plug:
         compute.create_server_interface(change.id, port_id=work.ids.ports[name])
-    if status == VERIFY:  # what a run that was killed left; it is lossless, and no other resize begins before it
-        status = settle(work.cloud, change.id, change.name)
     if change.resize:
         flavor = change.host.flavor
         status = resize(work.cloud, change.id, change.name, (flavor, work.facts.flavors[flavor]))
-    if change.stop or (status in REVIVE and not change.off):
+    if stopped or (status in REVIVE and not change.off):
         getattr(compute, REVIVE.get(status, "start_server"))(change.id)
 
 
+def _ready(work: Work, change: ServerChange) -> str:
+    """Bring a server that stays to where Nova takes the changes of it; return its status then.
+
+    What a run that was killed left resized is confirmed: that is lossless, and Nova takes nothing else before it.
+    """
+    if change.id not in work.ready:
+        status = change.status
+        if status == VERIFY:
+            status = settle(work.cloud, change.id, change.name)
+        work.ready[change.id] = status
+    return work.ready[change.id]
+
+
 def unplug(work: Work) -> None:
-    """Take the ports that go out of servers that stay, which are stopped for it."""
+    """Take the ports that go out of servers that stay.
+
+    They are stopped for it: not every guest lets a device go while it runs.
+    """
     changes = [change for change in work.changes.of(ServerChange, "update") if change.unplug]
     if not changes:
         return
     cloud, compute, topology = work.cloud, work.conn.compute, work.changes.topology
-    running = {change.id: change.name for change in changes if change.stop}
+    with translate_errors():
+        states = gather(cloud, [partial(_ready, work, change) for change in changes])
+    running = {change.id: change.name for change, status in zip(changes, states, strict=True) if status == "ACTIVE"}
     run(cloud, [Job(KIND, (name,), "stop", bound(compute.stop_server, server)) for server, name in running.items()])
     wait_until_none(
         cloud,
