@@ -230,6 +230,17 @@ def test_a_disk_does_not_shrink_to_nothing_either():
         one._update(flavor={"original_name": "small", "disk": 5, "vcpus": 1, "ram": 512})
     _, (problem,) = judged(FakeCloud(flavors=(SMALL, ZERO)), built, lone_host("small0"))
     assert problem.startswith("Host sum: flavor small0 has a disk of 0 GiB, the host's has 5: a disk does not shrink.")
+    assert "revert" not in problem
+
+
+def test_a_disk_that_a_killed_resize_made_larger_is_undone_by_nova():
+    """Until it is confirmed Nova has the old disk still; which flavor that was, it does not tell."""
+    built = as_built()
+    large = {"original_name": "large", "disk": 40, "vcpus": 1, "ram": 512}
+    servers = altered(built.servers, "calculator-sum", status="VERIFY_RESIZE", flavor=large)
+    _, (problem,) = judged(FakeCloud(), replace(built, servers=servers))
+    assert "a disk does not shrink" in problem
+    assert "undo its last resize, which is not confirmed: `openstack server resize revert calculator-sum`" in problem
 
 
 def test_a_flavor_by_its_id_is_told_its_name():

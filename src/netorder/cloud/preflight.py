@@ -16,6 +16,7 @@ from netorder.cloud.change import ZERO_DISK
 from netorder.cloud.errors import translate_errors
 from netorder.cloud.jobs import gather
 from netorder.cloud.observe import external_networks, is_neutrons_own
+from netorder.cloud.resize import VERIFY
 from netorder.cloud.resources import server_group
 from netorder.cloud.resources.server import ServerChange, items_of_metadata
 from netorder.cloud.snapshots import find, snapshots
@@ -331,9 +332,13 @@ class _Questions:
             self.facts.flavors[host.flavor] = flavor.id
             has = disks.get(change.id, 0)
             if flavor.disk < has:
+                pending = (
+                    f" Or undo its last resize, which is not confirmed: `openstack server resize revert {change.name}` "
+                    "gives it the flavor and the disk of before; what was written since is lost."
+                )
                 problems.append(
                     f"Host {host.name}: flavor {host.flavor} has a disk of {flavor.disk} GiB, the host's has {has}: "
-                    "a disk does not shrink. Take a larger flavor."
+                    f"a disk does not shrink. Take a larger flavor.{pending if change.status == VERIFY else ''}"
                 )
         return problems
 
