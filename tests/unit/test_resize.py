@@ -163,9 +163,10 @@ def test_what_a_killed_run_left_is_confirmed_and_then_resized_as_the_file_says()
 class Strict:
     """A compute API with one server, which refuses what Nova refuses in the state that it is in."""
 
-    def __init__(self, status: str, *, runs: bool = True) -> None:
+    def __init__(self, status: str, *, runs: bool = True, stuck: bool = False) -> None:
         self.status = status
         self.runs = runs
+        self.stuck = stuck
         self.calls: list[str] = []
 
     def _take(self, call: str, *states: str, then: str = "") -> None:
@@ -198,6 +199,15 @@ class Strict:
 
     def stop_server(self, _: str) -> None:
         self._take("stop", "ACTIVE", then="SHUTOFF")
+
+    def unpause_server(self, _: str) -> None:
+        self._take("unpause", "PAUSED", then="ACTIVE")
+
+    def resume_server(self, _: str) -> None:
+        self._take("resume", "SUSPENDED", then=self.status if self.stuck else "ACTIVE")
+
+    def server_actions(self, _: str) -> list[Any]:
+        return []
 
     def start_server(self, _: str) -> None:
         self._take("start", "SHUTOFF", then="ACTIVE")
@@ -240,6 +250,24 @@ def test_a_host_that_is_off_on_purpose_stays_off_after_a_resize_that_was_not_con
     assert change.after == {"status": "SHUTOFF"}
     nova = Strict("VERIFY_RESIZE")
     assert updated(nova, power_state=1, metadata=known)[-1] == "start", "on a server that runs the note means nothing"
+
+
+def test_a_paused_or_suspended_host_goes_on_before_it_is_resized_or_plugged():
+    """Nova resizes neither, and plugs nothing into a suspended one."""
+    tiny = {"original_name": "tiny"}
+    for status, first in (("PAUSED", "unpause"), ("SUSPENDED", "resume")):
+        asked = updated(Strict(status), flavor=tiny)
+        assert asked == [first, "stop", "unplug", "metadata", "plug", "resize", "confirm", "start"]
+        servers = altered(as_built().servers, "calculator-sum", status=status, flavor=tiny)
+        one = work(PLAN, replace(as_built(), servers=servers))
+        nova = Strict(status)
+        one.cloud = cloud(nova)  # type: ignore[arg-type]
+        server._update(one, *one.changes.of(server.ServerChange))
+        assert (nova.calls, nova.status) == ([first, "resize", "confirm"], "ACTIVE")
+    with pytest.raises(
+        CloudError, match=r"calculator-sum is SUSPENDED still.*`openstack server event list server:sum`"
+    ):
+        updated(Strict("SUSPENDED", stuck=True), flavor=tiny)
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ from openstack import utils
 
 from netorder.cloud.change import Change, keypair_name
 from netorder.cloud.errors import translate_errors
+from netorder.cloud.idle import failed_action, until_idle
 from netorder.cloud.jobs import Job, bound, gather, ignore_not_found, run
 from netorder.cloud.observe import fault_text, list_servers
 from netorder.cloud.poll import wait_until_none
 from netorder.cloud.resize import VERIFY, powered_off, resize, settle
 from netorder.cloud_init import merged
+from netorder.errors import CloudError
 from netorder.ip import IPV4
 from netorder.plan.lifecycle import changed_fields, image_field, server_fields
 from netorder.plan.model import Server
@@ -70,6 +72,8 @@ _NOTES = frozenset(METADATA[name] for name in ("user_data", "users", "metadata",
 OFF = frozenset({"SHUTOFF", "SHELVED", "SHELVED_OFFLOADED"})
 # What to call on a server that is not ACTIVE but can be brought back.
 REVIVE = {"SHUTOFF": "start_server", "PAUSED": "unpause_server", "SUSPENDED": "resume_server"}
+# From these Nova neither resizes a server nor takes each port of it: it goes on first.
+FROZEN = {"PAUSED": "unpause", "SUSPENDED": "resume"}
 RESIZING = frozenset({"RESIZE", "REVERT_RESIZE"})
 # States that end by themselves.
 IN_MOTION = frozenset({"BUILD", "REBUILD", "REBOOT", "HARD_REBOOT", "MIGRATING"})
@@ -419,14 +423,27 @@ def _update(work: Work, change: ServerChange) -> None:
 def _ready(work: Work, change: ServerChange) -> str:
     """Bring a server that stays to where Nova takes the changes of it; return its status then.
 
-    What a run that was killed left resized is confirmed: that is lossless, and Nova takes nothing else before it.
+    What a run that was killed left resized is confirmed: that is lossless, and Nova takes nothing else before it. One
+    that is paused or suspended goes on, where more than its metadata changes.
     """
     if change.id not in work.ready:
         status = change.status
         if status == VERIFY:
             status = settle(work.cloud, change.id, change.name)
+        elif status in FROZEN and (change.resize or change.plug or change.unplug):
+            status = _go_on(work, change, FROZEN[status])
         work.ready[change.id] = status
     return work.ready[change.id]
+
+
+def _go_on(work: Work, change: ServerChange, action: str) -> str:
+    compute: Any = work.conn.compute
+    getattr(compute, REVIVE[change.status])(change.id)
+    status = str(until_idle(work.cloud, change.id, f"server {change.name} to {action}").status)
+    if status == change.status:
+        why = failed_action(work.cloud, change.id, action)
+        raise CloudError(f"Server {change.name} is {status} still, and changes only when it runs: {why}")
+    return status
 
 
 def unplug(work: Work) -> None:
