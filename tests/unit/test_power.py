@@ -68,6 +68,8 @@ def one(status: str, **metadata: str) -> Server:
         ("stopped", one("SHELVED_OFFLOADED", netorder_power="shelved"), None, True),
         ("shelved", one("SHUTOFF", **STOPPED), {"status": "SHELVED", "on purpose": "shelved"}, False),
         ("shelved", one("SHELVED_OFFLOADED", netorder_power="shelved"), None, False),
+        ("shelved", one("SHELVED_OFFLOADED"), None, True),  # by hand: Nova takes no note of it any more
+        ("shelved", one("SHELVED", **STOPPED), None, False),  # off on purpose, whichever way
         ("started", one("ACTIVE"), None, False),
         ("started", one("ACTIVE", **STOPPED), {"status": "ACTIVE", "on purpose": None}, False),  # a killed run's
         ("started", one("SHUTOFF"), {"status": "ACTIVE"}, False),
