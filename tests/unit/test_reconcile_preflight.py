@@ -253,6 +253,35 @@ def test_a_flavor_by_its_id_is_told_its_name():
     assert problems == [f"Flavor {ONE} does not exist in this cloud. The choices: small."]
 
 
+# Locked servers
+
+
+def test_a_locked_server_is_refused_only_where_it_would_change():
+    """Nova holds nobody up with the role admin; what a login is whose roles are not known, it has to say itself."""
+
+    def locked(**fields: Any) -> Observed:
+        built = as_built()
+        fields = {"is_locked": True, "locked_reason": "audit", **fields}
+        return replace(built, servers=altered(built.servers, "calculator-sum", **fields))
+
+    wanted = replace(PLAN, hosts=tuple(h for h in PLAN.hosts if h.name != "sum"))
+    cases = {
+        "unchanged": (locked(), PLAN, False),
+        "stopped": (locked(status="SHUTOFF"), PLAN, True),
+        "no host key": (locked(metadata={"netorder_host": "sum"}), PLAN, True),
+        "no more planned": (locked(), wanted, True),
+        "its image differs": (locked(), with_image("debian-12"), True),
+    }
+    clouds = {"member": True, "admin": False, "": False}
+    for case, (observed, plan, refused) in cases.items():
+        for role, held in clouds.items():
+            cloud = FakeCloud((image(name="debian-12"), image()), roles=(role,) if role else ())
+            problems = judged(cloud, observed, plan)[1]
+            assert any("server unlock calculator-sum" in one for one in problems) == (refused and held), (case, role)
+    (problem,) = judged(FakeCloud(), locked(), wanted)[1]
+    assert problem.startswith("Server calculator-sum is locked (audit), and Nova neither changes nor deletes it:")
+
+
 # Networks
 
 

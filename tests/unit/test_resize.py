@@ -117,6 +117,18 @@ def test_a_revert_that_the_cloud_forestalled_says_so():
         settle(cloud(nova), "s", "lab-own", lambda: "no route")
 
 
+@pytest.mark.parametrize(("conflict", "answer"), [("confirm", ""), ("revert", "no route")])
+def test_a_locked_server_is_named_and_not_waited_for(conflict, answer):
+    class Locked(Nova):
+        def get_server(self, ident: object) -> Server:
+            found = super().get_server(ident)
+            found._update(is_locked=True)
+            return found
+
+    with pytest.raises(CloudError, match=r"Server lab-own is locked.*`openstack server unlock lab-own`"):
+        settle(cloud(Locked(READY, conflict=conflict)), "s", "lab-own", lambda: answer)
+
+
 def test_a_cloud_that_confirms_by_itself_is_no_fault():
     nova = Nova(BUSY, ("ACTIVE", None, "big"))
     assert resize(cloud(nova), "s", "lab-own", ("big", "f"), lambda: "not asked") == "ACTIVE"

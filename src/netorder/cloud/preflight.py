@@ -15,6 +15,7 @@ from netorder.cloud import golden
 from netorder.cloud.change import ZERO_DISK
 from netorder.cloud.errors import translate_errors
 from netorder.cloud.jobs import gather
+from netorder.cloud.locked import locked_problems
 from netorder.cloud.observe import external_networks, is_neutrons_own
 from netorder.cloud.resize import VERIFY
 from netorder.cloud.resources import server_group
@@ -257,6 +258,7 @@ class _Questions:
     def judge(self) -> list[str]:
         """Fill in the facts; return every problem."""
         problems = self._clock_problems() + self._extension_problems() + self._foreign_port_problems()
+        problems += locked_problems(self.cloud, self.observed.servers, self._changes)
         problems += self._external_problems() if self._leaves() else []
         problems += self._image_problems() + (self._plain_problems() if self._golden_only else [])
         problems += self._flavor_problems()

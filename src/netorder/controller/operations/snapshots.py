@@ -16,6 +16,7 @@ from netorder.cloud import golden as goldens
 from netorder.cloud import snapshots as images
 from netorder.cloud.change import Change, deletion
 from netorder.cloud.delete import delete
+from netorder.cloud.locked import locked_problems
 from netorder.cloud.observe import observe
 from netorder.cloud.reconcile import host_facts, not_allowed, result_of
 from netorder.cloud.resources.server import METADATA, hard_reboot, has_run
@@ -185,7 +186,7 @@ def restore(
             "server", str(server.name), "replace", "its disk is lost", {"disk": f"as it is, from {has}"},
             {"disk": f"snapshot {chosen.name}, made {chosen.time}"}, str(server.id),
         )  # fmt: skip
-        problems = restore_problems(planned, server, chosen, name)
+        problems = restore_problems(planned, server, chosen, name) + locked_problems(session, [server], [change])
         if not check:
             problems += not_allowed([change], allow)
         if problems:
