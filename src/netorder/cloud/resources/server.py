@@ -72,7 +72,7 @@ _NOTES = frozenset(METADATA[name] for name in ("user_data", "users", "metadata",
 OFF = frozenset({"SHUTOFF", "SHELVED", "SHELVED_OFFLOADED"})
 # What to call on a server that is not ACTIVE but can be brought back.
 REVIVE = {"SHUTOFF": "start_server", "PAUSED": "unpause_server", "SUSPENDED": "resume_server"}
-# From these Nova neither resizes a server nor takes each port of it: it goes on first.
+# In these Nova resizes no server, and plugs nothing into a suspended one: it goes on first.
 FROZEN = {"PAUSED": "unpause", "SUSPENDED": "resume"}
 RESIZING = frozenset({"RESIZE", "REVERT_RESIZE"})
 # States that end by themselves.
@@ -155,7 +155,7 @@ def has_run(server: CloudServer) -> bool:
 
 
 def hard_reboot(server: CloudServer) -> str:
-    """Say what may bring a server back that went to ERROR after it ran: Nova allows its user nothing gentler."""
+    """Say what may bring back a server in ERROR that ran; only administrators may just set its state."""
     return f"`openstack server reboot --hard {server.name}` may bring it back with its disk"
 
 
