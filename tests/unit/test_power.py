@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +20,8 @@ from netorder.ansible.drift import drift, off_reason
 from netorder.cloud import idle
 from netorder.cloud.power import power, power_changes
 from netorder.cloud.resources import server
-from netorder.errors import CloudError
+from netorder.controller.operations import power as operation
+from netorder.errors import CloudError, RefusedError
 from netorder.language.load import parse
 from netorder.plan.build import build_plan
 
@@ -68,6 +71,8 @@ def one(status: str, **metadata: str) -> Server:
         ("stopped", one("SHELVED_OFFLOADED", netorder_power="shelved"), None, True),
         ("shelved", one("SHUTOFF", **STOPPED), {"status": "SHELVED", "on purpose": "shelved"}, False),
         ("shelved", one("SHELVED_OFFLOADED", netorder_power="shelved"), None, False),
+        ("shelved", one("SHELVED_OFFLOADED"), None, True),  # by hand: Nova takes no note of it any more
+        ("shelved", one("SHELVED", **STOPPED), None, False),  # off on purpose, whichever way
         ("started", one("ACTIVE"), None, False),
         ("started", one("ACTIVE", **STOPPED), {"status": "ACTIVE", "on purpose": None}, False),  # a killed run's
         ("started", one("SHUTOFF"), {"status": "ACTIVE"}, False),
@@ -136,6 +141,22 @@ def test_the_note_comes_before_the_deed_and_one_step_after_the_other(monkeypatch
     assert asked("started", [gone]) == ["unshelve_server a", "unnote a"]
     with pytest.raises(CloudError, match="Server a is ACTIVE, not stopped: `openstack server event list a`"):
         asked("stopped", [a], nova=Nova(stuck=True))
+
+
+def test_a_locked_server_is_refused_before_others_are_stopped(monkeypatch, tmp_path):
+    """Nova would refuse it in the middle of the steps; one that is as it is asked for is no matter."""
+    servers = {host.name: one("ACTIVE") for host in PLAN.hosts}
+    servers["div"] = Server.existing(id="d", name="calculator-div", status="ACTIVE", metadata={}, is_locked=True)
+    servers["mul"] = Server.existing(id="m", name="calculator-mul", status="SHUTOFF", metadata=STOPPED, is_locked=True)
+    session: Any = Session()
+    session.roles, session.calls, session.timings, session.api_seconds = {"member"}, Counter(), [], 0.0
+    site = SimpleNamespace(plan=PLAN, cloud=session, host=lambda name: (None, servers[name]))
+    monkeypatch.setattr(operation, "opened", lambda *_, **__: nullcontext(site))
+    topology = str(Path(__file__).parents[2] / "topologies/calculator.yml")
+    with pytest.raises(RefusedError) as refused:
+        operation.power(topology=topology, files=str(tmp_path), state="stopped", progress=print)
+    (problem,) = refused.value.problems
+    assert "`openstack server unlock calculator-div`" in problem
 
 
 class Mortal(Nova):

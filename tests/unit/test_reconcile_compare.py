@@ -293,7 +293,28 @@ def test_server_in_error_is_replaced_and_its_port_kept(message, said):
     observed = replace(built, servers=altered(built.servers, "calculator-sum", status="ERROR", fault=fault))
     changes, _ = compare(PLAN, observed, key=KEY)
     assert [(c.action, c.kind, c.name) for c in changes] == [("replace", "server", "calculator-sum")]
-    assert changes[0].reason == f"is in ERROR: {said}"
+    assert changes[0].reason == (
+        f"is in ERROR: {said} It has run: `openstack server reboot --hard calculator-sum` may bring it back with its "
+        "disk; a replacement loses it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "permission"),
+    [
+        ({"launched_at": None, "metadata": {}}, None),
+        ({"launched_at": "2026-01-02T03:04:05.000000", "metadata": {}}, "replace"),
+        ({"launched_at": None, "metadata": {"netorder_hostkey": HOSTKEY}}, "replace"),
+        ({"launched_at": "2026-01-02T03:04:05.000000", "task_state": "deleting"}, None),
+    ],
+)
+def test_a_server_in_error_is_replaced_without_permission_only_if_it_never_ran(fields, permission):
+    """What failed since (a reboot, a resize) left its disk, which a replacement would delete."""
+    built = as_built()
+    servers = altered(built.servers, "calculator-sum", status="ERROR", **fields)
+    ((change,), _) = compare(PLAN, replace(built, servers=servers), key=KEY)
+    assert (change.action, change.permission) == ("replace", permission)
+    assert ("reboot --hard calculator-sum" in change.reason) == bool(permission)
 
 
 def test_stopped_server_is_started():
@@ -457,7 +478,7 @@ def test_losses_need_permission_and_are_all_named():
 def test_what_nobody_uses_needs_no_permission():
     built = as_built()
     spare = Port.existing(id="spare", name="calculator-sum", created_at="2000-01-01T00:00:00Z", device_id="")
-    servers = altered(built.servers, "calculator-sub", status="ERROR")
+    servers = altered(built.servers, "calculator-sub", status="ERROR", metadata={})
     changes, _ = compare(PLAN, replace(built, ports=(spare, *built.ports), servers=servers), key=KEY)
     assert [c.action for c in changes] == ["delete", "replace"]
     assert not_allowed(changes, ()) == []
@@ -742,10 +763,10 @@ def test_a_server_that_loses_a_port_is_stopped_and_gets_what_it_lacks():
     gone = next(one for one in observed.ports if one.name == "calculator-sum")
     altered(observed.ports, "calculator-sum", **MOVED)
     (change,) = work(PLAN, observed).changes.of(server.ServerChange)
-    assert (change.stop, change.unplug, change.plug) == (True, ((gone.id, gone.name),), ("calculator-sum",))
+    assert (change.unplug, change.plug) == (((gone.id, gone.name),), ("calculator-sum",))
     observed = as_built()
     (change,) = work(PLAN, replace(observed, ports=without(observed.ports, gone.name))).changes.of(server.ServerChange)
-    assert (change.stop, change.unplug, change.plug) == (False, (), ("calculator-sum",))
+    assert (change.unplug, change.plug) == ((), ("calculator-sum",))
     servers = altered(as_built().servers, "calculator-sum", status="VERIFY_RESIZE", flavor={"original_name": "tiny"})
     (change,) = work(PLAN, replace(as_built(), servers=servers)).changes.of(server.ServerChange)
     assert (change.resize, change.status) == (True, "VERIFY_RESIZE"), "confirmed first, then resized again"

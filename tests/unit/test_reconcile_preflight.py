@@ -230,6 +230,17 @@ def test_a_disk_does_not_shrink_to_nothing_either():
         one._update(flavor={"original_name": "small", "disk": 5, "vcpus": 1, "ram": 512})
     _, (problem,) = judged(FakeCloud(flavors=(SMALL, ZERO)), built, lone_host("small0"))
     assert problem.startswith("Host sum: flavor small0 has a disk of 0 GiB, the host's has 5: a disk does not shrink.")
+    assert "revert" not in problem
+
+
+def test_a_disk_that_a_killed_resize_made_larger_is_undone_by_nova():
+    """Until it is confirmed Nova has the old disk still; which flavor that was, it does not tell."""
+    built = as_built()
+    large = {"original_name": "large", "disk": 40, "vcpus": 1, "ram": 512}
+    servers = altered(built.servers, "calculator-sum", status="VERIFY_RESIZE", flavor=large)
+    _, (problem,) = judged(FakeCloud(), replace(built, servers=servers))
+    assert "a disk does not shrink" in problem
+    assert "undo its last resize, which is not confirmed: `openstack server resize revert calculator-sum`" in problem
 
 
 def test_a_flavor_by_its_id_is_told_its_name():
@@ -240,6 +251,35 @@ def test_a_flavor_by_its_id_is_told_its_name():
     assert problems == [f"Flavor {ONE} is called medium here: write that, no two flavors have the same name."]
     _, problems = judged(FakeCloud(), without_a_host(), wanted)
     assert problems == [f"Flavor {ONE} does not exist in this cloud. The choices: small."]
+
+
+# Locked servers
+
+
+def test_a_locked_server_is_refused_only_where_it_would_change():
+    """Nova holds nobody up with the role admin; what a login is whose roles are not known, it has to say itself."""
+
+    def locked(**fields: Any) -> Observed:
+        built = as_built()
+        fields = {"is_locked": True, "locked_reason": "audit", **fields}
+        return replace(built, servers=altered(built.servers, "calculator-sum", **fields))
+
+    wanted = replace(PLAN, hosts=tuple(h for h in PLAN.hosts if h.name != "sum"))
+    cases = {
+        "unchanged": (locked(), PLAN, False),
+        "stopped": (locked(status="SHUTOFF"), PLAN, True),
+        "no host key": (locked(metadata={"netorder_host": "sum"}), PLAN, True),
+        "no more planned": (locked(), wanted, True),
+        "its image differs": (locked(), with_image("debian-12"), True),
+    }
+    clouds = {"member": True, "admin": False, "": False}
+    for case, (observed, plan, refused) in cases.items():
+        for role, held in clouds.items():
+            cloud = FakeCloud((image(name="debian-12"), image()), roles=(role,) if role else ())
+            problems = judged(cloud, observed, plan)[1]
+            assert any("server unlock calculator-sum" in one for one in problems) == (refused and held), (case, role)
+    (problem,) = judged(FakeCloud(), locked(), wanted)[1]
+    assert problem.startswith("Server calculator-sum is locked (audit), and Nova neither changes nor deletes it:")
 
 
 # Networks

@@ -16,7 +16,7 @@ from test_reconcile_jobs import Session
 from netorder.cloud import idle
 from netorder.cloud.resize import resize, settle
 from netorder.cloud.resources import server
-from netorder.controller.operations.resize import resize_hint
+from netorder.controller.operations.resize import not_asked, resize_hint
 from netorder.errors import CloudError
 from netorder.language.load import parse
 
@@ -117,6 +117,18 @@ def test_a_revert_that_the_cloud_forestalled_says_so():
         settle(cloud(nova), "s", "lab-own", lambda: "no route")
 
 
+@pytest.mark.parametrize(("conflict", "answer"), [("confirm", ""), ("revert", "no route")])
+def test_a_locked_server_is_named_and_not_waited_for(conflict, answer):
+    class Locked(Nova):
+        def get_server(self, ident: object) -> Server:
+            found = super().get_server(ident)
+            found._update(is_locked=True)
+            return found
+
+    with pytest.raises(CloudError, match=r"Server lab-own is locked.*`openstack server unlock lab-own`"):
+        settle(cloud(Locked(READY, conflict=conflict)), "s", "lab-own", lambda: answer)
+
+
 def test_a_cloud_that_confirms_by_itself_is_no_fault():
     nova = Nova(BUSY, ("ACTIVE", None, "big"))
     assert resize(cloud(nova), "s", "lab-own", ("big", "f"), lambda: "not asked") == "ACTIVE"
@@ -158,6 +170,132 @@ def test_what_a_killed_run_left_is_confirmed_and_then_resized_as_the_file_says()
     assert nova.calls == ["confirm", "resize f", "confirm"]
     servers = altered(as_built().servers, "calculator-sum", status="RESIZE")
     assert "wait until that has ended, then run again" in only_problem(replace(as_built(), servers=servers))
+
+
+class Strict:
+    """A compute API with one server, which refuses what Nova refuses in the state that it is in."""
+
+    def __init__(self, status: str, *, runs: bool = True, stuck: bool = False) -> None:
+        self.status = status
+        self.runs = runs
+        self.stuck = stuck
+        self.calls: list[str] = []
+
+    def _take(self, call: str, *states: str, then: str = "") -> None:
+        if self.status not in states:
+            raise ConflictException(f"{call} in {self.status}")
+        self.calls.append(call)
+        self.status = then or self.status
+
+    def get_server(self, ident: str) -> Server:
+        return Server.existing(id=ident, name="calculator-sum", status=self.status, flavor={"original_name": "small"})
+
+    def servers(self, **_: object) -> list[Server]:
+        return [self.get_server("server:sum")]
+
+    def set_server_metadata(self, _: str, **__: str) -> None:
+        self._take("metadata", "ACTIVE", "PAUSED", "SUSPENDED", "SHUTOFF")
+
+    def create_server_interface(self, _: str, **__: str) -> None:
+        self._take("plug", "ACTIVE", "PAUSED", "SHUTOFF")
+
+    def delete_server_interface(self, _: str, **__: object) -> None:
+        self._take("unplug", "SHUTOFF")
+
+    def resize_server(self, *_: str) -> None:
+        self.runs = self.status == "ACTIVE"
+        self._take("resize", "ACTIVE", "SHUTOFF", then="VERIFY_RESIZE")
+
+    def confirm_server_resize(self, _: str) -> None:
+        self._take("confirm", "VERIFY_RESIZE", then="ACTIVE" if self.runs else "SHUTOFF")
+
+    def stop_server(self, _: str) -> None:
+        self._take("stop", "ACTIVE", then="SHUTOFF")
+
+    def unpause_server(self, _: str) -> None:
+        self._take("unpause", "PAUSED", then="ACTIVE")
+
+    def resume_server(self, _: str) -> None:
+        self._take("resume", "SUSPENDED", then=self.status if self.stuck else "ACTIVE")
+
+    def server_actions(self, _: str) -> list[Any]:
+        return []
+
+    def start_server(self, _: str) -> None:
+        self._take("start", "SHUTOFF", then="ACTIVE")
+
+
+def updated(nova: Strict, **fields: Any) -> list[str]:
+    """Return what Nova is asked when `sum`, which lacks its port and has another one, is updated."""
+    observed = as_built()
+    elsewhere = [{"ip_address": "192.168.2.9", "subnet_id": "subnet:net2"}]
+    altered(observed.ports, "calculator-sum", fixed_ips=elsewhere)
+    altered(observed.servers, "calculator-sum", status=nova.status, **fields)
+    one = work(PLAN, observed)
+    session: Any = Session()
+    session.project = "p1"
+    session.conn = SimpleNamespace(compute=nova, network=SimpleNamespace(ports=lambda **_: []))
+    one.cloud = session
+    one.ids.ports["calculator-sum"] = "p"
+    (change,) = one.changes.of(server.ServerChange)
+    server.unplug(one)
+    server._update(one, replace(change, items=(("tier", "back"),)))
+    return nova.calls
+
+
+def test_a_resize_that_a_killed_run_left_is_confirmed_before_anything_else():
+    """Nova takes neither metadata nor ports nor another flavor before it."""
+    rest = ["metadata", "plug", "start"]
+    assert updated(Strict("VERIFY_RESIZE"), power_state=1) == ["confirm", "stop", "unplug", *rest]
+    tiny = {"original_name": "tiny"}
+    asked = updated(Strict("VERIFY_RESIZE"), power_state=1, flavor=tiny)
+    assert asked == ["confirm", "stop", "unplug", "metadata", "plug", "resize", "confirm", "start"]
+    assert updated(Strict("VERIFY_RESIZE", runs=False), power_state=4) == ["confirm", "unplug", *rest]
+
+
+def test_a_host_that_is_off_on_purpose_stays_off_after_a_resize_that_was_not_confirmed():
+    known = {**as_built().servers[0].metadata, "netorder_host": "sum", "netorder_power": "stopped"}
+    nova = Strict("VERIFY_RESIZE", runs=False)
+    assert updated(nova, power_state=4, metadata=known) == ["confirm", "unplug", "metadata", "plug"]
+    servers = altered(as_built().servers, "calculator-sum", status="VERIFY_RESIZE", power_state=4, metadata=known)
+    (change,) = work(PLAN, replace(as_built(), servers=servers)).changes.of(server.ServerChange)
+    assert change.after == {"status": "SHUTOFF"}
+    nova = Strict("VERIFY_RESIZE")
+    assert updated(nova, power_state=1, metadata=known)[-1] == "start", "on a server that runs the note means nothing"
+
+
+def test_a_paused_or_suspended_host_goes_on_before_it_is_resized_or_plugged():
+    """Nova resizes neither, and plugs nothing into a suspended one."""
+    tiny = {"original_name": "tiny"}
+    for status, first in (("PAUSED", "unpause"), ("SUSPENDED", "resume")):
+        asked = updated(Strict(status), flavor=tiny)
+        assert asked == [first, "stop", "unplug", "metadata", "plug", "resize", "confirm", "start"]
+        servers = altered(as_built().servers, "calculator-sum", status=status, flavor=tiny)
+        one = work(PLAN, replace(as_built(), servers=servers))
+        nova = Strict(status)
+        one.cloud = cloud(nova)  # type: ignore[arg-type]
+        server._update(one, *one.changes.of(server.ServerChange))
+        assert (nova.calls, nova.status) == ([first, "resize", "confirm"], "ACTIVE")
+    with pytest.raises(
+        CloudError, match=r"calculator-sum is SUSPENDED still.*`openstack server event list server:sum`"
+    ):
+        updated(Strict("SUSPENDED", stuck=True), flavor=tiny)
+
+
+@pytest.mark.parametrize(
+    ("status", "power_state", "said"),
+    [
+        ("ACTIVE", 1, ""),
+        ("SHUTOFF", 4, "it is stopped"),
+        ("VERIFY_RESIZE", 1, ""),
+        ("VERIFY_RESIZE", 4, "it is stopped"),
+        ("VERIFY_RESIZE", 6, ""),  # it crashed: with that flavor it does not answer
+    ],
+)
+def test_a_host_that_was_stopped_is_not_asked_after_a_killed_resize_either(status, power_state, said):
+    """It could not answer, and its resize would be reverted for that."""
+    found = Server.existing(name="calculator-sum", status=status, power_state=power_state)
+    assert not_asked(PLAN.hosts[0], found) == said
 
 
 @pytest.mark.parametrize(

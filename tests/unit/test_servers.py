@@ -277,7 +277,7 @@ def test_the_drift_report_has_a_row_for_each_item_and_tag():
 def test_a_server_that_no_compute_host_takes_is_named_with_where_it_was_to_be():
     wanted = plan(", server_group: anti-affinity, availability_zone: az1")
     listed = list(built(wanted).servers)
-    listed[1]._update(status="ERROR", fault={"message": "No valid host was found."})
+    listed[1]._update(status="ERROR", fault={"message": "No valid host was found."}, metadata={})
     cloud: Any = FakeCloud()
     cloud.conn.compute.servers = lambda **wanted: [one for one in listed if wanted.get("status") in (None, one.status)]
     cloud.progress = cloud.say = cloud.note_times = lambda *_: None
@@ -287,6 +287,9 @@ def test_a_server_that_no_compute_host_takes_is_named_with_where_it_was_to_be():
     assert problem.startswith(
         "Server lab-web-2 (zone az1, server group web: anti-affinity) went to ERROR: No valid host was found. Fix"
     )
+    listed[1]._update(launched_at="2026-01-02T03:04:05.000000")
+    with pytest.raises(CloudError, match="reboot --hard lab-web-2` may bring it back with its disk"):
+        wait_for_servers(cloud, wanted, new=False, timeout=0)
 
 
 # Files

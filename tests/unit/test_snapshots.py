@@ -216,6 +216,13 @@ def test_what_a_host_cannot_be_restored_from():
     assert "`image: {snapshot: n}`" in other
     assert "RESCUE" in state
     assert "needs a disk of 5 GiB, the host's has 2" in disk
+    for launched, said in (
+        ("2026-01-02", "reboot --hard n` may bring it back with its disk; else"),
+        (None, "ERROR: site"),
+    ):
+        found = Server.existing(name="n", status="ERROR", launched_at=launched, flavor={"disk": 5})
+        (problem,) = restore_problems(host, found, fits, "calculator")
+        assert said in problem
 
 
 def test_a_topology_names_the_newest_snapshot_of_a_host_once():

@@ -47,6 +47,7 @@ def cause(said=TIMED_OUT, *, sources=("172.24.4.1",), blocked="", expected="172.
     [
         (cause(status=None), "no server of this host", True),
         (cause(status="ERROR", fault="No valid host was found."), "No valid host was found. Provisioning", True),
+        (cause(status="ERROR", fault="Failed to reboot."), "reboot --hard lab-web` may bring it back", True),
         (cause(status="SHUTOFF"), "its server is SHUTOFF", True),
         (cause(status="SHELVED", off=True), "SHELVED on purpose: ansible-playbook playbooks/power.yml", True),
         (cause(status="PAUSED"), "its server is PAUSED: provisioning again starts it", True),

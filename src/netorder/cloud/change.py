@@ -40,7 +40,7 @@ class Change:
 
     ``action`` is create, update, replace or delete. ``before`` and ``after`` hold what differs, in the topology's
     words. ``id`` is that of the existing resource. ``lossless`` is a deletion or replacement of what nobody has a use
-    for: what a killed run left, or a server in ERROR. Each kind of resource adds what its requests are made of.
+    for: what a killed run left, or a server that never ran. Each kind of resource adds what its requests are made of.
     """
 
     kind: str

@@ -40,6 +40,13 @@ def power_changes(state: str, servers: Iterable[Server]) -> tuple[list[Change], 
         wanted = None if state == "started" else state
         if server.status in there and mark == wanted:
             continue
+        if state == "shelved" and server.status in SHELVED:  # Nova takes no note of one
+            if not mark:
+                problems.append(
+                    f"Server {server.name} was shelved without a note that it is so on purpose, and Nova takes none "
+                    "of a shelved server. Start it first (-e state=started), then shelve it."
+                )
+            continue
         if server.status not in there | before:
             problems.append(
                 f"Server {server.name} is {server.status}: it cannot be {state} from there. Start it first "

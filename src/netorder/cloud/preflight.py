@@ -15,7 +15,9 @@ from netorder.cloud import golden
 from netorder.cloud.change import ZERO_DISK
 from netorder.cloud.errors import translate_errors
 from netorder.cloud.jobs import gather
+from netorder.cloud.locked import locked_problems
 from netorder.cloud.observe import external_networks, is_neutrons_own
+from netorder.cloud.resize import VERIFY
 from netorder.cloud.resources import server_group
 from netorder.cloud.resources.server import ServerChange, items_of_metadata
 from netorder.cloud.snapshots import find, snapshots
@@ -256,6 +258,7 @@ class _Questions:
     def judge(self) -> list[str]:
         """Fill in the facts; return every problem."""
         problems = self._clock_problems() + self._extension_problems() + self._foreign_port_problems()
+        problems += locked_problems(self.cloud, self.observed.servers, self._changes)
         problems += self._external_problems() if self._leaves() else []
         problems += self._image_problems() + (self._plain_problems() if self._golden_only else [])
         problems += self._flavor_problems()
@@ -331,9 +334,13 @@ class _Questions:
             self.facts.flavors[host.flavor] = flavor.id
             has = disks.get(change.id, 0)
             if flavor.disk < has:
+                pending = (
+                    f" Or undo its last resize, which is not confirmed: `openstack server resize revert {change.name}` "
+                    "gives it the flavor and the disk of before; what was written since is lost."
+                )
                 problems.append(
                     f"Host {host.name}: flavor {host.flavor} has a disk of {flavor.disk} GiB, the host's has {has}: "
-                    "a disk does not shrink. Take a larger flavor."
+                    f"a disk does not shrink. Take a larger flavor.{pending if change.status == VERIFY else ''}"
                 )
         return problems
 

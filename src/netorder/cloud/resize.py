@@ -5,25 +5,33 @@ Nova may take a resize back without a word in the server's status: what its even
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from openstack.exceptions import ConflictException
 
 from netorder.cloud.idle import failed_action, until_idle
+from netorder.cloud.locked import locked_problem
 from netorder.errors import CloudError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from openstack.compute.v2.server import Server
 
     from netorder.cloud.session import Cloud
 
     # "" where the host answers, else why not, for people
     Answers = Callable[[], str]
 
-__all__ = ["VERIFY", "resize", "settle"]
+__all__ = ["VERIFY", "powered_off", "resize", "settle"]
 
 VERIFY = "VERIFY_RESIZE"
+SHUTDOWN = 4  # Nova's power state
+
+
+def powered_off(server: Server) -> bool:
+    """Return whether a server does not run; at VERIFY_RESIZE its status does not tell what it was before."""
+    return bool(server.status == "SHUTOFF" or (server.status == VERIFY and server.power_state == SHUTDOWN))
 
 
 def resize(cloud: Cloud, server: str, name: str, flavor: tuple[str, str], answers: Answers | None = None) -> str:
@@ -53,14 +61,17 @@ def settle(cloud: Cloud, server: str, name: str, answers: Answers | None = None)
     compute: Any = cloud.conn.compute
     why = answers() if answers else ""
     if not why:
-        with contextlib.suppress(ConflictException):  # the cloud has confirmed by itself
+        try:
             compute.confirm_server_resize(server)
+        except ConflictException as error:  # else the cloud has confirmed by itself
+            _not_locked(compute.get_server(server), error)
         return str(until_idle(cloud, server, f"the resize of {name} to be confirmed", out_of=VERIFY).status)
     had = compute.get_server(server).flavor.original_name
     cloud.say(f"{name} does not answer with flavor {had}: the resize is reverted")
     try:
         compute.revert_server_resize(server)
     except ConflictException as error:
+        _not_locked(compute.get_server(server), error)
         raise CloudError(
             f"{name} does not answer with flavor {had}, and the cloud had confirmed the resize by itself (Nova's "
             f"resize_confirm_window), so that it cannot be reverted. Resize it back: playbooks/resize.yml. {why}"
@@ -70,3 +81,8 @@ def settle(cloud: Cloud, server: str, name: str, answers: Answers | None = None)
     if has == had:
         raise CloudError(f"{name} kept flavor {had}: {failed_action(cloud, server, 'revertResize')} {why}")
     raise CloudError(f"{name} did not answer with flavor {had} and has {has} again, with its disk as before. {why}")
+
+
+def _not_locked(found: Server, error: ConflictException) -> None:
+    if found.status == VERIFY and found.is_locked:
+        raise CloudError(locked_problem(found)) from error

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from netorder.cloud.jobs import gather
 from netorder.cloud.observe import console_text, fault_text, list_servers
 from netorder.cloud.poll import Again, poll
-from netorder.cloud.resources.server import IN_MOTION, METADATA, is_off
+from netorder.cloud.resources.server import IN_MOTION, METADATA, hard_reboot, has_run, is_off
 from netorder.errors import CloudError
 from netorder.plan.model import Server as Asked
 
@@ -139,7 +139,7 @@ class _Waiting:
         missing = sorted(set(self._names) - {s.name for s in mine})
         problems = [
             f"Server {s.name}{self._where(str(s.name))} went to ERROR: {fault_text(s)} "
-            "Fix the cause and run again: it will be replaced."
+            + (f"{hard_reboot(s)}." if has_run(s) else "Fix the cause and run again: it will be replaced.")
             for s in failed
         ]
         problems += [f"Server {name} was deleted while it was waited for. Run again." for name in missing]

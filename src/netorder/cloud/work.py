@@ -29,7 +29,8 @@ class Work:
     """A change set that is being applied.
 
     ``ids`` grow with what is made; ``floating`` (host name to address) is what the run made or associated; ``batch`` is
-    the bulk request (what its job gives) that makes a port; ``default_rules`` are those of new groups, with their ids.
+    the bulk request (what its job gives) that makes a port; ``default_rules`` are those of new groups, with their ids;
+    ``ready`` is the status of each server, by id, of which it is known that Nova takes changes of it.
     """
 
     cloud: Cloud
@@ -40,6 +41,7 @@ class Work:
     floating: dict[str, str] = field(default_factory=dict)
     batch: dict[str, str] = field(default_factory=dict)
     default_rules: dict[str, dict[NormalRule, str]] = field(default_factory=dict)
+    ready: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.ids = self.changes.ids.copy()

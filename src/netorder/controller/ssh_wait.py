@@ -139,7 +139,8 @@ def _of_server(signs: Signs) -> Iterator[Cause]:
     if signs.status is None:
         yield Cause("the cloud has no server of this host: run ansible-playbook playbooks/provision.yml", certain=True)
     elif signs.status == "ERROR":
-        yield Cause(f"its server is in ERROR: {signs.fault} Provisioning again replaces it", certain=True)
+        back = f"`openstack server reboot --hard {signs.name}` may bring it back if it ran"
+        yield Cause(f"its server is in ERROR: {signs.fault} Provisioning again replaces it; {back}", certain=True)
     elif signs.off:
         start = "playbooks/power.yml -e state=started"
         yield Cause(f"its server is {signs.status} on purpose: ansible-playbook {start}", certain=True)

@@ -126,7 +126,7 @@ def test_a_manually_deleted_host_is_created_again_even_by_a_killed_run(
 def test_a_bad_image_is_reported_in_novas_words_and_the_host_replaced_with_a_good_one(
     cloud: openstack.connection.Connection, the_plan: Plan, tmp_path: Path
 ) -> None:
-    """Nova finds out when it has fetched it. To replace a server in ERROR needs no permission."""
+    """Nova finds out when it has fetched it. To replace one that never ran needs no permission."""
     before = names(cloud, the_plan.topology)
     topology = topology_file()
     topology["hosts"]["more"] = {"network": the_plan.hosts[0].ports[0].network, "image": "netorder-bad"}

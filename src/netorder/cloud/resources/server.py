@@ -11,11 +11,14 @@ from urllib.parse import quote
 from openstack import utils
 
 from netorder.cloud.change import Change, keypair_name
-from netorder.cloud.jobs import Job, bound, ignore_not_found, run
+from netorder.cloud.errors import translate_errors
+from netorder.cloud.idle import failed_action, until_idle
+from netorder.cloud.jobs import Job, bound, gather, ignore_not_found, run
 from netorder.cloud.observe import fault_text, list_servers
 from netorder.cloud.poll import wait_until_none
-from netorder.cloud.resize import VERIFY, resize, settle
+from netorder.cloud.resize import VERIFY, powered_off, resize, settle
 from netorder.cloud_init import merged
+from netorder.errors import CloudError
 from netorder.ip import IPV4
 from netorder.plan.lifecycle import changed_fields, image_field, server_fields
 from netorder.plan.model import Server
@@ -40,6 +43,8 @@ __all__ = [
     "creations",
     "delete",
     "first_boot",
+    "hard_reboot",
+    "has_run",
     "is_off",
     "items_of_metadata",
     "needs_config_drive",
@@ -67,6 +72,8 @@ _NOTES = frozenset(METADATA[name] for name in ("user_data", "users", "metadata",
 OFF = frozenset({"SHUTOFF", "SHELVED", "SHELVED_OFFLOADED"})
 # What to call on a server that is not ACTIVE but can be brought back.
 REVIVE = {"SHUTOFF": "start_server", "PAUSED": "unpause_server", "SUSPENDED": "resume_server"}
+# In these Nova resizes no server, and plugs nothing into a suspended one: it goes on first.
+FROZEN = {"PAUSED": "unpause", "SUSPENDED": "resume"}
 RESIZING = frozenset({"RESIZE", "REVERT_RESIZE"})
 # States that end by themselves.
 IN_MOTION = frozenset({"BUILD", "REBUILD", "REBOOT", "HARD_REBOOT", "MIGRATING"})
@@ -80,7 +87,7 @@ class ServerChange(Change):
     cloud's name of its group. Of one that stays:
     ``status`` as it was observed; ``items`` of metadata to set, or (None) to delete; ``tags`` to add (True) or remove;
     ``unplug`` are ports, (id, name), to take out of it before anything is deleted, ``plug`` those to put in, by name;
-    ``resize`` to the host's flavor; ``off`` if it is not to run.
+    ``resize`` to the host's flavor; ``off`` if one that is stopped is not to run.
     """
 
     host: Host
@@ -99,11 +106,6 @@ class ServerChange(Change):
     def ports(self) -> tuple[str, ...]:
         """The names of all its ports in the cloud."""
         return tuple(port.cloud_name for port in self.host.ports)
-
-    @property
-    def stop(self) -> bool:
-        """Whether it is stopped to be unplugged: not every guest lets a device go while it runs."""
-        return bool(self.unplug) and self.status == "ACTIVE"
 
 
 # Comparison
@@ -131,14 +133,30 @@ def compare(draft: Draft) -> None:
             draft.add(change("create", "missing", after=after))
         elif found.status == "ERROR" or found.task_state == "deleting":
             why = f"is in ERROR: {fault_text(found)}" if found.status == "ERROR" else "is being deleted"
-            draft.add(change("replace", why, {"status": found.status}, after, found.id, lossless=True))
+            lost = found.task_state != "deleting" and has_run(found)  # its disk is most likely as it was
+            why += f" It has run: {hard_reboot(found)}; a replacement loses it" if lost else ""
+            draft.add(change("replace", why, {"status": found.status}, after, found.id, lossless=not lost))
         elif _compare_fields(draft, host, found, change, replaced) and not is_off(found):
             _compare_host_key(draft, found)
 
 
 def is_off(server: CloudServer) -> bool:
     """Return whether a server does not run, on purpose (netorder.cloud.power)."""
-    return server.status in OFF and METADATA["power"] in (server.metadata or {})
+    return server.status in OFF and _noted_as_off(server)
+
+
+def _noted_as_off(server: CloudServer) -> bool:
+    return METADATA["power"] in (server.metadata or {})
+
+
+def has_run(server: CloudServer) -> bool:
+    """Return whether a server ever ran, so that its disk may hold something, whatever became of it since."""
+    return bool(server.launched_at) or METADATA["hostkey"] in (server.metadata or {})
+
+
+def hard_reboot(server: CloudServer) -> str:
+    """Say what may bring back a server in ERROR that ran; only administrators may just set its state."""
+    return f"`openstack server reboot --hard {server.name}` may bring it back with its disk"
 
 
 def _compare_host_key(draft: Draft, found: CloudServer) -> None:
@@ -187,7 +205,7 @@ def _compare_fields(
         resize="flavor" in differing,
         items=_items(host, found) if "metadata" in differing or "tags" in differing else (),
         tags=_tags(host, found) if "tags" in differing else (),
-        off=off,
+        off=off or (found.status == VERIFY and _noted_as_off(found)),
         unplug=tuple((port.id, port.name) for port in mine if port.id in draft.going or port.name not in names),
         plug=tuple(name for name in names if name not in attached),
     )
@@ -204,6 +222,8 @@ def _fields(host: Host, found: CloudServer, ports: list[str]) -> tuple[dict[str,
     flavor = found.flavor.original_name if found.flavor else host.flavor
     has: dict[str, object] = {"image": image, "status": found.status, "flavor": flavor}
     status = str(found.status) if is_off(found) else "ACTIVE"
+    if found.status == VERIFY and _noted_as_off(found) and powered_off(found):
+        status = "SHUTOFF"
     planned: dict[str, object] = {"image": host.image, "status": status, "flavor": host.flavor}
     if found.status in IN_MOTION:
         has["status"] = "ACTIVE"
@@ -381,6 +401,8 @@ def _update(work: Work, change: ServerChange) -> None:
     What of metadata and tags is the file's, and goes, goes before the note of it does, and what comes is noted first.
     """
     compute: Any = work.conn.compute
+    status = _ready(work, change)
+    stopped = bool(change.unplug) and status == "ACTIVE"  # by unplug
     for tag in [tag for tag, wanted in change.tags if not wanted]:
         ignore_not_found(compute.remove_tag_from_server, change.id, quote(tag, safe=""))
     for key in [key for key, value in change.items if value is None]:
@@ -389,25 +411,53 @@ def _update(work: Work, change: ServerChange) -> None:
         compute.set_server_metadata(change.id, **items)
     for tag in [tag for tag, wanted in change.tags if wanted]:
         compute.add_tag_to_server(change.id, quote(tag, safe=""))
-    status = change.status
     for name in change.plug:
         compute.create_server_interface(change.id, port_id=work.ids.ports[name])
-    if status == VERIFY:  # what a run that was killed left; it is lossless, and no other resize begins before it
-        status = settle(work.cloud, change.id, change.name)
     if change.resize:
         flavor = change.host.flavor
         status = resize(work.cloud, change.id, change.name, (flavor, work.facts.flavors[flavor]))
-    if change.stop or (status in REVIVE and not change.off):
+    if stopped or (status in REVIVE and not change.off):
         getattr(compute, REVIVE.get(status, "start_server"))(change.id)
 
 
+def _ready(work: Work, change: ServerChange) -> str:
+    """Bring a server that stays to where Nova takes the changes of it; return its status then.
+
+    What a run that was killed left resized is confirmed: that is lossless, and Nova takes nothing else before it. One
+    that is paused or suspended goes on, where more than its metadata changes.
+    """
+    if change.id not in work.ready:
+        status = change.status
+        if status == VERIFY:
+            status = settle(work.cloud, change.id, change.name)
+        elif status in FROZEN and (change.resize or change.plug or change.unplug):
+            status = _go_on(work, change, FROZEN[status])
+        work.ready[change.id] = status
+    return work.ready[change.id]
+
+
+def _go_on(work: Work, change: ServerChange, action: str) -> str:
+    compute: Any = work.conn.compute
+    getattr(compute, REVIVE[change.status])(change.id)
+    status = str(until_idle(work.cloud, change.id, f"server {change.name} to {action}").status)
+    if status == change.status:
+        why = failed_action(work.cloud, change.id, action)
+        raise CloudError(f"Server {change.name} is {status} still, and changes only when it runs: {why}")
+    return status
+
+
 def unplug(work: Work) -> None:
-    """Take the ports that go out of servers that stay, which are stopped for it."""
+    """Take the ports that go out of servers that stay.
+
+    They are stopped for it: not every guest lets a device go while it runs.
+    """
     changes = [change for change in work.changes.of(ServerChange, "update") if change.unplug]
     if not changes:
         return
     cloud, compute, topology = work.cloud, work.conn.compute, work.changes.topology
-    running = {change.id: change.name for change in changes if change.stop}
+    with translate_errors():
+        states = gather(cloud, [partial(_ready, work, change) for change in changes])
+    running = {change.id: change.name for change, status in zip(changes, states, strict=True) if status == "ACTIVE"}
     run(cloud, [Job(KIND, (name,), "stop", bound(compute.stop_server, server)) for server, name in running.items()])
     wait_until_none(
         cloud,

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from netorder.analysis.order import start_order
+from netorder.cloud.locked import locked_problems
 from netorder.cloud.power import power as set_power
 from netorder.cloud.power import power_changes
 from netorder.cloud.reconcile import result_of
@@ -41,6 +42,7 @@ def power(
         wanted = [*hosts] or [host.name for host in site.plan.hosts]
         servers = {name: site.host(name)[1] for name in wanted}
         changes, problems = power_changes(state, servers.values())
+        problems += locked_problems(site.cloud, servers.values(), changes)
         steps = start_order(site.plan, wanted)
         if state != "started":
             steps.reverse()

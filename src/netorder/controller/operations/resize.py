@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from netorder.cloud.observe import Observed
 from netorder.cloud.preflight import preflight
 from netorder.cloud.reconcile import result_of
-from netorder.cloud.resize import VERIFY, settle
+from netorder.cloud.resize import VERIFY, powered_off, settle
 from netorder.cloud.resize import resize as resize_server
 from netorder.cloud.resources.server import ServerChange
 from netorder.controller import ssh_wait
@@ -20,10 +20,13 @@ from netorder.language.load import load
 from netorder.text import count
 
 if TYPE_CHECKING:
+    from openstack.compute.v2.server import Server
+
     from netorder.cloud.change import Progress
+    from netorder.plan.model import Host
     from netorder.topology import Topology
 
-__all__ = ["resize", "resize_hint"]
+__all__ = ["not_asked", "resize", "resize_hint"]
 
 
 def resize(
@@ -61,11 +64,11 @@ def resize(
             "server", str(server.name), "update", why, {"flavor": has}, {"flavor": flavor}, str(server.id),
             host=replace(planned, flavor=flavor), status=status, resize=has != flavor,
         )  # fmt: skip
-        asked = planned.ssh_path is not None and status != "SHUTOFF"
+        unasked = not_asked(planned, server)
         session = site.cloud
         session.phase = "preflight"
         facts, problems = preflight(session, site.plan, Observed(servers=(server,)), [change])
-        if asked and status == "ACTIVE" and (said := site.unanswered(planned, ssh_wait.LEAST, once=True)):
+        if not unasked and status == "ACTIVE" and (said := site.unanswered(planned, ssh_wait.LEAST, once=True)):
             problems.append(
                 f"{said}\nWhether it answers with flavor {flavor} would say nothing. Repair that first, or stop it "
                 f"(openstack server stop {server.name}): a stopped host is resized without being asked."
@@ -74,10 +77,9 @@ def resize(
             raise RefusedError(result_of(session, [change], {}, start), *problems)
         if check:
             return result(site, [change], start, hint=hint)
-        answers = (lambda: site.unanswered(planned, ssh_timeout)) if asked else None
-        if not asked:
-            reason = "it is stopped" if status == "SHUTOFF" else "the plan has no SSH path to it"
-            session.say(f"{host} is not asked whether it answers with flavor {flavor}: {reason}")
+        answers = None if unasked else (lambda: site.unanswered(planned, ssh_timeout))
+        if unasked:
+            session.say(f"{host} is not asked whether it answers with flavor {flavor}: {unasked}")
         session.phase = "change"
         if status == VERIFY:
             settle(session, str(server.id), str(server.name), answers)
@@ -85,6 +87,13 @@ def resize(
             new = (flavor, facts.flavors[flavor])
             resize_server(session, str(server.id), str(server.name), new, answers)
         return result(site, [change], start, hint=hint)
+
+
+def not_asked(planned: Host, server: Server) -> str:
+    """Return why a host is not asked whether it answers; "" if it is."""
+    if powered_off(server):
+        return "it is stopped"
+    return "" if planned.ssh_path is not None else "the plan has no SSH path to it"
 
 
 def resize_hint(topology: Topology, name: str, flavor: str) -> str:

@@ -16,9 +16,10 @@ from netorder.cloud import golden as goldens
 from netorder.cloud import snapshots as images
 from netorder.cloud.change import Change, deletion
 from netorder.cloud.delete import delete
+from netorder.cloud.locked import locked_problems
 from netorder.cloud.observe import observe
 from netorder.cloud.reconcile import host_facts, not_allowed, result_of
-from netorder.cloud.resources.server import METADATA
+from netorder.cloud.resources.server import METADATA, hard_reboot, has_run
 from netorder.cloud.wait import wait_for_servers
 from netorder.cloud.waits import HOSTKEY_TIMEOUT
 from netorder.controller import ssh as access
@@ -185,7 +186,7 @@ def restore(
             "server", str(server.name), "replace", "its disk is lost", {"disk": f"as it is, from {has}"},
             {"disk": f"snapshot {chosen.name}, made {chosen.time}"}, str(server.id),
         )  # fmt: skip
-        problems = restore_problems(planned, server, chosen, name)
+        problems = restore_problems(planned, server, chosen, name) + locked_problems(session, [server], [change])
         if not check:
             problems += not_allowed([change], allow)
         if problems:
@@ -219,7 +220,10 @@ def restore_problems(host: Host, server: Server, chosen: images.Snapshot, topolo
             f"another's snapshot is made by the topology file: `image: {{snapshot: {chosen.name}}}`."
         )
     if server.status not in {"ACTIVE", "SHUTOFF"}:
-        fix = "site.yml replaces it; restore it then" if server.status == "ERROR" else "start it or stop it first"
+        fix = "start it or stop it first"
+        if server.status == "ERROR":
+            back = f"{hard_reboot(server)}; else " if has_run(server) else ""
+            fix = f"{back}site.yml{' -e allow=replace' if back else ''} replaces it, and it is restored then"
         problems.append(f"Host {host.name}: its server is {server.status}: {fix}.")
     disk = int(server.flavor.disk or 0)
     if disk and chosen.min_disk > disk:
