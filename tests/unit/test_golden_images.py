@@ -143,6 +143,13 @@ def test_which_go():
     assert removals(known, (), names=["x"]) == ([], ["There is no golden image x."])
 
 
+def test_one_that_was_not_tried_pushes_none_out():
+    """A run that was killed in the trial leaves it, whole and newer than the one that hosts are made of."""
+    known = [*several("1", "2"), *several("3", tried=False)]
+    assert [one.id for one in removals(known, (), keep=1)[0]] == ["web1"]
+    assert [one.id for one in removals(known, (), names=["lab-golden-web-3"])[0]] == ["web3"]
+
+
 def with_golden(text: str) -> Any:
     return replace(PLAN, hosts=tuple(replace(h, image=text) if h.name == "sum" else h for h in PLAN.hosts))
 

@@ -159,12 +159,16 @@ def missing(known: Sequence[Golden], topology: str, wanted: str, *, base: bool =
 def removals(
     known: Sequence[Golden], used: Collection[str], *, names: Collection[str] = (), keep: int | None = None
 ) -> tuple[list[Golden], list[str]]:
-    """Return which golden images go, by name or all but the newest ``keep`` of each kind, and why others stay."""
+    """Return which golden images go, by name or all but the newest ``keep`` tried ones of each kind.
+
+    And why others stay that were meant.
+    """
     problems = [f"There is no golden image {name}." for name in names if name not in {one.name for one in known}]
     wanted = [one for one in known if one.name in names]
     if keep is not None:
         for kind in dict.fromkeys(one.applications for one in known):
-            whole = [one for one in known if (one.applications, one.status) == (kind, "active")]
+            # one that was never tried is what a killed run left: it takes no place of one that hosts are made of
+            whole = [one for one in known if one.applications == kind and one.tried and one.status == "active"]
             wanted += whole[: max(len(whole) - keep, 0)]
     stay = [f"Golden image {one.name} stays: a server is made from it." for one in wanted if one.id in used]
     return [one for one in wanted if one.id not in used], problems + stay
