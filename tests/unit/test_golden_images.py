@@ -432,6 +432,20 @@ def test_a_teardown_keeps_them_unless_told():
     assert [c.kind for c in teardown(told, "lab", check=False, snapshots=True)] == ["golden image"]
 
 
+@pytest.mark.parametrize("options", ["", "restrict ", 'from="10.0.0.1 10.0.0.2",no-pty '])
+def test_only_the_topologys_keys_go(tmp_path, options):
+    """Not every key of their type, where options are written before it."""
+    blob, other = (base64.b64encode(b"\0\0\0\x0bssh-ed25519" + key).decode() for key in (b"mine", b"other"))
+    script = clean([f"{options}ssh-ed25519 {blob} me@here"])
+    file = tmp_path / "authorized_keys"
+    file.write_text(f"{options}ssh-ed25519 {blob}\nssh-ed25519 {other} backup\n")
+    keys = next(line for line in script.splitlines() if line.startswith("keys="))
+    loop = script[script.index("for file in /root/.ssh") : script.index("for file in /etc/ssh")]
+    loop = loop.replace("/root/.ssh/authorized_keys /home/*/.ssh/authorized_keys", str(file))
+    subprocess.run(["sh", "-u"], input=f"{keys}\n{loop}", text=True, check=True)
+    assert file.read_text() == f"ssh-ed25519 {other} backup\n"
+
+
 @pytest.mark.parametrize(
     "script", [clean([KEY]), clean([]), tried("", [], [], []), tried(KEY, ["10.0.0.3", "fd00::3"], ["a.service"], [80])]
 )

@@ -9,6 +9,8 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from netorder.language.servers import encoded_key
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
@@ -131,7 +133,8 @@ def _with(body: str, **words: Collection[str]) -> str:
 
 def clean(public_keys: Sequence[str]) -> str:
     """Return the script that makes a copy of a host an image; ``public_keys`` of the topology's do not stay in it."""
-    return _with(_CLEAN, keys=[key.split()[1] for key in public_keys])
+    # options before the type may hold spaces; of a type that the language does not know, there are none
+    return _with(_CLEAN, keys=[encoded_key(key) or key.split()[1] for key in public_keys])
 
 
 def tried(host_key: str, addresses: Sequence[str], units: Sequence[str], ports: Sequence[int]) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from netorder.language.resolve import Names
     from netorder.language.yaml_source import Path
 
-__all__ = ["Servers", "read_servers"]
+__all__ = ["Servers", "encoded_key", "read_servers"]
 
 OWN = "netorder_"  # how netorder's own metadata begins
 MARK = "netorder:"  # how its tags do
@@ -250,7 +250,7 @@ class _Servers:
                 if not lines:
                     self._reader.error(place, f"`{value}` holds no public SSH key; put one on a line of its own")
             for line in lines:
-                if _is_public_key(line):
+                if encoded_key(line):
                     yield line
                 else:
                     message = f"{where} is not a public SSH key, as `ssh-keygen` writes into files whose names end in "
@@ -312,14 +312,17 @@ def _wrong_cloud_config(text: str) -> str | None:
     return None
 
 
-def _is_public_key(line: str) -> bool:
-    """Tell whether a line, as of an authorized_keys file, holds a public key that says itself of what type it is."""
+def encoded_key(line: str) -> str | None:
+    """Return the public key of a line, as of an authorized_keys file, in base64: without options, type and comment.
+
+    None where the line holds none that says itself of what type it is.
+    """
     found = _KEY.search(line)
     if not found:
-        return False
+        return None
     try:
         blob = base64.b64decode(found[2], validate=True)
     except (binascii.Error, ValueError):
-        return False
+        return None
     its = found[1].encode()
-    return blob[:4] == len(its).to_bytes(4, "big") and blob[4 : 4 + len(its)] == its
+    return found[2] if blob[:4] == len(its).to_bytes(4, "big") and blob[4 : 4 + len(its)] == its else None
