@@ -253,3 +253,28 @@ def test_a_teardown_keeps_snapshots_unless_told():
     told: Any = Owned(images=[image()])
     assert [c.kind for c in teardown(told, "lab", check=False, snapshots=True)] == ["snapshot"]
     assert told.deleted == ["i1"]
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_nor_those_that_servers_of_other_topologies_are_made_of(check):
+    """Nova needs them again; the topology's own servers go."""
+    golden = {"netorder_snapshot": "", "netorder_golden": "lab-golden-web-1", "netorder_tried": "lab-golden-web-1"}
+    of_images = [image(), image("lab-web-2", "i2"), image("lab-golden-web-1", "i3", **golden)]
+    cloud: Any = Owned(images=of_images)
+    servers = [Server.existing(id=ident, name=ident, image={"id": of}) for ident, of in (("own", "i2"), ("x", "i1"))]
+    servers += [Server.existing(id="y", name="y", image={"id": "i3"})]
+    there = {"netorder:lab": servers[:1], None: servers}
+
+    def delete_server(ident: str, **_: object) -> None:
+        there["netorder:lab"] = []
+        cloud.deleted.append(ident)
+
+    cloud.conn.compute.servers = lambda tags=None, name=None, **_: [] if name else there[tags]
+    cloud.conn.compute.delete_server = delete_server
+    done = teardown(cloud, "lab", check=check, snapshots=True)
+    assert [(one.kind, one.name) for one in done] == [("server", "own"), ("snapshot", "lab-web-2")]
+    assert cloud.told[:2] == [
+        "Snapshot lab-web-1 stays: a server is made from it.",
+        "Golden image lab-golden-web-1 stays: a server is made from it.",
+    ]
+    assert cloud.deleted == ([] if check else ["own", "i2"])

@@ -36,6 +36,7 @@ __all__ = [
     "compared",
     "delete",
     "find",
+    "in_use",
     "make",
     "removals",
     "restore",
@@ -224,6 +225,13 @@ def removals(
             wanted += whole[: max(len(whole) - keep, 0)]
     stay = [f"Snapshot {one.name} stays: a server is made from it." for one in wanted if one.id in used]
     return [one for one in wanted if one.id not in used], problems + stay
+
+
+def in_use(cloud: Cloud, going: Collection[str] = ()) -> set[str]:
+    """Return the ids of the images of which the project's servers are made; ``going`` are ids of those that go."""
+    with translate_errors():
+        servers: Any = cloud.conn.compute.servers()
+        return {str(one.image.id) for one in servers if one.image and str(one.id) not in going}
 
 
 def delete(conn: Connection, change: Change) -> None:

@@ -19,7 +19,7 @@ from netorder.cloud.resources import (
     server,
     server_group,
 )
-from netorder.cloud.snapshots import KIND
+from netorder.cloud.snapshots import KIND, in_use, removals
 from netorder.cloud.snapshots import snapshots as list_snapshots
 from netorder.errors import CloudError
 from netorder.text import count, few
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from netorder.cloud.change import Change
     from netorder.cloud.observe import Observed
     from netorder.cloud.session import Cloud
+    from netorder.cloud.snapshots import Snapshot
 
 __all__ = ["deletions", "teardown"]
 
@@ -71,7 +72,7 @@ def teardown(
     """Delete all that carries the topology's marker, then list again; anything left is an error that names it.
 
     Its ``snapshots`` and golden images only if that is said: they are what a host can be made from again; so its kept
-    ``floating_ips``.
+    ``floating_ips``. Of images those stay of which other servers were made.
     """
     cloud.phase = "list"
     observed = observe(cloud, topology)
@@ -87,9 +88,9 @@ def teardown(
         what = count(len(stay), "kept floating address", "kept floating addresses")
         cloud.progress(f"{what} stay: {few(stay)}. `-e floating_ips=delete` deletes them too")
     if snapshots:
-        changes += images
-    elif images:
-        names = few([one.name for one in images])
+        changes += _unused(cloud, images, {one.id for one in [*stale, *changes] if one.kind == server.KIND})
+    elif any(images):
+        names = few([one.name for them in images for one in them])
         told = f"of the hosts' images stay {names}. `-e snapshots=delete` deletes them too"
         cloud.progress(told)
     if foreign_subnets := [text for one in observed.networks if (text := network.foreign_problem(observed, one))]:
@@ -108,7 +109,19 @@ def teardown(
     return [*stale, *changes]
 
 
-def _of_hosts(cloud: Cloud, topology: str) -> list[Change]:
-    """Return the deletions of the images that hosts can be made from again."""
-    found = [deletion(KIND, one.name, one.id, "teardown") for one in list_snapshots(cloud, topology)]
-    return found + [deletion(golden.KIND, one.name, one.id, "teardown") for one in golden.goldens(cloud, topology)]
+def _of_hosts(cloud: Cloud, topology: str) -> tuple[list[Snapshot], list[golden.Golden]]:
+    """Return the images that hosts can be made from again."""
+    return list_snapshots(cloud, topology), golden.goldens(cloud, topology)
+
+
+def _unused(cloud: Cloud, images: tuple[list[Snapshot], list[golden.Golden]], going: set[str]) -> list[Change]:
+    """Return the deletions of these images, and say why some stay; the servers ``going`` need none any more."""
+    used, (shots, goldens) = in_use(cloud, going), images
+    unused, why = removals(shots, used, names={one.name for one in shots})
+    others, more = golden.removals(goldens, used, names={one.name for one in goldens})
+    for said in why + more:
+        cloud.progress(said)
+    return [
+        *(deletion(KIND, one.name, one.id, "teardown") for one in unused),
+        *(deletion(golden.KIND, one.name, one.id, "teardown") for one in others),
+    ]

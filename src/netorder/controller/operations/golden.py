@@ -15,7 +15,7 @@ from netorder.cloud.reconcile import result_of
 from netorder.cloud.resources.server import METADATA
 from netorder.controller import ssh as access
 from netorder.controller.operations import lacking
-from netorder.controller.operations.site import check_removal, images_in_use, opened, result
+from netorder.controller.operations.site import check_removal, opened, result
 from netorder.controller.operations.snapshots import synced
 from netorder.errors import CloudError, RefusedError, UsageError
 from netorder.language.load import load
@@ -163,7 +163,7 @@ def golden_images(
         going: list[goldens.Golden] = []
         problems: list[str] = []
         if remove or keep is not None:
-            going, problems = goldens.removals(known, images_in_use(site.cloud), names=remove, keep=keep)
+            going, problems = goldens.removals(known, images.in_use(site.cloud), names=remove, keep=keep)
         if remove and problems:
             raise CloudError(*problems)
         changes = [deletion(goldens.KIND, one.name, one.id, "asked for") for one in going]

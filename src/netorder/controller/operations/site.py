@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from netorder.plan.model import Host, Plan
     from netorder.topology import Topology
 
-__all__ = ["SSH_TIMEOUT", "Site", "check_removal", "images_in_use", "opened", "planned_host", "result"]
+__all__ = ["SSH_TIMEOUT", "Site", "check_removal", "opened", "planned_host", "result"]
 
 SSH_TIMEOUT = 180.0  # s, for a guest without KVM to boot
 
@@ -131,9 +131,3 @@ def check_removal(remove: Sequence[str], keep: int | None) -> None:
         raise UsageError("remove= and keep= at the same time: name those that go, or say how many of each stay.")
     if keep is not None and keep < 0:
         raise UsageError(f"keep={keep}: write how many of each stay, 0 or more.")
-
-
-def images_in_use(cloud: Cloud) -> set[str]:
-    """Return the ids of the images of which the project's servers are made."""
-    servers: Any = cloud.conn.compute.servers()
-    return {str(one.image.id) for one in servers if one.image}

@@ -24,7 +24,7 @@ from netorder.cloud.wait import wait_for_servers
 from netorder.cloud.waits import HOSTKEY_TIMEOUT
 from netorder.controller import ssh as access
 from netorder.controller.operations import lacking, on_containers
-from netorder.controller.operations.site import SSH_TIMEOUT, check_removal, images_in_use, opened, result
+from netorder.controller.operations.site import SSH_TIMEOUT, check_removal, opened, result
 from netorder.errors import CloudError, RefusedError, UsageError
 from netorder.language.load import load
 from netorder.text import table
@@ -143,7 +143,7 @@ def snapshots(
         going: list[images.Snapshot] = []
         problems: list[str] = []
         if remove or keep is not None:
-            going, problems = images.removals(known, images_in_use(site.cloud), names=remove, keep=keep, hosts=hosts)
+            going, problems = images.removals(known, images.in_use(site.cloud), names=remove, keep=keep, hosts=hosts)
         if remove and problems:
             raise CloudError(*problems)
         changes = [deletion("snapshot", one.name, one.id, "asked for") for one in going]
