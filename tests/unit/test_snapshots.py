@@ -166,20 +166,27 @@ def test_sizes_are_compared_with_their_like():
 class Rebuilt:
     """A compute API that rebuilds one server."""
 
-    def __init__(self, *, undone: bool = False) -> None:
+    def __init__(self, *, undone: bool = False, refuses: int = 0) -> None:
         self.calls: list[str] = []
         self.undone = undone
+        self.refuses = refuses
+        self.metadata = {"netorder_hostkey": "old"}
         self.session: Any = Session()
         self.session.conn = SimpleNamespace(compute=self)
 
     def delete_server_metadata(self, _: str, keys: list[str]) -> None:
         self.calls.append(f"forget {keys}")
+        for key in keys:
+            del self.metadata[key]
 
     def rebuild_server(self, _: str, chosen: str) -> None:
         self.calls.append(f"rebuild {chosen}")
+        if self.refuses:
+            raise HttpException("the flavor's disk is too small", http_status=self.refuses)
 
     def set_server_metadata(self, _: str, **known: str) -> None:
         self.calls.append(f"set {known}")
+        self.metadata |= known
 
     def get_server(self, _: str) -> Server:
         return Server.existing(id="s1", name="lab-web", status="ACTIVE", image={"id": "b" if self.undone else "i"})
@@ -188,7 +195,7 @@ class Rebuilt:
         return []
 
     def restored(self, made_of: str) -> bool:
-        found: Any = SimpleNamespace(id="s1", name="lab-web", metadata={"netorder_hostkey": "old"})
+        found: Any = SimpleNamespace(id="s1", name="lab-web", metadata=dict(self.metadata))
         return restore(self.session, found, Snapshot("i", "n", "lab", "web", "t", server=made_of, hostkey=KEY))
 
 
@@ -204,6 +211,34 @@ def test_the_host_key_is_that_of_the_snapshot_or_is_learned_again():
 def test_a_rebuild_that_nova_takes_back_is_an_error():
     with pytest.raises(CloudError, match="took the rebuild of lab-web back"):
         Rebuilt(undone=True).restored("s1")
+
+
+@pytest.mark.parametrize("made_of", ["s0", "s1"])
+@pytest.mark.parametrize("cloud", [{"undone": True}, {"refuses": 400}, {"refuses": 403}, {"refuses": 409}])
+def test_a_host_that_was_not_rebuilt_keeps_its_key(cloud: dict[str, Any], made_of: str):
+    """It has its disk, and prints its key on no console again."""
+    one = Rebuilt(**cloud)
+    with pytest.raises(CloudError):
+        one.restored(made_of)
+    assert one.metadata == {"netorder_hostkey": "old"}
+
+
+def test_of_a_request_that_failed_inside_the_cloud_nothing_is_concluded():
+    one = Rebuilt(refuses=503)
+    with pytest.raises(CloudError):
+        one.restored("s0")
+    assert one.metadata == {}
+
+
+def test_a_key_that_cannot_be_noted_again_is_told_beside_the_reason():
+    one = Rebuilt(refuses=409)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise HttpException("no", http_status=500)
+
+    one.set_server_metadata = refuse  # type: ignore[method-assign]
+    with pytest.raises(CloudError, match=r"disk is too small.* Its host key could not be noted again"):
+        one.restored("s0")
 
 
 def test_what_a_host_cannot_be_restored_from():

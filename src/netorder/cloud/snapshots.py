@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from openstack.exceptions import NotFoundException, SDKException
+from openstack.exceptions import HttpException, NotFoundException, SDKException
 
 from netorder.cloud.errors import explain, translate_errors
 from netorder.cloud.idle import failed_action, until_idle
@@ -54,6 +54,8 @@ SNAPSHOT_TIMEOUT = 3600
 SNAPSHOT_POLL = 2.0
 # So often in a row Nova may be idle while the image is not ready: the two are told apart by separate requests.
 IDLE_MOST = 3
+# From this status on (HTTP) it is not known what became of a request.
+SERVER_FAILED = 500
 MIB = 1024**2
 
 
@@ -247,15 +249,34 @@ def restore(cloud: Cloud, server: Server, snapshot: Snapshot) -> bool:
     """
     compute: Any = cloud.conn.compute
     own, word = snapshot.server == server.id and snapshot.hostkey, METADATA["hostkey"]
+    forgotten = "" if own else str((server.metadata or {}).get(word, ""))
     with translate_errors():
-        if not own and word in (server.metadata or {}):  # before: whoever is killed after it has no wrong key
+        if forgotten:  # before: whoever is killed after it has no wrong key
             compute.delete_server_metadata(server.id, [word])
-        compute.rebuild_server(server.id, snapshot.id)
+        try:
+            compute.rebuild_server(server.id, snapshot.id)
+        except HttpException as error:
+            if not error.status_code or error.status_code >= SERVER_FAILED:
+                raise  # it may be under way
+            raise CloudError(f"{explain(error)}{_known_again(cloud, server, forgotten)}") from error
     found = until_idle(cloud, str(server.id), f"server {server.name} to be rebuilt")
     if not found.image or found.image.id != snapshot.id:
         why = failed_action(cloud, str(server.id), "rebuild")
-        raise CloudError(f"Nova took the rebuild of {server.name} back: {why}")
+        said = _known_again(cloud, server, forgotten)
+        raise CloudError(f"Nova took the rebuild of {server.name} back: {why}{said}")
     if own:
         with translate_errors():
             compute.set_server_metadata(server.id, **{word: snapshot.hostkey})
     return bool(own)
+
+
+def _known_again(cloud: Cloud, server: Server, key: str) -> str:
+    """Note the host key of a disk that is still there; return what there is to say where that fails."""
+    compute: Any = cloud.conn.compute
+    try:
+        with translate_errors():
+            if key:
+                compute.set_server_metadata(server.id, **{METADATA["hostkey"]: key})
+    except CloudError as error:
+        return f" Its host key could not be noted again, and a run of site.yml looks for it on the console: {error}"
+    return ""
