@@ -12,10 +12,10 @@ from openstack.compute.v2.server import Server
 from openstack.compute.v2.server_action import ServerAction
 from openstack.exceptions import HttpException, NotFoundException
 from openstack.image.v2.image import Image
-from test_reconcile_compare import PLAN, as_built, brief, change_set, work
+from test_reconcile_compare import PLAN, altered, as_built, brief, change_set, work
 from test_reconcile_jobs import Session
 from test_reconcile_ownership import FakeCloud as Owned
-from test_reconcile_preflight import FakeCloud, judged, without_a_host
+from test_reconcile_preflight import ONE, TWO, FakeCloud, judged, without_a_host
 
 from netorder.cloud import idle, snapshots
 from netorder.cloud.resources import server
@@ -194,9 +194,11 @@ class Rebuilt:
     def server_actions(self, _: str) -> list[ServerAction]:
         return []
 
-    def restored(self, made_of: str) -> bool:
-        found: Any = SimpleNamespace(id="s1", name="lab-web", metadata=dict(self.metadata))
-        return restore(self.session, found, Snapshot("i", "n", "lab", "web", "t", server=made_of, hostkey=KEY))
+    def restored(self, made_of: str, planned: str = "debian-13") -> bool:
+        image = SimpleNamespace(id=ONE)
+        found: Any = SimpleNamespace(id="s1", name="lab-web", metadata=dict(self.metadata), image=image)
+        chosen = Snapshot("i", "n", "lab", "web", "t", server=made_of, hostkey=KEY)
+        return restore(self.session, found, chosen, planned)
 
 
 def test_the_host_key_is_that_of_the_snapshot_or_is_learned_again():
@@ -237,8 +239,43 @@ def test_a_key_that_cannot_be_noted_again_is_told_beside_the_reason():
         raise HttpException("no", http_status=500)
 
     one.set_server_metadata = refuse  # type: ignore[method-assign]
-    with pytest.raises(CloudError, match=r"disk is too small.* Its host key could not be noted again"):
+    with pytest.raises(
+        CloudError, match=r"disk is too small.* Its metadata \(netorder_hostkey\) could not be set again"
+    ):
         one.restored("s0")
+
+
+@pytest.mark.parametrize(
+    ("planned", "had", "notes"),
+    [
+        (ONE, "debian-13", ONE),
+        (f"golden:web:{ONE}", "debian-13", ONE),
+        ("debian-13", "debian-13", "debian-13"),
+        (ONE, ONE, ONE),
+        ("golden:web:debian-13", "golden:web", "golden:web"),
+        (TWO, "debian-13", "debian-13"),
+        (ONE, None, None),
+    ],
+)
+def test_an_image_that_is_known_by_its_id_is_noted_before_the_server_has_another(planned, had, notes):
+    """Else the next run would replace the host. What differed before still differs."""
+    one = Rebuilt()
+    one.metadata |= {"netorder_image": had} if had else {}
+    one.restored("s1", planned)
+    assert one.metadata.get("netorder_image") == notes
+    plan = replace(PLAN, hosts=tuple(replace(h, image=planned) if h.name == "sum" else h for h in PLAN.hosts))
+    built = as_built(plan)
+    made_from = {"image": {"id": "i"}, "metadata": {"netorder_hostkey": KEY} | one.metadata}
+    changed = brief(replace(built, servers=altered(built.servers, "calculator-sum", **made_from)), plan)
+    assert any("replace" in line for line in changed) is (planned == TWO)
+
+
+def test_the_note_of_the_image_is_as_before_where_nova_refuses():
+    one = Rebuilt(refuses=409)
+    one.metadata |= {"netorder_image": "debian-13"}
+    with pytest.raises(CloudError):
+        one.restored("s0", ONE)
+    assert one.metadata == {"netorder_hostkey": "old", "netorder_image": "debian-13"}
 
 
 def test_what_a_host_cannot_be_restored_from():

@@ -17,6 +17,7 @@ from netorder.cloud.idle import failed_action, until_idle
 from netorder.cloud.poll import Again, poll
 from netorder.cloud.resources.server import METADATA
 from netorder.errors import CloudError
+from netorder.plan.lifecycle import image_field
 from netorder.text import few
 
 if TYPE_CHECKING:
@@ -241,28 +242,33 @@ def delete(conn: Connection, change: Change) -> None:
     conn.image.delete_image(change.id, ignore_missing=False)
 
 
-def restore(cloud: Cloud, server: Server, snapshot: Snapshot) -> bool:
+def restore(cloud: Cloud, server: Server, snapshot: Snapshot, planned: str) -> bool:
     """Put a snapshot onto the server's disk by Nova's rebuild: it keeps its id, ports and flavor.
 
     Returns whether its host key is known: a disk of this very server has it; onto another server's disk the image
-    puts new keys at the next boot, as with every new instance.
+    puts new keys at the next boot, as with every new instance. ``planned`` is the host's image.
     """
     compute: Any = cloud.conn.compute
     own, word = snapshot.server == server.id and snapshot.hostkey, METADATA["hostkey"]
-    forgotten = "" if own else str((server.metadata or {}).get(word, ""))
+    was = server.metadata or {}
+    noted = _image_to_note(server, planned)
+    changed = {key: str(was[key]) for key in (*([] if own else [word]), *noted) if key in was}
     with translate_errors():
-        if forgotten:  # before: whoever is killed after it has no wrong key
+        # before: whoever is killed after it has no wrong key, and no image that differs
+        if noted:
+            compute.set_server_metadata(server.id, **noted)
+        if word in changed:
             compute.delete_server_metadata(server.id, [word])
         try:
             compute.rebuild_server(server.id, snapshot.id)
         except HttpException as error:
             if not error.status_code or error.status_code >= SERVER_FAILED:
                 raise  # it may be under way
-            raise CloudError(f"{explain(error)}{_known_again(cloud, server, forgotten)}") from error
+            raise CloudError(f"{explain(error)}{_noted_again(cloud, server, changed)}") from error
     found = until_idle(cloud, str(server.id), f"server {server.name} to be rebuilt")
     if not found.image or found.image.id != snapshot.id:
         why = failed_action(cloud, str(server.id), "rebuild")
-        said = _known_again(cloud, server, forgotten)
+        said = _noted_again(cloud, server, changed)
         raise CloudError(f"Nova took the rebuild of {server.name} back: {why}{said}")
     if own:
         with translate_errors():
@@ -270,13 +276,28 @@ def restore(cloud: Cloud, server: Server, snapshot: Snapshot) -> bool:
     return bool(own)
 
 
-def _known_again(cloud: Cloud, server: Server, key: str) -> str:
-    """Note the host key of a disk that is still there; return what there is to say where that fails."""
+def _image_to_note(server: Server, planned: str) -> dict[str, str]:
+    """Return what to note of the image, where only its id, which a rebuild replaces, says that it is the planned one.
+
+    The note is its name then, which the topology file had, or has not at all.
+    """
+    made_from, word = str((server.image and server.image.id) or ""), METADATA["image"]
+    noted = (server.metadata or {}).get(word, planned)
+    if image_field(str(noted), planned) != planned and image_field(made_from, planned) == planned:
+        return {word: made_from}
+    return {}
+
+
+def _noted_again(cloud: Cloud, server: Server, items: Mapping[str, str]) -> str:
+    """Set the metadata of a disk that is still there; return what there is to say where that fails."""
     compute: Any = cloud.conn.compute
     try:
         with translate_errors():
-            if key:
-                compute.set_server_metadata(server.id, **{METADATA["hostkey"]: key})
+            if items:
+                compute.set_server_metadata(server.id, **items)
     except CloudError as error:
-        return f" Its host key could not be noted again, and a run of site.yml looks for it on the console: {error}"
+        return (
+            f" Its metadata ({', '.join(items)}) could not be set again, and a run of site.yml looks for the host key "
+            f"on the console: {error}"
+        )
     return ""

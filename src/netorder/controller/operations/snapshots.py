@@ -195,7 +195,7 @@ def restore(
             return result(site, [change], start, hint="a run needs permission for this: -e allow=replace")
         session.phase = "change"
         stale = str((server.metadata or {}).get(METADATA["hostkey"], ""))
-        known = images.restore(session, server, chosen)
+        known = images.restore(session, server, chosen, planned.image)
         session.phase = "wait"
         running = server.status == "ACTIVE"
         if running and not known and hostkey_timeout > 0:
