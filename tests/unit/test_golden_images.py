@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from keystoneauth1.exceptions import ConnectFailure
 from openstack.exceptions import NotFoundException
 from openstack.image.v2.image import Image
 from test_reconcile_compare import PLAN, as_built, brief, change_set, work
@@ -394,6 +395,20 @@ def test_of_one_that_fails_nothing_is_left_and_the_reason_is_said(says, reason):
     nova = Nova(*says)
     with pytest.raises(CloudError, match=reason):
         nova.made()
+    assert (nova.there, nova.images_there) == ({}, {})
+
+
+def test_an_image_whose_upload_cannot_be_watched_goes_too():
+    """Unlike a snapshot's it is of no use to anybody: it is a part, or was not tried."""
+    nova = Nova("netorder-golden: done\n")
+
+    def no_answer(_: str) -> Image:
+        raise ConnectFailure("refused")
+
+    nova.get_image = no_answer  # type: ignore[method-assign]
+    with pytest.raises(CloudError, match="Nothing answers") as error:
+        nova.made()
+    assert "nevertheless" not in str(error.value)
     assert (nova.there, nova.images_there) == ({}, {})
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from keystoneauth1.exceptions import ConnectFailure
 from openstack.compute.v2.server import Server
 from openstack.compute.v2.server_action import ServerAction
 from openstack.exceptions import HttpException, NotFoundException
@@ -102,7 +103,7 @@ class Clouds:
 
     def delete_image(self, ident: str, **_: object) -> None:
         if self.refuses:
-            raise HttpException("no space left")
+            raise self.refuses
         self.deleted.append(ident)
 
     def server_actions(self, _: str) -> list[ServerAction]:
@@ -138,7 +139,9 @@ def test_a_snapshot_is_marked_in_the_request_that_makes_it():
         (Clouds("queued", ""), "nothing of it is left: its event e ended with an error: quota exceeded", ["i1"]),
         (Clouds("queued", "killed"), "failed (killed): its event e ended with an error: quota exceeded", ["i1"]),
         (Clouds("queued", tasks=("image_snapshot", None)), "failed (queued): its event", ["i1"]),
-        (Clouds("killed", refuses=True), "what is left of it: `openstack image delete i1`; that failed here", []),
+        (Clouds("killed", refuses=HttpException("no space left")), "`openstack image delete i1`; that failed here", []),
+        (Clouds("killed", refuses=ConnectFailure("refused")), "`openstack image delete i1`; that failed here", []),
+        (Clouds("queued", refuses=NotFoundException(), tasks=(None,)), "failed (queued): its event", []),
     ],
 )
 def test_a_failed_upload_names_the_reason_and_leaves_nothing(cloud, said, deleted):
@@ -146,6 +149,31 @@ def test_a_failed_upload_names_the_reason_and_leaves_nothing(cloud, said, delete
         cloud.made()
     assert said in str(error.value)
     assert cloud.deleted == deleted
+
+
+def test_one_that_is_late_is_removed(monkeypatch):
+    monkeypatch.setattr(snapshots, "SNAPSHOT_TIMEOUT", -1)
+    cloud = Clouds("saving")
+    with pytest.raises(CloudError, match="Not done after"):
+        cloud.made()
+    assert cloud.deleted == ["i1"]
+
+
+@pytest.mark.parametrize("error", [ConnectFailure("refused"), HttpException("down", http_status=503)])
+@pytest.mark.parametrize("asked", ["get_image", "get_server"])
+def test_where_the_api_does_not_answer_the_upload_goes_on(error, asked):
+    """Nova and Glance do it, whoever watches; it is named, with what to do."""
+    cloud = Clouds("saving")
+
+    def fail(_: str) -> None:
+        raise error
+
+    setattr(cloud, asked, fail)
+    with pytest.raises(CloudError) as raised:
+        cloud.made()
+    assert cloud.deleted == []
+    assert "Nova may finish lab-web-20261128T150000Z nevertheless, so it was left" in str(raised.value)
+    assert "`netorder snapshots --remove lab-web-20261128T150000Z`" in str(raised.value)
 
 
 def test_sizes_are_compared_with_their_like():

@@ -276,7 +276,8 @@ def make(cloud: Cloud, source: Source, now: datetime) -> Golden:
 def _removed(cloud: Cloud, source: Source, parts: Sequence[Any]) -> list[str]:
     """Remove what a failed one left; return what could not be."""
     try:
-        remove(cloud, leftovers(cloud, source.topology)[0], parts)
+        servers, others = leftovers(cloud, source.topology)  # with an image whose upload could not be watched
+        remove(cloud, servers, [*{str(one.id): one for one in (*parts, *others)}.values()])
     except CloudError as error:
         return [f"What is left of it, the next run removes: {error}"]
     return []

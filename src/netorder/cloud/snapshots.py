@@ -142,26 +142,36 @@ def make(cloud: Cloud, topology: str, host: str, server: Server, now: datetime, 
     marks[BASE] = str((server.image and server.image.id) or "")
     marks[HOSTKEY] = str((server.metadata or {}).get(METADATA["hostkey"], ""))
     marks[VERSIONS] = versions
-    image = upload(cloud, server, name, marks, f"the snapshot of {host}")
+    unsure = (
+        f"Nova may finish {name} nevertheless, so it was left: `netorder snapshots` shows it, active once it is whole. "
+        f"If it does not become that, `netorder snapshots --remove {name}`, and take another."
+    )
+    image = upload(cloud, server, name, marks, f"the snapshot of {host}", unsure=unsure)
     snapshot = of_image(image, cloud.project)
     if snapshot is None:
         raise CloudError(f"Snapshot {name} lacks the properties that mark it: the cloud does not keep what Nova sends.")
     return snapshot
 
 
-def upload(cloud: Cloud, server: Server, name: str, marks: Mapping[str, str], what: str) -> Image:
-    """Have Nova make an image of a server with these properties, and return it when it is whole."""
+def upload(cloud: Cloud, server: Server, name: str, marks: Mapping[str, str], what: str, *, unsure: str = "") -> Image:
+    """Have Nova make an image of a server with these properties, and return it when it is whole.
+
+    Of an upload that fails nothing is left. Where it is not known what becomes of it, the image is, and ``unsure`` is
+    said.
+    """
     compute, glance = cloud.conn.compute, cloud.conn.image
     with translate_errors():
         given = {key: text for key, text in marks.items() if text}
         made = str(server.create_image(compute, name, given))  # type: ignore[no-untyped-call]
-    idle = 0
+    idle, failed = 0, False
+    late = f"Not done after {SNAPSHOT_TIMEOUT} s."
 
     def check() -> Image | Again[Image]:
-        nonlocal idle
+        nonlocal idle, failed
         try:
             image: Any = glance.get_image(made)
         except NotFoundException:
+            failed = True
             why = failed_action(cloud, str(server.id), "createImage")
             raise CloudError(f"The upload of {name} failed, nothing of it is left: {why}") from None
         if image.status == "active":
@@ -169,21 +179,23 @@ def upload(cloud: Cloud, server: Server, name: str, marks: Mapping[str, str], wh
         found: Any = compute.get_server(server.id)
         idle = 0 if found.task_state else idle + 1
         if image.status not in {"queued", "saving", "importing"} or idle > IDLE_MOST:
+            failed = True
             why = failed_action(cloud, str(server.id), "createImage")
             raise CloudError(f"The upload of {name} failed ({image.status}): {why}")
         doing = {"image_snapshot": "the disk is copied", "image_uploading": "it is uploaded"}
-        late = f"Not done after {SNAPSHOT_TIMEOUT} s."
         return Again(SNAPSHOT_POLL, (late,), left=doing.get(str(found.task_state), str(image.status)))
 
     try:
         return poll(cloud, f"{what} to be uploaded", check, SNAPSHOT_TIMEOUT)
     except CloudError as error:
-        left = ""
-        try:
-            with suppress(NotFoundException):
-                glance.delete_image(made, ignore_missing=False)
-        except SDKException as second:
-            left = f" Remove what is left of it: `openstack image delete {made}`; that failed here: {explain(second)}"
+        left = f" {unsure}" if unsure else ""
+        if failed or late in error.problems:
+            left = ""
+            try:
+                with translate_errors(), suppress(NotFoundException):
+                    glance.delete_image(made, ignore_missing=False)
+            except CloudError as second:
+                left = f" Remove what is left of it: `openstack image delete {made}`; that failed here: {second}"
         raise CloudError(*error.problems[:-1], f"{error.problems[-1]}{left}") from error
 
 
