@@ -283,7 +283,8 @@ class Nova:
         def create_image(_: object, name: str, marks: dict[str, str]) -> str:
             made = f"i{len(self.log)}"
             self.log.append(f"image {name}")
-            self.images_there[made] = Image.existing(id=made, name=name, owner="p1", status="active", **marks)
+            inherited = {"netorder_versions": "web=0", **marks}
+            self.images_there[made] = Image.existing(id=made, name=name, owner="p1", status="active", **inherited)
             return made
 
         flavor, source = SimpleNamespace(original_name="small"), SimpleNamespace(id="base")
@@ -362,6 +363,7 @@ def test_the_host_is_copied_and_the_copy_is_cleaned_and_tried():
         "delete lab-golden-web",
     ]
     assert (found.name, found.tried, found.base, found.applications) == (NAME, True, "base", "web")
+    assert found.versions == "", "not those of the image that the host was made of"
     assert "AAAAC3Nz" in nova.scripts[0], "the topology's key goes"
     assert "10.0.0.3/32" in nova.scripts[1]
     assert [one.name for one in goldens(nova.session, "lab")] == [NAME]

@@ -83,12 +83,13 @@ class Clouds:
     def __init__(self, *states: str, tasks: tuple[str | None, ...] = ("image_uploading",), **options: Any) -> None:
         self.states, self.tasks, self.deleted, self.sent = [*states], [*tasks], [], {}
         self.refuses = options.get("refuses")
+        self.inherited: dict[str, str] = {}
         self.session: Any = Session()
         self.session.project = "p1"
         self.session.conn = SimpleNamespace(compute=self, image=self)
 
     def create_image(self, _session: object, name: str, marks: dict[str, str]) -> str:
-        self.sent = {"name": name, **marks}
+        self.sent = {**self.inherited, "name": name, **marks}
         return "i1"
 
     def get_image(self, _: str) -> Image:
@@ -112,8 +113,8 @@ class Clouds:
     def get_server_action(self, _request: str, _server: str) -> ServerAction:
         return ServerAction.existing(events=[{"event": "e", "result": "Error", "details": "quota exceeded"}])
 
-    def made(self) -> Snapshot:
-        known = {"netorder_hostkey": KEY}
+    def made(self, known: dict[str, str] | None = None) -> Snapshot:
+        known = {"netorder_hostkey": KEY} if known is None else known
         found = SimpleNamespace(id="s1", name="lab-web", image=SimpleNamespace(id="b1"), metadata=known)
         found.create_image = self.create_image
         return make(self.session, "lab", "web", found, NOW)  # type: ignore[arg-type]
@@ -131,6 +132,15 @@ def test_a_snapshot_is_marked_in_the_request_that_makes_it():
     assert (made.name, made.host, made.base, made.hostkey) == ("lab-web-20261128T150000Z", "web", "b1", KEY)
     assert made.time == "2026-11-28T15:00:00Z"
     assert cloud.deleted == []
+
+
+def test_what_is_not_known_is_not_that_of_the_image_that_the_server_was_made_of():
+    """Nova hands its properties on, but those that are sent."""
+    cloud = Clouds("active")
+    cloud.inherited = {"netorder_hostkey": "ssh-ed25519 THEIRS", "netorder_versions": "web=1", "netorder_base": "b0"}
+    made = cloud.made({})
+    assert (made.base, made.hostkey, made.versions) == ("b1", "", "")
+    assert not {"ssh-ed25519 THEIRS", "web=1", "b0"} & {*cloud.sent.values()}
 
 
 @pytest.mark.parametrize(

@@ -121,8 +121,8 @@ def of_image(image: Image, project: str) -> Golden | None:
         own.get(TRIED) == image.name,
         int(image.size or 0),
         str(image.disk_format or ""),
-        str(own.get(images.BASE, "")),
-        str(own.get(images.VERSIONS, "")),
+        images.mark(own, images.BASE),
+        images.mark(own, images.VERSIONS),
     )
 
 

@@ -39,6 +39,7 @@ __all__ = [
     "find",
     "in_use",
     "make",
+    "mark",
     "removals",
     "restore",
     "snapshot_name",
@@ -50,6 +51,8 @@ KIND = "snapshot"
 NAME, TOPOLOGY, HOST = "netorder_snapshot", "netorder_topology", "netorder_host"
 TIME, BASE, HOSTKEY = "netorder_time", "netorder_base", "netorder_hostkey"
 VERSIONS = "netorder_versions"
+# What a mark says that is not known. It is sent: Nova fills in what is not from the image that the server was made of.
+UNKNOWN = "-"
 # A large disk goes to the image service over the network (s).
 SNAPSHOT_TIMEOUT = 3600
 SNAPSHOT_POLL = 2.0
@@ -100,10 +103,16 @@ def of_image(image: Image, project: str) -> Snapshot | None:
         str(image.disk_format or ""),
         int(image.min_disk or 0),
         str(own.get("instance_uuid") or image.instance_uuid or ""),
-        str(own.get(BASE, "")),
-        str(own.get(HOSTKEY, "")),
-        str(own.get(VERSIONS, "")),
+        mark(own, BASE),
+        mark(own, HOSTKEY),
+        mark(own, VERSIONS),
     )
+
+
+def mark(properties: Mapping[str, object], name: str) -> str:
+    """Return what a mark of an image says, "" where it is not known."""
+    text = str(properties.get(name, ""))
+    return "" if text == UNKNOWN else text
 
 
 def snapshots(cloud: Cloud, topology: str | None = None) -> list[Snapshot]:
@@ -161,7 +170,7 @@ def upload(cloud: Cloud, server: Server, name: str, marks: Mapping[str, str], wh
     """
     compute, glance = cloud.conn.compute, cloud.conn.image
     with translate_errors():
-        given = {key: text for key, text in marks.items() if text}
+        given = {key: text or UNKNOWN for key, text in marks.items()}
         made = str(server.create_image(compute, name, given))  # type: ignore[no-untyped-call]
     idle, failed = 0, False
     late = f"Not done after {SNAPSHOT_TIMEOUT} s."
