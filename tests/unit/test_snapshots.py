@@ -22,7 +22,7 @@ from netorder.cloud import idle, snapshots
 from netorder.cloud.resources import server
 from netorder.cloud.snapshots import Snapshot, compared, find, make, of_image, removals, restore
 from netorder.cloud.teardown import teardown
-from netorder.controller.operations.snapshots import restore_problems
+from netorder.controller.operations.snapshots import restore_problems, synced
 from netorder.errors import CloudError
 
 NOW = datetime(2026, 11, 28, 15, 0, tzinfo=UTC)
@@ -314,6 +314,36 @@ def test_the_note_of_the_image_is_as_before_where_nova_refuses():
     with pytest.raises(CloudError):
         one.restored("s0", ONE)
     assert one.metadata == {"netorder_hostkey": "old", "netorder_image": "debian-13"}
+
+
+FROZEN = "frozen by its guest agent while it was copied"
+TRIES = "frozen while it was copied, if its guest agent answered (os_require_quiesce would insist)"
+CUT = "what it had not written yet is missing, as after a power cut"
+
+
+@pytest.mark.parametrize(
+    ("status", "properties", "said", "warned"),
+    [
+        ("ACTIVE", {"hw_qemu_guest_agent": "yes", "os_require_quiesce": "True"}, FROZEN, False),
+        ("ACTIVE", {"hw_qemu_guest_agent": "yes", "os_require_quiesce": "no"}, TRIES, False),
+        ("ACTIVE", {"hw_qemu_guest_agent": "1"}, TRIES, False),
+        ("ACTIVE", {"hw_qemu_guest_agent": "no", "os_require_quiesce": "yes"}, None, True),
+        ("ACTIVE", None, None, True),
+        ("SHUTOFF", {"hw_qemu_guest_agent": "yes"}, "of a stopped host, complete", False),
+        ("PAUSED", {"hw_qemu_guest_agent": "yes"}, f"not synced, the host is PAUSED: {CUT}", True),
+    ],
+)
+def test_how_consistent_a_disk_is_said_to_be(status, properties, said, warned):
+    """As Glance answers, in texts. Only a host that runs can be frozen."""
+    answer = SimpleNamespace(ok=properties is not None, json=lambda: {"id": "b", **properties})
+    site: Any = SimpleNamespace(
+        cloud=SimpleNamespace(conn=SimpleNamespace(image=SimpleNamespace(get=lambda _: answer)))
+    )
+    host: Any = SimpleNamespace(name="web", ssh_path=() if status == "PAUSED" else None)
+    found: Any = SimpleNamespace(status=status, image=SimpleNamespace(id="b"))
+    told, warning = synced(site, host, found)
+    assert told == (said or f"not synced, the plan has no SSH path to it: {CUT}")
+    assert bool(warning) is warned
 
 
 def test_what_a_host_cannot_be_restored_from():

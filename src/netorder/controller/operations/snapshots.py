@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import time
-from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-
-from openstack.exceptions import SDKException
-from openstack.image.v2.image import Image
 
 from netorder.cloud import golden as goldens
 from netorder.cloud import snapshots as images
 from netorder.cloud.change import Change, deletion
 from netorder.cloud.delete import delete
+from netorder.cloud.errors import translate_errors
 from netorder.cloud.locked import locked_problems
 from netorder.cloud.observe import observe
 from netorder.cloud.reconcile import host_facts, not_allowed, result_of
@@ -44,6 +41,8 @@ __all__ = ["restore", "restore_problems", "snapshot", "snapshots", "synced"]
 # What has a disk of its own; awk is in every image that has a shell.
 SYNC = r"""sync && awk '$1 ~ "^/dev/" && !seen[$1]++ {print $2}' /proc/self/mounts"""
 SYNC_TIMEOUT = 120.0  # s
+# What Nova takes for true in an image's properties.
+YES = frozenset({"1", "on", "t", "true", "y", "yes"})
 
 
 def snapshot(
@@ -88,18 +87,13 @@ def snapshot(
 
 def synced(site: Site, host: Host, server: Server) -> tuple[str, str]:
     """Have the host write what it holds in memory; return what was done, and a warning if that was nothing."""
-    with suppress(SDKException):
-        made_from = server.image.id if server.image else ""  # none: from a volume
-        image: Any = site.cloud.conn.image.get_image(made_from) if made_from else Image()
-        if str(image.hw_qemu_guest_agent or "").lower() in {"yes", "true"}:
-            must = str((image.properties or {}).get("os_require_quiesce") or "").lower() in {"yes", "true"}
-            return (
-                "frozen by its guest agent while it was copied"
-                if must
-                else "frozen while it was copied, if its guest agent answered (os_require_quiesce would insist)"
-            ), ""
     if server.status == "SHUTOFF":
         return "of a stopped host, complete", ""
+    agent, must = _guest_agent(site, server) if server.status == "ACTIVE" else (False, False)
+    if agent and must:
+        return "frozen by its guest agent while it was copied", ""
+    if agent:
+        return "frozen while it was copied, if its guest agent answered (os_require_quiesce would insist)", ""
     loss = "what it had not written yet is missing, as after a power cut"
     if host.ssh_path is None or server.status != "ACTIVE":
         why = f"the host is {server.status}" if host.ssh_path is not None else "the plan has no SSH path to it"
@@ -115,6 +109,19 @@ def synced(site: Site, host: Host, server: Server) -> tuple[str, str]:
     if why:
         return f"not synced: {loss}", f"{host.name} could not be synced ({why}): {loss}"
     return f"synced over SSH just before: {', '.join(done.stdout.split())}", ""
+
+
+def _guest_agent(site: Site, server: Server) -> tuple[bool, bool]:
+    """Return whether the image of a server says that it has a guest agent, and that this has to freeze the disk."""
+    made_from = server.image.id if server.image else ""  # none: from a volume
+    if not made_from:
+        return False, False
+    with translate_errors():
+        # as it is: to the SDK's Image the text "no" of a property is true
+        answer = site.cloud.conn.image.get(f"/images/{made_from}")
+    own = answer.json() if answer.ok else {}  # it may be gone, or no longer shared
+    agent, must = (str(own.get(name, "")).lower() in YES for name in ("hw_qemu_guest_agent", "os_require_quiesce"))
+    return agent, must
 
 
 def snapshots(
