@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,9 +17,9 @@ from openstack.network.v2.port import Port
 from openstack.network.v2.subnet import Subnet
 from test_reconcile_compare import KEY, PLAN, as_built, brief, compare, only_problem, work
 
-from netorder.cloud import session
+from netorder.cloud import poll, session
 from netorder.cloud.change import keypair_marker, marker
-from netorder.cloud.observe import Observed, is_neutrons_own, is_router_port, observe
+from netorder.cloud.observe import Observed, is_neutrons_own, is_router_port, let_finish, observe
 from netorder.cloud.resources import keypair
 from netorder.cloud.teardown import deletions, teardown
 from netorder.cloud.waits import Waits
@@ -37,6 +38,7 @@ class FakeCloud:
     patience = 90.0
     waits = Waits()
     in_flight = 0.0
+    clock_ahead = 0.0
     phase = ""
 
     def __init__(self, public_key: str | None = None, **lists: list[Any]) -> None:
@@ -280,3 +282,38 @@ def test_interfaces_of_distributed_and_highly_available_routers_are_the_routers(
     changes, _ = compare(one_less, built, key=KEY)
     gone = next(change for change in changes if change.action == "delete")
     assert (gone.kind, gone.router_id) == ("router interface", "router:rt2")
+
+
+def test_times_with_and_without_a_zone_are_of_one_clock():
+    """Not every release of every service says that its times are UTC."""
+    made = [
+        Network.existing(id="n1", created_at="2026-01-01T00:00:05Z"),
+        Network.existing(id="n2", created_at="2026-01-01T00:00:07"),
+    ]
+    assert Observed(networks=tuple(made)).youngest() == datetime(2026, 1, 1, 0, 0, 7, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "made_ago", "waits"),
+    [
+        (0.0, 5, True),
+        (0.0, 60, False),
+        (40.0, 45, True),
+        (40.0, 5, False),
+        (-40.0, -35, True),
+        (-40.0, -20, False),
+        (0.0, -20, False),  # another clock inside the cloud
+        (1.0, 0, True),  # the cloud tells whole seconds
+    ],
+)
+def test_how_old_something_is_the_clouds_clock_says(monkeypatch, ahead: float, made_ago: int, waits: bool):
+    """What a run that was killed asked for may be under way still, whatever the time is here."""
+    paused: list[float] = []
+    monkeypatch.setattr(poll.time, "sleep", paused.append)
+    made = datetime.now(UTC) - timedelta(seconds=made_ago)
+    observed = Observed(networks=(Network.existing(id="n", created_at=made.isoformat()),))
+    cloud: Any = FakeCloud()
+    cloud.in_flight, cloud.clock_ahead = 15.0, ahead
+    cloud.say = cloud.progress
+    assert (let_finish(cloud, "lab", observed) is not observed) is waits
+    assert bool(paused) is waits

@@ -48,6 +48,8 @@ __all__ = [
 # Tags at creation (2.52); everything else used here is older, except the optional host name (2.90).
 MIN_COMPUTE = (2, 52)
 _FLOATING = 5  # of the answers
+# How far (s) the cloud's clock is known: it tells whole seconds, and an answer takes its time.
+_CLOCK = 3.0
 # Nova cuts the message of a fault off after so many characters.
 FAULT_LENGTH = 255
 
@@ -80,7 +82,7 @@ class Observed:
         return [ip for ip in (*self.floating_ips, *self.other_floating_ips) if ip.port_id in ports]
 
     def youngest(self) -> datetime | None:
-        """Return when the newest resource was made, None when there is none."""
+        """Return when the newest resource was made, with its time zone; None when there is none."""
         everything = (
             self.networks,
             self.subnets,
@@ -90,8 +92,9 @@ class Observed:
             self.floating_ips,
             self.servers,
         )
-        times = [one.created_at for kind in everything for one in kind if one.created_at]
-        return max((datetime.fromisoformat(time) for time in times), default=None)
+        times = [datetime.fromisoformat(one.created_at) for kind in everything for one in kind if one.created_at]
+        # not every service writes that it is UTC
+        return max((time.replace(tzinfo=time.tzinfo or UTC) for time in times), default=None)
 
     def foreign_subnets(self, network: Network) -> list[str]:
         """Return the ids of the subnets on a network that are not the topology's, and would go with it."""
@@ -176,10 +179,10 @@ def let_finish(cloud: Cloud, topology: str, observed: Observed) -> Observed:
         found = next(first, None) or observe(cloud, topology)
         if (newest := found.youngest()) is None:
             return found
-        age = (datetime.now(UTC) - newest.replace(tzinfo=newest.tzinfo or UTC)).total_seconds()
-        if not 0 <= age < cloud.in_flight:  # below zero the clocks differ: nothing can be concluded
+        age = (datetime.now(UTC) - newest).total_seconds() - cloud.clock_ahead
+        if not -_CLOCK <= age < cloud.in_flight:  # below that the cloud's clocks differ: nothing can be concluded
             return found
-        return Again(cloud.in_flight - age, otherwise=found, left=f"something was made {age:.0f} s ago")
+        return Again(cloud.in_flight - age, otherwise=found, left=f"something was made {max(age, 0):.0f} s ago")
 
     return poll(cloud, "what a stopped run may still have under way", check, 4 * cloud.in_flight)
 
