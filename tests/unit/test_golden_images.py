@@ -151,6 +151,14 @@ def test_one_that_was_not_tried_pushes_none_out():
     assert [one.id for one in removals(known, (), names=["lab-golden-web-3"])[0]] == ["web3"]
 
 
+def test_which_is_the_newest_the_image_service_says():
+    """Controllers' clocks differ."""
+    times = {f"golden-{n}": (f"2026-01-0{3 - n}T00:00:00Z", f"2026-01-01T00:00:0{n}Z") for n in (2, 1)}
+    made = [image(name, name, netorder_time=ours, created_at=its) for name, (ours, its) in times.items()]
+    found = goldens(Owned(images=made), "calculator")  # type: ignore[arg-type]
+    assert [one.name for one in found] == ["golden-1", "golden-2"]
+
+
 def with_golden(text: str) -> Any:
     return replace(PLAN, hosts=tuple(replace(h, image=text) if h.name == "sum" else h for h in PLAN.hosts))
 

@@ -48,6 +48,18 @@ def test_an_image_is_ours_by_its_own_name_and_project():
     assert of_image(Image.existing(id="x", name="debian-13", owner="p1"), "p1") is None
 
 
+def test_which_is_the_newest_the_image_service_says():
+    """Controllers' clocks differ."""
+    late, early = (
+        image(
+            f"lab-web-{n}", f"i{n}", netorder_time=f"2026-01-0{3 - n}T00:00:00Z", created_at=f"2026-01-01T00:00:0{n}Z"
+        )
+        for n in (2, 1)
+    )
+    found = snapshots.snapshots(Owned(images=[late, early]), "lab")  # type: ignore[arg-type]
+    assert [one.name for one in found] == ["lab-web-1", "lab-web-2"]
+
+
 def test_a_snapshot_is_found_by_its_name_or_as_the_newest_that_is_whole_of_a_host():
     known = [*several("1", "2"), *several("3", status="queued"), *several("1", host="db")]
     assert find(known, "lab", "web").time == "2"

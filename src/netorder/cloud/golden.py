@@ -72,7 +72,7 @@ class Golden:
     topology: str
     applications: str
     host: str
-    time: str  # ISO 8601, UTC
+    time: str  # ISO 8601, UTC, by the image service's clock
     status: str = "active"
     tried: bool = False
     size: int = 0  # bytes, in the image service
@@ -116,7 +116,7 @@ def of_image(image: Image, project: str) -> Golden | None:
         str(own.get(images.TOPOLOGY, "")),
         str(own.get(APPLICATIONS, "")),
         str(own.get(images.HOST, "")),
-        str(own.get(images.TIME) or image.created_at),
+        str(image.created_at or own.get(images.TIME, "")),
         str(image.status),
         own.get(TRIED) == image.name,
         int(image.size or 0),

@@ -71,7 +71,7 @@ class Snapshot:
     name: str
     topology: str
     host: str
-    time: str  # ISO 8601, UTC
+    time: str  # ISO 8601, UTC, by the image service's clock: those of controllers differ
     status: str = "active"
     size: int = 0  # bytes, in the image service
     form: str = ""  # of the disk: qcow2, raw
@@ -97,7 +97,7 @@ def of_image(image: Image, project: str) -> Snapshot | None:
         str(image.name),
         str(own.get(TOPOLOGY, "")),
         str(own.get(HOST, "")),
-        str(own.get(TIME) or image.created_at),
+        str(image.created_at or own.get(TIME, "")),
         str(image.status),
         int(image.size or 0),
         str(image.disk_format or ""),
