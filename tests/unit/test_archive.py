@@ -146,6 +146,56 @@ def test_what_cannot_come_along_is_said(site):
     assert "no SSH key" in archive.save(site / "labs/lab.yml", target, files=site / ".netorder", cloud=CLOUD)[-1]
 
 
+def test_a_symbolic_link_is_under_its_own_name(site):
+    """As the topology names it, whatever the file is called to which it leads; a link to a directory as one."""
+    store, labs, role = site / "store", site / "labs", site / "shared/roles/shop"
+    store.mkdir()
+    for link, its in ((labs / "boot.sh", "boot-7.sh"), (labs / "lab.yml", "lab-7.yml")):
+        link.rename(store / its)
+        link.symlink_to(store / its)
+    (role / "templates").rename(store / "common")
+    (role / "templates").symlink_to(store / "common")
+    (role / "templates/again").symlink_to(role)
+    (role / "gone").symlink_to(store / "nowhere")
+    target = saved(site)
+    assert {one for one in names(target) if one.startswith("topology/")} == {
+        "topology/labs/lab.yml", "topology/labs/boot.sh", "topology/labs/pages/index.html",
+        "topology/shared/shop.yml", "topology/shared/source/app/main.py",
+        "topology/shared/roles/shop/tasks/main.yml", "topology/shared/roles/shop/templates/a.j2",
+    }  # fmt: skip
+    loaded = unpacked(target)
+    assert (loaded.topology.read_text(), loaded.warnings) == (TOPOLOGY, ())
+    assert not loaded.topology.is_symlink()
+    assert (site.parent / "two/labs/boot.sh").read_text() == "#!/bin/sh\ntrue\n"
+
+
+def test_a_directory_by_a_link_is_where_the_topology_names_it(site):
+    """Beside it, `..` leads to where the link does."""
+    (site / "real").mkdir()
+    for one in ("labs", "shared"):
+        (site / one).rename(site / "real" / one)
+    (site / "labs").symlink_to(site / "real/labs")
+    target = saved(site)
+    assert {"topology/labs/lab.yml", "topology/shared/shop.yml"} <= names(target)
+    assert unpacked(target).warnings == ()
+
+
+def test_what_load_would_refuse_is_not_saved(site, monkeypatch):
+    """The file is named, and no archive is written."""
+    target = saved(site)
+    with tarfile.open(target) as opened:
+        size = sum(one.size for one in opened)
+    target.unlink()
+    monkeypatch.setattr(archive, "MOST", size)
+    assert unpacked(saved(site)).warnings == ()
+    large = site / "shared/roles/shop/templates/large.iso"
+    large.write_bytes(b"x" * size)
+    target.unlink()
+    with pytest.raises(UsageError, match=r"the largest of its files is \S+/templates/large.iso \(0 MiB\). Keep"):
+        saved(site)
+    assert not target.exists()
+
+
 @pytest.mark.parametrize("name", ["../evil", "/etc/evil", "topology/../../evil", "link"])
 def test_an_archive_that_leads_out_is_not_unpacked(tmp_path, name):
     target = tmp_path / "x.tar.gz"

@@ -28,12 +28,13 @@ from netorder.plan.serialize import to_json
 from netorder.text import few
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = ["Loaded", "load", "named_files", "save"]
 
 FORMAT = 1
-MOST = 64 << 20  # bytes: of text files; a role with more is no role
+MIB = 1024**2
+MOST = 64 * MIB  # bytes: of text files; a role with more is no role
 MANIFEST, PLAN, CLOUD, TOPOLOGY, FILES = "manifest.json", "plan.json", "cloud.json", "topology", "files"
 # Written by every run, from what the cloud answers.
 _WRITTEN = {"known_hosts", "ssh_config", timings.FILE, records.NOW}
@@ -71,11 +72,12 @@ def named_files(topology: Path) -> tuple[set[Path], list[str]]:
     """Return the topology file and all that it names beside it, and what it names by absolute paths.
 
     Those are included files, user data, public keys, directories of roles, and what variables name by
-    ``netorder_topology_dir`` or ``application.directory``.
+    ``netorder_topology_dir`` or ``application.directory``. Symbolic links are as any file: under the path by which they
+    are named, which is absolute.
     """
     document = read_file(str(topology))
-    found = {topology.resolve()}
-    found |= {Path(place.file).resolve() for place in document.values.values() if Path(place.file).is_file()}
+    found = {topology.absolute()}
+    found |= {Path(place.file).absolute() for place in document.values.values() if Path(place.file).is_file()}
     absolute: set[str] = set()
     for path, text in _texts(document.data, ()):
         place = document.values.get(path) or document.values[()]
@@ -88,7 +90,7 @@ def named_files(topology: Path) -> tuple[set[Path], list[str]]:
                 or (name.is_dir() and (name / "tasks").is_dir())
                 or (name.is_dir() and _BESIDE.search(text))
             ):
-                found |= {one.resolve() for one in _within(name)}
+                found |= {one.absolute() for one in _within(name)}
                 absolute |= {text} if Path(text).is_absolute() else set()
     return found, sorted(absolute)
 
@@ -109,11 +111,19 @@ def _may_be_path(text: str) -> bool:
 
 
 def _within(path: Path) -> Iterator[Path]:
+    """Return a file, or all that a directory holds, also by links to directories but those that it is in itself."""
     if path.is_file():
         yield path
-    for directory, below, names in os.walk(path):
-        below[:] = [one for one in below if one not in {"__pycache__", ".git"}]
-        yield from (Path(directory, name) for name in names)
+    for name, below, names in os.walk(path, followlinks=True):
+        directory = Path(name)
+        around = {one.resolve() for one in (directory, *directory.parents)}
+        below[:] = [
+            one
+            for one in below
+            if one not in {"__pycache__", ".git"}
+            and not ((directory / one).is_symlink() and (directory / one).resolve() in around)
+        ]
+        yield from (directory / one for one in names if (directory / one).is_file())
 
 
 def save(topology: Path, target: Path, *, files: Path, cloud: Mapping[str, Any], with_key: bool = True) -> list[str]:
@@ -123,24 +133,26 @@ def save(topology: Path, target: Path, *, files: Path, cloud: Mapping[str, Any],
     """
     read = load_topology(topology)
     named, absolute = named_files(topology)
-    root = Path(os.path.commonpath([one.parent for one in named]))
-    entries: dict[str, tuple[bytes, int]] = {}
-    for one in sorted(named):
-        entries[f"{TOPOLOGY}/{one.relative_to(root)}"] = (one.read_bytes(), one.stat().st_mode & 0o755)
+    # without `..`, as an archive has it; what is read is the path as named, which a link may lead elsewhere
+    places = {one: Path(os.path.normpath(one)) for one in sorted(named)}
+    root = Path(os.path.commonpath([one.parent for one in places.values()]))
+    sources = {
+        f"{TOPOLOGY}/{place.relative_to(root)}": (one, one.stat().st_mode & 0o755) for one, place in places.items()
+    }
     own = state.directory(files, read.cloud, read.name)
     for one in sorted(_within(own)) if own.is_dir() else ():
         if one.name not in _WRITTEN and not one.name.startswith(".") and not one.name.startswith("application-"):
-            entries[f"{FILES}/{read.name}/{one.relative_to(own)}"] = (one.read_bytes(), 0o600)
+            sources[f"{FILES}/{read.name}/{one.relative_to(own)}"] = (one, 0o600)
     if with_key:
         for name in (KEY, f"{KEY}.pub"):
             if (files / name).is_file():
-                entries[f"{FILES}/{name}"] = ((files / name).read_bytes(), 0o600)
+                sources[f"{FILES}/{name}"] = (files / name, 0o600)
     manifest = {
         "format": FORMAT,
         "netorder": __version__,
         "topology": read.name,
         "cloud": read.cloud,
-        "file": str(topology.resolve().relative_to(root)),
+        "file": str(places[topology.absolute()].relative_to(root)),
         "saved": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     texts = {
@@ -148,7 +160,10 @@ def save(topology: Path, target: Path, *, files: Path, cloud: Mapping[str, Any],
         PLAN: to_json(build_plan(read)),
         CLOUD: json.dumps(cloud, indent=1),
     }
-    _write_archive(target, {name: (text.encode(), 0o600) for name, text in texts.items()} | entries)
+    entries = {name: (text.encode(), 0o600) for name, text in texts.items()}
+    _check_size(sum(len(content) for content, _ in entries.values()), [one for one, _ in sources.values()])
+    entries |= {name: (one.read_bytes(), mode) for name, (one, mode) in sources.items()}
+    _write_archive(target, entries)
     warnings = [
         f"{one} is named by an absolute path, which another controller may not have: name it relative to its file"
         for one in absolute
@@ -156,6 +171,18 @@ def save(topology: Path, target: Path, *, files: Path, cloud: Mapping[str, Any],
     if with_key and f"{FILES}/{KEY}" not in entries:
         warnings.append(f"{files / KEY} is not there, so the archive has no SSH key: keep yours beside it")
     return warnings
+
+
+def _check_size(texts: int, files: Iterable[Path]) -> None:
+    """Raise UsageError for more than ``load`` unpacks."""
+    sizes = [(one.stat().st_size, one) for one in files]
+    if (whole := texts + sum(size for size, _ in sizes)) > MOST:
+        size, largest = max(sizes)
+        raise UsageError(
+            f"the archive would hold {whole / MIB:.0f} MiB, and `netorder load` unpacks {MOST // MIB}: the largest "
+            f"of its files is {largest} ({size / MIB:.0f} MiB). Keep what is so large elsewhere, as where a role "
+            "fetches it from"
+        )
 
 
 def _write_archive(target: Path, entries: Mapping[str, tuple[bytes, int]]) -> None:
@@ -263,7 +290,7 @@ def _read_archive(archive: Path) -> dict[str, tuple[bytes, int]]:
                     )
                 size += one.size
                 if size > MOST:
-                    raise UsageError(f"{archive} holds more than {MOST >> 20} MiB: not unpacked.")
+                    raise UsageError(f"{archive} holds more than {MOST // MIB} MiB: not unpacked.")
                 content = cast("io.BufferedReader", opened.extractfile(one)).read()
                 found[str(path)] = (content, one.mode & 0o755)
     except (OSError, EOFError, tarfile.TarError) as error:
