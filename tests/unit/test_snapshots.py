@@ -415,6 +415,7 @@ def test_nor_those_that_servers_of_other_topologies_are_made_of(check):
     cloud: Any = Owned(images=of_images)
     servers = [Server.existing(id=ident, name=ident, image={"id": of}) for ident, of in (("own", "i2"), ("x", "i1"))]
     servers += [Server.existing(id="y", name="y", image={"id": "i3"})]
+    servers[0]._update(tags=["netorder:lab"])
     there = {"netorder:lab": servers[:1], None: servers}
 
     def delete_server(ident: str, **_: object) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from netorder.cloud import golden
 from netorder.cloud.change import deletion
 from netorder.cloud.delete import delete
+from netorder.cloud.locked import locked_problems
 from netorder.cloud.observe import is_kept, is_router_port, let_finish, observe
 from netorder.cloud.resources import (
     floating_ip,
@@ -93,8 +94,9 @@ def teardown(
         names = few([one.name for them in images for one in them])
         told = f"of the hosts' images stay {names}. `-e snapshots=delete` deletes them too"
         cloud.progress(told)
-    if foreign_subnets := [text for one in observed.networks if (text := network.foreign_problem(observed, one))]:
-        raise CloudError(*foreign_subnets)
+    foreign_subnets = [text for one in observed.networks if (text := network.foreign_problem(observed, one))]
+    if problems := foreign_subnets + locked_problems(cloud, observed.servers, changes):
+        raise CloudError(*problems)
     if check or not changes:
         return [*stale, *changes]
     cloud.phase = "delete"
