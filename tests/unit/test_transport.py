@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -120,6 +121,34 @@ def test_it_gives_up(answers, session):
     with pytest.raises(CloudError, match=r"the connection broke .*Run again"):
         session.get(answers.url)
     assert len(session.counts) == module.ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    ("course", "attempts"),
+    [("closed late ok", 3), ("late closed closed ok", 4), ("late late", 2), ("closed late late", 3)],
+)
+def test_of_attempts_two_may_be_late(monkeypatch, course, attempts):
+    """One that came late after another failure is no second late one."""
+    monkeypatch.setattr(module, "PAUSE", 0.0)
+    todo = iter(course.split())
+
+    def send(*_args, **_more):
+        match next(todo):
+            case "late":
+                raise requests.ReadTimeout
+            case "closed":
+                raise requests.ConnectionError
+        return requests.Response()
+
+    counts = []
+    transport = Transport(SimpleNamespace(send=send), count=counts.append, note=lambda _: None)
+    request = requests.Request("GET", "http://127.0.0.1/things").prepare()
+    if course.endswith("ok"):
+        assert isinstance(transport.send(request), requests.Response)
+    else:
+        with pytest.raises(CloudError, match="no answer in time"):
+            transport.send(request)
+    assert len(counts) == attempts
 
 
 def test_nothing_listens(session):

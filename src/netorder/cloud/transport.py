@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Transport", "may_happen_twice"]
 
-# Times that one request is sent, at most; after a time-out, which costs most, fewer.
+# Times that one request is sent, at most, and of these such as are not answered in time, which cost most.
 ATTEMPTS = 4
-ATTEMPTS_LATE = 2
+MOST_LATE = 2
 # Pause before the second attempt (s), doubled for each further one.
 PAUSE = 0.5
 # A cloud that asks for more patience than this (s) is for the user to wait for.
@@ -65,7 +65,7 @@ class Transport(BaseAdapter):
         """Send, as often as is safe and useful; return the answer, its body read."""
         method, url = str(request.method), str(request.url)
         twice = may_happen_twice(method, url, request.body)
-        attempt = 0
+        attempt = late = 0
         while True:
             attempt += 1
             start = time.monotonic()
@@ -75,9 +75,9 @@ class Transport(BaseAdapter):
             except requests.exceptions.SSLError:
                 raise
             except requests.RequestException as error:
-                most = ATTEMPTS_LATE if isinstance(error, requests.ReadTimeout) else ATTEMPTS
+                late += isinstance(error, requests.ReadTimeout)
                 unsent, trouble, patience = _unsent(error), _words(error), None
-                if attempt >= most or not (twice or unsent):
+                if attempt == ATTEMPTS or late == MOST_LATE or not (twice or unsent):
                     raise CloudError(_last_words(method, url, trouble, unsent=unsent)) from error
             else:
                 status, patience = response.status_code, _retry_after(response)
