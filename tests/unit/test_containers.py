@@ -176,6 +176,32 @@ def test_only_what_outsiders_may_use_is_published_and_never_ssh():
     assert "saddr { 192" not in (wide.machine or "")
 
 
+def test_published_ports_answer_a_lan_with_a_prefix_of_the_plan():
+    """Who asks from there looks like an address of the outside, which the rule of a wider prefix lets in too."""
+    what = needs(TWO + "  - {from: 10.0.0.0/8, to: web, tcp: 80}\n  - {from: 198.51.100.0/24, to: web, tcp: 81}\n")
+    (outside,) = (one for one in what.cables if one.space == MACHINE)
+    assert outside.addresses == ("172.29.7.1/24", "172.29.7.254/32")
+    answered = "ip saddr { 10.1.0.0/24, 10.2.0.0/24 } ct status & dnat == dnat snat ip to 172.29.7.254"
+    assert f'oifname "{uplink("t")}" {answered}' in (what.machine or "")
+    lines = [line.strip() for line in what.filters.splitlines()]
+    assert [line for line in lines if "172.29.7." in line] == [
+        "ip saddr 172.29.7.254/32 ip protocol tcp th dport 80 accept"
+    ]
+
+
+def test_name_servers_that_the_topology_hides_are_left_out():
+    plan = build_plan(parse(TWO + "  - {from: anywhere, to: web, tcp: 80}", target="containers"))
+    what = wanted(plan, OUTSIDE, ["10.1.0.1", "192.0.2.53"], tracks_bridges=True)
+    for guest in what.guests:
+        assert guest.files["/etc/resolv.conf"] == "nameserver 192.0.2.53\n"
+        assert "DNS=10.1.0.1" not in "".join(guest.files.values())
+
+
+def test_the_outside_is_the_prefix_that_is_there():
+    link = Link("", 1500, True, ("172.29.7.254/32", "172.29.7.1/24"))
+    assert observing.outside(PLAN, Seen({MACHINE: Space({uplink("calculator"): link})}, ())) == OUTSIDE
+
+
 def test_nothing_outside_means_nothing_on_the_machine():
     text = "topology: t\nnetworks: {a: {cidr: 10.1.0.0/24}}\nhosts: {one: {network: a}}\n"
     what = needs(text)

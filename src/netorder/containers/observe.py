@@ -98,8 +98,9 @@ def _read(container: Container, file: str) -> str:
 def outside(plan: Plan, seen: Seen) -> IPv4Network:
     """Return the prefix of the topology's outside: as it is, else the first that is free; raises CloudError."""
     link = seen.spaces[MACHINE].links.get(uplink(plan.topology))
-    if link and link.addresses:
-        return IPv4Interface(link.addresses[0]).network
+    there = [IPv4Interface(one).network for one in link.addresses] if link else []
+    if whole := [one for one in there if one.prefixlen < one.max_prefixlen]:
+        return whole[0]
     found = external_prefix(plan, kernel.routes())
     if found is None:
         raise CloudError("no /24 of 172.29.0.0/16 is free on this machine for the outside of the topology: `ip route`")

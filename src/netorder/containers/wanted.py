@@ -7,21 +7,21 @@ container joins, so that they outlive its restarts. The machine's own namespace 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, ip_network
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 from netorder.analysis.reach import Matrix
 from netorder.containers.health import health
-from netorder.ip import covers, joined, overlap
+from netorder.ip import IPV4, covers, joined, overlap
 from netorder.protocols import number
 from netorder.topology import SSH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from netorder.plan.model import Host, Plan, Router, Rule, Subnet
+    from netorder.plan.model import Host, Plan, Router, Rule, SecurityGroup, Subnet
 
 __all__ = [
     "LABEL",
@@ -52,6 +52,7 @@ MACHINE = ""  # the machine's own network namespace
 OUTSIDE = "ext"  # the bridge of the outside in the switch, and a router's device there
 SPACE = IPv4Network("172.29.0.0/16")  # of the outsides, a /24 each
 _FIRST_FLOATING, _LAST_FLOATING = 50, 249  # of a /24; below are the machine (1) and the routers
+_GUISE = 254  # of a /24: whom hosts see in the place of outsiders that have an address of the topology's
 MOST_PORTS = 64  # published by one rule
 # by protocol and port of this machine: the host, and the prefixes that may come; none means everybody
 Published: TypeAlias = "Mapping[tuple[str, int], tuple[str, tuple[str, ...]]]"
@@ -195,11 +196,13 @@ class _Maker:
         self._plan = plan
         self._topology = plan.topology
         self._outside = outside
-        self._name_servers = name_servers
+        own = plan.own  # who has an address of these is reached in here, not on the machine's LAN
+        self._name_servers = [one for one in name_servers if not any(covers(its, ip_network(one)) for its in own)]
         self._tracks_bridges = tracks_bridges
         self._matrix = Matrix(plan)
         self._networks = {network.name: network for network in plan.networks}
         self._external = [router for router in plan.routers if router.external]
+        self._guise = outside[_GUISE]
         self._floating = dict(_floating(plan, outside))
 
     def make(self) -> Wanted:
@@ -232,7 +235,8 @@ class _Maker:
     def _cables(self) -> Iterator[Cable]:
         if self._external:
             own = f"{self._outside[1]}/{self._outside.prefixlen}"
-            yield self._cable("router interface", "outside", OUTSIDE, MACHINE, uplink(self._topology), (own,))
+            device = uplink(self._topology)
+            yield self._cable("router interface", "outside", OUTSIDE, MACHINE, device, (own, f"{self._guise}/32"))
         for router in self._plan.routers:
             space = self._router_space(router)
             for end in router.interfaces:
@@ -334,7 +338,7 @@ class _Maker:
                 ]
                 doors += [(name, f"in-{group}") for group in port.security_groups[:1]]
                 exits += [(name, f"out-{group}") for group in port.security_groups[:1] if group in limited]
-        chains = [line for group in self._plan.security_groups for line in _chain(group.name, group.rules)]
+        chains = [line for group in self._plan.security_groups for line in self._chain(group)]
         for group in self._plan.security_groups:
             chains += _chain_out(group.name, group.rules) if group.is_limited else []
         let_in = ["  type filter hook forward priority filter; policy accept;", "  ct state established,related accept"]
@@ -362,10 +366,27 @@ class _Maker:
             "table inet netorder {", *chains, " chain forward {", *let_in, *jumps, " }", "}",
         )  # fmt: skip
 
+    def _chain(self, group: SecurityGroup) -> list[str]:
+        """Return the chain of what comes in to the hosts of a group."""
+        # the machine has compared the source of who comes in this guise with the rule already
+        in_guise = [replace(rule, remote_cidr=f"{self._guise}/32") for rule in group.rules if self._meets_own(rule)]
+        let_in = [f"  {match} accept" for match in let_in_by((*group.rules, *(in_guise if self._external else ())))]
+        head = [f" chain in-{group.name} {{", "  ip version 4 ct state invalid drop"]
+        return [*head, *let_in, "  ip version 4 drop", " }"]
+
+    def _meets_own(self, rule: Rule) -> bool:
+        """Whether a rule publishes to a prefix of which the topology's networks have a part."""
+        if rule.remote_cidr is None or not any(_ports(rule)):
+            return False
+        source = ip_network(rule.remote_cidr)
+        own = self._plan.own
+        return any(overlap(source, one) for one in own) and not any(covers(one, source) for one in own)
+
     # The machine
 
     def _machine(self, published: Published) -> str:
         device = uplink(self._topology)
+        own = ", ".join(str(one) for one in self._plan.own if one.version == IPV4)
         to_hosts = []
         for (protocol, port), (host, sources) in sorted(published.items()):
             come = f"ip saddr {{ {', '.join(sorted(sources))} }} " if sources else ""
@@ -383,6 +404,8 @@ class _Maker:
             " chain out {",
             "  type nat hook postrouting priority srcnat; policy accept;",
             f'  ip saddr {self._outside} oifname != "{device}" masquerade',
+            # an answer to the topology's own addresses would stay in there: on a LAN that has a prefix of the plan's
+            f'  oifname "{device}" ip saddr {{ {own} }} ct status & dnat == dnat snat ip to {self._guise}',
             " }",
             " chain forward {",
             "  type filter hook forward priority filter; policy accept;",
@@ -472,11 +495,6 @@ def _ports(rule: Rule) -> Iterator[tuple[str, int]]:
     for port in range(rule.port_min, last + 1) if last - rule.port_min < MOST_PORTS else ():
         if (rule.protocol, port) != ("tcp", SSH):
             yield rule.protocol, port
-
-
-def _chain(group: str, rules: Iterable[Rule]) -> list[str]:
-    let_in = [f"  {match} accept" for match in let_in_by(rules)]
-    return [f" chain in-{group} {{", "  ip version 4 ct state invalid drop", *let_in, "  ip version 4 drop", " }"]
 
 
 def _chain_out(group: str, rules: Iterable[Rule]) -> list[str]:
