@@ -76,6 +76,15 @@ def test_the_outside_is_as_named(capsys):
     assert whole["services"]["router.rt1"]["networks"]["outside"] == {"ipv4_address": "10.99.0.2"}
 
 
+def test_a_range_of_ports_is_published():
+    text = SMALL.replace("tcp: 8080}", "tcp: [20-30, 8000-8100], udp: 53}").replace(
+        "a, count", "a, floating_ip: true, count"
+    )
+    router = composed(text)["services"]["router.out"]
+    assert router["ports"] == ["20-21:20-21", "23-30:23-30", "8000-8100:8000-8100", "53:53/udp"]
+    assert "tcp dport 8000-8100 dnat to 10.1.0." in router["command"][0]
+
+
 def test_the_drawn_outside_is_nobody_elses():
     one = planned()
     drawn = outside_prefix(one)

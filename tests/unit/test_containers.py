@@ -11,7 +11,7 @@ import pytest
 
 from netorder.cli.main import main
 from netorder.containers import compare as module
-from netorder.containers import engine
+from netorder.containers import engine, target
 from netorder.containers import observe as observing
 from netorder.containers.compare import Stage, compare, removals
 from netorder.containers.engine import Container
@@ -167,13 +167,50 @@ def test_a_teardown_names_everything_once():
 
 
 def test_only_what_outsiders_may_use_is_published_and_never_ssh():
-    assert needs().published == {("tcp", 50000): "calculator"}
+    assert needs().published == {("tcp", 50000, 50000): "calculator"}
     rules = "  - {from: anywhere, to: web, tcp: [22, 80], udp: 53}\n  - {from: web, to: web, tcp: 90}\n"
-    assert set(needs(TWO + rules).published) == {("tcp", 80), ("udp", 53)}
+    assert set(needs(TWO + rules).published) == {("tcp", 80, 80), ("udp", 53, 53)}
     narrow = needs(TWO + "  - {from: [192.0.2.0/24, 198.51.100.0/24], to: web, tcp: 80}\n")
     assert "ip saddr { 192.0.2.0/24, 198.51.100.0/24 } tcp dport 80 dnat" in (narrow.machine or "")
     wide = needs(TWO + "  - {from: 192.0.2.0/24, to: web, tcp: 80}\n  - {from: anywhere, to: web, tcp: 80}\n")
     assert "saddr { 192" not in (wide.machine or "")
+
+
+def test_a_range_of_ports_is_published_however_long():
+    what = needs(TWO + "  - {from: anywhere, to: web, tcp: [20-30, 8000-8100], udp: 20-30}\n")
+    assert set(what.published) == {("tcp", 8000, 8100), ("udp", 20, 30), ("tcp", 20, 21), ("tcp", 23, 30)}
+    assert f"tcp dport 8000-8100 dnat ip to {what.floating['web']}\n" in (what.machine or "")
+
+
+def test_ports_in_a_range_that_somebody_has_are_found(monkeypatch):
+    what = needs(TWO + "  - {from: anywhere, to: web, tcp: 8000-8100}\n")
+    other = Space(ruleset="  tcp dport 7990-8002 dnat ip to 172.29.1.9\n  udp dport 8000-8100 dnat ip to 172.29.1.9\n")
+    bound = {("tcp", port): "" for port in (7999, 8050, 8101)} | {("udp", 8001): ""}
+    monkeypatch.setattr(target.kernel, "listening", lambda: bound)
+    monkeypatch.setattr(target.kernel, "tables", lambda _: ["netorder.t", "netorder.other"])
+    monkeypatch.setattr(target.kernel, "read_space", lambda *_: other)
+    problems = target._port_problems(what, Seen({MACHINE: Space()}, ()))
+    assert [one.split(";")[0] for one in problems] == [
+        "tcp 8050 of host web cannot be published: something on this machine has that port (`ss -lp 'sport = 8050'`)",
+        "tcp 8000-8002 of host web cannot be published: topology other publishes it",
+    ]
+    assert target._port_problems(what, Seen({MACHINE: Space(ruleset=what.machine or "")}, ())) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("{from: anywhere, to: web, all: true}", "all ports of TCP and UDP, of which"),
+        ("{from: anywhere, to: web, tcp: 1-65535}", "all ports of TCP, of which"),
+        ("{from: open, to: web, all: true}", None),
+        ("{from: anywhere, to: gate, all: true}", None),
+    ],
+)
+def test_ports_that_are_too_many_to_publish_are_said(rule, said):
+    found = parse(f"{TWO}  - {rule}\n", target="containers").warnings
+    lines = [str(one) for one in found if "publishes none" in str(one)]
+    assert [said in line for line in lines] == ([True] if said else [])
+    assert all(":6:" in line for line in lines)
 
 
 def test_published_ports_answer_a_lan_with_a_prefix_of_the_plan():

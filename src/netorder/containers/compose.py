@@ -15,7 +15,16 @@ import yaml
 
 from netorder.analysis.probes import listens_on
 from netorder.analysis.reach import Matrix
-from netorder.containers.wanted import SPACE, image_name, let_in_by, let_out_by, mac, published_ports
+from netorder.containers.wanted import (
+    SPACE,
+    dport,
+    image_name,
+    let_in_by,
+    let_out_by,
+    mac,
+    port_range,
+    published_ports,
+)
 from netorder.errors import Diagnostic, NetorderError, TopologyError
 from netorder.ip import overlap
 from netorder.plan.model import Endpoint
@@ -25,6 +34,7 @@ from netorder.topology import TEMPLATE
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
+    from netorder.containers.wanted import Published
     from netorder.plan.model import Application, Container, Host, Network, Plan, Router
 
 __all__ = ["compose", "outside_prefix"]
@@ -284,7 +294,7 @@ class _Writer:
             own = self._outside[2 + self._external.index(router)]
             its = {name for end in router.interfaces for name in self._behind(end.addresses)}
             published = {key: one for key, one in sorted(self._published.items()) if one[0] in its}
-            ports = [f"{port}:{port}" + ("/udp" if protocol == "udp" else "") for protocol, port in published]
+            ports = [f"{port_range(one)}:{port_range(one)}" + ("/udp" if one[0] == "udp" else "") for one in published]
             guard = f'iifname != "$outside" {guard}'
             script = [*self._translation(router, own, published), *script]
             ends |= {OUTSIDE: _End(str(own))}
@@ -300,15 +310,13 @@ class _Writer:
             if self._networks[host.ports[0].network].subnets[0].gateway_ip in addresses:
                 yield host.name
 
-    def _translation(
-        self, router: Router, own: IPv4Address, published: Mapping[tuple[str, int], tuple[str, tuple[str, ...]]]
-    ) -> list[str]:
+    def _translation(self, router: Router, own: IPv4Address, published: Published) -> list[str]:
         entries = {host.name: host.ports[0].addresses[0] for host in self._plan.hosts}
         inside = ", ".join(self._cidr(end.network) for end in router.interfaces)
         to_hosts = []
-        for (protocol, port), (host, sources) in published.items():
+        for ports, (host, sources) in published.items():
             come = f"ip saddr {{ {', '.join(sorted(sources))} }} " if sources else ""
-            to_hosts.append(f"{come}{protocol} dport {port} dnat to {entries[host]}")
+            to_hosts.append(f"{come}{dport(ports)} dnat to {entries[host]}")
         return [
             f"outside=$(ip -o -4 address show to {own} | cut -d ' ' -f 2)",
             "nft -f - <<END",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
@@ -14,23 +15,33 @@ from netorder.containers import engine, kernel, snapshots
 from netorder.containers.compare import Stage, compare, removals
 from netorder.containers.kernel import Space
 from netorder.containers.observe import PARALLEL, host_key, observe, outside
-from netorder.containers.wanted import MACHINE, OUTSIDE, machine_table, prefix, switch_space, wanted
+from netorder.containers.wanted import (
+    MACHINE,
+    OUTSIDE,
+    dport,
+    machine_table,
+    port_range,
+    prefix,
+    switch_space,
+    wanted,
+)
 from netorder.errors import CloudError, RefusedError
 from netorder.text import count, few
 from netorder.topology import SNAPSHOT
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from netorder.cloud.change import Change, Progress
     from netorder.containers.compare import Step
     from netorder.containers.engine import Container
     from netorder.containers.observe import Seen
-    from netorder.containers.wanted import Wanted
+    from netorder.containers.wanted import Ports, Wanted
     from netorder.plan.model import Plan
 
 __all__ = ["health", "hosts", "make_anew", "reconcile", "teardown", "there", "unanswered"]
 
+_DPORT = re.compile(r"\b(tcp|udp) dport (\d+)(?:-(\d+))? dnat")  # as nft lists it
 _SAID = {
     Stage.CONTAINERS_GO: "containers that go",
     Stage.REMOVE: "networks that go",
@@ -112,27 +123,37 @@ def _image_problem(topology: str, image: str) -> str:
 
 def _port_problems(what: Wanted, seen: Seen) -> list[str]:
     rules = seen.spaces[MACHINE].ruleset
-    new = {key: host for key, host in what.published.items() if f"{key[0]} dport {key[1]} dnat" not in rules}
+    new = {ports: host for ports, host in what.published.items() if f"{dport(ports)} dnat" not in rules}
     if not new:
         return []
     bound = kernel.listening()
     mine = machine_table(what.topology)
     tables = {name: kernel.read_space(MACHINE, name).ruleset for name in kernel.tables("netorder.") if name != mine}
+    others = [(its, name.removeprefix("netorder.")) for name, rules in tables.items() for its in _published_by(rules)]
     problems = []
-    for (protocol, port), host in sorted(new.items()):
+    for (protocol, first, last), host in sorted(new.items()):
         fix = "end that, or let outsiders in to the host on another port"
-        if (protocol, port) in bound:
-            problems.append(
-                f"{protocol} {port} of host {host} cannot be published: something on this machine has that port "
-                f"(`ss -lp 'sport = {port}'`); {fix}"
-            )
-        for name, ruleset in tables.items():
-            if f"{protocol} dport {port} dnat" in ruleset:
-                whose = name.removeprefix("netorder.")
-                problems.append(
-                    f"{protocol} {port} of host {host} cannot be published: topology {whose} publishes it; {fix}"
-                )
+        problems += [
+            f"{protocol} {port} of host {host} cannot be published: something on this machine has that port "
+            f"(`ss -lp 'sport = {port}'`); {fix}"
+            for its, port in sorted(bound)
+            if its == protocol and first <= port <= last
+        ]
+        shared = {
+            (port_range((protocol, max(first, one), min(last, other))), whose)
+            for (its, one, other), whose in others
+            if its == protocol and one <= last and first <= other
+        }
+        problems += [
+            f"{protocol} {ports} of host {host} cannot be published: topology {whose} publishes it; {fix}"
+            for ports, whose in sorted(shared)
+        ]
     return problems
+
+
+def _published_by(ruleset: str) -> Iterator[Ports]:
+    for protocol, first, last in _DPORT.findall(ruleset):
+        yield protocol, int(first), int(last or first)
 
 
 def _result(

@@ -29,9 +29,11 @@ __all__ = [
     "OUTSIDE",
     "Cable",
     "Guest",
+    "Ports",
     "Published",
     "Routing",
     "Wanted",
+    "dport",
     "external_prefix",
     "host_space",
     "image_name",
@@ -39,6 +41,7 @@ __all__ = [
     "let_out_by",
     "mac",
     "machine_table",
+    "port_range",
     "prefix",
     "published_ports",
     "snapshots_name",
@@ -53,9 +56,9 @@ OUTSIDE = "ext"  # the bridge of the outside in the switch, and a router's devic
 SPACE = IPv4Network("172.29.0.0/16")  # of the outsides, a /24 each
 _FIRST_FLOATING, _LAST_FLOATING = 50, 249  # of a /24; below are the machine (1) and the routers
 _GUISE = 254  # of a /24: whom hosts see in the place of outsiders that have an address of the topology's
-MOST_PORTS = 64  # published by one rule
-# by protocol and port of this machine: the host, and the prefixes that may come; none means everybody
-Published: TypeAlias = "Mapping[tuple[str, int], tuple[str, tuple[str, ...]]]"
+Ports: TypeAlias = tuple[str, int, int]  # protocol, first and last port
+# by ports of this machine: the host, and the prefixes that may come; none means everybody
+Published: TypeAlias = "Mapping[Ports, tuple[str, tuple[str, ...]]]"
 DEFAULT_MTU = 1500
 
 
@@ -151,7 +154,7 @@ class Wanted:
     """All that a plan needs. ``bridges`` by name with their network and MTU. ``floating`` addresses by host.
 
     ``machine`` is the ruleset of the machine's own namespace, None where nothing is outside. ``published`` are the
-    (protocol, port) of this machine that lead to hosts.
+    ports of this machine that lead to hosts.
     """
 
     topology: str
@@ -163,7 +166,7 @@ class Wanted:
     machine: str | None
     outside: IPv4Network
     floating: dict[str, str]
-    published: dict[tuple[str, int], str]
+    published: dict[Ports, str]
 
 
 def external_prefix(plan: Plan, taken: Iterable[IPv4Network]) -> IPv4Network | None:
@@ -388,9 +391,9 @@ class _Maker:
         device = uplink(self._topology)
         own = ", ".join(str(one) for one in self._plan.own if one.version == IPV4)
         to_hosts = []
-        for (protocol, port), (host, sources) in sorted(published.items()):
+        for ports, (host, sources) in sorted(published.items()):
             come = f"ip saddr {{ {', '.join(sorted(sources))} }} " if sources else ""
-            to_hosts.append(f"{come}{protocol} dport {port} dnat ip to {self._floating[host]}:{port}")
+            to_hosts.append(f"{come}{dport(ports)} dnat ip to {self._floating[host]}")
         return _lines(
             f"table inet {machine_table(self._topology)} {{",
             " chain in {",
@@ -454,7 +457,7 @@ def published_ports(plan: Plan) -> Published:
     """Return what is published of the hosts with floating addresses."""
     groups = {group.name: group.rules for group in plan.security_groups}
     own = plan.own
-    found: dict[tuple[str, int], tuple[str, tuple[str, ...]]] = {}
+    found: dict[Ports, tuple[str, tuple[str, ...]]] = {}
     for host in (one for one in plan.hosts if one.floating_ip):
         for rule in groups.get(host.group, ()):
             source = rule.remote_cidr
@@ -488,13 +491,24 @@ def _floating(plan: Plan, outside: IPv4Network) -> Iterator[tuple[str, str]]:
         yield name, str(outside[_FIRST_FLOATING + place])
 
 
-def _ports(rule: Rule) -> Iterator[tuple[str, int]]:
+def _ports(rule: Rule) -> Iterator[Ports]:
+    """Yield what a rule publishes to those that it lets in: all but SSH, which the machine has itself."""
     if rule.direction != "ingress" or rule.protocol not in ("tcp", "udp") or rule.port_min is None:
         return
-    last = rule.port_max or rule.port_min
-    for port in range(rule.port_min, last + 1) if last - rule.port_min < MOST_PORTS else ():
-        if (rule.protocol, port) != ("tcp", SSH):
-            yield rule.protocol, port
+    first, last = rule.port_min, rule.port_max or rule.port_min
+    parts = [(first, min(last, SSH - 1)), (max(first, SSH + 1), last)] if rule.protocol == "tcp" else [(first, last)]
+    yield from ((rule.protocol, first, last) for first, last in parts if first <= last)
+
+
+def port_range(ports: Ports) -> str:
+    """Return the ports as nft and compose files write them."""
+    _, first, last = ports
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def dport(ports: Ports) -> str:
+    """Return the nft match of what is sent to these ports."""
+    return f"{ports[0]} dport {port_range(ports)}"
 
 
 def _chain_out(group: str, rules: Iterable[Rule]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from netorder.ip import IPV4, covers
 from netorder.language.specs import forwards
+from netorder.protocols import ANYTHING
 from netorder.topology import CONTAINERS, MACHINE, OPENSTACK, SSH
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from netorder.language.document import Reader
     from netorder.language.specs import Specs
     from netorder.language.yaml_source import Path
-    from netorder.topology import HostSpec, RuleSpec
+    from netorder.topology import HostSpec, Match, RuleSpec
 
 __all__ = ["NAT", "check_target", "read_target"]
 
@@ -193,11 +194,17 @@ def _check_networks(reader: Reader, specs: Specs) -> None:
 
 
 def _check_published(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...]) -> None:
-    """Report ports that several hosts would publish on this one machine."""
+    """Report ports that several hosts would publish on this one machine, and what is too much to publish."""
     first: dict[tuple[str, int], HostSpec] = {}
     for host in specs.hosts:
+        if whole := sorted({one.protocol for one in _let_in_outsiders(specs, rules, host) if _is_all_ports(one)}):
+            shown = " and ".join("TCP and UDP" if one == ANYTHING else one.upper() for one in whole)
+            message = f"host `{host.name}` lets outsiders in on all ports of {shown}, of which target `{CONTAINERS}`"
+            fix = "name those that others than this machine shall reach"
+            path: Path = ("hosts", specs.entries[host.name], "floating_ip")
+            reader.warning(path, f"{message} publishes none on this machine; {fix}")
         clashes: dict[str, list[str]] = {}
-        for protocol, port in _published(specs, rules, host) if host.floating_ip else ():
+        for protocol, port in _published(specs, rules, host):
             other = first.setdefault((protocol, port), host)
             if other is not host:
                 clashes.setdefault(other.name, []).append(f"{protocol} {port}")
@@ -213,15 +220,22 @@ def _check_published(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...]) 
 
 def _published(specs: Specs, rules: tuple[RuleSpec, ...], host: HostSpec) -> Iterator[tuple[str, int]]:
     """Yield what of a host outsiders may use; SSH is never published: the machine has its own."""
-    own = specs.own
     found: dict[tuple[str, int], None] = {}
-    for rule in rules:
-        if host.name not in rule.targets or all(any(covers(one, source) for one in own) for source in rule.sources):
-            continue
-        for match in rule.to(host):
-            if match.protocol in ("tcp", "udp") and match.some_ports:
-                found |= dict.fromkeys((match.protocol, port) for port in range(match.first, match.last + 1))
+    for match in _let_in_outsiders(specs, rules, host):
+        if match.protocol in ("tcp", "udp") and match.some_ports:
+            found |= dict.fromkeys((match.protocol, port) for port in range(match.first, match.last + 1))
     yield from (one for one in sorted(found) if one != ("tcp", SSH))
+
+
+def _let_in_outsiders(specs: Specs, rules: tuple[RuleSpec, ...], host: HostSpec) -> Iterator[Match]:
+    own = specs.own
+    for rule in rules if host.floating_ip else ():
+        if host.name in rule.targets and not all(any(covers(one, its) for one in own) for its in rule.sources):
+            yield from rule.to(host)
+
+
+def _is_all_ports(match: Match) -> bool:
+    return match.protocol == ANYTHING or (match.protocol in ("tcp", "udp") and not match.some_ports)
 
 
 # Virtual machines on this machine
