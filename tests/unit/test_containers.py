@@ -137,6 +137,9 @@ def test_a_router_that_stopped_forwarding_and_lost_its_route():
     ("changed", "action", "permission"),
     [
         ({"state": "exited", "pid": 0}, "update", None),
+        ({"state": "paused"}, "update", None),
+        ({"state": "stopping", "pid": 0}, "update", None),
+        ({"state": "removing", "pid": 0}, "replace", None),
         ({"state": "created", "pid": 0}, "replace", None),  # podman was killed: nobody has used it
         ({"settings": {"image": "other"}}, "replace", "replace"),
         ({"id": "joined-another-namespace"}, "update", None),
@@ -148,6 +151,29 @@ def test_a_container_that_is_not_as_it_should_be(changed, action, permission):
     seen = replace(seen, containers=(first, *seen.containers[1:]), joined=seen.joined | {first.id: 1})
     (step,) = compare(what, seen, "key")
     assert (step.change.kind, step.change.action, step.change.permission) == ("server", action, permission)
+
+
+@pytest.mark.parametrize(
+    ("state", "space", "did"),
+    [
+        ("paused", None, ["unpause"]),
+        ("paused", 1, ["unpause", "stop", "start"]),
+        ("stopping", None, ["stop", "start"]),
+        ("removing", None, ["rm", "run"]),
+        ("exited", None, ["start"]),
+    ],
+)
+def test_a_container_in_a_state_that_cannot_be_started(monkeypatch, state, space, did):
+    """As podman says of one that is paused, and one that is stopped or removed in part."""
+    what, seen = needs(), as_wanted(needs())
+    first = replace(seen.containers[0], state=state, pid=7 if state == "paused" else 0)
+    joined = seen.joined | ({first.id: space} if space else {})
+    done: list[str] = []
+    monkeypatch.setattr(engine, "podman", lambda *words, **_: done.append(words[0]) or "")
+    monkeypatch.setattr(engine, "run", lambda *_, **__: "")
+    (step,) = compare(what, replace(seen, containers=(first, *seen.containers[1:]), joined=joined), "key")
+    step.act()
+    assert [one for one in done if one != "exec"] == did
 
 
 def test_a_container_that_the_plan_does_not_have_needs_permission_to_go():

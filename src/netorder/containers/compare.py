@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Stage", "Step", "compare", "removals"]
 
-_NEVER_RAN = {"created", "configured", "initialized"}  # podman was killed while it made them
+# podman was killed while it made them, or while it removed them, which nothing else can end
+_OF_NO_USE = dict.fromkeys(("created", "configured", "initialized"), "was never started, and may be incomplete")
+_OF_NO_USE["removing"] = "somebody began to remove it"
 INOTIFY_OF_GUEST, INOTIFY_MOST = 4, 8192  # kernels allow root 128 if nobody says otherwise
 MISSING, DIFFERS, NOT_WANTED = "missing", "differs from the plan", "not in the topology"
 
@@ -271,6 +273,20 @@ def _remake(there: Container, make: Callable[[], None]) -> None:
     make()
 
 
+def _started(there: Container, *, on_networks: bool) -> tuple[str, Callable[[Container], None]]:
+    """Return why a container does not run, and what makes it run: podman's start does not do for all of them."""
+    if there.state == "paused":
+        return "is paused", engine.unpause if on_networks else _unpause_and_restart
+    if there.state == "stopping":  # whoever stopped it was killed meanwhile
+        return "has not stopped to its end", engine.restart
+    return "does not run", engine.start
+
+
+def _unpause_and_restart(there: Container) -> None:
+    engine.unpause(there)
+    engine.restart(there)
+
+
 def _again(start: Callable[[Container], None], there: Container, guest: Guest) -> None:
     start(there)
     engine.set_health(there, guest.health)  # which it has cannot be seen while it does not run
@@ -284,6 +300,7 @@ def _create(topology: str, guest: Guest, key: str) -> None:
 
 def _guest(wanted: Wanted, seen: Seen, guest: Guest, there: Container | None, key: str) -> Iterator[Step]:
     make = partial(_create, wanted.topology, guest, key)
+    on_networks = there is not None and seen.joined.get(there.id) == seen.inodes.get(guest.space)
     if there is None:
         change = Change("server", guest.name, "create", MISSING, None, guest.settings)
         yield Step(Stage.CONTAINERS, change, make)
@@ -293,14 +310,14 @@ def _guest(wanted: Wanted, seen: Seen, guest: Guest, there: Container | None, ke
         after = {name: guest.settings[name] for name in names}
         reason = f"a container keeps the {' and '.join(names)} that it was made with"
         yield Step(Stage.CONTAINERS, Change("server", guest.name, "replace", reason, before, after, there.id), make)
-    elif there.state in _NEVER_RAN:
-        reason = "was never started, and may be incomplete"
+    elif reason := _OF_NO_USE.get(there.state, ""):
         again = partial(_remake, there, make)
         yield Step(Stage.CONTAINERS, Change("server", guest.name, "replace", reason, id=there.id, lossless=True), again)
     elif not there.runs:
-        change = Change("server", guest.name, "update", "does not run", {"state": there.state}, {"state": "running"})
-        yield Step(Stage.CONTAINERS, change, partial(_again, engine.start, there, guest))
-    elif seen.joined[there.id] != seen.inodes.get(guest.space):
+        reason, start = _started(there, on_networks=on_networks)
+        change = Change("server", guest.name, "update", reason, {"state": there.state}, {"state": "running"})
+        yield Step(Stage.CONTAINERS, change, partial(_again, start, there, guest))
+    elif not on_networks:
         reason = "is not on its networks"
         change = Change("server", guest.name, "update", reason, {"networks": False}, {"networks": True})
         yield Step(Stage.CONTAINERS, change, partial(_again, engine.restart, there, guest))

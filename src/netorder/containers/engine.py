@@ -40,6 +40,7 @@ __all__ = [
     "set_health",
     "shell",
     "start",
+    "unpause",
     "viewed",
 ]  # fmt: skip
 
@@ -48,6 +49,7 @@ HOST, SETTINGS, INSTANCE = "netorder.host", "netorder.settings", "netorder.insta
 _CAPABILITIES = "NET_ADMIN,NET_RAW,AUDIT_WRITE"
 _MOST_PROCESSES = 32768
 _PARALLEL = 8
+_PAUSED = "paused"
 _END = "netorder-health-end"
 # everybody may, as on Debian; podman's own is root alone
 _PING = "net.ipv4.ping_group_range=0 2147483647"
@@ -110,7 +112,7 @@ _VERSION_1 = ("systemd.unified_cgroup_hierarchy=0", "SYSTEMD_CGROUP_ENABLE_LEGAC
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A container of a topology; ``pid`` 0: it does not run."""
+    """A container of a topology; ``pid`` 0: it has no processes."""
 
     id: str
     name: str
@@ -122,8 +124,8 @@ class Container:
 
     @property
     def runs(self) -> bool:
-        """Whether its processes run."""
-        return self.pid != 0
+        """Whether its processes run, which those of a paused one do not."""
+        return self.pid != 0 and self.state != _PAUSED
 
 
 def check_engine() -> None:
@@ -217,9 +219,8 @@ def _list(*arguments: str) -> list[dict[str, Any]]:
 
 def _container(one: Mapping[str, Any]) -> Container:
     labels = one.get("Labels") or {}
-    runs = one["State"] == "running"
     settings = json.loads(labels.get(SETTINGS, "{}"))
-    pid = one["Pid"] if runs else 0
+    pid = one["Pid"] if one["State"] in {"running", _PAUSED} else 0
     return Container(
         one["Id"], one["Names"][0], labels.get(HOST, ""), one["State"], pid, settings, labels.get(INSTANCE, "")
     )
@@ -271,6 +272,11 @@ def create(topology: str, guest: Guest, key: str, *, image: str = "", instance: 
 def start(container: Container) -> None:
     """Start a container that is there and does not run."""
     podman("start", container.id)
+
+
+def unpause(container: Container) -> None:
+    """Let a paused container go on."""
+    podman("unpause", container.id)
 
 
 def restart(container: Container) -> None:

@@ -40,7 +40,7 @@ class Seen:
     spaces: dict[str, Space]
     containers: tuple[Container, ...]
     inodes: dict[str, int] = field(default_factory=dict)
-    joined: dict[str, int] = field(default_factory=dict)  # by container's id: the namespace that it runs in
+    joined: dict[str, int] = field(default_factory=dict)  # by container's id: the namespace that it is in
     health: dict[str, str] = field(default_factory=dict)  # of those that run, by id: the script that checks them
     inotify: int = 128  # instances that root may have on this machine
 
@@ -65,7 +65,7 @@ def observe(topology: str) -> Seen:
         its = pool.submit(engine.containers, topology)
         spaces = dict(zip(names, found, strict=True))
         containers = tuple(its.result())
-    joined = {one.id: kernel.joined(one.pid) for one in containers if one.runs}
+    joined = {one.id: kernel.joined(one.pid) for one in containers if one.pid}
     health = {one.id: _health(one) for one in containers if one.runs}
     return Seen(spaces, containers, inodes, joined, health, kernel.inotify_most())
 
