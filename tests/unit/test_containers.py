@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, ip_address
 from pathlib import Path
 
 import pytest
@@ -221,6 +222,33 @@ def test_ports_in_a_range_that_somebody_has_are_found(monkeypatch):
         "tcp 8000-8002 of host web cannot be published: topology other publishes it",
     ]
     assert target._port_problems(what, Seen({MACHINE: Space(ruleset=what.machine or "")}, ())) == []
+
+
+ANY = "0.0.0.0"  # noqa: S104 - what is listened on, not by us
+
+
+def in_proc(address: str) -> str:
+    packed = ip_address(address).packed
+    return "".join(f"{int.from_bytes(packed[i : i + 4], sys.byteorder):08X}" for i in range(0, len(packed), 4))
+
+
+def test_ports_are_taken_by_what_other_machines_reach_by_ipv4(monkeypatch, tmp_path):
+    monkeypatch.setattr(target.kernel, "_SOCKETS", tmp_path)
+    taken = {1: ANY, 2: "192.0.2.1", 3: "::", 4: "::ffff:192.0.2.1"}
+    free = {11: "127.0.0.1", 12: "127.0.0.53", 13: "::1", 14: "2001:db8::1", 15: "::ffff:127.0.0.1"}
+    for name, version, state in (("tcp", 4, "0A"), ("tcp6", 6, "0A"), ("udp", 4, "07"), ("udp6", 6, "07")):
+        its = {port: one for port, one in (taken | free).items() if ip_address(one).version == version}
+        lines = [f" 0: {in_proc(one)}:{port:04X} {in_proc(ANY)}:0000 {state} rest" for port, one in its.items()]
+        lines += [f" 9: {in_proc(ANY)}:0020 {in_proc('192.0.2.9')}:0050 01 rest"] if name == "tcp" else []
+        (tmp_path / name).write_text("\n".join(["  sl  local_address", *lines, ""]))
+    assert set(target.kernel.listening()) == {(protocol, port) for protocol in ("tcp", "udp") for port in taken}
+
+
+def test_a_machine_without_ipv6_has_ports(monkeypatch, tmp_path):
+    monkeypatch.setattr(target.kernel, "_SOCKETS", tmp_path)
+    for name in ("tcp", "udp"):
+        (tmp_path / name).write_text(f"  sl\n 0: {in_proc(ANY)}:0050 {in_proc(ANY)}:0000 0A\n")
+    assert set(target.kernel.listening()) == {("tcp", 80), ("udp", 80)}
 
 
 @pytest.mark.parametrize(

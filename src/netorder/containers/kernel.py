@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
-from ipaddress import AddressValueError, IPv4Network, NetmaskValueError
+from ipaddress import AddressValueError, IPv4Network, IPv6Address, NetmaskValueError, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +31,7 @@ _PACKAGE = {"ip": "iproute2", "nft": "nftables", "nsenter": "util-linux", "unsha
 SETTINGS = ("ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv4/conf/all/rp_filter")  # below /proc/sys/net
 _BREAK = "-----"
 WAS_OFF = "netorder-forwarding-was-off"
+_SOCKETS = Path("/proc/net")
 _LISTEN = "0A"  # of /proc/net/tcp
 _TRIAL = "table bridge trial {\n chain c {\n type filter hook forward priority 0\n ct state established accept\n }\n}\n"
 
@@ -263,17 +266,31 @@ def tracks_bridges() -> bool:
 
 
 def listening() -> dict[tuple[str, int], str]:
-    """Return the TCP and UDP ports that something on this machine has, with where the kernel says so."""
+    """Return the TCP and UDP ports that something on this machine has for IPv4, with where the kernel says so."""
     found: dict[tuple[str, int], str] = {}
     for protocol in ("tcp", "udp"):
-        for file in (f"/proc/net/{protocol}", f"/proc/net/{protocol}6"):
-            for line in Path(file).read_text(encoding="ascii").splitlines()[1:]:
-                words = line.split()
+        for file in (_SOCKETS / protocol, _SOCKETS / f"{protocol}6"):
+            lines: list[str] = []
+            with suppress(FileNotFoundError):  # a kernel without IPv6
+                lines = file.read_text(encoding="ascii").splitlines()[1:]
+            for words in map(str.split, lines):
                 address, _, port = words[1].rpartition(":")
                 bound = words[3] == _LISTEN if protocol == "tcp" else True
-                if bound and not address.endswith("0100007F"):  # not on 127.0.0.1 alone
-                    found[protocol, int(port, 16)] = file
+                if bound and _takes_published(address):
+                    found[protocol, int(port, 16)] = str(file)
     return found
+
+
+def _takes_published(address: str) -> bool:
+    """Tell whether a socket at an address of /proc/net gets IPv4 packets from other machines."""
+    # each 32 bits are written as a number in the machine's order of bytes
+    words = [int(address[i : i + 8], 16).to_bytes(4, sys.byteorder) for i in range(0, len(address), 8)]
+    its = ip_address(b"".join(words))
+    if isinstance(its, IPv6Address):
+        if its.ipv4_mapped is None:
+            return its.is_unspecified  # which is of both versions, if it does not say otherwise
+        its = its.ipv4_mapped
+    return not its.is_loopback
 
 
 def name_servers() -> list[str]:
