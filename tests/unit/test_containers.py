@@ -62,7 +62,8 @@ def as_wanted(what: Wanted) -> Seen:
     )
     joined = {f"id-{one.host}": inodes[one.space] for one in what.guests}
     health = {f"id-{one.host}": one.health for one in what.guests}
-    return Seen(spaces, containers, inodes, joined, health)
+    files = {f"id-{one.host}": one.files for one in what.guests}
+    return Seen(spaces, containers, inodes, joined, health, files)
 
 
 @pytest.fixture(autouse=True)
@@ -286,6 +287,51 @@ def test_name_servers_that_the_topology_hides_are_left_out():
     for guest in what.guests:
         assert guest.files["/etc/resolv.conf"] == "nameserver 192.0.2.53\n"
         assert "DNS=10.1.0.1" not in "".join(guest.files.values())
+
+
+def test_another_name_server_reaches_containers_that_run(monkeypatch):
+    rule = "  - {from: anywhere, to: web, tcp: 80}"
+    text = TWO.replace("10.1.0.0/24}", "10.1.0.0/24, dns_nameservers: [192.0.2.1]}") + rule
+    what, seen = needs(text), as_wanted(needs(text.replace("192.0.2.1", "192.0.2.9")))
+    steps = compare(what, seen, "key")
+    assert [(step.change.action, step.change.kind, step.change.name) for step in steps if step.change] == [
+        ("update", "network files", "t-web"), ("update", "network files", "t-gate")
+    ]  # fmt: skip
+    assert steps[0].change
+    assert steps[0].change.before["/etc/resolv.conf"] == ["nameserver 192.0.2.9"]
+    scripts: list[str] = []
+    monkeypatch.setattr(engine, "podman", lambda *_, text="": scripts.append(text) or "")
+    steps[0].act()
+    assert "nameserver 192.0.2.1\n" in scripts[0]
+    assert "DNS=192.0.2.1\n" in scripts[0]
+    assert "networkctl reload" in scripts[0]
+
+
+def test_the_files_of_a_container_are_those_of_its_ports(monkeypatch, tmp_path):
+    monkeypatch.setattr(observing, "_PROCESSES", tmp_path)
+    (tmp_path / "7/root/etc/systemd/network").mkdir(parents=True)
+    for guest in needs(TWO + "  - {from: anywhere, to: web, tcp: 80}").guests:
+        for name, text in guest.files.items():
+            (tmp_path / f"7/root{name}").write_text(text)
+        one = Container("id", guest.name, guest.host, "running", 7, guest.settings)
+        assert {name: observing._read(one, name) for name in observing._file_names(one)} == guest.files
+
+
+@pytest.mark.parametrize(
+    ("text", "servers"),
+    [
+        ("nameserver 127.0.0.53\noptions edns0\n", ["192.0.2.8"]),
+        ("nameserver 127.0.0.1\n", []),
+        ("nameserver 192.0.2.7\nnameserver fe80::1\n", ["192.0.2.7"]),
+    ],
+)
+def test_name_servers_of_this_machine(monkeypatch, tmp_path, text, servers):
+    """As podman finds them: where systemd-resolved answers, those that it asks."""
+    (tmp_path / "resolv.conf").write_text(text)
+    (tmp_path / "resolved").write_text("nameserver 192.0.2.8\nnameserver 127.0.0.1\n")
+    monkeypatch.setattr(target.kernel, "_RESOLV", tmp_path / "resolv.conf")
+    monkeypatch.setattr(target.kernel, "_RESOLVED", tmp_path / "resolved")
+    assert target.kernel.name_servers() == servers
 
 
 def test_the_outside_is_the_prefix_that_is_there():

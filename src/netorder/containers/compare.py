@@ -289,7 +289,9 @@ def _unpause_and_restart(there: Container) -> None:
 
 def _again(start: Callable[[Container], None], there: Container, guest: Guest) -> None:
     start(there)
-    engine.set_health(there, guest.health)  # which it has cannot be seen while it does not run
+    # which it has cannot be seen while it does not run
+    engine.set_files(there, guest.files)
+    engine.set_health(there, guest.health)
 
 
 def _create(topology: str, guest: Guest, key: str) -> None:
@@ -321,6 +323,18 @@ def _guest(wanted: Wanted, seen: Seen, guest: Guest, there: Container | None, ke
         reason = "is not on its networks"
         change = Change("server", guest.name, "update", reason, {"networks": False}, {"networks": True})
         yield Step(Stage.CONTAINERS, change, partial(_again, engine.restart, there, guest))
-    elif seen.health.get(there.id) != guest.health:
+    else:
+        yield from _inside(seen, guest, there)
+
+
+def _inside(seen: Seen, guest: Guest, there: Container) -> Iterator[Step]:
+    """Yield what differs within a container that runs as it should."""
+    files = seen.files.get(there.id, {})
+    if differing := {name: text for name, text in guest.files.items() if files.get(name) != text}:
+        before: dict[str, object] = {name: files.get(name, "").splitlines() for name in differing}
+        after: dict[str, object] = {name: text.splitlines() for name, text in differing.items()}
+        change = Change("network files", guest.name, "update", DIFFERS, before, after)
+        yield Step(Stage.CONTAINERS, change, partial(engine.set_files, there, differing))
+    if seen.health.get(there.id) != guest.health:
         change = Change("health check", guest.name, "update", DIFFERS)
         yield Step(Stage.CONTAINERS, change, partial(engine.set_health, there, guest.health))

@@ -37,6 +37,7 @@ __all__ = [
     "remove",
     "restart",
     "rootless_problems",
+    "set_files",
     "set_health",
     "shell",
     "start",
@@ -50,7 +51,7 @@ _CAPABILITIES = "NET_ADMIN,NET_RAW,AUDIT_WRITE"
 _MOST_PROCESSES = 32768
 _PARALLEL = 8
 _PAUSED = "paused"
-_END = "netorder-health-end"
+_END = "netorder-end"  # of a file
 # everybody may, as on Debian; podman's own is root alone
 _PING = "net.ipv4.ping_group_range=0 2147483647"
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -295,7 +296,19 @@ def remove(container: Container) -> None:
 
 def set_health(container: Container, text: str) -> None:
     """Give a running container the script that checks it."""
-    shell(container, f"cat >{health.FILE}.new <<'{_END}'\n{text}{_END}\nmv {health.FILE}.new {health.FILE}\n")
+    shell(container, _write({health.FILE: text}))
+
+
+def set_files(container: Container, files: Mapping[str, str]) -> None:
+    """Give a running container files that say how its network is."""
+    # one that is still starting reads them by itself
+    load = "if systemctl is-active --quiet systemd-networkd; then networkctl reload; fi\n"
+    shell(container, f"set -e\n{_write(files)}{load}")
+
+
+def _write(files: Mapping[str, str]) -> str:
+    """Return the script that writes files whose lines all have an end."""
+    return "".join(f"cat >{name}.new <<'{_END}'\n{text}{_END}\nmv {name}.new {name}\n" for name, text in files.items())
 
 
 def healths(containers: Sequence[Container]) -> dict[str, str]:

@@ -31,6 +31,8 @@ _PACKAGE = {"ip": "iproute2", "nft": "nftables", "nsenter": "util-linux", "unsha
 SETTINGS = ("ipv4/ip_forward", "ipv6/conf/all/forwarding", "ipv4/conf/all/rp_filter")  # below /proc/sys/net
 _BREAK = "-----"
 WAS_OFF = "netorder-forwarding-was-off"
+_RESOLV = Path("/etc/resolv.conf")
+_RESOLVED, _STUB = Path("/run/systemd/resolve/resolv.conf"), "127.0.0.53"  # whom systemd-resolved asks; itself
 _SOCKETS = Path("/proc/net")
 _LISTEN = "0A"  # of /proc/net/tcp
 _TRIAL = "table bridge trial {\n chain c {\n type filter hook forward priority 0\n ct state established accept\n }\n}\n"
@@ -295,10 +297,16 @@ def _takes_published(address: str) -> bool:
 
 def name_servers() -> list[str]:
     """Return this machine's name servers that others can ask too."""
+    named = _named_servers(_RESOLV)
+    if named == [_STUB]:
+        named = _named_servers(_RESOLVED)
+    return [one for one in named if ":" not in one and not one.startswith("127.")]
+
+
+def _named_servers(file: Path) -> list[str]:
     try:
-        lines = Path("/etc/resolv.conf").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
     words = [line.split() for line in lines]
-    named = [its[1] for its in words if len(its) > 1 and its[0] == "nameserver"]
-    return [one for one in named if ":" not in one and not one.startswith("127.")]
+    return [its[1] for its in words if len(its) > 1 and its[0] == "nameserver"]

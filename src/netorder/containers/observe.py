@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from netorder.containers import engine, kernel
 from netorder.containers.health import FILE
-from netorder.containers.wanted import MACHINE, external_prefix, machine_table, prefix, uplink
+from netorder.containers.wanted import MACHINE, external_prefix, file_names, machine_table, prefix, uplink
 from netorder.errors import CloudError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Seen:
     inodes: dict[str, int] = field(default_factory=dict)
     joined: dict[str, int] = field(default_factory=dict)  # by container's id: the namespace that it is in
     health: dict[str, str] = field(default_factory=dict)  # of those that run, by id: the script that checks them
+    files: dict[str, dict[str, str]] = field(default_factory=dict)  # of those, by id: what wanted.file_names have
     inotify: int = 128  # instances that root may have on this machine
 
     def leftovers(self, topology: str) -> list[str]:
@@ -67,12 +68,18 @@ def observe(topology: str) -> Seen:
         containers = tuple(its.result())
     joined = {one.id: kernel.joined(one.pid) for one in containers if one.pid}
     health = {one.id: _health(one) for one in containers if one.runs}
-    return Seen(spaces, containers, inodes, joined, health, kernel.inotify_most())
+    files = {one.id: {name: _read(one, name) for name in _file_names(one)} for one in containers if one.runs}
+    return Seen(spaces, containers, inodes, joined, health, files, kernel.inotify_most())
 
 
 def _health(container: Container) -> str:
     """Return the script that checks a running container, "" where it has none."""
     return _read(container, FILE)
+
+
+def _file_names(container: Container) -> list[str]:
+    networks = container.settings.get("networks")
+    return file_names(len(networks) if isinstance(networks, list) else 0)
 
 
 def _read(container: Container, file: str) -> str:

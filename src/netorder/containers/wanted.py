@@ -35,6 +35,7 @@ __all__ = [
     "Wanted",
     "dport",
     "external_prefix",
+    "file_names",
     "host_space",
     "image_name",
     "let_in_by",
@@ -136,8 +137,8 @@ class Routing:
 class Guest:
     """A host as a container. ``settings`` are what it was made from: another one replaces it.
 
-    ``kernel`` are settings of its namespace (kernel.SETTINGS), which it cannot change itself. ``health`` is the script
-    that checks its applications.
+    ``kernel`` are settings of its namespace (kernel.SETTINGS), which it cannot change itself. ``files`` are those of
+    ``file_names``. ``health`` is the script that checks its applications.
     """
 
     host: str
@@ -424,8 +425,8 @@ class _Maker:
         interfaces = [self._interface(host, index) for index in range(len(host.ports))]
         servers = [one for port in host.ports for one in self._subnet(port.network).dns_nameservers]
         servers = list(dict.fromkeys(servers or self._name_servers))
-        files = {f"/etc/systemd/network/08-container-eth{index}.network": text for index, text in enumerate(interfaces)}
-        files["/etc/resolv.conf"] = "".join(f"nameserver {one}\n" for one in servers)
+        text = "".join(f"nameserver {one}\n" for one in servers)
+        files = dict(zip(file_names(len(interfaces)), (text, *interfaces), strict=True))
         settings: dict[str, object] = {
             "image": host.image,
             "user": host.user,
@@ -451,6 +452,11 @@ class _Maker:
             if route.next_hop not in host.addresses:
                 lines += ["", "[Route]", f"Destination={route.destination}", f"Gateway={route.next_hop}"]
         return "\n".join(lines) + "\n"
+
+
+def file_names(ports: int) -> list[str]:
+    """Return the files of a host with so many ports that say how its network is."""
+    return ["/etc/resolv.conf", *(f"/etc/systemd/network/08-container-eth{index}.network" for index in range(ports))]
 
 
 def published_ports(plan: Plan) -> Published:
