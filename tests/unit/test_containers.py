@@ -178,6 +178,16 @@ def test_a_container_in_a_state_that_cannot_be_started(monkeypatch, state, space
     assert [one for one in done if one != "exec"] == did
 
 
+def test_what_has_stopped_is_removed_without_crun_too(monkeypatch):
+    """As where podman runs its containers by runc."""
+    monkeypatch.setattr(engine, "_found", lambda tool: tool != "crun")
+    done: list[tuple[str, ...]] = []
+    monkeypatch.setattr(engine, "run", lambda *words, **_: done.append(words) or "")
+    engine.remove(Container("id", "t-web", "web", "exited", 0))
+    assert [words[0] for words in done if "crun" in words] == []
+    assert len(done) == 1
+
+
 def test_a_container_that_the_plan_does_not_have_needs_permission_to_go():
     what, seen = needs(), as_wanted(needs())
     stray = Container("x", "calculator-old", "old", "running", 7)

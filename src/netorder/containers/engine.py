@@ -289,7 +289,8 @@ def restart(container: Container) -> None:
 
 def remove(container: Container) -> None:
     """Delete a container with its disk; one that has just gone is none."""
-    if not container.runs:  # podman, killed while it started one, may not know that it runs
+    # podman, killed while it started one, may not know that it runs; where runc is its runtime there is no crun
+    if not container.runs and _found("crun"):
         run("crun", "delete", "--force", container.id, check=False)
     podman("rm", "--force", "--ignore", "--time", "0", "--volumes", container.id)
 
