@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from dataclasses import replace
 from ipaddress import IPv4Network, ip_address
@@ -315,6 +316,64 @@ def test_another_name_server_reaches_containers_that_run(monkeypatch):
     assert "nameserver 192.0.2.1\n" in scripts[0]
     assert "DNS=192.0.2.1\n" in scripts[0]
     assert "networkctl reload" in scripts[0]
+
+
+@pytest.mark.parametrize(
+    ("there", "key", "differs"),
+    [
+        ("ssh-ed25519 AAAAold netorder\n", "ssh-ed25519 AAAAnew netorder", True),
+        ("ssh-ed25519 AAAAold elsewhere\nssh-rsa AAAAhers her\n", "ssh-ed25519 AAAAold netorder", False),
+        ("", "ssh-ed25519 AAAAnew netorder", False),  # not known
+        ("ssh-ed25519 AAAAold netorder\n", None, False),  # a preview, before there is a key
+    ],
+)
+def test_another_key_is_put_into_hosts_that_run(monkeypatch, there, key, differs):
+    what = needs()
+    seen = replace(as_wanted(what), keys={"id-sum": there})
+    steps = compare(what, seen, key)
+    assert [(step.change.kind, step.change.name) for step in steps if step.change] == (
+        [("authorized key", "calculator-sum")] if differs else []
+    )
+    done: list[tuple[str, ...]] = []
+    monkeypatch.setattr(engine, "podman", lambda *words, text="": done.append((*words, text)) or "")
+    for step in steps:
+        step.act()
+        assert key in done[0][-1]
+
+
+def test_a_key_takes_the_place_of_the_one_before_and_no_others(monkeypatch, tmp_path):
+    for name, text in {"getent": f"echo u:x:1:1::{tmp_path}:/bin/sh", "chown": "", "install": ""}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / ".ssh").mkdir()
+    file, note = tmp_path / ".ssh/authorized_keys", tmp_path / "netorder-key"
+    note.write_text("ssh-ed25519 OLD netorder\n")
+    file.write_text("ssh-rsa HERS her\nssh-ed25519 OLD netorder\n")
+
+    def podman(*_: str, text: str) -> str:
+        script = text.replace("/etc/netorder-key", str(note))
+        subprocess.run(["sh", "-s"], input=script, text=True, check=True, env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
+        return ""
+
+    monkeypatch.setattr(engine, "podman", podman)
+    for _ in range(2):
+        engine.set_key(Container("id", "t-web", "web", "running", 7), "u", "ssh-ed25519 NEW it's me")
+        assert file.read_text() == "ssh-rsa HERS her\nssh-ed25519 NEW it's me\n"
+        assert note.read_text() == "ssh-ed25519 NEW it's me\n"
+    note.unlink()  # of a host that was made before this was noted
+    engine.set_key(Container("id", "t-web", "web", "running", 7), "u", "ssh-ed25519 LAST me")
+    assert file.read_text() == "ssh-rsa HERS her\nssh-ed25519 NEW it's me\nssh-ed25519 LAST me\n"
+
+
+def test_the_keys_of_a_container_are_those_of_its_user(monkeypatch, tmp_path):
+    monkeypatch.setattr(observing, "_PROCESSES", tmp_path)
+    (tmp_path / "7/root/etc").mkdir(parents=True)
+    (tmp_path / "7/root/etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\ndebian:x:1:1::/home/it:/bin/sh\n")
+    (tmp_path / "7/root/home/it/.ssh").mkdir(parents=True)
+    (tmp_path / "7/root/home/it/.ssh/authorized_keys").write_text("ssh-ed25519 KEY\n")
+    one = Container("id", "t-web", "web", "running", 7, {"user": "debian"})
+    assert observing._authorized_keys(one) == "ssh-ed25519 KEY\n"
+    assert observing._authorized_keys(replace(one, settings={"user": "other"})) == ""
 
 
 def test_the_files_of_a_container_are_those_of_its_ports(monkeypatch, tmp_path):

@@ -287,11 +287,13 @@ def _unpause_and_restart(there: Container) -> None:
     engine.restart(there)
 
 
-def _again(start: Callable[[Container], None], there: Container, guest: Guest) -> None:
+def _again(start: Callable[[Container], None], there: Container, guest: Guest, key: str) -> None:
     start(there)
     # which it has cannot be seen while it does not run
     engine.set_files(there, guest.files)
     engine.set_health(there, guest.health)
+    if key:
+        engine.set_key(there, str(guest.settings["user"]), key)
 
 
 def _create(topology: str, guest: Guest, key: str) -> None:
@@ -318,16 +320,16 @@ def _guest(wanted: Wanted, seen: Seen, guest: Guest, there: Container | None, ke
     elif not there.runs:
         reason, start = _started(there, on_networks=on_networks)
         change = Change("server", guest.name, "update", reason, {"state": there.state}, {"state": "running"})
-        yield Step(Stage.CONTAINERS, change, partial(_again, start, there, guest))
+        yield Step(Stage.CONTAINERS, change, partial(_again, start, there, guest, key))
     elif not on_networks:
         reason = "is not on its networks"
         change = Change("server", guest.name, "update", reason, {"networks": False}, {"networks": True})
-        yield Step(Stage.CONTAINERS, change, partial(_again, engine.restart, there, guest))
+        yield Step(Stage.CONTAINERS, change, partial(_again, engine.restart, there, guest, key))
     else:
-        yield from _inside(seen, guest, there)
+        yield from _inside(seen, guest, there, key)
 
 
-def _inside(seen: Seen, guest: Guest, there: Container) -> Iterator[Step]:
+def _inside(seen: Seen, guest: Guest, there: Container, key: str) -> Iterator[Step]:
     """Yield what differs within a container that runs as it should."""
     files = seen.files.get(there.id, {})
     if differing := {name: text for name, text in guest.files.items() if files.get(name) != text}:
@@ -338,3 +340,7 @@ def _inside(seen: Seen, guest: Guest, there: Container) -> Iterator[Step]:
     if seen.health.get(there.id) != guest.health:
         change = Change("health check", guest.name, "update", DIFFERS)
         yield Step(Stage.CONTAINERS, change, partial(engine.set_health, there, guest.health))
+    lets_in = seen.keys.get(there.id, "")
+    if lets_in and not {*key.split()[1:2]} <= {*lets_in.split()}:  # its comment may be another
+        change = Change("authorized key", guest.name, "update", "your SSH key does not open it", None, {"key": key})
+        yield Step(Stage.CONTAINERS, change, partial(engine.set_key, there, str(guest.settings["user"]), key))

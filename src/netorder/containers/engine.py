@@ -6,6 +6,7 @@ import json
 import os
 import pwd
 import resource
+import shlex
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ __all__ = [
     "rootless_problems",
     "set_files",
     "set_health",
+    "set_key",
     "shell",
     "start",
     "unpause",
@@ -98,6 +100,7 @@ END
   printf '%s\n' "$key" >"$home/.ssh/authorized_keys"
   chown "$user:$user" "$home/.ssh/authorized_keys"
   chmod 600 "$home/.ssh/authorized_keys"
+  printf '%s\n' "$key" >/etc/netorder-key
   printf '%s ALL=(ALL) NOPASSWD:ALL\n' "$user" >"/etc/sudoers.d/netorder-$user"
   chmod 440 "/etc/sudoers.d/netorder-$user"
   ssh-keygen -q -t ed25519 -N '' -C "root@$name" -f /etc/ssh/ssh_host_ed25519_key
@@ -106,6 +109,22 @@ else
   shift "$words"
 fi
 exec /sbin/init "$@"
+"""
+# For a user, one key in the place of the one that netorder wrote before (/etc/netorder-key); others stay.
+_SET_KEY = r"""
+set -e
+user={user} key={key}
+getent passwd "$user" >/dev/null || exit 0  # its first start is not through, and does this
+home=$(getent passwd "$user" | cut -d: -f6)
+file=$home/.ssh/authorized_keys
+printf '%s\n' "$key" >>/etc/netorder-key
+install -d -m 700 -o "$user" -g "$user" "$home/.ssh"
+touch "$file"
+{{ grep -vxFf /etc/netorder-key "$file" || true; printf '%s\n' "$key"; }} >"$file.new"
+chown "$user:$user" "$file.new"
+chmod 600 "$file.new"
+mv "$file.new" "$file"
+printf '%s\n' "$key" >/etc/netorder-key
 """
 # systemd 256 and later start on control groups of version 1 only when told to
 _VERSION_1 = ("systemd.unified_cgroup_hierarchy=0", "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1")
@@ -305,6 +324,11 @@ def set_files(container: Container, files: Mapping[str, str]) -> None:
     # one that is still starting reads them by itself
     load = "if systemctl is-active --quiet systemd-networkd; then networkctl reload; fi\n"
     shell(container, f"set -e\n{_write(files)}{load}")
+
+
+def set_key(container: Container, user: str, key: str) -> None:
+    """Let the owner of a public key log in to a running container, and no longer that of the key before."""
+    shell(container, _SET_KEY.format(user=shlex.quote(user), key=shlex.quote(key)))
 
 
 def _write(files: Mapping[str, str]) -> str:

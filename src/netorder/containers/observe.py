@@ -43,6 +43,7 @@ class Seen:
     joined: dict[str, int] = field(default_factory=dict)  # by container's id: the namespace that it is in
     health: dict[str, str] = field(default_factory=dict)  # of those that run, by id: the script that checks them
     files: dict[str, dict[str, str]] = field(default_factory=dict)  # of those, by id: what wanted.file_names have
+    keys: dict[str, str] = field(default_factory=dict)  # of those, by id: the user's authorized_keys, if known
     inotify: int = 128  # instances that root may have on this machine
 
     def leftovers(self, topology: str) -> list[str]:
@@ -69,12 +70,21 @@ def observe(topology: str) -> Seen:
     joined = {one.id: kernel.joined(one.pid) for one in containers if one.pid}
     health = {one.id: _health(one) for one in containers if one.runs}
     files = {one.id: {name: _read(one, name) for name in _file_names(one)} for one in containers if one.runs}
-    return Seen(spaces, containers, inodes, joined, health, files, kernel.inotify_most())
+    keys = {one.id: _authorized_keys(one) for one in containers if one.runs}
+    return Seen(spaces, containers, inodes, joined, health, files, keys, kernel.inotify_most())
 
 
 def _health(container: Container) -> str:
     """Return the script that checks a running container, "" where it has none."""
     return _read(container, FILE)
+
+
+def _authorized_keys(container: Container) -> str:
+    """Return what lets a container's user in, "" where that cannot be found out."""
+    user = container.settings.get("user")
+    entries = (line.split(":") for line in _read(container, "/etc/passwd").splitlines())
+    home = next((its[5] for its in entries if its[0] == user and len(its) > 5), "")  # noqa: PLR2004
+    return _read(container, f"{home}/.ssh/authorized_keys") if home else ""
 
 
 def _file_names(container: Container) -> list[str]:
