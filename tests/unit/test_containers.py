@@ -17,9 +17,9 @@ from netorder.containers import engine, target
 from netorder.containers import observe as observing
 from netorder.containers.compare import Stage, compare, removals
 from netorder.containers.engine import Container
-from netorder.containers.kernel import Link, Space
+from netorder.containers.kernel import Link, Space, Way
 from netorder.containers.observe import Seen
-from netorder.containers.wanted import MACHINE, SPACE, Wanted, external_prefix, image_name, uplink, wanted
+from netorder.containers.wanted import MACHINE, SPACE, SPARE, Wanted, external_prefix, image_name, uplink, wanted
 from netorder.errors import CloudError
 from netorder.language.load import load, parse
 from netorder.plan.build import build_plan
@@ -464,9 +464,31 @@ def test_the_outside_meets_nothing_of_the_machine_or_the_plan():
     assert first
     assert first.subnet_of(SPACE)
     assert external_prefix(PLAN, []) == first
-    second = external_prefix(PLAN, [first])
+    second = external_prefix(PLAN, [Way(first, "eth0", connected=True)])
     assert second not in {first, None}
-    assert external_prefix(PLAN, [SPACE]) is None
+
+
+def test_beside_a_vpn_or_docker_there_is_an_outside_too(monkeypatch):
+    vpn, docker = Way(IPv4Network("172.16.0.0/12"), "tun0", connected=False), Way(SPACE, "docker0", connected=True)
+    for one in (vpn, docker):
+        found = external_prefix(PLAN, [one])
+        assert found
+        assert found.subnet_of(SPARE)
+    # all traffic into a VPN, as OpenVPN has it
+    halves = [Way(IPv4Network(one), "tun0", connected=False) for one in ("0.0.0.0/1", "128.0.0.0/1")]
+    within = external_prefix(PLAN, halves)
+    assert within
+    assert within.subnet_of(SPACE)
+    assert external_prefix(PLAN, [*halves, docker]).subnet_of(SPARE)
+    taken = [docker, Way(SPARE, "eth1", connected=True)]
+    monkeypatch.setattr(observing.kernel, "routes", lambda: taken)
+    with pytest.raises(CloudError, match=r"because of routes .*172.29.0.0/16 \(docker0\), 198.18.0.0/15 \(eth1\)"):
+        observing.outside(PLAN, Seen({MACHINE: Space()}, ()))
+    rules = "  - {from: [172.16.0.0/12, 198.0.0.0/8], to: web, tcp: 80}"
+    plan = build_plan(parse(TWO + rules, target="containers"))
+    monkeypatch.setattr(observing.kernel, "routes", list)
+    with pytest.raises(CloudError, match=r"because of prefixes of the topology file .*: 172.16.0.0/12, 198.0.0.0/8\. "):
+        observing.outside(plan, Seen({MACHINE: Space()}, ()))
 
 
 def test_another_host_changes_no_floating_address():

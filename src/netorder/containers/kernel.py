@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SETTINGS",
-    "SPACES", "WAS_OFF", "Link", "Space", "batch", "configure", "delete_link", "delete_space", "enter", "forward",
-    "forward_no_more", "inode", "joined", "listening", "load", "make_space", "name_servers",
+    "SPACES", "WAS_OFF", "Link", "Space", "Way", "batch", "configure", "delete_link", "delete_space", "enter",
+    "forward", "forward_no_more", "inode", "joined", "listening", "load", "make_space", "name_servers",
     "normal", "own_space", "read_space", "routes", "run", "set_forwarding", "spaces", "tables", "tracks_bridges",
 ]  # fmt: skip
 
@@ -80,6 +80,15 @@ class Space:
     forwarding: bool = False
     ruleset: str = ""
     settings: dict[str, str] = field(default_factory=dict)  # SETTINGS
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A route of this machine's; ``connected``: it has an address in the prefix, on this device."""
+
+    prefix: IPv4Network
+    device: str
+    connected: bool
 
 
 def spaces(prefix: str) -> list[str]:
@@ -157,14 +166,15 @@ def read_space(space: str, table: str = "") -> Space:
     )
 
 
-def routes() -> list[IPv4Network]:
-    """Return the prefixes that this machine has routes to, the default one apart."""
+def routes() -> list[Way]:
+    """Return this machine's routes, the default one apart."""
     found = []
     for one in json.loads(run("ip", "-j", "-4", "route", "show") or "[]"):
         try:
-            found.append(IPv4Network(one["dst"]))
+            prefix = IPv4Network(one["dst"])
         except (AddressValueError, NetmaskValueError, ValueError):  # default, or another kind
             continue
+        found.append(Way(prefix, one.get("dev", ""), one.get("protocol") == "kernel"))
     return found
 
 

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING
 
 from netorder.containers import engine, kernel
 from netorder.containers.health import FILE
-from netorder.containers.wanted import MACHINE, external_prefix, file_names, machine_table, prefix, uplink
+from netorder.containers.wanted import (
+    MACHINE,
+    external_prefix,
+    file_names,
+    machine_table,
+    no_external_prefix,
+    prefix,
+    uplink,
+)
 from netorder.errors import CloudError
 
 if TYPE_CHECKING:
@@ -118,9 +126,10 @@ def outside(plan: Plan, seen: Seen) -> IPv4Network:
     there = [IPv4Interface(one).network for one in link.addresses] if link else []
     if whole := [one for one in there if one.prefixlen < one.max_prefixlen]:
         return whole[0]
-    found = external_prefix(plan, kernel.routes())
+    routes = kernel.routes()
+    found = external_prefix(plan, routes)
     if found is None:
-        raise CloudError("no /24 of 172.29.0.0/16 is free on this machine for the outside of the topology: `ip route`")
+        raise CloudError(no_external_prefix(plan, routes))
     return found
 
 

@@ -16,11 +16,14 @@ from netorder.analysis.reach import Matrix
 from netorder.containers.health import health
 from netorder.ip import IPV4, covers, joined, overlap
 from netorder.protocols import number
+from netorder.text import few
 from netorder.topology import SSH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from netorder.containers.kernel import Way
+    from netorder.ip import Prefix
     from netorder.plan.model import Host, Plan, Router, Rule, SecurityGroup, Subnet
 
 __all__ = [
@@ -42,6 +45,7 @@ __all__ = [
     "let_out_by",
     "mac",
     "machine_table",
+    "no_external_prefix",
     "port_range",
     "prefix",
     "published_ports",
@@ -55,7 +59,9 @@ LABEL = "netorder.topology"  # of containers and images: the topology that they 
 MACHINE = ""  # the machine's own network namespace
 OUTSIDE = "ext"  # the bridge of the outside in the switch, and a router's device there
 SPACE = IPv4Network("172.29.0.0/16")  # of the outsides, a /24 each
+SPARE = IPv4Network("198.18.0.0/15")  # where none of SPACE is free: of measurements (RFC 2544), on no LAN
 _FIRST_FLOATING, _LAST_FLOATING = 50, 249  # of a /24; below are the machine (1) and the routers
+_SHOWN = 5  # prefixes, in a message
 _GUISE = 254  # of a /24: whom hosts see in the place of outsiders that have an address of the topology's
 Ports: TypeAlias = tuple[str, int, int]  # protocol, first and last port
 # by ports of this machine: the host, and the prefixes that may come; none means everybody
@@ -170,20 +176,49 @@ class Wanted:
     published: dict[Ports, str]
 
 
-def external_prefix(plan: Plan, taken: Iterable[IPv4Network]) -> IPv4Network | None:
-    """Return the /24 for the plan's outside: one that meets nothing of the plan and nothing ``taken``, if any is left.
+def external_prefix(plan: Plan, routes: Iterable[Way]) -> IPv4Network | None:
+    """Return the /24 for the plan's outside: one that meets nothing of the plan and none of the machine's ``routes``.
 
-    It begins to look where the topology's name says, so that several topologies mostly get the same each time.
+    It begins to look where the topology's name says, so that several topologies mostly get the same each time. Where
+    none is left it may lie in a wide prefix that is elsewhere (a VPN): the route to the /24 is longer, and wins.
     """
-    named = [*plan.own]
+    ways = [*routes]
+    named = _named(plan)
+    drawn = int(_short(plan.topology), 16)
+    for taken in (ways, [one for one in ways if one.connected or one.prefix.prefixlen >= SPACE.prefixlen]):
+        used = [*named, *(one.prefix for one in taken)]
+        for space in (SPACE, SPARE):
+            spaces = list(space.subnets(new_prefix=24))
+            first = drawn % len(spaces)
+            free = (one for one in spaces[first:] + spaces[:first] if not any(overlap(one, it) for it in used))
+            if found := next(free, None):
+                return found
+    return None
+
+
+def no_external_prefix(plan: Plan, routes: Iterable[Way]) -> str:
+    """Return who takes what could be the plan's outside, and what to do."""
+    ways = sorted({f"{one.prefix} ({one.device})" for one in routes if _in_the_way(one.prefix)})
+    named = sorted({str(one) for one in _named(plan) if _in_the_way(one)})
+    who = [f"routes of this machine (`ip route`): {few(ways, _SHOWN)}"] if ways else []
+    who += [f"prefixes of the topology file (networks, routes, `allow`): {few(named, _SHOWN)}"] if named else []
+    return (
+        f"no /24 of {SPACE} or {SPARE} is free for the outside of the topology, because of {'; and of '.join(who)}. "
+        "Make one of these narrower"
+    )
+
+
+def _in_the_way(prefix: Prefix) -> bool:
+    return any(overlap(prefix, space) for space in (SPACE, SPARE))
+
+
+def _named(plan: Plan) -> list[Prefix]:
+    """Return the prefixes that mean something in the plan, all addresses apart."""
     routes = [route for host in plan.hosts for route in host.routes]
     routes += [route for router in plan.routers for route in router.routes]
-    named += [ip_network(route.destination) for route in routes]
+    named = [*plan.own, *(ip_network(route.destination) for route in routes)]
     named += [ip_network(r.remote_cidr) for group in plan.security_groups for r in group.rules if r.remote_cidr]
-    used = [*taken, *(one for one in named if one.prefixlen)]
-    spaces = list(SPACE.subnets(new_prefix=24))
-    first = int(_short(plan.topology), 16) % len(spaces)
-    return next((one for one in spaces[first:] + spaces[:first] if not any(overlap(one, it) for it in used)), None)
+    return [one for one in named if one.prefixlen]
 
 
 def wanted(plan: Plan, outside: IPv4Network, name_servers: Iterable[str], *, tracks_bridges: bool) -> Wanted:
