@@ -179,6 +179,22 @@ def test_a_container_in_a_state_that_cannot_be_started(monkeypatch, state, space
     assert [one for one in done if one != "exec"] == did
 
 
+@pytest.mark.parametrize(
+    ("check", "tables", "off"),
+    [(False, [], True), (True, [], False), (False, ["netorder.other"], False)],
+)
+def test_a_teardown_of_nothing_ends_what_a_killed_one_left(monkeypatch, check, tables, off):
+    """The one before was killed after it had taken the last away, and before it put the machine's forwarding back."""
+    done: list[bool] = []
+    monkeypatch.setattr(target.engine, "check_engine", lambda: None)
+    monkeypatch.setattr(target, "observe", lambda _: Seen({MACHINE: Space(forwarding=True)}, ()))
+    monkeypatch.setattr(target.snapshots, "snapshots", lambda _: [])
+    monkeypatch.setattr(target.kernel, "tables", lambda _: tables)
+    monkeypatch.setattr(target.kernel, "forward_no_more", lambda: done.append(True))
+    assert target.teardown("t", check=check, progress=print) == []
+    assert done == [True] * off
+
+
 def test_what_has_stopped_is_removed_without_crun_too(monkeypatch):
     """As where podman runs its containers by runc."""
     monkeypatch.setattr(engine, "_found", lambda tool: tool != "crun")
