@@ -179,6 +179,30 @@ def test_a_container_in_a_state_that_cannot_be_started(monkeypatch, state, space
     assert [one for one in done if one != "exec"] == did
 
 
+def test_an_error_of_podman_begins_with_what_it_was_and_has_no_files(monkeypatch, tmp_path):
+    """As of a container whose files are its arguments; also where podman is run by another command."""
+    (tmp_path / "podman").write_text("#!/bin/sh\necho 'Error: no space left' >&2\nexit 125\n")
+    (tmp_path / "podman").chmod(0o755)
+    monkeypatch.setitem(target.kernel._ENVIRONMENT, "PATH", f"{tmp_path}:/usr/bin:/bin")
+    guest = replace(needs().guests[0], health="password: secret\n")
+    for before in ((), ("env", "A=b", "sh", "-c", 'exec "$@"', "sh")):
+        monkeypatch.setattr(engine, "viewed", lambda *command, before=before: (*before, *command))
+        with pytest.raises(CloudError) as caught:
+            engine.create("calculator", guest, "ssh-ed25519 AAAA me")
+        said = str(caught.value)
+        assert said.startswith("`podman run --detach --replace --name calculator-calculator ")
+        assert said.endswith("…` ended with 125: Error: no space left")
+        assert "secret" not in said
+        assert len(said) < 200
+    with pytest.raises(CloudError, match=r"^`sh -c …` ended with 3: "):
+        target.kernel.run("sh", "-c", "exit 3\n# more")
+
+
+def test_a_command_that_does_not_end_is_an_error():
+    with pytest.raises(CloudError, match=r"^`sleep 60` did not end within 0\.1 s and was killed"):
+        target.kernel.run("sleep", "60", seconds=0.1)
+
+
 @pytest.mark.parametrize(
     ("check", "tables", "off"),
     [(False, [], True), (True, [], False), (False, ["netorder.other"], False)],

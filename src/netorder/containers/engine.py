@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netorder.containers import health
-from netorder.containers.kernel import SPACES, run
+from netorder.containers.kernel import SECONDS, SPACES, run
 from netorder.containers.wanted import LABEL, image_name
 from netorder.errors import CloudError
 
@@ -53,6 +53,8 @@ _CAPABILITIES = "NET_ADMIN,NET_RAW,AUDIT_WRITE"
 _MOST_PROCESSES = 32768
 _PARALLEL = 8
 _PAUSED = "paused"
+_SLOW = {"build", "commit", "load"}  # a whole disk is written
+_SLOW_SECONDS = 3600.0
 _END = "netorder-end"  # of a file
 # everybody may, as on Debian; podman's own is root alone
 _PING = "net.ipv4.ping_group_range=0 2147483647"
@@ -211,7 +213,8 @@ def _is_version_1() -> bool:
 
 def podman(*arguments: str, text: str = "", check: bool = True) -> str:
     """Run podman and return what it prints."""
-    return run(*viewed("podman", *arguments), text=text, check=check)
+    seconds = _SLOW_SECONDS if arguments[0] in _SLOW else SECONDS
+    return run(*viewed("podman", *arguments), text=text, check=check, seconds=seconds)
 
 
 def viewed(*command: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
-    "SETTINGS",
+    "SECONDS", "SETTINGS",
     "SPACES", "WAS_OFF", "Link", "Space", "Way", "batch", "configure", "delete_link", "delete_space", "enter",
     "forward", "forward_no_more", "inode", "joined", "listening", "load", "make_space", "name_servers",
     "normal", "own_space", "read_space", "routes", "run", "set_forwarding", "spaces", "tables", "tracks_bridges",
@@ -33,17 +33,25 @@ _BREAK = "-----"
 WAS_OFF = "netorder-forwarding-was-off"
 _RESOLV = Path("/etc/resolv.conf")
 _RESOLVED, _STUB = Path("/run/systemd/resolve/resolv.conf"), "127.0.0.53"  # whom systemd-resolved asks; itself
+SECONDS = 300.0  # for a command, which takes one or a few
+_WORDS, _LONGEST = 8, 80  # of a command in a message, and characters of a word
 _SOCKETS = Path("/proc/net")
 _LISTEN = "0A"  # of /proc/net/tcp
 _TRIAL = "table bridge trial {\n chain c {\n type filter hook forward priority 0\n ct state established accept\n }\n}\n"
 
 
-def run(*command: str, text: str = "", check: bool = True) -> str:
-    """Return what a command prints, or raise CloudError with what it says."""
+def run(*command: str, text: str = "", check: bool = True, seconds: float = SECONDS) -> str:
+    """Return what a command prints, or raise CloudError with what it says, or that it did not end in time."""
     try:
         done = subprocess.run(
-            command, input=text, capture_output=True, text=True, errors="replace", check=False, env=_ENVIRONMENT
-        )
+            command, input=text, capture_output=True, text=True, errors="replace", check=False, env=_ENVIRONMENT,
+            timeout=seconds,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise CloudError(
+            f"`{_shown(command)}` did not end within {seconds:g} s and was killed: see what this machine is busy "
+            "with, or waits for (`top`, `podman ps --all`), and run again"
+        ) from None
     except FileNotFoundError:
         package = _PACKAGE.get(command[0], command[0])
         raise CloudError(
@@ -52,8 +60,15 @@ def run(*command: str, text: str = "", check: bool = True) -> str:
         ) from None
     if check and done.returncode:
         said = " ".join((done.stderr or done.stdout).split())
-        raise CloudError(f"`{' '.join(command)}` ended with {done.returncode}: {said}")
+        raise CloudError(f"`{_shown(command)}` ended with {done.returncode}: {said}")
     return done.stdout
+
+
+def _shown(command: Sequence[str]) -> str:
+    """Return the first words of a command, podman's own alone: the rest may be a host's files, and not for a log."""
+    words = [*command[command.index("podman") :]] if "podman" in command else [*command]
+    shown = [word if len(word) <= _LONGEST and "\n" not in word else "…" for word in words[:_WORDS]]
+    return " ".join([*shown, *(["…"] if len(words) > _WORDS else [])])
 
 
 def enter(space: str) -> tuple[str, ...]:
