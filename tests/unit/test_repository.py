@@ -19,16 +19,16 @@ PARTS = ("ansible.cfg", "applications", "inventory", "playbooks", "plugins", "ro
 # Instead of playbooks/tasks/observe.yml.
 SERVICE_ALONE = """
 - netorder_compare: {modules: {}, services: "{{ observe_compared | map(attribute='service') }}"}
-  register: __inside
+  register: __observed
 - ansible.builtin.set_fact:
-    netorder_findings: "{{ others | combine(__inside.answers) | netorder_findings(netorder_topology_file, wanted) }}"
+    netorder_findings: "{{ others | combine(__observed.answers) | netorder_findings(netorder_topology_file, wanted) }}"
   vars:
     wanted: "{{ observe_compared | map(attribute='service') }}"
     others: {netorder_observe: {checks: []}, netorder_host_network: {differences: []}}
 """
 
 
-NOTHING = "- ansible.builtin.set_fact: {netorder_findings: [], __inside: {}}\n"
+NOTHING = "- ansible.builtin.set_fact: {netorder_findings: [], __observed: {}}\n"
 
 
 def lock(name: str) -> dict[str, str]:
@@ -218,6 +218,58 @@ def test_drift_runs_other_roles_in_check_mode_where_it_is_asked_to(tmp_path, fai
         assert {"fails": "Ask for what is not there yet", "not run": "not run"}[expected] in found["roles_not_checked"][
             "h"
         ]
+
+
+SILENT_TOPOLOGY = """
+topology: silent
+networks: {n: {cidr: 10.0.0.0/24}}
+routers: {r: {external: true, networks: [n]}}
+applications: {page: {role: ./page}}
+hosts: {h: {network: n, applications: page, floating_ip: true}}
+allow: [{to: h, tcp: 22}]
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--check"]], ids=["drift", "check mode"])
+def test_a_host_that_does_not_answer_is_a_difference(tmp_path, options):
+    """It is said with what SSH said, nothing else is asked of the host, and none of its roles is run."""
+    root = tmp_path / "project"
+    root.mkdir()
+    for part in PARTS:
+        (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, root / part)
+    (root / "page/tasks").mkdir(parents=True)
+    role = {"name": "Be run", "ansible.builtin.debug": {"msg": "run"}}
+    (root / "page/tasks/main.yml").write_text(yaml.safe_dump([role]))
+    (root / "silent.yml").write_text(SILENT_TOPOLOGY)
+    host = {
+        "ansible_host": "127.0.0.1",
+        "ansible_port": 1,  # nobody listens there
+        "ansible_ssh_common_args": "-F none",
+        "openstack": {"status": "ACTIVE"},
+    }
+    (root / "host.yml").write_text(yaml.safe_dump(host))
+    # nothing is asked of a cloud: what its comparison would have given
+    play = yaml.safe_load((root / "playbooks/drift.yml").read_text())
+    play[0]["tasks"] = [{"ansible.builtin.set_fact": {"netorder_provisioned": {"changes": []}}}]
+    (root / "playbooks/drift.yml").write_text(yaml.safe_dump(play))
+    done = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("ansible-playbook"), "playbooks/drift.yml", "-i", "inventory/10-plan.yml"),
+            *("-e", "topology=silent.yml", "-e", "@host.yml", "-e", f"report={tmp_path}/report", "-e", "format=json"),
+            *options,
+        ],
+        cwd=root,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8", "PYTHONPATH": f"{root}/src"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    found = json.loads((tmp_path / "report").read_text())
+    assert done.returncode == 2, said
+    rows = [(one["where"], one["what"], "refused" in one["actual"]) for one in found["differences"]]
+    assert rows == [("h", "SSH", True)], said
+    assert "Be run" not in said
 
 
 def test_an_application_is_not_named_where_all_of_them_are_run():
