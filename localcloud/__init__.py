@@ -5,10 +5,10 @@ entry in a clouds.yaml. The layers of the code (pyproject.toml holds them):
 
 - on the host: ``__main__`` (commands) -> ``life`` (up, status, down, clean) -> ``checks`` (preconditions) ->
   ``build/`` (cached artifacts) -> ``machine`` (namespaces, veth), ``capacity`` (overcommit) -> ``cloud`` (one cloud's
-  directory)
-- inside, started by ``inside/init`` (PID 1): ``inside/__main__`` -> ``services`` (the table of steps) -> ``watch``
-  (repeated checks) -> ``supervisor`` (starts and restarts), ``tasks`` (the work of steps) -> ``step``, ``system``; and
-  ``seed`` (accounts, catalog, flavors, networks, image), a program of its own
+  directory); ``export`` (the guest image as files), a program of its own
+- inside (``inside/``), started by ``inside/init`` (PID 1): ``inside/__main__`` -> ``services`` (the table of steps) ->
+  ``watch`` (repeated checks) -> ``supervisor`` (starts and restarts), ``tasks`` (the work of steps) -> ``step``,
+  ``system``; and ``seed`` (accounts, catalog, flavors, networks, image), a program of its own
 """
 
 

@@ -1,4 +1,5 @@
 """A plan as a picture.
 
-``model``: boxes, links and arrows, alike ones as one. ``svg`` (which lays it out), ``dot``, ``mermaid``: its texts.
+``model``: boxes, links and arrows, alike ones as one. ``svg`` (which lays it out), ``drawio`` (as the SVG has it),
+``dot``, ``mermaid``: its texts.
 """
