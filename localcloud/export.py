@@ -52,6 +52,8 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="directory that keeps what was built")
     parser.add_argument("--output", type=Path, required=True, help="directory for the image, under its name")
     given = parser.parse_args()
+    if os.geteuid() != 0:
+        raise SystemExit("error: making an image needs root")
     try:
         image = guest.make(given.cache.resolve(), lambda line: print(line, flush=True))
         made = export(image, given.output.resolve())
