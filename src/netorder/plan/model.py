@@ -264,13 +264,13 @@ class ServerGroup:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A virtual machine. ``ports`` are in the order of its interfaces.
+    """A server of OpenStack, a container or a virtual machine, as the target makes it.
 
-    ``gateways`` are its default gateways, at most one of each IP version: of the first port with one, or one that is
-    declared, a host's. Others that DHCP and router advertisements give must not be used. ``routes`` are the static
-    routes that are configured on the host itself. ``floating_ip``: it has a floating address, which belongs to the
-    first port unless ``floating_ips`` say more. At its ``outside_address``, one of its own, it is reached from outside
-    without one. A ``forwarding`` host forwards packets between its ports.
+    ``ports`` are in the order of its interfaces. ``gateways`` are its default gateways, at most one of each IP version:
+    of the first port with one, or one that is declared, a host's. Others that DHCP and router advertisements give must
+    not be used. ``routes`` are the static routes that are configured on the host itself. ``floating_ip``: it has a
+    floating address, which belongs to the first port unless ``floating_ips`` say more. At its ``outside_address``, one
+    of its own, it is reached from outside without one. A ``forwarding`` host forwards packets between its ports.
 
     ``ssh_path`` names the hosts that SSH jumps through to reach it, outermost first: () means its own floating IP,
     ("bastion",) means through bastion; None means that it cannot be reached from outside. ``ssh_address`` is its
