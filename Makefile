@@ -174,9 +174,9 @@ repair: setup ## what a run repairs after a manual change or a kill -9, drift, r
 	$(MOLECULE) --scenario-name repair
 endif
 
-.PHONY: plan
+.PHONY: preview
 # only what differs, and without the probes of verify
-plan: setup $(PLACE) ## what a run would change, with reason, old and new values; changes nothing (ARGS='-e allow=delete')
+preview: setup $(PLACE) ## what a run would change, with reason, old and new values; changes nothing (ARGS='-e allow=delete')
 	ANSIBLE_DISPLAY_OK_HOSTS=false $(AS_USER) ansible-playbook site.yml --check --diff --skip-tags verify $(ARGS)
 
 .PHONY: drift

@@ -38,6 +38,6 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the playbook; return the exit status. Raises TopologyError and UsageError."""
-    # only what differs, and not the probes, as `make plan`
+    # only what differs, and not the probes, as `make preview`
     only, shown = ["--check", "--diff", "--skip-tags", "verify"], {"ANSIBLE_DISPLAY_OK_HOSTS": "false"}
     return playbooks.run(options, playbooks.prepare(options, "site.yml", only, environment=shown))
