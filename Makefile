@@ -40,7 +40,7 @@ export NETORDER_TOPOLOGY := $(abspath $(or $(TOPOLOGY),$(DEFAULT_TOPOLOGY),topol
 
 .PHONY: help
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / && !said[$$1]++ {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: setup $(PLACE) ## the topology on a real OpenStack (or TARGET=containers, machine), up to the calculator's answer
@@ -140,7 +140,7 @@ operations: setup ## snapshot, restore, power, golden images, changes of service
 	$(AS_ROOT) pytest -q -m "not full" tests/cloud/test_operations.py
 	$(AS_ROOT) pytest -q tests/faults/test_operations_killed.py --seed=$(FAULTS_SEED)
 
-operations-full: setup ## resize, on a virtual machine: a quarter of an hour without KVM; each operation killed at each write
+operations-full: setup ## resize, on a virtual machine: 12 min without KVM; each operation killed at each write
 	$(AS_ROOT) pytest -q -m full tests/cloud/test_operations.py
 	$(AS_ROOT) pytest -q tests/faults/test_operations_killed.py --every
 
@@ -193,7 +193,7 @@ teardown: setup ## delete the topology from the cloud: make teardown CONFIRM=cal
 
 .PHONY: cloud
 ifdef LOCAL
-cloud: cloud-up
+cloud: cloud-up ## the cloud that OS_CLOUD or OS_* name, else the local one, started
 else
 cloud:
 	@echo "the cloud: $${OS_CLOUD:-$$OS_AUTH_URL}"
