@@ -55,7 +55,7 @@ test-full: test drawn-full report-test containers-full machine-full $(if $(LOCAL
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
 
-$(STAMP): requirements.lock pyproject.toml $(wildcard applications/*/pyproject.toml) scripts/setup
+$(STAMP): requirements.lock pyproject.toml $(wildcard applications/*/pyproject.toml) scripts/setup scripts/packages.sh
 	@scripts/setup $(VENV) $(PYTHON)
 	@touch $@
 

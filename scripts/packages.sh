@@ -1,0 +1,16 @@
+# Sourced by the scripts beside it, with bash.
+
+# install_missing [PACKAGE...]: installs these Debian packages and, of `package_of` (command to package), those whose
+# command is missing, as root or through sudo.
+install_missing() {
+    local missing=() command as_root
+    for command in "${!package_of[@]}"; do
+        PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null || missing+=("${package_of[$command]}")
+    done
+    missing+=("$@")
+    [ "${#missing[@]}" -gt 0 ] || return 0
+    echo "installing: ${missing[*]}"
+    as_root=$([ "$(id -u)" = 0 ] || echo sudo)
+    $as_root apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
