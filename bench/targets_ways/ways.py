@@ -50,7 +50,6 @@ class Way:
     title: ClassVar[str]
     needs_root: ClassVar[bool] = True
     takes_snapshots: ClassVar[bool] = False
-    snapshot_host: ClassVar[str] = "sum"  # the one that is started, saved, and put back, too
 
     def __init__(self, work: Path) -> None:
         self.work = work

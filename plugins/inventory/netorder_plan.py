@@ -102,7 +102,6 @@ class InventoryModule(BaseInventoryPlugin):
             "netorder_topology": the_plan.topology,
             "netorder_target": target,
             "netorder_topology_dir": str(file.parent),
-            "netorder_root": str(root),
             "netorder_off": [],  # hosts that are stopped on purpose, as the cloud has them
             "netorder_environment": {},  # of hosts without a proxy for packages
             "netorder_cloud": the_plan.cloud or "",

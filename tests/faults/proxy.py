@@ -268,11 +268,6 @@ def console(disk):
     return f"-----BEGIN SSH HOST KEY KEYS-----\n{key}\n-----END SSH HOST KEY KEYS-----\nnetorder-golden: done\n"
 
 
-def made_image(answer, content):
-    """Return the id of the image that Nova's answer is about; older versions say it in a header."""
-    return json.loads(content)["image_id"] if content else answer.getheader("Location").rpartition("/")[2]
-
-
 def upload(host, image, token):
     """Put a disk into the image that Nova has just made of a server: its fake driver has none to put there."""
     glance = http.client.HTTPConnection(host, next(int(p) for p, name in SERVICES.items() if name == "image"))

@@ -15,7 +15,6 @@ from netorder.plan.build import build_plan
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted([*ROOT.glob("tests/golden/good/*.yml"), *ROOT.glob("topologies/*.yml")])
-MOST_HOSTS = 10000
 MOST_IN_A_ROW = 12
 
 

@@ -64,14 +64,12 @@ def _variables(
         # not ansible_ssh_common_args: Ansible's own ssh_args share connections by address alone, and private addresses
         # repeat from topology to topology; ssh_config has a socket for each incarnation of each host
         "ansible_ssh_args": ssh_args,
-        "netorder_address": host.ports[0].addresses[0],
         "netorder_addresses": list(host.addresses),
         "netorder_ipv6_prefixes": [
             subnet.cidr for port in host.ports if (subnet := subnets.get((port.network, IPV6))) is not None
         ],
         "netorder_virtual_addresses": [one for port in host.ports for one in port.virtual_addresses],
         "netorder_loopback_addresses": list(host.loopback_addresses),
-        "netorder_network": host.ports[0].network,
         "netorder_entry": host.entry is not None,
         "netorder_ssh_path": None if host.ssh_path is None else list(host.ssh_path),
         "netorder_ssh_sources": list(ssh_sources(matrix, host)),

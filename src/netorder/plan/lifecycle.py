@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FIELDS",
-    "KINDS",
     "NAMES",
     "NO_COST",
     "PARTS",
@@ -29,7 +28,6 @@ __all__ = [
     "changed_fields",
     "effect",
     "exit_router",
-    "fields_of",
     "image_field",
     "markdown",
     "reason",
@@ -149,8 +147,6 @@ FIELDS = (
     Field("floating IP", "holder", _REFUSE, note="a given one is somebody else's port's"),
 )
 
-# In the order of dependence.
-KINDS = tuple(dict.fromkeys(field.kind for field in FIELDS))
 _TABLE = {(field.kind, field.name): field for field in FIELDS}
 
 # The other fields of the plan. By these a resource is known: by another name it is another resource.
@@ -177,11 +173,6 @@ NO_COST = frozenset(
     "Container.user Endpoint.host Endpoint.address "
     "Endpoint.port Check.port Check.path Check.body Check.status Check.answer Check.contains".split()
 )
-
-
-def fields_of(kind: str) -> tuple[str, ...]:
-    """Return the names of the fields of a kind."""
-    return tuple(field.name for field in FIELDS if field.kind == kind)
 
 
 def changed_fields(actual: Mapping[str, object], planned: Mapping[str, object]) -> list[str]:
