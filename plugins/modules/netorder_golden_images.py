@@ -18,9 +18,6 @@ options:
     description: The directory for the SSH key and each topology's files.
     type: path
     required: true
-  cloud:
-    description: An entry of clouds.yaml; left out, what OS_CLOUD or the OS_* variables name.
-    type: str
   target:
     description: Who made the hosts, C(openstack) or C(containers); without it, what the topology says.
     type: str

@@ -27,9 +27,6 @@ options:
   ssh_key:
     description: A private key to use; left out, C(id_ed25519) under I(files), made on first use.
     type: path
-  cloud:
-    description: An entry of clouds.yaml; left out, what OS_CLOUD or the OS_* variables name.
-    type: str
   allow:
     description:
       - Which destructive changes are permitted, C(delete) and C(replace). A run that needs one which is not permitted

@@ -22,9 +22,6 @@ options:
     description: The directory for the SSH key and each topology's files.
     type: path
     required: true
-  cloud:
-    description: An entry of clouds.yaml; left out, what OS_CLOUD or the OS_* variables name.
-    type: str
   host:
     description: The host's name in the topology.
     type: str

@@ -42,7 +42,6 @@ class Operation:
             {
                 "topology": {"type": "path", "required": True},
                 "files": {"type": "path", "required": True},
-                "cloud": {"type": "str"},
                 "target": {"type": "str"},
                 **self.options,
             }

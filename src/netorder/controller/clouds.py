@@ -23,7 +23,6 @@ __all__ = ["reconcile", "teardown"]
 
 def reconcile(
     plan: Plan,
-    cloud: str | None,
     *,
     directory: Path,
     key: str | None,
@@ -34,7 +33,7 @@ def reconcile(
     progress: Progress,
 ) -> Result:
     """Make the cloud what the plan says. Raises RefusedError before the first change, CloudError after it."""
-    session = connect(progress, cloud)
+    session = connect(progress, plan.cloud)
     session.waits = Waits.of(directory)
     return reconciling.reconcile(
         session,

@@ -32,7 +32,6 @@ def provision(
     files: Path,
     progress: Progress,
     ssh_key: Path | None = None,
-    cloud: str | None = None,
     check: bool = False,
     allow: Collection[str] = (),
     hostkey_timeout: float = HOSTKEY_TIMEOUT,
@@ -59,8 +58,7 @@ def provision(
     key = access.private_key(files, ssh_key)
     if ssh_key and not key.exists():
         raise AccessError(f"SSH key {key} does not exist: set netorder_ssh_key to a private key, or leave it out.")
-    cloud = cloud or wanted.cloud
-    directory = state.directory(files, cloud, wanted.topology)
+    directory = state.directory(files, wanted.cloud, wanted.topology)
     with nullcontext() if check else lock.held(directory.parent, wanted.topology):
         public = access.public_key(key, make=not check)
         result: Result
@@ -80,7 +78,6 @@ def provision(
 
             result = clouds.reconcile(
                 wanted,
-                cloud,
                 directory=directory,
                 key=public,
                 check=check,

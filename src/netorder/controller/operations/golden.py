@@ -63,7 +63,6 @@ def golden(
     progress: Progress,
     hosts: Sequence[str] = (),
     versions: Mapping[str, Mapping[str, str]] | None = None,
-    cloud: str | None = None,
     check: bool = False,
     ssh_key: str | None = None,
     target: str | None = None,
@@ -76,7 +75,7 @@ def golden(
     lacking.require(read.target, "golden")
     start = time.monotonic()
     now = datetime.now(UTC)
-    with opened(read, files, progress, cloud, check=check, hosts=hosts) as site:
+    with opened(read, files, progress, check=check, hosts=hosts) as site:
         name, session = site.plan.topology, site.cloud
         chosen = golden_hosts(site.plan, site.servers, hosts)
         there = {kind: site.host(host.name) for kind, host in chosen.items()}
@@ -147,7 +146,6 @@ def golden_images(
     topology: str,
     files: str,
     progress: Progress,
-    cloud: str | None = None,
     check: bool = False,
     remove: Sequence[str] = (),
     keep: int | None = None,
@@ -158,7 +156,7 @@ def golden_images(
     lacking.require(read.target, "golden")
     start = time.monotonic()
     check_removal(remove, keep)
-    with opened(read, files, progress, cloud, check=check or (not remove and keep is None)) as site:
+    with opened(read, files, progress, check=check or (not remove and keep is None)) as site:
         known = goldens.goldens(site.cloud, site.plan.topology)
         going: list[goldens.Golden] = []
         problems: list[str] = []

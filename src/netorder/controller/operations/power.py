@@ -30,7 +30,6 @@ def power(
     state: str,
     progress: Progress,
     hosts: Sequence[str] = (),
-    cloud: str | None = None,
     check: bool = False,
     target: str | None = None,
 ) -> dict[str, Any]:
@@ -38,7 +37,7 @@ def power(
     read = load(topology, target)
     lacking.require(read.target, "power")
     start = time.monotonic()
-    with opened(read, files, progress, cloud, check=check, hosts=hosts) as site:
+    with opened(read, files, progress, check=check, hosts=hosts) as site:
         wanted = [*hosts] or [host.name for host in site.plan.hosts]
         servers = {name: site.host(name)[1] for name in wanted}
         changes, problems = power_changes(state, servers.values())

@@ -36,7 +36,6 @@ def resize(
     host: str,
     flavor: str,
     progress: Progress,
-    cloud: str | None = None,
     check: bool = False,
     ssh_timeout: float = SSH_TIMEOUT,
     target: str | None = None,
@@ -49,7 +48,7 @@ def resize(
     read = load(topology, target)
     lacking.require(read.target, "resize")
     start = time.monotonic()
-    with opened(read, files, progress, cloud, check=check, hosts=[host]) as site:
+    with opened(read, files, progress, check=check, hosts=[host]) as site:
         planned, server = site.host(host)
         has, status = str(server.flavor.original_name), str(server.status)
         hint = resize_hint(site.topology, host, flavor)

@@ -100,18 +100,15 @@ def planned_host(plan: Plan, name: str) -> Host:
 
 
 @contextmanager
-def opened(
-    read: Topology, files: str, progress: Progress, cloud: str | None, *, check: bool, hosts: Sequence[str] = ()
-) -> Iterator[Site]:
+def opened(read: Topology, files: str, progress: Progress, *, check: bool, hosts: Sequence[str] = ()) -> Iterator[Site]:
     """Log in to the cloud for an operation on these hosts, which the topology must have."""
     plan = build_plan(read)
     for name in hosts:
         planned_host(plan, name)
-    cloud = cloud or plan.cloud
     root = Path(files).expanduser().absolute()
-    directory = state.directory(root, cloud, read.name)
+    directory = state.directory(root, plan.cloud, read.name)
     with nullcontext() if check else lock.held(directory.parent, read.name):
-        session = connect(progress, cloud)
+        session = connect(progress, plan.cloud)
         session.waits = Waits.of(directory)
         session.phase = "list"
         with translate_errors():

@@ -52,7 +52,6 @@ def snapshot(
     host: str,
     progress: Progress,
     versions: Mapping[str, str] | None = None,
-    cloud: str | None = None,
     check: bool = False,
     target: str | None = None,
 ) -> dict[str, Any]:
@@ -63,7 +62,7 @@ def snapshot(
         return on_containers.snapshot(read, files, host, check=check)
     start = time.monotonic()
     now = datetime.now(UTC)
-    with opened(read, files, progress, cloud, check=check, hosts=[host]) as site:
+    with opened(read, files, progress, check=check, hosts=[host]) as site:
         planned, server = site.host(host)
         if server.status not in {"ACTIVE", "SHUTOFF", "PAUSED", "SUSPENDED"}:
             raise CloudError(
@@ -129,7 +128,6 @@ def snapshots(
     topology: str,
     files: str,
     progress: Progress,
-    cloud: str | None = None,
     check: bool = False,
     remove: Sequence[str] = (),
     keep: int | None = None,
@@ -143,7 +141,7 @@ def snapshots(
         return on_containers.snapshots(read, files, check=check, remove=remove, keep=keep, hosts=hosts)
     start = time.monotonic()
     check_removal(remove, keep)
-    with opened(read, files, progress, cloud, check=check or (not remove and keep is None)) as site:
+    with opened(read, files, progress, check=check or (not remove and keep is None)) as site:
         known = images.snapshots(site.cloud, site.plan.topology)
         if unknown := set(hosts) - {one.host for one in known} - {one.name for one in site.plan.hosts}:
             raise UsageError(f"host={','.join(sorted(unknown))}: no host and no snapshot has this name.")
@@ -171,7 +169,6 @@ def restore(
     progress: Progress,
     snapshot: str | None = None,
     allow: Sequence[str] = (),
-    cloud: str | None = None,
     check: bool = False,
     ssh_key: str | None = None,
     hostkey_timeout: float = HOSTKEY_TIMEOUT,
@@ -184,7 +181,7 @@ def restore(
     if read.target == CONTAINERS:
         return on_containers.restore(read, files, host, check=check, snapshot=snapshot, allow=allow, ssh_key=ssh_key)
     start = time.monotonic()
-    with opened(read, files, progress, cloud, check=check, hosts=[host]) as site:
+    with opened(read, files, progress, check=check, hosts=[host]) as site:
         planned, server = site.host(host)
         session, name = site.cloud, site.plan.topology
         chosen = images.find(images.snapshots(session), name, snapshot or host)
