@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     if options.up and not options.check:
         print(f"{loaded.name}, saved {loaded.saved}", flush=True)
         given = argparse.Namespace(
-            file=str(loaded.topology), ssh_key=loaded.key, target=None, verbose=0, rest=[], command="up"
+            file=str(loaded.topology), ssh_key=loaded.key, target=None, verbose=0, rest=[], extra_vars=[], command="up"
         )
         process.become(playbooks.site(given, golden=options.golden))
     key = ["--ssh-key", str(loaded.key)] if loaded.key else []
