@@ -41,7 +41,7 @@ def provision(
     """Make the cloud match the topology file, and write the SSH path under ``files``; return the Ansible result.
 
     ``allow`` names what may be done to what is in use, "delete", "replace", and what the cloud's policy is known to
-    allow, "zero-disk". ``target`` is one of topology.TARGETS, the topology's own unless it is said.
+    allow, "zero-disk", "fixed-address". ``target`` is one of topology.TARGETS, the topology's own unless it is said.
     ``golden``: new hosts with applications are made of golden images, or nothing is done.
 
     Raises NetorderError, whose text is for the user: RefusedError where the changes are known and refused.
@@ -110,7 +110,8 @@ def teardown(
 ) -> dict[str, Any]:
     """Delete all that carries the marker of the topology of this name, and its files; return the Ansible result.
 
-    ``snapshots`` of it are kept ("keep") or deleted ("delete"), and so its ``floating_ips`` that are to be kept.
+    ``snapshots`` of it are kept ("keep") or deleted ("delete"), and so its ``floating_ips`` that are to be kept. Raises
+    NetorderError: CloudError names what is left.
     """
     directory = state.directory(files.expanduser().absolute(), cloud, topology)
     with nullcontext() if check else lock.held(directory.parent, topology):

@@ -69,7 +69,8 @@ def golden(
 ) -> dict[str, Any]:
     """Make a golden image of each application, of a host that has it, or of these ``hosts``; return the Ansible result.
 
-    ``versions`` of the applications, by host, are noted.
+    ``versions`` of the applications, by host, are noted. Raises TopologyError, UsageError, LockedError;
+    RefusedError before the first change, CloudError after it.
     """
     read = load(topology, target)
     lacking.require(read.target, "golden")
@@ -151,7 +152,10 @@ def golden_images(
     keep: int | None = None,
     target: str | None = None,
 ) -> dict[str, Any]:
-    """List a topology's golden images; remove those of these names, or all but the newest of each kind."""
+    """List a topology's golden images; remove those of these names, or all but the newest of each kind.
+
+    Raises TopologyError, UsageError, LockedError; CloudError, where one is not removed because of its name or use.
+    """
     read = load(topology, target)
     lacking.require(read.target, "golden")
     start = time.monotonic()

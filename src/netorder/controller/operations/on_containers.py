@@ -58,7 +58,10 @@ def _result(changes: Sequence[Change], start: float, **more: object) -> dict[str
 
 
 def snapshot(read: Topology, files: str, host: str, *, check: bool) -> dict[str, Any]:
-    """Save a host's container as an image; return the Ansible result."""
+    """Save a host's container as an image; return the Ansible result.
+
+    Raises UsageError, LockedError, CloudError.
+    """
     start = time.monotonic()
     with _plan(read, files, check=check) as plan:
         container = _container(plan, host)
@@ -74,7 +77,10 @@ def snapshot(read: Topology, files: str, host: str, *, check: bool) -> dict[str,
 def snapshots(
     read: Topology, files: str, *, check: bool, remove: Sequence[str], keep: int | None, hosts: Sequence[str]
 ) -> dict[str, Any]:
-    """List a topology's snapshots; remove those of these names, or all but the newest of each host."""
+    """List a topology's snapshots; remove those of these names, or all but the newest of each host.
+
+    Raises LockedError; CloudError, also where there is no snapshot of such a name.
+    """
     start = time.monotonic()
     with _plan(read, files, check=check) as plan:
         known = images.snapshots(plan.topology)
@@ -103,7 +109,10 @@ def restore(
     allow: Sequence[str],
     ssh_key: str | None,
 ) -> dict[str, Any]:
-    """Make a host's container anew from a snapshot of it, the newest unless one is named; return the Ansible result."""
+    """Make a host's container anew from a snapshot of it, the newest unless one is named; return the Ansible result.
+
+    Raises UsageError, LockedError, AccessError; RefusedError before the first change, CloudError after it.
+    """
     start = time.monotonic()
     with _plan(read, files, check=check) as plan:
         container = _container(plan, host)

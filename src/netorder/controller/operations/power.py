@@ -33,7 +33,10 @@ def power(
     check: bool = False,
     target: str | None = None,
 ) -> dict[str, Any]:
-    """Stop, start or shelve all hosts or these, in the order of what they need; return the Ansible result."""
+    """Stop, start or shelve all hosts or these, in the order of what they need; return the Ansible result.
+
+    Raises TopologyError, UsageError, LockedError; RefusedError before the first change, CloudError after it.
+    """
     read = load(topology, target)
     lacking.require(read.target, "power")
     start = time.monotonic()

@@ -43,7 +43,8 @@ def resize(
     """Give a host another flavor, whatever its topology file says; return the Ansible result.
 
     A running host must answer SSH before, and is given its old flavor back if it does not within ``ssh_timeout`` (s)
-    after. One that is stopped, or that SSH never reaches, is not asked.
+    after. One that is stopped, or that SSH never reaches, is not asked. Raises TopologyError, UsageError, LockedError;
+    RefusedError before the first change, CloudError where the cloud fails or the host has its old flavor back.
     """
     read = load(topology, target)
     lacking.require(read.target, "resize")

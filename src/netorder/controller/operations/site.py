@@ -48,7 +48,7 @@ class Site:
     directory: Path  # of the topology's
 
     def host(self, name: str) -> tuple[Host, Server]:
-        """Return a host of the plan and its server."""
+        """Return a host of the plan and its server. Raises UsageError; CloudError: not there, or not at rest."""
         host = planned_host(self.plan, name)
         server = self.servers.get(name)
         if server is None:
@@ -101,7 +101,7 @@ def planned_host(plan: Plan, name: str) -> Host:
 
 @contextmanager
 def opened(read: Topology, files: str, progress: Progress, *, check: bool, hosts: Sequence[str] = ()) -> Iterator[Site]:
-    """Log in to the cloud for an operation on these hosts, which the topology must have."""
+    """Log in for an operation on these hosts. Raises UsageError (an unknown host), LockedError, CloudError."""
     plan = build_plan(read)
     for name in hosts:
         planned_host(plan, name)

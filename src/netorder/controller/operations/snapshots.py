@@ -55,7 +55,10 @@ def snapshot(
     check: bool = False,
     target: str | None = None,
 ) -> dict[str, Any]:
-    """Make an image of a host, marked as the topology's, with its applications' ``versions``; return the result."""
+    """Make an image of a host, marked as the topology's, with its applications' ``versions``; return the result.
+
+    Raises TopologyError, UsageError, LockedError, CloudError.
+    """
     read = load(topology, target)
     lacking.require(read.target, "snapshot")
     if read.target == CONTAINERS:
@@ -134,7 +137,10 @@ def snapshots(
     hosts: Sequence[str] = (),
     target: str | None = None,
 ) -> dict[str, Any]:
-    """List a topology's snapshots; remove those of these names, or all but the newest of each host."""
+    """List a topology's snapshots; remove those of these names, or all but the newest of each host.
+
+    Raises TopologyError, UsageError, LockedError; CloudError, where one is not removed because of its name or use.
+    """
     read = load(topology, target)
     lacking.require(read.target, "snapshot")
     if read.target == CONTAINERS:
@@ -175,7 +181,11 @@ def restore(
     ssh_timeout: float = SSH_TIMEOUT,
     target: str | None = None,
 ) -> dict[str, Any]:
-    """Put a snapshot, the newest of the host unless one is named, onto a host's disk; return the Ansible result."""
+    """Put a snapshot, the newest of the host unless one is named, onto a host's disk; return the Ansible result.
+
+    Raises TopologyError, UsageError, LockedError, AccessError; RefusedError before the first change, CloudError
+    after it.
+    """
     read = load(topology, target)
     lacking.require(read.target, "restore")
     if read.target == CONTAINERS:
