@@ -81,7 +81,7 @@ examples:
 
 `netorder COMMAND --help` has more of each. FILE is the topology, else NETORDER_TOPOLOGY names it. up, preview, verify,
 drift, down, snapshot, snapshots, restore, resize, power and golden run the project's playbooks; -v prints what they
-run. init, check, plan, reach, graph, compose, diff, report, times, schema and load need no cloud. No
+run. init, check, plan, reach, graph, compose, diff, report, times, schema, completion and load need no cloud. No
 command prints colours of its own; Ansible's follow NO_COLOR.
 
 Errors and warnings go to standard error, one a line: FILE:LINE:COLUMN: error: what is wrong; how to fix it.
