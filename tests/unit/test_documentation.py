@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from netorder.language.load import load
 
@@ -53,6 +54,14 @@ def test_one_word_for_one_thing(page):
         text = re.sub(r"^\|.*$", "", text, flags=re.MULTILINE)
     found = [(word, better) for word, better in REPLACED.items() if re.search(rf"\b{word}\b", text, re.IGNORECASE)]
     assert found == []
+
+
+@pytest.mark.parametrize("role", sorted((ROOT / "roles").iterdir()), ids=lambda path: path.name)
+def test_a_role_documents_its_variables(role):
+    """Its README lists what its argument spec has: names and types, in the same order."""
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| [^|]+ \| .+ \|$", (role / "README.md").read_text(), re.MULTILINE)
+    spec = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    assert rows == [(name, one["type"]) for name, one in spec.items()]
 
 
 def test_the_index_of_the_decisions_is_complete():
