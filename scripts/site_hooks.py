@@ -18,7 +18,11 @@ ROOT = Path(__file__).parents[1]
 OUTSIDE = "project"  # where they are in the site, by their path in the repository
 PAGES = (
     *("CHANGELOG.md", "CONTRIBUTING.md", "README.md", "bench/README.md"),
-    *("applications/calculator/README.md", "roles/calculator/README.md"),
+    "applications/calculator/README.md",
+    *(
+        f"roles/{role}/README.md"
+        for role in ("calculator", "host_network", "nginx_site", "postgresql_database", "wsgi_app")
+    ),
 )
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)\s#]+)")
 
