@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validators
 
 from netorder.text import did_you_mean
 
@@ -57,9 +57,19 @@ def _without_variables(schema: Any) -> Any:  # noqa: ANN401 - a part of a JSON S
     return found
 
 
+# To JSON Schema 2.0 is an integer, to what reads the document it is none
+_Validator: Any = validators.extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    ),
+)
+
+
 @cache
 def _validator() -> Draft202012Validator:
-    return Draft202012Validator(_inlined(_schema()))
+    found: Draft202012Validator = _Validator(_inlined(_schema()))
+    return found
 
 
 def _inlined(schema: Any) -> Any:  # noqa: ANN401 - a part of a JSON Schema
@@ -371,12 +381,27 @@ def _of_another_type(value: object, schema: Any) -> str:  # noqa: ANN401 - a JSO
         external = _holds_names(schema) and "external" in schema.get("title", "")
         named = ", or name a network that is called so in `external_network`" if external else ""
         return f"; YAML 1.2 has no booleans but true and false: write `{meant}`{named}"
-    if isinstance(value, str) and "integer" in types and re.fullmatch(r"[0-9]{1,18}", value):
-        return f"; quotes make it a text: write `{int(value)}` without"
+    if "integer" in types and (fix := _as_integer(value, schema)):
+        return fix
     free = "pattern" not in schema and not any("enum" in one for one in schema.get("anyOf", ()))
     if isinstance(value, bool | int | float) and types in ({"string"}, {"string", "object"}) and free:
         return f'; if that is its name, put it in quotes: `"{shown(value)[1:-1]}"`'
     return ""
+
+
+def _as_integer(value: object, schema: Any) -> str:  # noqa: ANN401 - a JSON Schema
+    """Return what to write where ``value`` is a number to people: in quotes, or with a point."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value):
+        return f"; quotes make it a text: write `{int(value)}` without"
+    if isinstance(value, float):
+        quoted = ["a text in quotes"] if _fits(str(value), schema) else []
+        whole = [f"`{int(value)}`"] if value.is_integer() and _fits(int(value), schema) else []
+        return f"; write {', or '.join((*whole, *quoted))}" if whole or quoted else ""
+    return ""
+
+
+def _fits(value: object, schema: Any) -> bool:  # noqa: ANN401 - a JSON Schema
+    return bool(_Validator(schema).is_valid(value))
 
 
 def _holds_names(schema: Any) -> bool:  # noqa: ANN401 - a JSON Schema

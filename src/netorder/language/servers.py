@@ -140,11 +140,6 @@ class _Servers:
                 self._reader.error(place, f"`{key}`: keys that begin with `{OWN}` are netorder's own", of_key=True)
             elif self._reader.refused(*place) or value is None:
                 continue
-            elif isinstance(value, float):  # 1.0 is an integer to JSON Schema
-                message = (
-                    f"`{key}` is a number with a point, and whether it is written `{value}` is not known; put it in "
-                )
-                self._reader.error(place, f"{message}quotes")
             else:
                 found[key] = _text(value)
         self._check_noted(path, "keys", found)
