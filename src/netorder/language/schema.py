@@ -190,11 +190,16 @@ def _translate_any_of(error: ValidationError, path: Path, expected: str) -> Iter
     ]
     if len(of_its_type) > 1 and isinstance(error.instance, dict):
         of_its_type = _meant(of_its_type, error.instance)
-    if len(of_its_type) == 1 and not _of_another_type(error.instance, error.schema):
+    if len(of_its_type) == 1 and not _of_another_type(error.instance, error.schema) and not _is_word(error):
         for inner in of_its_type[0]:
             yield from _translate(inner, expected)
     else:
         yield Violation(path, False, _not_that(path, error.instance, expected, error.schema))
+
+
+def _is_word(error: ValidationError) -> bool:
+    """Tell whether a plain word stands where true may, so that nobody knows which of the shapes was meant."""
+    return isinstance(error.instance, str) and error.instance.isalpha() and "boolean" in _types(error.schema)
 
 
 def _meant(branches: list[list[ValidationError]], value: dict[str, Any]) -> list[list[ValidationError]]:
@@ -209,15 +214,24 @@ def _meant(branches: list[list[ValidationError]], value: dict[str, Any]) -> list
 
 
 def _not_that(path: Path, value: object, expected: str, schema: Any) -> str:  # noqa: ANN401 - a JSON Schema
-    known = schema.get("enum", ())
+    known: list[str] = schema.get("enum", [])
     name = next((part for part in reversed(path) if isinstance(part, str)), None)
     subject = f"`{name}` is" if name else "the file holds"
-    fix = did_you_mean(value, known) if isinstance(value, str) else ""
+    fix = _meant_of(str(value), known) or (did_you_mean(value, known) if isinstance(value, str) else "")
     if value is None:
         return f"{subject} empty; it must be {expected}" if name else f"the file is empty; it must hold {expected}"
     hint = fix or _of_another_type(value, schema) or _nearest_name(value, schema) or _without_length(value, expected)
     text = "the text " if hint.startswith("; quotes") else ""
     return f"{subject} {text}{shown(value)}, not {expected}{hint}"
+
+
+def _meant_of(word: str, known: list[str]) -> str:
+    """Return what a word for true or false is where there is one thing or none."""
+    meant = _BOOLEAN_WORDS.get(word.lower())
+    others = [one for one in known if one != "none"]
+    if meant is None or len(others) != 1 or len(known) == len(others):
+        return ""
+    return f"; write `{others[0] if meant == 'true' else 'none'}`"
 
 
 _ENTRY = 2  # length of the path of a network, a router, a host
@@ -358,12 +372,12 @@ def _without_length(value: object, expected: str) -> str:
 def _nearest_name(value: object, schema: Any) -> str:  # noqa: ANN401 - a JSON Schema
     """Return ``; write `web-server``` where ``value`` can be made a name that the schema's pattern allows."""
     pattern = schema.get("pattern")
-    if not isinstance(value, str) or pattern is None or "/" in pattern:
-        return ""
+    if not isinstance(value, str) or pattern is None or "/" in pattern or not re.fullmatch(pattern, "name"):
+        return ""  # it is no pattern of names
     plain = unicodedata.normalize("NFKD", value).encode("ascii", "ignore").decode().lower()
     for joint in "-_":
         name = re.sub(r"[^a-z0-9]+", joint, plain).strip(joint)
-        if re.fullmatch(pattern, name) and not name.isdecimal():  # else it is no pattern of names
+        if re.fullmatch(pattern, name) and not name.isdecimal():
             return f"; write `{name}`"
     return ""
 
@@ -378,9 +392,13 @@ def _of_another_type(value: object, schema: Any) -> str:  # noqa: ANN401 - a JSO
     if isinstance(value, str) and "boolean" in types and (meant := _BOOLEAN_WORDS.get(value.lower())):
         if value.lower() in ("true", "false"):
             return f"; quotes make it a text: write `{meant}` without"
-        external = _holds_names(schema) and "external" in schema.get("title", "")
-        named = ", or name a network that is called so in `external_network`" if external else ""
+        named = ", or name a network that is called so in `external_network`" if _holds_names(schema) else ""
+        named = ", or the id of what is called so" if named and "external" not in schema.get("title", "") else named
         return f"; YAML 1.2 has no booleans but true and false: write `{meant}`{named}"
+    if isinstance(value, str) and "boolean" in types:
+        known = [str(one).lower() for one in (True, False) if _fits(one, schema)]
+        if near := did_you_mean(value, known):
+            return near
     if "integer" in types and (fix := _as_integer(value, schema)):
         return fix
     free = "pattern" not in schema and not any("enum" in one for one in schema.get("anyOf", ()))
@@ -390,9 +408,12 @@ def _of_another_type(value: object, schema: Any) -> str:  # noqa: ANN401 - a JSO
 
 
 def _as_integer(value: object, schema: Any) -> str:  # noqa: ANN401 - a JSON Schema
-    """Return what to write where ``value`` is a number to people: in quotes, or with a point."""
+    """Return what to write where ``value`` is a number to people, or several: in quotes, with a point, in one text."""
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value):
         return f"; quotes make it a text: write `{int(value)}` without"
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}(\s*[,/ ]\s*[0-9]{1,9})+", value):
+        several = [int(one) for one in re.findall("[0-9]+", value)]
+        return f"; write `{several}`" if _fits(several, schema) else ""
     if isinstance(value, float):
         quoted = ["a text in quotes"] if _fits(str(value), schema) else []
         whole = [f"`{int(value)}`"] if value.is_integer() and _fits(int(value), schema) else []
