@@ -256,10 +256,10 @@ class _Servers:
         reader = self._reader
         image_user = reader.text(*self._path(entry, "user")) or schema.default("user")
         path = self._path(entry, "users")
-        for index, user in enumerate(server.users):
-            if user.name == image_user:
-                message = f"`{user.name}` is the image's own user (`user:`), with the topology's key; choose another "
-                reader.error((*path, index, "name"), f"{message}name")
+        places = ((*place, "name") for place, _ in reader.items(*path))
+        if wrong := next((place for place in places if reader.text(*place) == image_user), None):
+            message = f"`{image_user}` is the image's own user (`user:`), with the topology's key; choose another name"
+            reader.error(wrong, message)
         if server.user_data is None and not server.users:
             return
         place = self._path(entry, "user_data") if server.user_data is not None else path
