@@ -9,6 +9,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from netorder.ip import ANYWHERE, VERSIONS
+from netorder.language import schema
 from netorder.protocols import ANYTHING, WITH_PORTS, icmp_word, on_wire, parse
 from netorder.routing.graph import components
 from netorder.text import did_you_mean, few
@@ -226,6 +227,11 @@ def _applications(context: _Context, path: Path) -> tuple[str, ...] | None:
     if reader.true(*path, "application"):
         return None
     declared = reader.mapping("applications")
+    word = reader.text(*path, "application")
+    if word not in declared and (meant := schema.boolean_word(word)):
+        fix = f"write `true`{' without quotes' if word == 'true' else ''}" if meant == "true" else "remove it"
+        reader.error((*path, "application"), f"`{word}` is a text, and no application is called so; {fix}")
+        return ()
     for place, name in reader.items(*path, "application"):
         if not isinstance(name, str):
             continue
@@ -233,7 +239,7 @@ def _applications(context: _Context, path: Path) -> tuple[str, ...] | None:
             fix = did_you_mean(name, declared) or "; declare it under `applications:`"
             reader.error(place, f"there is no application `{name}`{fix}")
         found[name] = None
-    return tuple(found)
+    return tuple(found) if found.keys() <= declared.keys() else ()  # whoever lacks them need not be told so
 
 
 def _check_has_application(context: _Context, place: Path, word: str, wanted: tuple[str, ...] | None) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from netorder.language.yaml_source import Path
 
-__all__ = ["Violation", "default", "host_keys", "is_suffix", "text", "violations", "wrong_name"]
+__all__ = ["Violation", "boolean_word", "default", "host_keys", "is_suffix", "text", "violations", "wrong_name"]
 
 
 class Violation(NamedTuple):
@@ -223,6 +223,11 @@ def _not_that(path: Path, value: object, expected: str, schema: Any) -> str:  # 
     hint = fix or _of_another_type(value, schema) or _nearest_name(value, schema) or _without_length(value, expected)
     text = "the text " if hint.startswith("; quotes") else ""
     return f"{subject} {text}{shown(value)}, not {expected}{hint}"
+
+
+def boolean_word(value: object) -> str | None:
+    """Return which of true and false a text means to many, as `yes` does."""
+    return _BOOLEAN_WORDS.get(value.lower()) if isinstance(value, str) else None
 
 
 def _meant_of(word: str, known: list[str]) -> str:
