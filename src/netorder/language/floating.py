@@ -1,10 +1,15 @@
-"""Floating addresses: which each host gets, by which of its networks, and whether they can lead there."""
+"""Floating addresses: which each host gets, by which of its networks, and whether they can lead there.
+
+Those that the file names, and the routers' own, are addresses outside, of which each has one owner.
+"""
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from netorder.ip import IPV4
+from netorder.language.prefixes import why_unusable
 from netorder.topology import FloatingIp
 
 if TYPE_CHECKING:
@@ -19,12 +24,19 @@ if TYPE_CHECKING:
 __all__ = ["read_floating"]
 
 
-def read_floating(reader: Reader, names: Names, addresses: Addresses) -> Mapping[str, tuple[FloatingIp, ...]]:
+def read_floating(
+    reader: Reader, names: Names, addresses: Addresses, of_routers: Mapping[str, Address]
+) -> Mapping[str, tuple[FloatingIp, ...]]:
     """Return the floating addresses of each entry of ``hosts``, the main one first; report those that cannot be.
 
+    ``of_routers`` are what routers have outside, which nobody else can have.
     The main one is that of the network whose gateway is the host's: what comes in there is answered there.
     """
-    return _Floating(reader, names, addresses).read()
+    found = _Floating(reader, names, addresses)
+    for router, address in of_routers.items():
+        if address.version == IPV4:  # else reported as such
+            found.take(f"router `{router}`", ("routers", router, "external", "address"), address)
+    return found.read()
 
 
 class _Floating:
@@ -32,7 +44,7 @@ class _Floating:
         self._reader = reader
         self._names = names
         self._addresses = addresses
-        self._given: dict[Address, str] = {}
+        self._owners: dict[Address, str] = {}
 
     def read(self) -> dict[str, tuple[FloatingIp, ...]]:
         found: dict[str, tuple[FloatingIp, ...]] = {}
@@ -95,23 +107,33 @@ class _Floating:
             message = (
                 f"`{address}` is one address, and `{key}` is {len(entry.names)} hosts; write `true`, or a host each"
             )
-        elif other := self._given.get(address):
-            message = f"floating address `{address}` is given to `{other}` too; remove one"
-        elif inside := next(
-            (
-                name
-                for name, its in self._names.networks.items()
-                for cidr in self._addresses.subnets.cidrs(name)
-                if its.existing is None and address in cidr
-            ),
-            None,
-        ):
-            message = f"`{address}` is on network `{inside}`, and a floating address is one of the external network"
         if message:
             reader.error(place, message)
             return False
-        self._given[address] = key
+        return self.take(f"host `{key}`", place, address)
+
+    def take(self, owner: str, place: Path, address: Address) -> bool:
+        """Give an address outside its owner; report one that has another, or cannot be outside."""
+        message = None
+        if other := self._owners.get(address):
+            message = f"`{address}` is given to {other} too; name another here or there"
+        elif where := self._inside(address):
+            message = f"`{address}` is {where}; name an address of the external network"
+        elif reason := why_unusable(ip_network(address)):
+            message = f"`{address}` {reason}; name an address of the external network"
+        if message:
+            self._reader.error(place, message)
+            return False
+        self._owners[address] = owner
         return True
+
+    def _inside(self, address: Address) -> str | None:
+        """Return where in the topology an address is, if anywhere; networks that exist may be outside."""
+        for name, its in self._names.networks.items():
+            if its.existing is None and any(address in cidr for cidr in self._addresses.subnets.cidrs(name)):
+                return f"on network `{name}`"
+        loopbacks = self._addresses.loopbacks.items()
+        return next((f"host `{name}`'s loopback address" for name, its in loopbacks if address in its), None)
 
     def _leads(self, key: str, path: Path, network: str) -> bool:
         """Tell whether something leads from a floating address to the host's address on a network; report if not."""

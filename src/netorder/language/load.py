@@ -65,7 +65,7 @@ def _topology(document: Document, wanted: str | None) -> Topology:
     rules = read_rules(reader, names, addresses)
     egress = read_egress(reader, names, addresses)
     servers = read_servers(reader, names)
-    floating = read_floating(reader, names, addresses)
+    floating = read_floating(reader, names, addresses, ports.outside)
     clones = read_clones(reader, names)
     reader.raise_if_failed()
     parts = specs(reader, names, addresses, declared, servers, floating, ports, clones)

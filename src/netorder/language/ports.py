@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import ip_interface
 from typing import TYPE_CHECKING
 
 from netorder.ip import IPV4
@@ -72,6 +74,11 @@ def _text(mac: int) -> str:
 
 
 def _outside(reader: Reader, router: str) -> Address | None:
+    named = reader.text("routers", router, "external")
+    with suppress(ValueError):
+        fix = f"write `{{address: {ip_interface(named or '').ip}}}`"
+        message = f"`{named}` is an address, and a text here is the name of an external network; {fix}"
+        reader.error(("routers", router, "external"), message)
     path = ("routers", router, "external", "address")
     text = reader.text(*path)
     address = reader.address(path, text) if text else None
