@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING
 
 from netorder.ip import IPV4, IPV6, SLAAC, VERSIONS, covers, overlap
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from netorder.language.document import Reader
     from netorder.language.yaml_source import Path
 
-__all__ = ["Subnets", "is_usable", "subnets", "warn_of_public", "why_unusable"]
+__all__ = ["Subnets", "is_usable", "subnets", "warn_of_public", "why_nowhere", "why_unusable"]
 
 SHORTEST_PREFIX = 8
 MOST_OF_POOL = 1 << 16  # addresses of a declared allocation pool
@@ -41,6 +41,14 @@ UNUSABLE: dict[Prefix, str] = {
     IPv6Network("fec0::/10"): "is no longer used (RFC 3879)",
     IPv6Network("ff00::/8"): "is for multicast",
 }
+# What nobody sends from, and no router passes on; others of the unusable, as NAT64's, are somebody's
+_NOWHERE: dict[Prefix, str] = {
+    one: UNUSABLE[one]
+    for one in map(
+        ip_network,
+        ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4", "fe80::/10", "ff00::/8"),
+    )
+} | {IPv6Network("::1/128"): UNUSABLE[IPv4Network("127.0.0.0/8")]}
 _EXAMPLES = {IPV4: "192.168.1.0/24", IPV6: "fd00:0:0:1::/64"}
 _RANGES = {IPV4: "10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16", IPV6: "fd00::/8"}
 _Cidrs = dict[tuple[str, int], "Prefix"]  # by network and IP version
@@ -225,6 +233,11 @@ def _wrong_prefix(cidr: Prefix, *, dhcp: bool) -> str | None:
 def why_unusable(cidr: Prefix) -> str | None:
     """Say why nobody can have addresses of ``cidr``."""
     return next((why for one, why in UNUSABLE.items() if overlap(one, cidr)), None)
+
+
+def why_nowhere(cidr: Prefix) -> str | None:
+    """Say why ``cidr`` is behind no router: all of it is some machine's own, a link's, or for many at once."""
+    return next((why for one, why in _NOWHERE.items() if covers(one, cidr)), None)
 
 
 def warn_of_public(reader: Reader, path: Path, cidr: Prefix) -> None:

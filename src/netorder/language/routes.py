@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.ip import ANYWHERE, IPV4, VERSIONS, covers, joined, overlap
 from netorder.language.outside_routes import check_outside_routes
-from netorder.language.prefixes import is_usable
+from netorder.language.prefixes import is_usable, why_nowhere
 from netorder.routing.decide import Routing, decide
 from netorder.routing.graph import Graph
 from netorder.routing.ssh_paths import ssh_paths
@@ -112,8 +112,9 @@ def _check_next_hop(reader: Reader, its: Subnets, owner: _Owner, path: Path, via
 def _wrong_destination(addresses: Addresses, owner: _Owner, to: Prefix, *, again: bool) -> str | None:
     if to.prefixlen == 0 and owner.external:
         return f"`{to}` is the default route, which an external router has: remove it"
-    if again:
-        return f"{owner} has two routes to `{to}`; remove one"
+    if again or (reason := why_nowhere(to)):
+        wrong = f"{owner} has two routes to `{to}`; remove one"
+        return wrong if again else f"`{to}` {reason}, and no next hop passes that on; remove it"
     inside = next(
         (
             (name, layout.cidr)

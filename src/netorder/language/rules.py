@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from netorder.ip import ANYWHERE, VERSIONS
 from netorder.language import schema
+from netorder.language.prefixes import why_nowhere
+from netorder.language.targets import NAT
 from netorder.protocols import ANYTHING, WITH_PORTS, icmp_word, on_wire, parse
 from netorder.routing.graph import components
 from netorder.text import did_you_mean, few
@@ -123,8 +125,27 @@ def _rule(context: _Context, path: Path) -> RuleSpec:
         message = f"`{next(iter(targets))}` is alone in `within`, so this lets nothing in"
         reader.warning((*path, "within"), message)
     matches = tuple(_matches(reader, path, tuple(sources)))
+    _check_versions(context, path, tuple(sources), tuple(targets), matches)
     file, line, _ = reader.document.values[path]
     return RuleSpec(tuple(sources), tuple(targets), matches, applications, f"{file}:{line}")
+
+
+def _check_versions(
+    context: _Context, path: Path, sources: Collection[Prefix], targets: Collection[str], matches: Collection[Match]
+) -> None:
+    """Warn where no prefix of the sources is of an IP version that some target has."""
+    named = [word for _, word in context.reader.items(*path, "from") if isinstance(word, str)]
+    if any(context.members(word) for word in named):
+        return  # whether these are joined to the targets is looked at for each
+    networks = {network for target in targets for network in context.networks(target)}
+    theirs = {version for network in networks for version in context.addresses.subnets.versions(network)}
+    versions = {one.version for one in sources}
+    if matches and not any(on_wire(match.protocol, version) for match in matches for version in versions):
+        return  # reported as such
+    if versions and theirs and not versions & theirs:
+        have, lack = next(iter(theirs)), next(iter(versions))
+        message = f"all sources are IPv{lack}, and the targets have IPv{have} only, so this lets nothing in; name "
+        context.reader.warning((*path, "from"), f"{message}sources of IPv{have}, or give the targets IPv{lack}")
 
 
 def read_egress(reader: Reader, names: Names, addresses: Addresses) -> tuple[EgressSpec, ...]:
@@ -276,6 +297,7 @@ def _sources(context: _Context, place: Path, word: str, targets: tuple[str, ...]
     elif members is None and re.fullmatch(r"[0-9.]+(/[0-9]+)?|[0-9A-Fa-f]*:[0-9A-Fa-f.:]*(/[0-9]+)?", word):
         cidr = reader.prefix(place, word) if "/" in word else reader.address(place, word)
         if cidr is not None:
+            _check_anybody_there(context, place, word, ip_network(cidr))
             yield ip_network(cidr)
     elif members is None:
         _unknown(context, place, word, "anywhere")
@@ -292,6 +314,20 @@ def _sources(context: _Context, place: Path, word: str, targets: tuple[str, ...]
         for key in dict.fromkeys(context.entries[name] for name in members):
             for network in context.names.hosts[key].networks:
                 yield from (ip_network(address) for address in addresses.virtual.get((key, network), ()))
+
+
+def _check_anybody_there(context: _Context, place: Path, word: str, cidr: Prefix) -> None:
+    """Report a prefix that nobody sends from, or that nothing can be sent to.
+
+    Hosts speak to their link and to groups (OSPF, VRRP). Forwarded ports lead to hosts from this machine's loopback.
+    """
+    to_group = place[0] == "egress" and cidr.is_multicast
+    if cidr.is_link_local or to_group or NAT in context.names.routers:
+        return
+    if reason := why_nowhere(cidr):
+        what = "nothing is sent to it" if place[0] == "egress" else "nobody sends from it"
+        fix = "name who is meant, or `anywhere`"
+        context.reader.error(place, f"`{word}` {reason}, and {what}; {fix}")
 
 
 def _check_joined(
