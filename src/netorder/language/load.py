@@ -23,7 +23,7 @@ from netorder.language.specs import specs
 from netorder.language.targets import check_target, read_target
 from netorder.language.validate import check
 from netorder.language.yaml_source import read, read_file
-from netorder.topology import OPENSTACK, Topology, in_region
+from netorder.topology import MACHINE, OPENSTACK, Topology, in_region
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +70,7 @@ def _topology(document: Document, wanted: str | None) -> Topology:
     reader.raise_if_failed()
     parts = specs(reader, names, addresses, declared, servers, floating, ports, clones)
     routes = derive(reader, parts, rules)
-    check(reader, parts, rules, routes, egress)
+    check(reader, parts, rules, routes, egress, behind_nat=target == MACHINE)
     check_target(reader, parts, rules, target)
     reader.raise_if_failed()
     return Topology(

@@ -30,9 +30,18 @@ LEAST_IPV6_MTU = 1280
 
 
 def check(
-    reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Routes, egress: tuple[EgressSpec, ...]
+    reader: Reader,
+    specs: Specs,
+    rules: tuple[RuleSpec, ...],
+    routes: Routes,
+    egress: tuple[EgressSpec, ...],
+    *,
+    behind_nat: bool = False,
 ) -> None:
-    """Report what Neutron's limits refuse and DHCP cannot hand out, and services and SSH that no rule allows."""
+    """Report what Neutron's limits refuse and DHCP cannot hand out, and services and SSH that no rule allows.
+
+    With ``behind_nat`` each host is behind a NAT of its own.
+    """
     _check_subnet_routes(reader, specs, routes)
     _check_router_routes(reader, specs, routes)
     _check_name_servers(reader, specs)
@@ -42,7 +51,7 @@ def check(
     _check_without_dhcp(reader, specs)
     _check_shared(reader, specs, rules)
     if not reader.failed:
-        _check_calls(reader, specs, rules, routes)
+        _check_calls(reader, specs, rules, routes, {} if behind_nat else _sent(egress), behind_nat=behind_nat)
         _check_limits(reader, specs, rules, egress)
         _check_packages(reader, specs)
         _check_ssh_paths(reader, specs, rules, routes)
@@ -202,8 +211,21 @@ def _first_of_each(specs: Specs) -> list[HostSpec]:
     return list(first.values())
 
 
-def _check_calls(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Routes) -> None:
-    """Warn of applications that no rule allows to call those that they need."""
+_Sent = dict[str, "list[tuple[Match, Prefix]]"]  # what hosts may send, of those that are limited
+
+
+def _sent(egress: tuple[EgressSpec, ...]) -> _Sent:
+    found: _Sent = {}
+    for limit in egress:
+        for source in limit.sources:
+            found.setdefault(source, []).extend(limit.allowed)
+    return found
+
+
+def _check_calls(
+    reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Routes, sent: _Sent, *, behind_nat: bool
+) -> None:
+    """Warn of applications that no rule allows to call those that they need, or to send that."""
     running: dict[str, HostSpec] = {}
     for host in specs.hosts:
         for application in host.applications:
@@ -211,11 +233,44 @@ def _check_calls(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], rout
     for caller in _first_of_each(specs):
         for called in dict.fromkeys(one for application in caller.applications for one in application.calls):
             callee = running[called]
-            passes = not callee.port_security or caller.name == callee.name
-            if not passes and not _allowed(caller, callee, called, rules, routes):
-                message = f"`{caller.name}` calls `{called}` on `{callee.name}`, and no rule lets it in; add to "
-                message += f"`allow:` `- {{from: {caller.name}, to: {callee.name}, application: {called}}}`"
+            if caller.name == callee.name:
+                continue
+            entry = f"{{from: {caller.name}, to: {callee.name}, application: {called}}}"
+            fixes = []
+            if callee.port_security and not _allowed(caller, callee, called, rules, routes):
+                fixes.append(f"no rule lets it in; add to `allow:` `- {entry}`")
+            if fixes and behind_nat:
+                fixes = ["hosts behind NATs reach each other by forwarded ports at the gateway alone; put these "]
+                fixes[0] += "applications on one host, or use another target"
+            if not _may_send(sent, caller, callee, called) and not _named(rules, caller, callee, called):
+                fixes.append(f"`egress` does not let it out; add to `egress:` `- {entry}`")
+            for fix in fixes:
+                message = f"`{caller.name}` calls `{called}` on `{callee.name}`, and {fix}"
                 reader.warning(("hosts", specs.entries[caller.name], "applications"), message)
+
+
+def _may_send(sent: _Sent, caller: HostSpec, callee: HostSpec, called: str) -> bool:
+    """Tell whether ``caller`` may send to application ``called`` on ``callee``, at one of its addresses."""
+    port = _port(callee, called)
+    if caller.name not in sent or port is None:
+        return True
+    return any(match.tcp(port) and one in prefix for match, prefix in sent[caller.name] for one in callee.addresses)
+
+
+def _named(rules: tuple[RuleSpec, ...], caller: HostSpec, callee: HostSpec, called: str) -> bool:
+    """Tell whether a rule names ``caller`` as source of that: then what it may not send is reported of the rule."""
+    port = _port(callee, called)
+    return port is not None and any(
+        source.prefixlen and one in source
+        for rule in rules
+        if callee.name in rule.targets and any(match.tcp(port) for match in rule.to(callee))
+        for source in rule.sources
+        for one in caller.addresses
+    )
+
+
+def _port(callee: HostSpec, called: str) -> int | None:
+    return next(one.port for one in callee.applications if one.name == called)
 
 
 def _allowed(caller: HostSpec, callee: HostSpec, called: str, rules: tuple[RuleSpec, ...], routes: Routes) -> bool:
@@ -226,7 +281,7 @@ def _allowed(caller: HostSpec, callee: HostSpec, called: str, rules: tuple[RuleS
             address = caller.address(met[0], version)
             sources += [address] if address else []
             break
-    port = next(one.port for one in callee.applications if one.name == called)
+    port = _port(callee, called)
     return port is None or any(
         callee.name in rule.targets
         and any(address in cidr for cidr in rule.sources for address in sources)
@@ -237,10 +292,7 @@ def _allowed(caller: HostSpec, callee: HostSpec, called: str, rules: tuple[RuleS
 
 def _check_limits(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], egress: tuple[EgressSpec, ...]) -> None:
     """Warn of rules of `allow` that name a host as source which `egress` does not let send that."""
-    sent: dict[str, list[tuple[Match, Prefix]]] = {}
-    for limit in egress:
-        for source in limit.sources:
-            sent.setdefault(source, []).extend(limit.allowed)
+    sent = _sent(egress)
     first = _first_of_each(specs)
     targets = {host.name: host for host in first}
     paths = [path for path, rule in reader.items("allow") if isinstance(rule, dict)]
