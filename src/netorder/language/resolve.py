@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from netorder.ip import SLAAC
+from netorder.ip import IPV4, SLAAC
 from netorder.language import schema
 from netorder.language.applications import Applications, hosted, read_applications
-from netorder.text import did_you_mean
+from netorder.text import count, did_you_mean
 from netorder.topology import GROUPS, group_of
 
 if TYPE_CHECKING:
@@ -109,8 +109,10 @@ def resolve(reader: Reader) -> Names:
 
 def _family(reader: Reader, entry: str) -> tuple[str, ...]:
     """Return the hosts that an entry of ``hosts`` stands for."""
-    count = reader.get("hosts", entry, "count")
-    return tuple(f"{entry}-{number}" for number in range(1, count + 1)) if isinstance(count, int) else (entry,)
+    how_many = reader.get("hosts", entry, "count")
+    if not isinstance(how_many, int):
+        return (entry,)
+    return tuple(f"{entry}-{number}" for number in range(1, how_many + 1))
 
 
 def _check_names(reader: Reader, families: Mapping[str, tuple[str, ...]]) -> None:
@@ -208,10 +210,27 @@ def _networks(reader: Reader) -> dict[str, NetworkEntry]:
                 f"network `{name}` is the topology's own, where nothing outside reaches hosts at their own addresses"
             )
             reader.error(("networks", name, "reachable"), f"{message}; remove this, or say `existing:`", of_key=True)
+        if not there:
+            _check_pools(reader, name)
         slaac = reader.text("networks", name, "ipv6_address_mode") in SLAAC
         found[name] = NetworkEntry(default_servers if servers is None else servers, routes, there, slaac)
     _check_twice(reader, "networks", {name: its.existing for name, its in found.items()})
     return found
+
+
+def _check_pools(reader: Reader, name: str) -> None:
+    """Report subnet pools of which there is no prefix: a network has one of each of its prefixes at most."""
+    path = ("networks", name, "subnet_pool")
+    found: set[str] = set()
+    prefixes = len([*reader.items("networks", name, "cidr")])
+    for place, pool in reader.items(*path):
+        if isinstance(pool, str) and pool in found:
+            reader.error(place, f"subnet pool `{pool}` is there twice; remove one")
+        elif isinstance(pool, str):
+            found.add(pool)
+    if 0 < prefixes < len(found) and not reader.refused(*path):
+        message = f"network `{name}` has {len(found)} subnet pools and {count(prefixes, 'prefix', 'prefixes')}"
+        reader.error(path, f"{message}, each of which is of one; remove a pool, or add the other prefix to its `cidr`")
 
 
 def existing(reader: Reader, section: str, name: str) -> str | None:
@@ -253,7 +272,24 @@ def _check_existing_network(reader: Reader, name: str) -> None:
 
 def _name_servers(reader: Reader, *path: str) -> tuple[Address, ...] | None:
     path = (*path, "dns_nameservers")
-    return None if reader.get(*path) is None else tuple(server for _, server in reader.addresses(*path))
+    if reader.get(*path) is None:
+        return None
+    found: dict[Address, Path] = {}
+    for place, server in reader.addresses(*path):
+        if server in found:
+            reader.error(place, f"name server `{server}` is there twice; remove one")
+        elif server.is_loopback:
+            message = f"name server `{server}` is every host's own loopback, and means another one to each"
+            reader.error(place, f"{message}; name one that hosts reach")
+        elif server.is_multicast or (server.version == IPV4 and server.is_reserved):
+            reader.error(place, f"`{server}` is no machine's address; name one that hosts reach")
+        found.setdefault(server, place)
+    for none, place in found.items():
+        # alone it is Neutron's word for that hosts are told of no name server
+        if none.is_unspecified and any(one.version == none.version for one in found if one != none):
+            message = f"`{none}` tells hosts that there is no name server, and others are named beside it"
+            reader.error(place, f"{message}; remove one of the two")
+    return tuple(found)
 
 
 # Routers

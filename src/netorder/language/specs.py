@@ -122,6 +122,8 @@ def _network(reader: Reader, name: str, its: NetworkEntry, addresses: Addresses)
         pool = None if its.existing else layout.pool
         mode = reader.text("networks", name, "ipv6_address_mode") if its.slaac and version == IPV6 else None
         subnets.append(SubnetSpec(layout.cidr, gateway, pool, servers, mode))
+    if not its.existing:
+        _warn_of_name_servers(reader, name, addresses.subnets.versions(name))
     named = (str(one) for _, one in reader.items("networks", name, "subnet_pool"))
     pools = tuple(dict.fromkeys(one.lower() if is_id(one) else one for one in named))
     return NetworkSpec(
@@ -136,6 +138,16 @@ def _network(reader: Reader, name: str, its: NetworkEntry, addresses: Addresses)
         place=_place(reader, "networks", name, "subnet_pool" if pools else "existing"),
         subnet_pools=pools,
     )
+
+
+def _warn_of_name_servers(reader: Reader, name: str, versions: list[int]) -> None:
+    """Warn of name servers that a network names itself, and that none of its subnets announces."""
+    for place, server in reader.addresses("networks", name, "dns_nameservers"):
+        if server.version not in versions:
+            message = (
+                f"name server `{server}`: network `{name}` has no IPv{server.version} prefix, and subnets announce "
+            )
+            reader.warning(place, f"{message}those of their own version, so hosts are not told of it; remove it")
 
 
 def _place(reader: Reader, *path: str) -> str:
