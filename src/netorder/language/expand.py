@@ -227,6 +227,8 @@ class _Expansion:
         for place, key, value in self._named_values(path, names):
             variables = dict(value) if isinstance(value, dict) else {}
             number = variables.pop("number", value)
+            if not (number is None or isinstance(number, dict) or _is_number(number)):
+                continue  # the schema's errors say so
             number = number if _is_number(number) else int(key) if key.isdecimal() else None
             if key in found:
                 self._error(place, f"`{key}` is there twice; remove one", of_key=True)

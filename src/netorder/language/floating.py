@@ -151,6 +151,9 @@ class _Floating:
             reason = f"router `{router}`, the gateway of `{network}`, is not external"
             if router is None:
                 reason = f"no router joins network `{network}`"
+                own = self._names.networks[network].existing is None
+                if own and any(network in one.networks for one in self._names.routers.values()):
+                    return False  # its gateway is no router's, which is reported as such
                 if self._gateway(network):
                     reason = f"the gateway of network `{network}` is no router of this file"
             reader.error(path, f"{user}: {reason}; join an external router (`external: true`)")

@@ -64,7 +64,7 @@ def _topology(document: Document, wanted: str | None) -> Topology:
     declared = declared_routes(reader, names, addresses)
     rules = read_rules(reader, names, addresses)
     egress = read_egress(reader, names, addresses)
-    servers = read_servers(reader, names)
+    servers = read_servers(reader, names, target)
     floating = read_floating(reader, names, addresses, ports.outside)
     clones = read_clones(reader, names)
     reader.raise_if_failed()

@@ -293,6 +293,8 @@ def _without_prefix(reader: Reader, *, pools: bool) -> Iterator[str]:
             if reader.get("networks", name, "prefix_length") is not None:
                 message = f"network `{name}` has a `cidr`, so it takes nothing from the pool; remove one of the two"
                 reader.error(("networks", name, "prefix_length"), message)
+        elif "subnet_pool" in network:
+            continue  # without what it draws from that, which is reported as such
         elif pools:
             yield name
         elif "pool" not in reader.mapping() and not reader.refused("pool"):

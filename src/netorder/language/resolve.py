@@ -99,6 +99,11 @@ def resolve(reader: Reader) -> Names:
     """Return the networks, routers, hosts and groups that the file names; report names that cannot be."""
     families = {entry: _family(reader, entry) for entry in reader.mapping("hosts")}
     _check_names(reader, families)
+    # a host of two entries, which is reported, is the one's that has its name: two would want the same address
+    families = {
+        entry: tuple(name for name in names if name == entry or name not in families) or (entry,)
+        for entry, names in families.items()
+    }
     applications = read_applications(reader)
     hosts = {entry: _host(reader, entry, names, applications) for entry, names in families.items()}
     return Names(_networks(reader), _routers(reader), hosts, _groups(reader, hosts), applications)

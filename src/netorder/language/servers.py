@@ -15,7 +15,7 @@ import yaml
 
 from netorder import cloud_init
 from netorder.language import schema
-from netorder.topology import Server, ServerGroupSpec, User
+from netorder.topology import OPENSTACK, Server, ServerGroupSpec, User
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,15 +45,16 @@ class Servers:
     of: Mapping[str, Server]
 
 
-def read_servers(reader: Reader, names: Names) -> Servers:
+def read_servers(reader: Reader, names: Names, target: str) -> Servers:
     """Return what the file says of servers; report what cannot be."""
-    return _Servers(reader, names).read()
+    return _Servers(reader, names, target).read()
 
 
 class _Servers:
-    def __init__(self, reader: Reader, names: Names) -> None:
+    def __init__(self, reader: Reader, names: Names, target: str) -> None:
         self._reader = reader
         self._names = names
+        self._target = target
         self._groups: dict[str, tuple[str, Path]] = {}  # policy, and where it is said
         self._texts: dict[Path, str | None] = {}  # user data, by where it is named
         self._users: dict[Path, tuple[User, ...]] = {}
@@ -64,7 +65,8 @@ class _Servers:
             server = self._server(entry)
             if server != Server():
                 found[entry] = server
-        self._check_groups(found)
+        if self._target == OPENSTACK:  # others have none, which is reported as such
+            self._check_groups(found)
         groups = tuple(ServerGroupSpec(name, policy) for name, (policy, _) in self._groups.items())
         return Servers(groups, found)
 

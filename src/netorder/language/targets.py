@@ -258,6 +258,9 @@ def _check_one_network(reader: Reader) -> None:
         if reader.get("hosts", entry, "forward") is True:
             message = f"target `{MACHINE}` has one network, between which and others nothing can route"
             reader.error(("hosts", entry, "forward"), f"{message}; {_FIX}")
+    for its in reader.mapping("hosts").values():
+        if isinstance(its, dict) and its.get("forward") is True:
+            del its["forward"]  # else the networks that it would need are missed
 
 
 def _write_nat(reader: Reader) -> None:
