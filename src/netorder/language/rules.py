@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network, summarize_address_range
 from typing import TYPE_CHECKING
 
 from netorder.ip import ANYWHERE, VERSIONS
@@ -14,7 +15,7 @@ from netorder.language.prefixes import why_nowhere
 from netorder.language.targets import NAT
 from netorder.protocols import ANYTHING, WITH_PORTS, icmp_word, on_wire, parse
 from netorder.routing.graph import components
-from netorder.text import did_you_mean, few
+from netorder.text import SHOWN, did_you_mean, few
 from netorder.topology import LAST_PORT, SSH, EgressSpec, Match, RuleSpec
 
 if TYPE_CHECKING:
@@ -220,7 +221,11 @@ def _application_ports(
 
 def _unknown(context: _Context, place: Path, word: str, *more: str) -> None:
     known = [*context.hosts, *context.on, *context.names.groups, *context.reader.several, *more]
-    fix = did_you_mean(word, known) or "; declare it, or name one that is declared"
+    near = did_you_mean(word, known)
+    if "anywhere" in more and not near and (message := _foreign_prefix(word)):
+        context.reader.error(place, message)
+        return
+    fix = near or "; declare it, or name one that is declared"
     if word in context.reader.mapping("routers"):
         fix = "; that is a router, and rules are about hosts: name hosts, or a network"
     elif word.lower() in _EVERYBODY:
@@ -230,6 +235,25 @@ def _unknown(context: _Context, place: Path, word: str, *more: str) -> None:
             if place[0] == "egress":
                 fix = "; name the hosts that are limited"
     context.reader.error(place, f"there is no host, network or group `{word}`{fix}")
+
+
+def _foreign_prefix(word: str) -> str | None:
+    """Say how to write what other firewalls take in place of a prefix: a range, a netmask, a name of the DNS."""
+    if re.fullmatch(r"[0-9.]+/[0-9.]+", word):
+        fix = "write that"
+        with suppress(ValueError):
+            fix = f"write `{ip_network(word, strict=False)}`"
+        return f"`{word}` has a netmask, and prefixes have a length; {fix}"
+    if re.fullmatch(r"[0-9]+\.[0-9.]+-[0-9.]+|[0-9a-f]*:[0-9a-f:]*-[0-9a-f:]+", word):
+        fix = "write those that it consists of"
+        with suppress(ValueError, TypeError):
+            first, last = map(ip_address, word.split("-"))
+            prefixes = [str(one) for one in summarize_address_range(first, last)]
+            fix = f"write `[{', '.join(prefixes)}]`" if len(prefixes) <= SHOWN else fix
+        return f"`{word}` is a range, and these are written as prefixes; {fix}"
+    if re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.[A-Za-z][A-Za-z0-9-]*\.?", word):
+        return f"`{word}` is a name of the DNS, and these are not looked up; write its address, or the prefix it is in"
+    return None
 
 
 def _targets(context: _Context, place: Path, word: str) -> Sequence[str]:
