@@ -53,6 +53,7 @@ __all__ = [
     "Topology",
     "User",
     "cloud_and_region",
+    "default_interface",
     "group_of",
     "in_region",
     "outside_interface",
@@ -465,13 +466,19 @@ def cloud_and_region(text: str | None) -> tuple[str | None, str | None]:
     return (found[1], found[2]) if found else (text, None)
 
 
-def outside_interface(networks: Mapping[str, NetworkSpec], host: HostSpec) -> Interface | None:
-    """Return by which interface the outside reaches a host at its own IPv4 address, if by any: its gateway's."""
+def default_interface(networks: Mapping[str, NetworkSpec], host: HostSpec) -> Interface | None:
+    """Return by which interface a host sends IPv4 that it has no route for: the first on a network with a gateway."""
     for one in host.interfaces:
         subnet = networks[one.network].subnet(IPV4)
         if subnet and subnet.gateway:
-            return one if networks[one.network].reachable else None
+            return one
     return None
+
+
+def outside_interface(networks: Mapping[str, NetworkSpec], host: HostSpec) -> Interface | None:
+    """Return by which interface the outside reaches a host at its own IPv4 address, if by any: its gateway's."""
+    one = default_interface(networks, host)
+    return one if one and networks[one.network].reachable else None
 
 
 def group_of(application: str) -> str:

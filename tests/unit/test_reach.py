@@ -277,6 +277,21 @@ def test_an_external_router_translates_only_what_it_joins():
     assert found.reason == "r1 translates only addresses of networks that it joins, and b is none of them"
 
 
+def test_an_answer_by_another_interface_is_no_answer():
+    """The router is the same one, and lets through what comes from there; the host's own ports do not."""
+    text = """topology: t
+networks: {n: {cidr: 10.1.0.0/24}, m: {cidr: 10.2.0.0/24}}
+routers: {r: {networks: [n, m], external: true}}
+hosts: {gate: {networks: [n, m], floating_ip: {network: m}}}
+allow: [{from: 192.0.2.0/24, to: gate, tcp: 22}]
+"""
+    found = Matrix(build_plan(parse(text))).explain("192.0.2.7", "gate", "tcp", 22)
+    assert (found.state, found.reason.split(": ")[1]) == (
+        "no route",
+        "it replies from its interface on n, not the one on m",
+    )
+
+
 def test_what_is_worth_probing():
     """The ends of each range and their neighbours, SSH, an unused port, and ICMP."""
     ports = {"tcp": [9, 21, 22, 23, 7999, 8000, 8010, 8011], "udp": [9, 52, 53, 54]}

@@ -666,6 +666,43 @@ def test_a_floating_address_without_ssh_is_a_warning():
     assert "`- {from: anywhere, to: calculator, tcp: 22}`" in said[0]
 
 
+DOORS = """topology: a
+networks: {n: {cidr: 10.1.0.0/24}, m: {cidr: 10.2.0.0/24}}
+routers: {r: {networks: [n], external: true}, s: {networks: [m], external: true}}
+hosts: {gate: {networks: [n, m], floating_ip: {network: NETWORK}, routes: [ROUTES]}}
+allow: [{from: 192.0.2.0/24, to: gate, tcp: 22}]
+"""
+OWN, OTHER, ASTRAY = (f"{{to: {to}, via: {via}}}" for to, via in [
+    ("0.0.0.0/0", "10.1.0.1"), ("192.0.2.0/24", "10.2.0.1"), ("192.0.0.0/16", "10.1.0.9"),
+])  # fmt: skip
+ELSEWHERE = "its route to `{}` sends the replies elsewhere: remove it, or allow SSH from elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("network", "routes", "fix"),
+    [
+        ("n", "", None),
+        ("n", OWN, None),  # its own gateway
+        ("n", OTHER, ELSEWHERE.format("192.0.2.0/24")),
+        ("n", f"{OWN}, {ASTRAY}", ELSEWHERE.format("192.0.0.0/16")),
+        ("n", f"{ASTRAY}, {{to: 192.0.2.128/25, via: 10.1.0.1}}", None),  # half of them get answers
+        (
+            "n",
+            "{to: 192.0.2.0/25, via: 10.2.0.1}, {to: 192.0.2.128/25, via: 10.2.0.1}",
+            ELSEWHERE.format("192.0.2.0/25"),
+        ),
+        ("m", "", "name `m`, where its floating address leads, first"),
+        ("m", OTHER, "until it has been configured it answers by its default gateway, on `n`"),
+    ],
+)
+def test_ssh_from_outside_needs_answers_by_the_same_gateway(network: str, routes: str, fix: str | None):
+    """As `reach` has it, and before the host has any route: what a run cannot get in by is no SSH path."""
+    topology = parse(DOORS.replace("NETWORK", network).replace("ROUTES", routes))
+    said = [one.message for one in topology.warnings if "cannot be configured" in one.message]
+    assert [fix in one for one in said] == ([] if fix is None else [True])
+    assert topology.ssh_entries == ({"gate"} if fix is None else set())
+
+
 def test_ssh_from_inside_only_is_no_ssh_path():
     """A rule for SSH whose sources are all inside the topology allows nobody outside."""
     said = messages(CALCULATOR.replace("from: anywhere", "from: [net1, sum, 192.168.2.0/25]"))

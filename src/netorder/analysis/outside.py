@@ -75,6 +75,9 @@ class Outside:
         fault = reply.fault
         if not fault and [hop.node for hop in reply.hops] != [name, router]:
             fault = "it replies by another path, " + " -> ".join(hop.node for hop in reply.hops)
+        elif not fault and reply.first != network:
+            # from the address on the other one, which its port security lets nothing leave with here
+            fault = f"it replies from its interface on {reply.first}, not the one on {network}"
         if fault:
             has = "is its way in" if address == host.outside_address else "has its floating address"
             why = f"{name} does not reply through {router}, which {has}: {fault}"

@@ -13,7 +13,7 @@ from netorder.routing.decide import Routing, decide
 from netorder.routing.graph import Graph
 from netorder.routing.ssh_paths import ssh_paths
 from netorder.routing.tables import Tables
-from netorder.topology import SSH, RouterSpec, outside_interface
+from netorder.topology import SSH, RouterSpec, default_interface, outside_interface
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from netorder.language.yaml_source import Path
     from netorder.routing.decide import StaticRoutes
     from netorder.routing.ssh_paths import SshPath
-    from netorder.topology import HostSpec, RuleSpec
+    from netorder.topology import HostSpec, NetworkSpec, RuleSpec
 
-__all__ = ["DeclaredRoutes", "Routes", "declared_routes", "derive"]
+__all__ = ["DeclaredRoutes", "Routes", "astray", "declared_routes", "derive", "entry_network", "ssh_sources"]
 
 DeclaredRoutes = dict[tuple[str, str], "tuple[tuple[Prefix, Address], ...]"]  # by section and name in it
 
@@ -251,33 +251,60 @@ def _tables(specs: Specs, routings: Mapping[int, Routing], decided: Mapping[int,
     return Tables(routings, decided, prefixes, addresses)
 
 
-def _ssh_entries(specs: Specs, rules: tuple[RuleSpec, ...]) -> frozenset[str]:
-    """Return the hosts that are reached from outside, allow SSH from somewhere there, and answer."""
+def ssh_sources(specs: Specs, rules: tuple[RuleSpec, ...]) -> dict[str, list[Prefix]]:
+    """Return from where outside each host allows SSH: IPv4 alone, as floating addresses are."""
     own = specs.own
-    sources: dict[str, set[Prefix]] = {host.name: {ANYWHERE[0]} for host in specs.hosts if not host.port_security}
+    sources: dict[str, list[Prefix]] = {host.name: [ANYWHERE[0]] for host in specs.hosts if not host.port_security}
     for rule in rules:
         if any(match.tcp(SSH) for match in rule.matches):
-            outside = {
-                # floating addresses are IPv4
-                one
-                for one in rule.sources
-                if one.version == IPV4 and not any(covers(mine, one) for mine in own)
-            }
+            outside = [
+                one for one in rule.sources if one.version == IPV4 and not any(covers(mine, one) for mine in own)
+            ]
             for target in rule.targets:
-                sources.setdefault(target, set()).update(outside)
+                sources.setdefault(target, []).extend(outside)
+    return sources
 
-    def answers(host: HostSpec, source: Prefix) -> bool:
-        """Tell whether what the host sends to some of the source leaves by its gateway, not by a declared route."""
-        elsewhere = joined([to for to, _ in host.routes if to.version == IPV4])
-        return not any(covers(to, source) for to in elsewhere)
 
+def entry_network(networks: Mapping[str, NetworkSpec], host: HostSpec) -> str | None:
+    """Return the network by which SSH from outside comes to a host, None if by none."""
+    if host.floating_ips:
+        return host.floating_ips[0].network
+    one = outside_interface(networks, host)
+    return one.network if one else None
+
+
+def astray(host: HostSpec, gateway: Address, source: Prefix) -> Prefix | None:
+    """Return a declared route that keeps all answers to ``source`` from the default ``gateway``; None if some go there.
+
+    Of several the most specific.
+    """
+    ways = {ANYWHERE[0]: gateway} | {to: via for to, via in host.routes if to.version == IPV4}
+    wrong = [to for to, via in ways.items() if via != gateway and overlap(to, source)]
+    for to, via in ways.items():
+        if via == gateway and overlap(to, source):
+            part = source if covers(to, source) else to
+            if not any(covers(one, part) for one in joined(one for one in wrong if one.prefixlen > to.prefixlen)):
+                return None
+    return max(wrong, key=lambda to: to.prefixlen)
+
+
+def _ssh_entries(specs: Specs, rules: tuple[RuleSpec, ...]) -> frozenset[str]:
+    """Return the hosts that are reached from outside, allow SSH from somewhere there, and answer.
+
+    Before they have been configured too: what they have then is a default gateway, and no route of the file's.
+    """
+    sources = ssh_sources(specs, rules)
     networks = {network.name: network for network in specs.networks}
-    return frozenset(
-        host.name
-        for host in specs.hosts
-        if (host.floating_ip or outside_interface(networks, host))
-        and any(answers(host, source) for source in sources.get(host.name, ()))
-    )
+
+    def enters(host: HostSpec) -> bool:
+        default = default_interface(networks, host)
+        subnet = networks[default.network].subnet(IPV4) if default else None
+        if not (default and subnet and subnet.gateway) or default.network != entry_network(networks, host):
+            return False
+        gateway = subnet.gateway
+        return any(astray(host, gateway, one) is None for one in sources.get(host.name, ()))
+
+    return frozenset(host.name for host in specs.hosts if enters(host))
 
 
 # Declared and derived, compared

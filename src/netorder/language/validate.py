@@ -7,11 +7,12 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from netorder.ip import IPV4, IPV6, VERSIONS, covers, overlap
+from netorder.language.routes import astray, entry_network, ssh_sources
 from netorder.text import few
-from netorder.topology import SSH, HostSpec, RuleSpec, outside_interface
+from netorder.topology import SSH, HostSpec, RuleSpec, default_interface, outside_interface
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from netorder.ip import Address, Prefix
     from netorder.language.document import Reader
@@ -341,26 +342,33 @@ def _check_packages(reader: Reader, specs: Specs) -> None:
 
 def _check_ssh_paths(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], routes: Routes) -> None:
     """Warn of hosts that cannot be configured because SSH does not get to them."""
-    sources: dict[str, list[Prefix]] = {}
-    for rule in rules:
-        for target in rule.targets if any(match.tcp(SSH) for match in rule.matches) else ():
-            sources.setdefault(target, []).extend(rule.sources)
+    networks = {network.name: network for network in specs.networks}
+    sources = ssh_sources(specs, rules)
     alike: dict[str, list[HostSpec]] = {}  # by what would help
     for host in _first_of_each(specs):
         if routes.ssh_paths[host.name] is not None:
             continue
         fix = "let SSH in from outside to a host with a floating address from which this one can be reached"
-        if host.floating_ip:
-            fix = f"let it in: add to `allow:` `- {{from: anywhere, to: {host.name}, tcp: {SSH}}}`"
-            astray = [to for to, _ in host.routes if any(overlap(to, one) for one in sources.get(host.name, ()))]
-            if astray:
-                fix = f"its route to `{astray[0]}` sends the replies elsewhere: remove it, or allow SSH from elsewhere"
+        if entry := entry_network(networks, host):
+            fix = _fix_of_entry(networks, host, entry, sources.get(host.name, []))
         alike.setdefault(fix, []).append(host)
     for fix, hosts in alike.items():
         more = f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""
         it = "them" if more else "it"
         message = f"host `{hosts[0].name}`{more} cannot be configured: SSH does not reach {it} from outside; {fix}"
         reader.warning(("hosts", specs.entries[hosts[0].name]), message, of_key=True)
+
+
+def _fix_of_entry(networks: Mapping[str, NetworkSpec], host: HostSpec, entry: str, sources: list[Prefix]) -> str:
+    """Say what lets SSH in from outside by network ``entry`` to a host with a way in."""
+    default = default_interface(networks, host)
+    subnet = networks[default.network].subnet(IPV4) if default else None
+    if default and default.network != entry:
+        fix = f"name `{entry}`, where its floating address leads, first in its `networks`: "
+        return f"{fix}until it has been configured it answers by its default gateway, on `{default.network}`"
+    if sources and subnet and subnet.gateway and (route := astray(host, subnet.gateway, sources[0])):
+        return f"its route to `{route}` sends the replies elsewhere: remove it, or allow SSH from elsewhere"
+    return f"let it in: add to `allow:` `- {{from: anywhere, to: {host.name}, tcp: {SSH}}}`"
 
 
 def _check_floating_sources(reader: Reader, specs: Specs) -> None:
