@@ -80,6 +80,29 @@ def test_who_has_a_route_by_the_host() -> None:
     assert not [one for one in hosts["door"].routes if one.destination.startswith("10.255.")]  # its gateway leads there
 
 
+def test_neighbours_of_a_second_network_have_a_route_of_their_own() -> None:
+    """The router leads there too, as hosts elsewhere need that: but by the first network, and answers come direct."""
+    text = """
+topology: t
+networks: {front: {cidr: 10.1.0.0/24}, back: {cidr: 10.2.0.0/24}, far: {cidr: 10.3.0.0/24}}
+routers: {r: {external: true, networks: [front, back, far]}}
+hosts:
+  gate: {networks: [front, back], forward: true, loopback_addresses: 10.255.0.1}
+  web: {network: front, floating_ip: true}
+  db: {network: back}
+  app: {network: far}
+allow: [{from: [web, db, app], to: gate, udp: 53}]
+"""
+    wanted = build_plan(parse(text))
+    hosts = {host.name: host for host in wanted.hosts}
+    routes = {name: [(one.destination, one.next_hop) for one in host.routes] for name, host in hosts.items()}
+    direct = ("10.255.0.1/32", hosts["gate"].port("back").addresses[0])
+    assert routes == {"gate": [], "web": [], "db": [direct], "app": []}
+    matrix = Matrix(wanted)
+    for name in ("web", "db", "app"):
+        assert matrix.verdict(name, "10.255.0.1", "udp", 53) == "open"
+
+
 def test_what_passes_the_ports() -> None:
     """Its own ports let the address through, and those of hosts on the path; `from` a host means it too."""
     hosts = {host.name: host for host in plan().hosts}

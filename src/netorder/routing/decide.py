@@ -172,9 +172,20 @@ class Routing:
             return Sender(host, wider if wider == hop.router else None, hop)
         if gateway is not None:
             others = host is not None and self.default_network(host) != hop.network
-            if others or not self.mirrors(gateway, hop.network, destination):
+            mirrors = self.mirrors(gateway, hop.network, destination)
+            if others or not mirrors or self._enters_elsewhere(gateway, hop, destination):
                 gateway = None
         return Sender(host, gateway, hop)
+
+    def _enters_elsewhere(self, gateway: str, hop: NextHop, destination: str) -> bool:
+        """Tell whether the gateway leads to a neighbour's loopback address by another network than that shared one.
+
+        The neighbour answers directly.
+        """
+        if destination not in self.graph.loopbacks or destination not in self.graph.routers[hop.router]:
+            return False
+        *_, last = (hop, *self.graph.onward(gateway, destination))
+        return last.network != hop.network
 
 
 class Sender(NamedTuple):
