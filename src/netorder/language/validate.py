@@ -47,6 +47,7 @@ def check(
     _check_router_routes(reader, specs, routes)
     _check_name_servers(reader, specs)
     _check_announced(reader, specs)
+    _check_reachable(reader, specs)
     _check_mtu(reader, specs)
     _check_port_security(reader, specs)
     _check_without_dhcp(reader, specs)
@@ -154,6 +155,20 @@ def _check_shared(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...]) -> 
             message = f"`{address}` is shared by {few([f'`{host.name}`' for host in hosts])}, and no rule lets them "
             message += f"agree whose it is; add to `allow:` `- {{within: {entry}, protocol: vrrp}}`, or what they speak"
             reader.warning(("hosts", entry, "virtual_addresses"), message)
+
+
+def _check_reachable(reader: Reader, specs: Specs) -> None:
+    """Report networks said to be reached from outside whose gateway is a router here that does not join that."""
+    inner = {router.name for router in specs.routers if not router.external}
+    for network in specs.networks:
+        if network.reachable and network.subnet(IPV4) and network.gateway_router in inner:
+            router = network.gateway_router
+            message = f"the gateway of `{network.name}` here is router `{router}`, which is not external, so nothing "
+            message += "outside reaches the hosts on it; add `external: true` to that, or, if somebody else's is their "
+            message += (
+                f"gateway, name it (`gateway:`) and the address of `{router}` (`networks: {{{network.name}: ...}}`)"
+            )
+            reader.error(("networks", network.name, "reachable"), message)
 
 
 def _check_mtu(reader: Reader, specs: Specs) -> None:
