@@ -482,6 +482,36 @@ def test_a_drawn_address_that_another_had_first_is_a_warning():
     assert {name: before[name] for name in warned} == warned
 
 
+def test_a_router_that_another_may_move_is_a_warning():
+    """The few low addresses of routers meet soon; the declaration that the warning gives keeps the address."""
+    names = [f"r{number}" for number in range(6)]
+    lines = [f"  {name}: {{networks: [core, leaf{name}]}}\n" for name in names]
+    leaves = "".join(f"  leaf{name}: {{}}\n" for name in names)
+    text = "topology: t\npool: 10.9.0.0/16\nnetworks:\n  core: {cidr: 10.0.0.0/24}\n" + leaves
+    text += "hosts: {h: {network: core}}\nrouters:\n  edge: {external: true, networks: [core]}\n" + "".join(lines)
+
+    def on_core(text: str) -> dict[str, str]:
+        return {router.name: str(router.interfaces[0].addresses[0]) for router in parse(text).routers}
+
+    before = on_core(text)
+    warned = dict(
+        re.findall(r"router `(\w+)` has .* write `networks: \{core: (\S+), \.\.\.\}`", "\n".join(messages(text)))
+    )
+    assert warned
+    assert {name: before[name] for name in warned} == warned
+    kept = text
+    for name, line in zip(names, lines, strict=True):
+        moved = {other for other, address in on_core(text.replace(line, "")).items() if before[other] != address}
+        assert moved <= warned.keys()
+        if name in warned:
+            kept = kept.replace(
+                line, line.replace(f"[core, leaf{name}]", f"{{core: {warned[name]}, leaf{name}: {{}}}}")
+            )
+    assert on_core(kept) == before
+    for line in lines:
+        assert on_core(kept.replace(line, "")).items() <= before.items()
+
+
 def test_a_change_of_the_count_moves_nobody():
     def all_of(count: int) -> dict[str, str]:
         return addresses(

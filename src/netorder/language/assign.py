@@ -296,8 +296,14 @@ class _Ledger:
                     many = ("routers", name) in self.reader.turns  # the few low addresses are too few
                     first = None if many else draw(by, layout.routers, owners)
                     drawn = first or draw(by, layout.hosts, owners, numbered=many, apart=many)
-                    if many and drawn and drawn.number != drawn.wish:
-                        self._warn_of_move(("routers", name), f"router `{name}`", network, drawn)
+                    if drawn and drawn.number != drawn.wish and not layout.is_link:
+                        self._warn_of_move(
+                            ("routers", name),
+                            f"router `{name}`",
+                            network,
+                            drawn,
+                            others=len(names.routers[name].networks) > 1,
+                        )
                     address = self._drawn(("routers", name), drawn, network, version, f"router `{name}`")
                     if address:
                         found[name, network, version] = address
@@ -355,15 +361,22 @@ class _Ledger:
                 self._warn_of_move(path, f"host `{name}`", network, drawn, family=True)
         return self._drawn(path, drawn, network, version, f"host `{name}`")
 
-    def _warn_of_move(self, path: Path, what: str, network: str, drawn: Drawn, *, family: bool = False) -> None:
+    def _warn_of_move(
+        self, path: Path, what: str, network: str, drawn: Drawn, *, family: bool = False, others: bool = False
+    ) -> None:
         version = IPV4 if drawn.wish < 1 << 32 else IPV6
         address, wish = _address(drawn.number, version), _address(drawn.wish, version)
         declaration = f"`address: {address}`"
+        if path[0] == "routers":
+            quoted = f'"{address}"' if version == IPV6 else str(address)
+            declaration = f"`networks: {{{network}: {quoted}{', ...' if others else ''}}}`"
         if family:
             declaration = f"an `address:` for `{path[1]}`, from which all its hosts count"
         fix = self.reader.anchor(str(path[0]), str(path[1]), declaration)
+        owner = self.owners[network, version][drawn.wish]
+        comma = "," if "," in owner else ""  # of a gateway
         message = (
-            f"{what} has `{address}` on `{network}`, since {self.owners[network, version][drawn.wish]} has `{wish}`, "
+            f"{what} has `{address}` on `{network}`, since {owner}{comma} has `{wish}`, "
             f"which its name would give; if that changes, it may move: to prevent that, {fix}"
         )
         self.reader.warning(path, message, of_key=True)

@@ -120,7 +120,7 @@ class Reader:
         """Return how to make an entry's draw independent of others: ``declaration``, unless it is one of many."""
         if self.label((section, entry)) is None:
             return f"write {declaration}"
-        key = "a `cidr:`" if section == "networks" else "an `address:`"
+        key = {"networks": "a `cidr:`", "routers": "an address in `networks:`"}.get(section, "an `address:`")
         _, end = self.draws.get((section, entry), ("", None))
         if end is None:
             return "give each a number, as in `names: {anna: 1, ben: 2}`"
