@@ -335,3 +335,49 @@ def test_a_gateway_to_the_outside_passes_what_it_forwards():
     assert hosts["vpn"].forwarding
     assert hosts["vpn"].ports[0].allowed_address_pairs == ("10.200.0.0/16", "fd00:99::/48")
     assert hosts["door"].ports[0].allowed_address_pairs == ()
+
+
+SITE = """
+topology: t
+networks: {n: {cidr: 10.1.0.0/24}, m: {cidr: 10.2.0.0/24}, far: {cidr: 10.3.0.0/24}}
+routers:
+  r: {networks: {n: 10.1.0.1, m: {}}, external: true, routes: [{to: 10.99.0.0/16, via: 10.1.0.9}]}
+  s: {networks: {n: 10.1.0.2, far: {}}, routes: [{to: 10.99.0.0/16, via: 10.1.0.1}]}
+hosts:
+  v: {network: n, address: 10.1.0.9, forward: true, floating_ip: true}
+  g: {network: m}
+  f: {network: far}
+allow:
+  - {from: 192.0.2.0/24, to: v, tcp: 22}
+  - {from: SENDER, to: v, all: true}
+  - {from: REMOTE, to: g, tcp: 443}
+"""
+
+
+@pytest.mark.parametrize(
+    ("sender", "remote", "said"),
+    [
+        ("m", "10.99.0.0/16", []),  # m sends by r, too, and what v lets in by its tunnel needs no floating address
+        ("far", "10.99.1.0/24", []),  # by s and r
+        ("g", "10.99.0.0/16", []),
+        ("10.9.0.0/16", "10.99.0.0/16", ["host `v` forwards what is for `10.99.0.0/16`, and no rule lets it receive"]),
+        ("m", "10.0.0.0/8", []),  # some of it is inside
+        ("m", "198.51.100.0/24", ["`198.51.100.0/24` reaches nothing of `g` from outside, for want of a floating"]),
+        ("m", "anywhere", ["`anywhere` reaches nothing of `g` from outside, for want of a floating"]),
+    ],
+)
+def test_a_gateway_to_a_site(sender: str, remote: str, said: list[str]):
+    """Whoever sends by the router may be let in, and what comes from the site comes in by the gateway."""
+    topology = parse(SITE.replace("SENDER", sender).replace("REMOTE", remote))
+    found = [one.message for one in topology.warnings]
+    assert [one[: len(start)] for one, start in zip(found, said, strict=True)] == said
+
+
+def test_reach_does_not_judge_what_a_tunnel_lets_in():
+    matrix = Matrix(build_plan(parse(SITE.replace("SENDER", "m").replace("REMOTE", "10.99.0.0/16"))))
+    found = matrix.explain("10.99.0.1", "g", "tcp", 443)
+    assert (found.state, found.reason) == (
+        "no route",
+        "g has no floating address; whether v, where routes to 10.99.0.1 end, lets it in is not in the plan",
+    )
+    assert matrix.explain("192.0.2.1", "g", "tcp", 443).reason == "g has no floating address"

@@ -53,7 +53,9 @@ class Outside:
         if remote and ":" in remote:
             fault = "nothing comes in from outside by IPv6"
         if fault or address is None:
-            return Verdict(NO_ROUTE, fault or "", remote, address, (), ())
+            behind = self._gateway_to(remote, name)
+            other = behind and f"; whether {behind}, where routes to {remote} end, lets it in is not in the plan"
+            return Verdict(NO_ROUTE, f"{fault or ''}{other or ''}", remote, address, (), ())
         network = self._paths.owners[address][1]
         subnet = self._paths.subnets[network, IPV4]
         gateway = self._paths.owners.get(subnet.gateway_ip or "")
@@ -90,6 +92,13 @@ class Outside:
             why += f"; {unknown}" if (unknown := others_allow(host)) else ""
             return Verdict(CLOSED, why, remote, address, there, back, name)
         return Verdict(OPEN, f"rule of {name}: {rule_text(rule)}", remote, address, there, back, rule=rule)
+
+    def _gateway_to(self, remote: str | None, name: str) -> str | None:
+        """Return the host where declared routes to an address outside end, perhaps in a tunnel; None if they do not."""
+        if remote is None or ":" in remote:
+            return None
+        out = self._walk(name, IPV4, _number(remote, IPV4))
+        return out.node if not out.fault and out.node in self._paths.hosts else None
 
     def _entry(self, host: Host, name: str, destination: str) -> tuple[str | None, str | None]:
         """Return the address of a host that what comes from outside is delivered to, or why there is none."""

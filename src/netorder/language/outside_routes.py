@@ -109,21 +109,46 @@ class _Checker:
     def _check_accepted(self, route: _Declared, gateway: HostSpec) -> None:
         """Warn where no rule allows the gateway to receive what it is to forward: security groups see no difference."""
         subnet, network = next((one, name) for one, name in self._subnets if route.via in one.cidr)
-        mine = [one for one in self._own(route.owner) if one.version == route.to.version]
+        senders = self._senders(route) or [(network, subnet.cidr)]
         if not any(
             gateway.name in rule.targets and rule.to(gateway)
             for rule in self._rules
-            if any(overlap(source, one) for source in rule.sources for one in mine or [subnet.cidr])
+            if any(overlap(source, one) for source in rule.sources for _, one in senders)
         ):
+            source = network if any(name == network for name, _ in senders) else senders[0][0]
             entry = self._specs.entries[gateway.name]
             message = f"host `{gateway.name}` forwards what is for `{route.to}`, and no rule lets it receive that; add "
-            message += f"to `allow:` `- {{from: {network}, to: {entry}, tcp: 1-65535, udp: 1-65535}}`, or less"
+            message += f"to `allow:` `- {{from: {source}, to: {entry}, tcp: 1-65535, udp: 1-65535}}`, or less"
             self._reader.warning(route.path, message)
 
-    def _own(self, owner: Node) -> list[Prefix]:
-        """Return a host's addresses as prefixes; none for a router, which passes on what others send."""
-        addresses = owner.addresses if isinstance(owner, HostSpec) else ()
-        return [ip_network(address) for address in addresses]
+    def _senders(self, route: _Declared) -> list[tuple[str, Prefix]]:
+        """Return what sends by the route, and on which network: a host itself; of a router, all that it passes on."""
+        version = route.to.version
+        hosts = (
+            [route.owner]
+            if isinstance(route.owner, HostSpec)
+            else [one for one in self._specs.hosts if self._sends_by(one, route)]
+        )
+        found = [
+            (one.network, ip_network(address))
+            for host in hosts
+            for one in host.interfaces
+            if (address := one.address(version)) is not None
+        ]
+        if isinstance(route.owner, HostSpec):
+            return found
+        routers = {router.name for router in self._specs.routers if self._sends_by(router, route)}
+        mine = {network.name for network in self._specs.networks if network.gateway_router in routers}
+        return [(name, one.cidr) for one, name in self._subnets if name in mine and one.cidr.version == version] + found
+
+    def _sends_by(self, node: Node | None, route: _Declared) -> bool:
+        """Tell whether what the node gets for the route's destination comes to the owner of the route."""
+        passed: set[str] = set()
+        while node is not None and node.name not in passed and node.name != route.owner.name:
+            passed.add(node.name)
+            via = self._onward(node, route.to)
+            node = self._owners.get(via) if via else None
+        return node is not None and node.name == route.owner.name
 
     def _follow(self, route: _Declared, following: Node) -> None:
         """Follow what is sent for the route's destination as long as declared routes lead it on."""

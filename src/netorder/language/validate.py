@@ -6,7 +6,7 @@ from collections import Counter
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
-from netorder.ip import IPV4, IPV6, VERSIONS, covers, overlap
+from netorder.ip import IPV4, IPV6, VERSIONS, covers, joined, overlap
 from netorder.language.routes import astray, entry_network, ssh_sources
 from netorder.text import few
 from netorder.topology import SSH, HostSpec, RuleSpec, default_interface, outside_interface
@@ -395,23 +395,34 @@ def _check_floating_sources(reader: Reader, specs: Specs) -> None:
     for host in specs.hosts:
         for word in {host.name, specs.entries[host.name], *host.groups, *(one.network for one in host.interfaces)}:
             members.setdefault(word, set()).add(host.name)
+    behind = _behind_next_hops(specs)
     for rule, _ in reader.items("allow"):
-        outside = next((word for _, word in reader.items(*rule, "from") if _is_outside(word, own)), None)
+        outside = next((word for _, word in reader.items(*rule, "from") if _is_outside(word, own, behind)), None)
         closed = [word for _, word in reader.items(*rule, "to") if not members.get(str(word), set()) & floating]
         if outside is not None and closed:
             message = f"`{outside}` reaches nothing of `{closed[0]}` from outside, for want of a floating address; add "
             reader.warning((*rule, "to"), f"{message}`floating_ip: true`, or name sources inside")
 
 
-def _is_outside(word: object, own: list[Prefix]) -> bool:
-    """Tell whether a word of `from` means the outside: `anywhere`, or a prefix without any address of ``own``."""
+def _behind_next_hops(specs: Specs) -> list[Prefix]:
+    """Return the prefixes outside that declared routes lead to by a host: by a tunnel of its they come in as well."""
+    hosts = {address for host in specs.hosts for address in (*host.addresses, *host.virtual_addresses)}
+    return joined(to for node in specs.nodes for to, via in node.routes if to.prefixlen and via in hosts)
+
+
+def _is_outside(word: object, own: list[Prefix], behind: list[Prefix]) -> bool:
+    """Tell whether a word of `from` means what only a floating address lets in.
+
+    That is `anywhere`, or a prefix without any address of ``own`` that is not ``behind`` a host here.
+    """
     if not isinstance(word, str) or word == "anywhere":
         return word == "anywhere"
     try:
         prefix = ip_network(word)
     except ValueError:
         return False
-    return prefix.version == IPV4 and not any(overlap(one, prefix) for one in own)  # floating addresses are IPv4
+    inside = any(overlap(one, prefix) for one in own) or any(covers(one, prefix) for one in behind)
+    return prefix.version == IPV4 and not inside  # floating addresses are IPv4
 
 
 def _check_unused(reader: Reader, specs: Specs) -> None:
