@@ -312,6 +312,11 @@ def declared(**words: str) -> list[str]:
         ({"R2": "{to: 10.99.0.0/16, via: 10.0.1.1}"}, []),  # an external router sends it out
         ({"R2": "{to: 'fd00:99::/48', via: 'fd00:1::1'}"}, ["next hop `fd00:1::1`: router `r1` has no route to"]),
         ({"R2": "{to: 10.99.0.0/16, via: 10.0.1.10}"}, []),  # a host may have a tunnel
+        ({"R2": "{to: 0.0.0.0/0, via: 10.0.1.1}"}, ["router `r1` translates nothing but its own networks' addresses"]),
+        (
+            {"R2": "{to: 0.0.0.0/0, via: 10.0.1.1}", "R1": "{to: 10.99.0.0/16, via: 10.0.1.10}"},
+            ["router `r1` translates nothing but its own networks' addresses, so hosts behind `r2` reach only `10.99"],
+        ),
         ({"R2": "{to: 10.99.0.0/16, via: 10.0.1.99}"}, ["next hop `10.0.1.99` is no address of this topology"]),
         ({"R2": "{to: 10.99.0.0/16, via: 10.0.1.250}"}, ["next hop `10.0.1.250` is one of 10.0.1.247 to 10.0.1.254"]),
         (

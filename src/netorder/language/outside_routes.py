@@ -6,6 +6,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.ip import IPV4, covers, overlap
+from netorder.text import few
 from netorder.topology import HostSpec, RouterSpec
 
 if TYPE_CHECKING:
@@ -178,17 +179,29 @@ class _Checker:
             self._reader.error(route.path, f"{message}; remove one of the routes, or name another next hop")
 
     def _check_end(self, route: _Declared, node: Node) -> None:
-        """Report a router that has no route onward: it drops what it gets. A host may have a tunnel."""
-        if isinstance(node, HostSpec) or any(covers(route.to, there) for there, _ in node.routes):
+        """Report a router that has no route onward: it drops what it gets. A host may have a tunnel.
+
+        Warn where it has some, and drops the rest: a default route to an external router.
+        """
+        if isinstance(node, HostSpec):
             return
+        some = [there for there, _ in node.routes if covers(route.to, there)]
         if node.external and route.to.version == IPV4:  # IPv6 stays inside
             if route.to.prefixlen == 0 and isinstance(route.owner, RouterSpec):
-                message = f"router `{node.name}` translates nothing but its own networks' addresses, so hosts behind "
-                message += f"`{route.owner.name}` get no answers from outside"
-                fix = (
-                    "join an external router to their own network, or name a host with `forward: true` that translates"
-                )
-                self._reader.error(route.path, f"{message}; {fix}")
+                self._report_untranslated(route, node, route.owner, some)
+            return
+        if some:
             return
         message = f"next hop `{route.via}`: router `{node.name}` has no route to `{route.to}`"
         self._reader.error(route.path, f"{message}; add one to its `routes:`, or remove this one")
+
+    def _report_untranslated(self, route: _Declared, node: RouterSpec, owner: RouterSpec, some: list[Prefix]) -> None:
+        """Report a router's default route to an external router, where nobody answers but by its routes to ``some``."""
+        message = f"router `{node.name}` translates nothing but its own networks' addresses, so hosts behind "
+        fix = "join an external router to their own network, or name a host with `forward: true` that translates"
+        if some:
+            reached = few([f"`{one}`" for one in some])
+            message += f"`{owner.name}` reach only {reached} by it; write that in `to`"
+            self._reader.warning(route.path, f"{message}, {fix}")
+        else:
+            self._reader.error(route.path, f"{message}`{owner.name}` get no answers from outside; {fix}")
