@@ -194,6 +194,25 @@ def test_strays_and_leftovers_go():
     assert verbs(removals(seen, "teardown")) == verbs(steps)[:3]
 
 
+def test_a_disk_without_host_json_is_deleted_with_permission_alone(tmp_path):
+    """Of a host in the file it is in the way, of another it is a stray."""
+    seen = Seen({}, {"box": 9}, {"box": frozenset()}, lost={"box": tmp_path / "box", "old": tmp_path / "old"})
+    steps = compare((BOX,), seen)
+    assert verbs(steps) == [
+        (Stage.GO, Verb.DELETE, "old"),
+        (Stage.GO, Verb.DELETE, "box"),
+        (Stage.DISK, Verb.MAKE, "box"),
+        (Stage.COME, Verb.START, "box"),
+    ]
+    changes = [step.change for step in steps if step.change]
+    assert [change.permission for change in changes] == ["delete", "delete", None]
+    assert [change.before for change in changes[:2]] == [
+        {"directory": str(tmp_path / "old")},
+        {"directory": str(tmp_path / "box")},
+    ]
+    assert {step.host for step in removals(seen, "teardown")} == {"box", "old"}
+
+
 # Clones
 
 CLONES = """topology: t
@@ -420,6 +439,67 @@ def test_a_host_is_kept_whole(tmp_path):
     assert observe(where) == Seen({"box": kept_of(BOX)}, {}, {})
     store.remove(where / "box")
     assert store.leftovers(where) == []
+
+
+def with_files_of_others(where: Path) -> list[Path]:
+    """Put there what is no host, and not ours: a copy of a disk, a directory, a link."""
+    where.mkdir(parents=True)
+    (where / "box-backup.qcow2").write_text("a disk")
+    (where / "backups").mkdir()
+    (where / "backups/box.qcow2").write_text("a disk")
+    (where / "link").symlink_to(where / "backups")
+    return [where / "backups", where / "box-backup.qcow2", where / "link"]
+
+
+def test_only_what_killed_runs_left_is_removed_unasked(tmp_path):
+    where = store.root(tmp_path, "t")
+    others = with_files_of_others(where)
+    store.write(store.scratch(where, "box"), kept_of(BOX))
+    (where / "old").mkdir()
+    (where / "old/disk.qcow2").touch()
+    seen = observe(where)
+    assert seen.leftovers == (where / ".box.new",)
+    assert seen.lost == {"old": where / "old"}
+    assert sorted(seen.foreign) == others
+    maker = target._Maker(tmp_path, where, seen, "k", print)
+    target._make(maker, removals(seen, "teardown"), print)
+    assert sorted(where.iterdir()) == others
+    assert (where / "backups/box.qcow2").read_text() == "a disk"
+
+
+def test_a_removal_that_is_killed_leaves_what_the_next_run_removes(tmp_path, monkeypatch):
+    """And not a disk of which nobody knows whose it is."""
+    where = store.root(tmp_path, "t")
+    new = store.scratch(where, "box")
+    store.write(new, kept_of(BOX))
+    (new / "disk.qcow2").touch()
+    new.rename(where / "box")
+    with monkeypatch.context() as killed:
+        killed.setattr(shutil, "rmtree", lambda _: None)
+        store.remove(where / "box")
+    seen = observe(where)
+    assert (seen.kept, seen.lost, len(seen.leftovers)) == ({}, {}, 1)
+    store.remove(seen.leftovers[0])
+    assert observe(where).leftovers == ()
+
+
+def test_a_teardown_leaves_what_is_not_ours_says_so_and_ends_well(tmp_path):
+    where = store.root(tmp_path, "t")
+    others = with_files_of_others(where)
+    said: list[str] = []
+    assert target.teardown("t", files=tmp_path, check=False, progress=said.append) == []
+    (line,) = said
+    assert "not made by netorder" in line
+    assert all(str(one) in line for one in others)
+    assert sorted(where.iterdir()) == others
+
+
+def test_a_file_in_a_hosts_place_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(qemu, "check_installed", lambda: None)
+    monkeypatch.setattr(qemu, "bind_problem", lambda _: "")
+    seen = Seen({}, {}, {}, foreign=(tmp_path / "box",))
+    problems = target._preflight(tmp_path, (BOX,), seen, compare((BOX,), seen))
+    assert f"Host box: {tmp_path / 'box'} is in its place" in problems[0]
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):

@@ -24,6 +24,7 @@ FORWARDING = "port forwarding"
 MISSING, NOT_WANTED = "missing", "not in the topology"
 _HARDWARE = "it starts anew with that, and keeps its disk"
 _LOST = "its disk was made with another, and is lost"
+_UNKNOWN = "it has no host.json (any more) that says what its disk is"
 
 
 class Stage(IntEnum):
@@ -83,20 +84,23 @@ def compare(guests: tuple[Guest, ...], seen: Seen) -> list[Step]:
         clones = [its.host for its in guests if its.disk.get("clone of") == guest.host and _makes(steps[its.host])]
         if clones and guest.host in seen.running and not any(step.verb == Verb.STOP for step in steps[guest.host]):
             steps[guest.host] = [*_still(guest, seen.kept[guest.host], clones)]
-    others = {host for host in (*seen.kept, *seen.running) if host not in steps}
+    others = {host for host in (*seen.kept, *seen.running, *seen.lost) if host not in steps}
     removed = _removals(seen, NOT_WANTED, others)
     return sorted([*removed, *(step for its in steps.values() for step in its)], key=lambda step: step.turn)
 
 
 def removals(seen: Seen, reason: str) -> list[Step]:
     """Return the steps that take away all that there is."""
-    return _removals(seen, reason, {*seen.kept, *seen.running})
+    return _removals(seen, reason, {*seen.kept, *seen.running, *seen.lost})
 
 
 def _removals(seen: Seen, reason: str, hosts: set[str]) -> list[Step]:
     steps = []
     for host in sorted(hosts):
         its = seen.kept.get(host)
+        if host in seen.lost:
+            steps.append(_unknown(host, host, seen, f"{reason}; {_UNKNOWN}"))
+            continue
         change = deletion(
             "server", host, its.uuid if its else f"process {seen.running[host]}", reason, lossless=not its
         )
@@ -104,6 +108,12 @@ def _removals(seen: Seen, reason: str, hosts: set[str]) -> list[Step]:
     if seen.leftovers:
         steps.append(Step(Stage.GO, Verb.CLEAN_UP, ""))
     return steps
+
+
+def _unknown(host: str, name: str, seen: Seen, reason: str) -> Step:
+    """Return the deletion of a directory with a disk that nothing is known of: somebody may have a use for that."""
+    change = Change("server", name, "delete", reason, before={"directory": str(seen.lost[host])})
+    return Step(Stage.GO, Verb.DELETE, host, change)
 
 
 def _makes(steps: list[Step]) -> bool:
@@ -122,7 +132,9 @@ def _guest(guest: Guest, seen: Seen) -> Iterator[Step]:
     kept, runs = seen.kept.get(guest.host), guest.host in seen.running
     stop = Step(Stage.GO, Verb.STOP, guest.host)
     if kept is None:
-        if runs:
+        if guest.host in seen.lost:
+            yield _unknown(guest.host, guest.name, seen, f"{_UNKNOWN}: it is made anew")
+        elif runs:
             yield stop  # its directory was taken away
         yield from _made(guest, "create", MISSING, None, {**guest.disk, **guest.hardware, **_ports(guest)})
         return

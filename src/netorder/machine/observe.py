@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from netorder.errors import CloudError
 from netorder.machine import qemu, store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from netorder.machine.store import Kept
@@ -21,20 +22,23 @@ __all__ = ["Seen", "observe"]
 class Seen:
     """By host what is ``kept``, the process that is ``running``, the ports that it ``forwards`` (None: it hangs).
 
-    ``leftovers`` are what killed runs left in the directory.
+    Of what else is in the directory ``leftovers`` are what killed runs left, ``lost`` by name the directories of hosts
+    that lost what is known of them, and ``foreign`` what is not ours.
     """
 
     kept: dict[str, Kept]
     running: dict[str, int]
     forwards: dict[str, frozenset[Forward] | None]
     leftovers: tuple[Path, ...] = ()
+    lost: Mapping[str, Path] = field(default_factory=dict)
+    foreign: tuple[Path, ...] = ()
 
     @property
     def everything(self) -> list[str]:
-        """Name everything, for the end of a teardown."""
+        """Name everything that is ours, for the end of a teardown."""
         found = [f"host {host}" for host in self.kept]
         found += [f"process {pid} of host {host}" for host, pid in self.running.items()]
-        return found + [str(one) for one in self.leftovers]
+        return found + [str(one) for one in (*self.leftovers, *self.lost.values())]
 
 
 def observe(where: Path) -> Seen:
@@ -46,4 +50,5 @@ def observe(where: Path) -> Seen:
             forwards[host] = qemu.forwards(where / host) if host in kept else frozenset()
         except CloudError:
             forwards[host] = None
-    return Seen(kept, running, forwards, tuple(store.leftovers(where)))
+    leftovers, lost, foreign = tuple(store.leftovers(where)), store.lost(where), tuple(store.foreign(where))
+    return Seen(kept, running, forwards, leftovers, lost, foreign)

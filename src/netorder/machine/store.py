@@ -1,7 +1,8 @@
 """What is kept of each host: its directory, with its disk, config drive, log, monitor and ``host.json``.
 
 A directory appears whole, by a rename, and so does what is written of it later: a run that is killed leaves the host as
-it was before or as it is after, and at most a directory whose name begins with a dot, which the next run removes.
+it was before or as it is after, and at most a directory ``.HOST.new``, which the next run removes.
+What has another name there, and is no host, is not ours.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from netorder.errors import CloudError
+from netorder.machine.qemu import DISK
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Kept", "kept", "leftovers", "remove", "root", "scratch", "write"]
+__all__ = ["Kept", "foreign", "kept", "leftovers", "lost", "remove", "root", "scratch", "write"]
 
 _FILE = "host.json"
 
@@ -60,10 +63,33 @@ def kept(where: Path) -> dict[str, Kept]:
 
 
 def leftovers(where: Path) -> list[Path]:
-    """Return what is no host: what killed runs left."""
-    if not where.is_dir():
-        return []
-    return [one for one in sorted(where.iterdir()) if not (one / _FILE).is_file() or one.name.startswith(".")]
+    """Return what killed runs left: what `scratch` and `remove` make."""
+    return [one for one in _entries(where) if _is_ours(one)]
+
+
+def lost(where: Path) -> dict[str, Path]:
+    """Return by name the directories that have a disk, and no ``host.json`` that says what it is."""
+    return {
+        one.name: one for one in _entries(where) if _is_no_host(one) and not one.is_symlink() and (one / DISK).is_file()
+    }
+
+
+def foreign(where: Path) -> list[Path]:
+    """Return what somebody else put here: it is left alone."""
+    disks = lost(where)
+    return [one for one in _entries(where) if _is_no_host(one) and one.name not in disks]
+
+
+def _entries(where: Path) -> list[Path]:
+    return sorted(where.iterdir()) if where.is_dir() else []
+
+
+def _is_ours(one: Path) -> bool:
+    return one.name.startswith(".") and one.name.endswith(".new")
+
+
+def _is_no_host(one: Path) -> bool:
+    return not _is_ours(one) and (one.name.startswith(".") or not (one / _FILE).is_file())
 
 
 def scratch(where: Path, host: str) -> Path:
@@ -85,9 +111,10 @@ def write(directory: Path, what: Kept) -> None:
 
 
 def remove(directory: Path) -> None:
-    """Remove a directory, or a file, of whatever is left of it; not a host any more from the first moment on."""
-    if directory.is_dir() and not directory.is_symlink():
-        (directory / _FILE).unlink(missing_ok=True)
-        shutil.rmtree(directory)
-    else:
+    """Remove a directory, or a file; from the first moment on it is what the next run removes unasked."""
+    if directory.is_symlink() or not directory.is_dir():
         directory.unlink(missing_ok=True)
+        return
+    if not _is_ours(directory):
+        directory = directory.rename(directory.with_name(f".{directory.name}.{uuid4().hex}.new"))
+    shutil.rmtree(directory)

@@ -53,6 +53,7 @@ def reconcile(
     where = store.root(files, plan.topology)
     guests, seen = wanted(plan), observe(where)
     steps = compare(guests, seen)
+    _tell_foreign(seen, progress)
     changes = tuple(step.change for step in steps if step.change)
     problems = _preflight(files, guests, seen, steps)
     if not check:
@@ -111,7 +112,8 @@ class _Maker:
         match step.verb:
             case Verb.DELETE:
                 self._stop(step.host, clean=False)
-                store.remove(directory)
+                if step.host in self._seen.kept or step.host in self._seen.lost:
+                    store.remove(directory)
             case Verb.CLEAN_UP:
                 for left in self._seen.leftovers:
                     store.remove(left)
@@ -179,6 +181,12 @@ class _Maker:
         kvm = qemu.kvm_works(self._files.expanduser() / images.DIRECTORY, image.kernel)
         ports = (ssh_forward(kept), *guest.forwards)
         qemu.start(directory, qemu.arguments(directory, kept, guest.host, image, ports, kvm=kvm))
+
+
+def _tell_foreign(seen: Seen, progress: Progress) -> None:
+    """Say what is in the topology's directory that nobody asked us to remove."""
+    if seen.foreign:
+        progress(f"warning: not made by netorder, and left as it is: {few([str(one) for one in seen.foreign], _SHOWN)}")
 
 
 def _reached(one: Forward) -> str:
@@ -279,6 +287,12 @@ def _preflight(files: Path, guests: tuple[Guest, ...], seen: Seen, steps: Iterab
     problems = []
     made = {step.host: step.guest for step in coming if step.verb == Verb.MAKE and step.guest}
     fresh = [guest for guest in made.values() if "clone of" not in guest.disk]
+    problems += [
+        f"Host {one.name}: {one} is in its place, and is not netorder's: it has neither host.json nor a disk. Move it "
+        "elsewhere."
+        for one in seen.foreign
+        if one.name in made
+    ]
     for image in dict.fromkeys(guest.disk["image"] for guest in fresh):
         problems += [found] if (found := images.problem(files, image)) else []
     for host in dict.fromkeys(step.host for step in coming if step.verb == Verb.START and step.host not in made):
@@ -328,6 +342,7 @@ def teardown(topology: str, *, files: Path, check: bool, progress: Progress) -> 
     where = store.root(files, topology)
     seen = observe(where)
     steps = removals(seen, "teardown")
+    _tell_foreign(seen, progress)
     if not check:
         if steps:
             _make(_Maker(files, where, seen, "", progress), steps, progress)
@@ -356,7 +371,7 @@ def hosts(plan: Plan, files: Path) -> tuple[dict[str, dict[str, object]], list[s
         for host, kept in seen.kept.items()
         if host in names
     }
-    return found, sorted({*seen.kept, *seen.running} - names)
+    return found, sorted({*seen.kept, *seen.running, *seen.lost} - names)
 
 
 def there(plan: Plan, files: Path) -> dict[str, int]:
