@@ -145,6 +145,20 @@ def test_what_does_not_run_or_hangs_is_started():
     assert verbs(hangs) == [(Stage.GO, Verb.STOP, "box"), (Stage.COME, Verb.START, "box")]
 
 
+@pytest.mark.parametrize(("state", "said"), [("io-error", "paused (io-error: disk full?)"), ("paused", "paused")])
+def test_what_is_paused_goes_on(state, said):
+    """Its process is there, so nothing else would find it."""
+    steps = compare((BOX,), replace(as_wanted(BOX), paused={"box": state}))
+    assert verbs(steps) == [(Stage.COME, Verb.RESUME, "box")]
+    assert (steps[0].change.reason, steps[0].change.before) == (f"is {said}", {"state": said})
+    assert steps[0].change.permission is None
+
+
+def test_what_kvm_failed_at_is_started_anew():
+    steps = compare((BOX,), replace(as_wanted(BOX), paused={"box": "internal-error"}))
+    assert verbs(steps) == [(Stage.GO, Verb.STOP, "box"), (Stage.COME, Verb.START, "box")]
+
+
 @pytest.mark.parametrize("name", ["image", "clone", "user"])
 def test_another_disk_is_a_replacement_that_needs_permission(name):
     steps = compare((replace(BOX, disk={**BOX.disk, name: "other"}),), as_wanted(BOX))
@@ -622,6 +636,7 @@ def monitor(tmp_path):
     directory.mkdir()
     said: list[str] = []
     answers = {"hostfwd_add": "", "hostfwd_remove": "host forwarding rule for tcp:127.0.0.1:1 removed\r\n"}
+    answers |= {"info": "", "status": "running", "after cont": "running"}
     handle = os.open(directory, os.O_RDONLY)
     server = socket.socket(socket.AF_UNIX)
     server.bind(f"/proc/self/fd/{handle}/monitor")
@@ -643,8 +658,15 @@ def monitor(tmp_path):
                         words = request["arguments"]["command-line"]
                         said.append(words)
                         stream.write(json.dumps({"return": answers[words.split()[0]]}).encode() + b"\n")
-                    elif request["execute"] == "qmp_capabilities":
+                    elif request["execute"] in {"qmp_capabilities", "system_powerdown"}:
+                        said.extend({request["execute"]} & {"system_powerdown"})
                         stream.write(b'{"return": {}}\n')
+                    elif request["execute"] == "cont":
+                        said.append("cont")
+                        answers["status"] = answers["after cont"]
+                        stream.write(b'{"return": {}}\n')
+                    elif request["execute"] == "query-status":
+                        stream.write(json.dumps({"return": {"status": answers["status"]}}).encode() + b"\n")
                     else:
                         stream.write(b'{"error": {"desc": "no such command"}}\n')
                     stream.flush()
@@ -672,6 +694,37 @@ def test_forwards_are_said_to_the_monitor(monitor):
         qemu.remove_forward(directory, Forward(2000, 22))
     with pytest.raises(CloudError, match="no such command"), qemu.monitor(directory) as ask:
         ask("nonsense")
+
+
+def test_a_paused_host_is_seen_said_and_goes_on(monitor, monkeypatch):
+    directory, said, answers = monitor
+    files, host = directory.parent, directory.name
+    monkeypatch.setattr(store, "root", lambda *_: files)
+    monkeypatch.setattr(qemu, "processes", lambda _: {host: 7})
+    monkeypatch.setattr(qemu, "_RESUMED", 0)
+    store.write(directory, kept_of(BOX))
+    assert observe(files).paused == {}
+    answers["status"] = "io-error"
+    assert observe(files).paused == {host: "io-error"}
+    text, certain = target.unanswered("t", host, files)
+    assert "paused (io-error: disk full?): make room" in text
+    assert certain
+    plan = replace(PLAN, hosts=(replace(PLAN.hosts[0], name=host),))
+    (its,) = target.hosts(plan, files)[0].values()
+    assert (its["status"], its["note"]) == ("PAUSED", "paused (io-error: disk full?)")
+    answers["after cont"] = "io-error"
+    with pytest.raises(CloudError, match="stands still again"):
+        qemu.resume(directory)
+    answers["after cont"] = "running"
+    qemu.resume(directory)
+    assert said[-1] == "cont"
+
+
+def test_a_paused_host_goes_on_before_its_power_button_is_pressed(monitor, monkeypatch):
+    directory, said, _ = monitor
+    monkeypatch.setattr(qemu, "is_running", lambda *_: "system_powerdown" not in said)
+    assert qemu.stop(directory, 2**22) == "shut down"
+    assert said == ["cont", "system_powerdown"]
 
 
 def test_no_monitor_is_an_error_that_names_the_host(tmp_path):

@@ -82,7 +82,9 @@ def _on_this_machine(plan: Plan, target: str, files: Path) -> Status:
         its = found.get(host.name)
         state = str(its["status"]) if its else ABSENT
         outside = str(its["address"]) if its and host.floating_ip else None
-        note = f"unhealthy: {why}" if its and (why := health.get(host.name)) else ""
+        note = str(its.get("note", "")) if its else ""
+        if its and (why := health.get(host.name)):
+            note = f"unhealthy: {why}"
         addresses = host.addresses if its else ()
         hosts.append(HostStatus(host.name, state, addresses, outside, note, str(its["id"]) if its else None))
     hosts += [HostStatus(name, STRAY, (), None, STRAY, None, planned=False) for name in strays]

@@ -7,7 +7,7 @@ from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING
 
 from netorder.cloud.change import Change, deletion
-from netorder.machine.qemu import ssh_forward
+from netorder.machine.qemu import BROKEN, ssh_forward
 from netorder.text import few
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from netorder.machine.wanted import Guest
     from netorder.topology import Forward
 
-__all__ = ["FORWARDING", "Stage", "Step", "Verb", "compare", "removals"]
+__all__ = ["FORWARDING", "Stage", "Step", "Verb", "compare", "paused", "removals"]
 
 FORWARDING = "port forwarding"
 MISSING, NOT_WANTED = "missing", "not in the topology"
@@ -47,6 +47,7 @@ class Verb(StrEnum):
     UNFORWARD = "forward no more"
     MAKE = "make"
     START = "start"
+    RESUME = "resume"
     FORWARD = "forward"
 
 
@@ -132,11 +133,7 @@ def _guest(guest: Guest, seen: Seen) -> Iterator[Step]:
     kept, runs = seen.kept.get(guest.host), guest.host in seen.running
     stop = Step(Stage.GO, Verb.STOP, guest.host)
     if kept is None:
-        if guest.host in seen.lost:
-            yield _unknown(guest.host, guest.name, seen, f"{_UNKNOWN}: it is made anew")
-        elif runs:
-            yield stop  # its directory was taken away
-        yield from _made(guest, "create", MISSING, None, {**guest.disk, **guest.hardware, **_ports(guest)})
+        yield from _missing(guest, seen)
         return
     differing, before, after = _differing(kept.disk, guest.disk)
     if differing:
@@ -153,12 +150,41 @@ def _guest(guest: Guest, seen: Seen) -> Iterator[Step]:
         yield _start("update", guest, reason, before, after, kept)
     elif not runs:
         yield _start("update", guest, "does not run", {"state": "off"}, {"state": "running"}, kept)
-    elif (there := seen.forwards[guest.host]) is None:
-        yield stop
+    else:
+        yield from _running(guest, kept, seen)
+
+
+def _missing(guest: Guest, seen: Seen) -> Iterator[Step]:
+    if guest.host in seen.lost:
+        yield _unknown(guest.host, guest.name, seen, f"{_UNKNOWN}: it is made anew")
+    elif guest.host in seen.running:
+        yield Step(Stage.GO, Verb.STOP, guest.host)  # its directory was taken away
+    yield from _made(guest, "create", MISSING, None, {**guest.disk, **guest.hardware, **_ports(guest)})
+
+
+def _running(guest: Guest, kept: Kept, seen: Seen) -> Iterator[Step]:
+    """Yield what has a host that should run as it does, and does not, really run; and its ports."""
+    state, there = seen.paused.get(guest.host), seen.forwards[guest.host]
+    after = {"state": "running"}
+    if state == BROKEN:
+        yield Step(Stage.GO, Verb.STOP, guest.host)
+        reason = "QEMU cannot go on with it, and it is started anew"
+        yield _start("update", guest, reason, {"state": paused(state)}, after, kept)
+    elif there is None:
+        yield Step(Stage.GO, Verb.STOP, guest.host)
         before, after = {"monitor": "no answer"}, {"monitor": "answers"}
         yield _start("update", guest, "hangs, and is started anew", before, after, kept)
     else:
+        if state:
+            start = _start("update", guest, f"is {paused(state)}", {"state": paused(state)}, after, kept)
+            yield replace(start, verb=Verb.RESUME)
         yield from _forwards(guest, kept, there)
+
+
+def paused(state: str) -> str:
+    """Say why a guest stands still: ``state`` is QEMU's word."""
+    why = {"io-error": "disk full?", BROKEN: "KVM failed?"}.get(state)
+    return f"paused ({state}: {why})" if why else state
 
 
 def _start(  # noqa: PLR0917 - the parts of a change

@@ -22,6 +22,8 @@ __all__ = ["Seen", "observe"]
 class Seen:
     """By host what is ``kept``, the process that is ``running``, the ports that it ``forwards`` (None: it hangs).
 
+    ``paused`` has QEMU's word for those that stand still, though their process is there.
+
     Of what else is in the directory ``leftovers`` are what killed runs left, ``lost`` by name the directories of hosts
     that lost what is known of them, and ``foreign`` what is not ours.
     """
@@ -32,6 +34,7 @@ class Seen:
     leftovers: tuple[Path, ...] = ()
     lost: Mapping[str, Path] = field(default_factory=dict)
     foreign: tuple[Path, ...] = ()
+    paused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def everything(self) -> list[str]:
@@ -45,10 +48,13 @@ def observe(where: Path) -> Seen:
     """Return what there is; changes nothing."""
     kept, running = store.kept(where), qemu.processes(where)
     forwards: dict[str, frozenset[Forward] | None] = {}
+    paused: dict[str, str] = {}
     for host in running:
         try:
             forwards[host] = qemu.forwards(where / host) if host in kept else frozenset()
+            if host in kept and (state := qemu.state(where / host)) in {*qemu.PAUSED, qemu.BROKEN}:
+                paused[host] = state
         except CloudError:
             forwards[host] = None
     leftovers, lost, foreign = tuple(store.leftovers(where)), store.lost(where), tuple(store.foreign(where))
-    return Seen(kept, running, forwards, leftovers, lost, foreign)
+    return Seen(kept, running, forwards, leftovers, lost, foreign, paused)

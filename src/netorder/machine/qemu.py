@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from netorder.machine.store import Kept
 
 __all__ = [
+    "BROKEN",
     "CONSOLE",
     "DISK",
+    "PAUSED",
     "SEED",
     "add_forward",
     "answer",
@@ -42,13 +44,17 @@ __all__ = [
     "kvm_works",
     "processes",
     "remove_forward",
+    "resume",
     "start",
+    "state",
     "stop",
 ]
 
 ARCHITECTURE = "x86_64"
 PROGRAM = f"qemu-system-{ARCHITECTURE}"
 DISK, SEED, CONSOLE = "disk.qcow2", "seed.iso", "console.log"  # of a host's directory
+# what QEMU says of a guest that stands still: it may go on (io-error: no room for what it writes), or must start anew
+PAUSED, BROKEN = ("paused", "io-error"), "internal-error"
 _MONITOR, _PIDFILE = "monitor", "pid"
 _NETDEV = "net0"
 PROCESSORS = 2  # of a host, where this machine has as many
@@ -56,6 +62,7 @@ _MONITOR_TIMEOUT = 20.0  # s
 _POWERDOWN = 30.0  # s for the guest to shut down
 _QUIT = 5.0  # s for QEMU to end
 _PAUSE = 0.05
+_RESUMED = 1.0  # s in which a guest whose disk still has no room stands still again
 _TRIAL = 5.0  # s for a kernel to say its first line on KVM
 _FORWARD = re.compile(r"^\s*(TCP|UDP)\[HOST_FORWARD\]\s+-?\d+\s+(\S+)\s+(\d+)\s+\S+\s+(\d+)\s", re.MULTILINE)
 _KEYS = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
@@ -221,11 +228,17 @@ def _started(directory: Path, words: list[str]) -> str:
 
 def stop(directory: Path, pid: int, *, clean: bool = True) -> str:
     """End a host's QEMU: as its power button does, then by its monitor, then by a signal; return what it took."""
-    ways = [("shut down", "system_powerdown", _POWERDOWN)] if clean else []
-    for word, command, seconds in [*ways, ("ended", "quit", _QUIT)]:
-        with suppress(OSError, CloudError), monitor(directory) as ask:
-            ask(command)
-        if _ended(directory, pid, seconds):
+    # a guest that stands still does not feel its power button
+    ways = [("shut down", ("cont", "system_powerdown"), _POWERDOWN)] if clean else []
+    for word, commands, seconds in [*ways, ("ended", ("quit",), _QUIT)]:
+        waits = seconds
+        try:
+            with suppress(OSError), monitor(directory) as ask:
+                for command in commands:
+                    ask(command)
+        except CloudError:  # it refuses: nothing comes of it
+            waits = _QUIT
+        if _ended(directory, pid, waits):
             return word
     if is_running(directory, pid):
         try:
@@ -281,14 +294,37 @@ def monitor(directory: Path) -> Iterator[Any]:
 
 
 def _human(directory: Path, line: str) -> str:
+    return str(_asked(directory, "human-monitor-command", command_line=line))
+
+
+def _asked(directory: Path, command: str, **given: str) -> Any:  # noqa: ANN401 - JSON
     try:
         with monitor(directory) as ask:
-            return str(ask("human-monitor-command", command_line=line))
+            return ask(command, **given)
     except OSError as error:
         raise CloudError(
             f"host {directory.name}: its monitor does not answer ({error.strerror or error}): end its process, and run "
             "again"
         ) from None
+
+
+def state(directory: Path) -> str:
+    """Return QEMU's word for what a guest does, such as `running` or `io-error`."""
+    return str(_asked(directory, "query-status")["status"])
+
+
+def resume(directory: Path) -> None:
+    """Have a guest that stands still go on. Raises CloudError where it stops again at once."""
+    _asked(directory, "cont")
+    end = time.monotonic() + _RESUMED
+    while (found := state(directory)) == "running":
+        if time.monotonic() > end:
+            return
+        time.sleep(_PAUSE)
+    raise CloudError(
+        f"host {directory.name}: it stands still again ({found}): is there room where its disk is ({directory})? Make "
+        "room, and run again"
+    )
 
 
 def forwards(directory: Path) -> frozenset[Forward]:

@@ -13,7 +13,7 @@ from uuid import uuid4
 from netorder.cloud.result import HostFacts, Result, not_allowed
 from netorder.errors import CloudError, RefusedError
 from netorder.machine import images, qemu, seed, store
-from netorder.machine.compare import FORWARDING, Stage, Step, Verb, compare, removals
+from netorder.machine.compare import FORWARDING, Stage, Step, Verb, compare, paused, removals
 from netorder.machine.observe import observe
 from netorder.machine.qemu import ssh_forward
 from netorder.machine.store import Kept
@@ -108,12 +108,10 @@ class _Maker:
         self._progress = progress
 
     def make(self, step: Step) -> None:
-        directory = self._where / step.host
         match step.verb:
             case Verb.DELETE:
                 self._stop(step.host, clean=False)
-                if step.host in self._seen.kept or step.host in self._seen.lost:
-                    store.remove(directory)
+                self._remove(step.host)
             case Verb.CLEAN_UP:
                 for left in self._seen.leftovers:
                     store.remove(left)
@@ -127,6 +125,8 @@ class _Maker:
                 self._make_disk(step.guest)
             case Verb.START if step.guest:
                 self._start(step.guest)
+            case Verb.RESUME:
+                qemu.resume(self._where / step.host)
 
     def _unforward(self, step: Step) -> None:
         for one in step.ports:
@@ -141,6 +141,10 @@ class _Maker:
 
     def _say(self, host: str, one: Forward, what: str) -> None:
         self._progress(f"{host}: {one}: {what}")
+
+    def _remove(self, host: str) -> None:
+        if host in self._seen.kept or host in self._seen.lost:
+            store.remove(self._where / host)
 
     def _stop(self, host: str, *, clean: bool = True) -> None:
         if host in self._seen.running:
@@ -360,7 +364,8 @@ def hosts(plan: Plan, files: Path) -> tuple[dict[str, dict[str, object]], list[s
     names = {host.name for host in plan.hosts}
     found: dict[str, dict[str, object]] = {
         host: {
-            "status": "ACTIVE" if host in seen.running else "SHUTOFF",
+            "status": _status(seen, host),
+            "note": paused(seen.paused[host]) if host in seen.paused else "",
             "id": kept.uuid,
             "address": kept.outside,
             "forwards": [
@@ -372,6 +377,12 @@ def hosts(plan: Plan, files: Path) -> tuple[dict[str, dict[str, object]], list[s
         if host in names
     }
     return found, sorted({*seen.kept, *seen.running, *seen.lost} - names)
+
+
+def _status(seen: Seen, host: str) -> str:
+    if host in seen.paused:
+        return "PAUSED"
+    return "ACTIVE" if host in seen.running else "SHUTOFF"
 
 
 def there(plan: Plan, files: Path) -> dict[str, int]:
@@ -392,6 +403,8 @@ def unanswered(topology: str, host: str, files: Path) -> tuple[str, bool]:
     its = seen.forwards[host]
     if its is None:
         return "its QEMU hangs: provisioning again starts it anew", True
+    if state := seen.paused.get(host):
+        return f"it is {paused(state)}: make room where {where / host} is, and provision again", True
     if ssh_forward(seen.kept[host]) not in its:
         return "the port for SSH is not forwarded: provision again", True
     return f"it runs: {console} is what it says", False
