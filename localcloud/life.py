@@ -137,7 +137,10 @@ def _provide_guest(cloud: Cloud, lower: Path, guests: str, clock: int, log: Log)
             machine.run("cp", "--sparse=always", "--reflink=auto", str(source), str(target / source.name))
         stamp.write_text(digest)
     kvm = guests == "vm" and checks.kvm_works(cloud.cache, made.kernel, lower)
-    log({"vm": "guests: virtual machines on KVM" if kvm else "guests: virtual machines, emulated (no KVM runs here)",
+    emulated = "no KVM runs here"
+    if guests == "vm" and not kvm and (verdict := checks.kvm_verdict(cloud.cache, made.kernel)).exists():
+        emulated += f"; to try again before this machine boots, remove {verdict}"
+    log({"vm": "guests: virtual machines on KVM" if kvm else f"guests: virtual machines, emulated ({emulated})",
          "container": "guests: system containers"}[guests])  # fmt: skip
     described = {
         "digest": digest, "clock": clock, "cmdline": f"{made.cmdline} tsc_early_khz={clock}",

@@ -7,6 +7,7 @@ import json
 import lzma
 import os
 import string
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -392,3 +393,21 @@ def test_every_parameter_of_the_templates_has_a_value(kind):
     decided = {*state.constants(kind), *overcommit(kind, 2, 8 * GIB, 7 * GIB), "ip", "gateway", "workers", "secret"}
     by_the_step = {name for name in named if name.startswith("auth_")} | {"db", "db_green", "token_check"}
     assert named - decided - by_the_step == set()
+
+
+@pytest.mark.parametrize(("said", "works", "tries"), [(["", "Linux version 6"], True, 2), (["", ""], False, 2)])
+def test_one_unlucky_trial_of_kvm_is_not_believed(tmp_path, monkeypatch, said, works, tries):
+    """What two trials have found is recorded until this machine boots again."""
+    tried = []
+
+    def run(command, **_):
+        tried.append(command)
+        return subprocess.CompletedProcess(command, 0, said[len(tried) - 1].encode())
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(checks, "KVM", tmp_path)
+    (tmp_path / "boot").mkdir()
+    (tmp_path / "kernel").touch()
+    for _ in range(2):
+        assert checks.kvm_works(tmp_path, tmp_path / "kernel", tmp_path) == works
+        assert len(tried) == tries

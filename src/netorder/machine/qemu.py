@@ -41,7 +41,7 @@ __all__ = [
     "forwards",
     "host_key",
     "is_running",
-    "kvm_works",
+    "kvm_problem",
     "processes",
     "remove_forward",
     "resume",
@@ -63,7 +63,10 @@ _POWERDOWN = 30.0  # s for the guest to shut down
 _QUIT = 5.0  # s for QEMU to end
 _PAUSE = 0.05
 _RESUMED = 1.0  # s in which a guest whose disk still has no room stands still again
-_TRIAL = 5.0  # s for a kernel to say its first line on KVM
+_KVM = Path("/dev/kvm")
+_TRIALS = (5.0, 10.0)  # s for a kernel to say its first line on KVM
+_TRYING = threading.Lock()
+_SAID = 300  # characters of what QEMU says
 _FORWARD = re.compile(r"^\s*(TCP|UDP)\[HOST_FORWARD\]\s+-?\d+\s+(\S+)\s+(\d+)\s+\S+\s+(\d+)\s", re.MULTILINE)
 _KEYS = re.compile(r"-----BEGIN SSH HOST KEY KEYS-----(.*?)-----END SSH HOST KEY KEYS-----", re.DOTALL)
 _KEY = re.compile(r"ssh-ed25519 [A-Za-z0-9+/=]+")
@@ -137,37 +140,59 @@ def check_installed() -> None:
         )
 
 
-def kvm_works(cache: Path, kernel: Path | None) -> bool:
-    """Return whether a kernel really starts on KVM; the answer is kept until this machine boots again.
+def kvm_problem(cache: Path, kernel: Path | None) -> str:
+    """Return why no kernel starts on KVM, nothing where one really does.
 
-    /dev/kvm may exist, be open to us, even run a boot sector, and no more. Without a kernel to try, that it opens is
-    believed.
+    /dev/kvm may exist, be open to us, even run a boot sector, and no more: so a kernel is tried, and the answer kept
+    until this machine boots again. Without a kernel to try, that it opens is believed.
     """
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return False
+    if not _KVM.exists():
+        return f"this machine has no {_KVM}"
+    if not os.access(_KVM, os.R_OK | os.W_OK):
+        return f"{_KVM} is not open to this user (`usermod -aG kvm USER`, and log in again)"
     # some distributions let root alone read theirs
     kernel = kernel or max((one for one in Path("/boot").glob("vmlinuz-*") if os.access(one, os.R_OK)), default=None)
     if kernel is None:
-        return True
+        return ""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     verdict = cache / f"kvm-{boot}"
-    if verdict.exists():
-        return verdict.read_text(encoding="ascii") == "yes"
+    with _TRYING:  # hosts that start at the same time would make each other's trials slow
+        said = verdict.read_text(encoding="utf-8") if verdict.exists() else ""
+        if not said.startswith(("yes", "no: ")):  # a bare no is that of a version which tried once
+            why = _trial(kernel)
+            said = f"no: {why}" if why else "yes"
+            _keep(verdict, said)
+    if said.startswith("yes"):
+        return ""
+    return f"{said.removeprefix('no: ')}; to try again before this machine boots, remove {verdict}"
+
+
+def _keep(verdict: Path, said: str) -> None:
+    """Keep the answer of this boot, whole, for who reads it at the same time; remove those of others."""
+    verdict.parent.mkdir(parents=True, exist_ok=True)
+    for old in {*verdict.parent.glob("kvm-*")} - {verdict}:
+        old.unlink(missing_ok=True)
+    new = verdict.with_name(f".kvm-{os.getpid()}-{threading.get_ident()}")
+    new.write_text(said, encoding="utf-8")
+    new.replace(verdict)
+
+
+def _trial(kernel: Path) -> str:
+    """Return why a kernel does not start on KVM in any of the trials: one alone may be unlucky, or slow."""
     command = [PROGRAM, "-accel", "kvm", "-cpu", "host", "-m", "128", "-nodefaults", "-display", "none"]
     command += ["-serial", "stdio", "-no-reboot", "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"]
-    try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TRIAL, check=False)
-        printed = done.stdout
-    except subprocess.TimeoutExpired as expired:
-        printed = expired.stdout or b""
-    works = b"Linux version" in printed
-    cache.mkdir(parents=True, exist_ok=True)
-    for old in {*cache.glob("kvm-*")} - {verdict}:
-        old.unlink(missing_ok=True)
-    new = cache / f".kvm-{os.getpid()}-{threading.get_ident()}"  # whole, for who reads it at the same time
-    new.write_text("yes" if works else "no", encoding="ascii")
-    new.replace(verdict)
-    return works
+    why = ""
+    for seconds in _TRIALS:
+        try:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False)
+            printed, complaint = done.stdout, done.stderr
+        except subprocess.TimeoutExpired as expired:
+            printed, complaint = expired.stdout or b"", expired.stderr or b""
+        if b"Linux version" in printed:
+            return ""
+        said = " ".join(complaint.decode(errors="replace").split())[:_SAID]
+        why = said or f"a kernel that was tried on it said nothing for {seconds:g} s"
+    return why
 
 
 # Processes

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -106,6 +107,7 @@ class _Maker:
         self._seen = seen
         self._key = key
         self._progress = progress
+        self._untold = Lock()
 
     def make(self, step: Step) -> None:
         match step.verb:
@@ -182,9 +184,11 @@ class _Maker:
         image = images.of_path(disk)
         if image is None:
             raise CloudError(f"host {guest.host}: {disk} is gone")
-        kvm = qemu.kvm_works(self._files.expanduser() / images.DIRECTORY, image.kernel)
+        why = qemu.kvm_problem(self._files.expanduser() / images.DIRECTORY, image.kernel)
+        if why and self._untold.acquire(blocking=False):  # once, whichever host is the first
+            self._progress(f"KVM does not work here, hosts are emulated, which is slow: {why}")
         ports = (ssh_forward(kept), *guest.forwards)
-        qemu.start(directory, qemu.arguments(directory, kept, guest.host, image, ports, kvm=kvm))
+        qemu.start(directory, qemu.arguments(directory, kept, guest.host, image, ports, kvm=not why))
 
 
 def _tell_foreign(seen: Seen, progress: Progress) -> None:
