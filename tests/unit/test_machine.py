@@ -589,6 +589,59 @@ def test_only_our_process_is_ours(tmp_path):
             process.wait()
 
 
+# The SSH key
+
+OLD, NEW = "ssh-ed25519 AAAA me", "ssh-ed25519 BBBB me"
+
+
+def with_key(key: str | None) -> Seen:
+    seen = as_wanted(BOX)
+    return replace(seen, kept={"box": replace(seen.kept["box"], key=key)})
+
+
+@pytest.mark.parametrize("key", [NEW, None])
+def test_a_host_that_lets_another_key_in_is_refused_before_the_first_change(tmp_path, monkeypatch, key):
+    """None is a key that this run would make: a lost one is not the one that it makes then."""
+    monkeypatch.setattr(target, "observe", lambda _: with_key(seed.fingerprint(OLD)))
+    with pytest.raises(RefusedError) as refused:
+        target.reconcile(PLAN, files=tmp_path, key=key, check=True, progress=print, hostkey_timeout=1)
+    (problem,) = refused.value.problems
+    assert problem.startswith(f"box: made with the SSH key {seed.fingerprint(OLD)}")
+    assert (seed.fingerprint(key) if key else "still to be made") in problem
+    assert "Set netorder_ssh_key" in problem
+
+
+@pytest.mark.parametrize("noted", [seed.fingerprint("ssh-ed25519 AAAA you"), None])
+def test_the_same_key_or_none_that_was_noted_is_let_in(tmp_path, monkeypatch, noted):
+    """Hosts that earlier versions made have none: nothing is compared."""
+    monkeypatch.setattr(target, "observe", lambda _: with_key(noted))
+    result = target.reconcile(PLAN, files=tmp_path, key=OLD, check=True, progress=print, hostkey_timeout=1)
+    assert result.changes == ()
+
+
+def test_a_host_that_is_made_anew_gets_the_new_key():
+    other = replace(BOX, disk={**BOX.disk, "image": "other"})
+    seen = with_key(seed.fingerprint(OLD))
+    assert not [*target._key_problems(seen, compare((other,), seen), (other,), NEW)]
+
+
+def test_a_hosts_key_is_noted_when_it_is_made(tmp_path, monkeypatch):
+    (tmp_path / "machine-images").mkdir()
+    (tmp_path / "machine-images/debian-13.qcow2").touch()
+    monkeypatch.setattr(images, "make_disk", lambda *_, **__: None)
+    where = store.root(tmp_path, "t")
+    target._Maker(tmp_path, where, Seen({}, {}, {}), OLD, print)._make_disk(BOX)
+    assert store.kept(where)["box"].key == seed.fingerprint(OLD)
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen")
+def test_a_fingerprint_is_that_of_ssh_keygen(tmp_path):
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "me", "-f", key], check=True)
+    said = subprocess.check_output(["ssh-keygen", "-l", "-f", f"{key}.pub"], text=True)
+    assert seed.fingerprint(key.with_suffix(".pub").read_text()) == said.split()[1]
+
+
 # Drives and images
 
 

@@ -5,11 +5,13 @@ Written here, without a program: a handful of files in directories of one sector
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import struct
 from dataclasses import dataclass, field
 
-__all__ = ["config_drive", "iso"]
+__all__ = ["config_drive", "fingerprint", "iso"]
 
 LABEL = "config-2"
 _SECTOR = 2048
@@ -31,6 +33,16 @@ def config_drive(uuid: str, hostname: str, key: str, *, is_clone: bool) -> bytes
         vendor = f"#cloud-config\n{json.dumps({'bootcmd': [once]})}\n"
         files["openstack/latest/vendor_data.json"] = json.dumps({"cloud-init": vendor}).encode()
     return iso(LABEL, files)
+
+
+def fingerprint(key: str) -> str:
+    """Return the fingerprint of a public key, as `ssh-keygen -l` shows it; whatever its comment."""
+    words = key.split()
+    try:
+        blob = base64.b64decode(words[1])
+    except (IndexError, ValueError):
+        blob = key.encode()  # no key of OpenSSH's: as good to tell it from another
+    return f"SHA256:{base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip('=')}"
 
 
 @dataclass(slots=True)

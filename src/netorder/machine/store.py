@@ -30,7 +30,8 @@ class Kept:
     """A host as it was made: ``uuid`` is the instance's.
 
     ``kernel`` is the image whose kernel boots it ("": its disk has a boot loader; None: it was made by a version that
-    did not note it), ``base`` the file that a linked disk is linked to.
+    did not note it), ``base`` the file that a linked disk is linked to, ``key`` the fingerprint of the SSH
+    key that its user lets in (None: as above).
     """
 
     uuid: str
@@ -41,6 +42,7 @@ class Kept:
     kernel: str | None = None
     base: str = ""
     hostkey: str | None = None
+    key: str | None = None
 
 
 def root(files: Path, topology: str) -> Path:

@@ -17,13 +17,14 @@ from netorder.machine import images, qemu, seed, store
 from netorder.machine.compare import FORWARDING, Stage, Step, Verb, compare, paused, removals
 from netorder.machine.observe import observe
 from netorder.machine.qemu import ssh_forward
+from netorder.machine.seed import fingerprint
 from netorder.machine.store import Kept
 from netorder.machine.wanted import SSH_PORT, wanted
 from netorder.text import few
 from netorder.topology import SSH, Forward
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from netorder.cloud.change import Change, Progress
     from netorder.machine.observe import Seen
@@ -56,7 +57,7 @@ def reconcile(
     steps = compare(guests, seen)
     _tell_foreign(seen, progress)
     changes = tuple(step.change for step in steps if step.change)
-    problems = _preflight(files, guests, seen, steps)
+    problems = [*_key_problems(seen, steps, guests, key), *_preflight(files, guests, seen, steps)]
     if not check:
         problems += not_allowed(changes, allow)
     if problems:
@@ -166,7 +167,8 @@ class _Maker:
             image = _image(self._files, guest.disk["image"])
             kernel, base = _kernel_of(image), str(image.disk) if linked else ""
             images.make_disk(image, new / qemu.DISK, linked=linked)
-        kept = Kept(str(uuid4()), guest.disk, guest.hardware, guest.outside, SSH_PORT, kernel, base)
+        lets_in = fingerprint(self._key)
+        kept = Kept(str(uuid4()), guest.disk, guest.hardware, guest.outside, SSH_PORT, kernel, base, key=lets_in)
         drive = seed.config_drive(kept.uuid, guest.host, self._key, is_clone=bool(of))
         (new / qemu.SEED).write_bytes(drive)
         store.write(new, kept)
@@ -314,6 +316,23 @@ def _preflight(files: Path, guests: tuple[Guest, ...], seen: Seen, steps: Iterab
                 place = f"{one.protocol} {one.address}:{one.host}"
                 problems.append(f"Host {guest.host}: {place} cannot be forwarded to its port {one.guest}: {why}.")
     return problems
+
+
+def _key_problems(seen: Seen, steps: Iterable[Step], guests: Iterable[Guest], key: str | None) -> Iterator[str]:
+    """Yield why nobody would get in: hosts that stay were made with another SSH key than that of this run."""
+    made = {step.host for step in steps if step.verb == Verb.MAKE}
+    used = fingerprint(key) if key else None
+    hosts: dict[str, list[str]] = {}
+    for guest in guests:
+        its = seen.kept[guest.host].key if guest.host in seen.kept and guest.host not in made else None
+        if its and its != used:
+            hosts.setdefault(its, []).append(guest.host)
+    for its, names in hosts.items():
+        yield (
+            f"{few(names)}: made with the SSH key {its}, and letting nobody else in; the key of this run is "
+            f"{used or 'still to be made'}. Set netorder_ssh_key to the private key of the first, or tear down first "
+            "(`netorder down`), with which the disks are lost."
+        )
 
 
 def _gone(files: Path, host: str, kept: Kept) -> list[str]:
