@@ -211,6 +211,7 @@ def listed_of(plan: Plan, owner: str = "") -> dict[str, Any]:
     subnets = {(n.name, s.version): s.cloud_name for n in plan.networks for s in n.subnets}
     names = [port.cloud_name for host in plan.hosts for port in host.ports]
     macs = {name: f"fa:16:3e:00:{place // 256:02x}:{place % 256:02x}" for place, name in enumerate(names)}
+    macs |= {port.cloud_name: port.mac_address for host in plan.hosts for port in host.ports if port.mac_address}
 
     def port(name: str, net: str, addresses: tuple[str, ...], of: str, owner: str, **fields: Any) -> dict[str, Any]:
         fixed = [{"subnet_id": f"s:{subnets[net, 6 if ':' in one else 4]}", "ip_address": one} for one in addresses]
