@@ -232,8 +232,8 @@ def listed_of(plan: Plan, owner: str = "") -> dict[str, Any]:
         ] + [{"id": "net-public", "name": "public", "project_id": "admin", "router:external": True}],
         "subnets": [
             {"id": f"s:{s.cloud_name}", "name": s.cloud_name, "network_id": f"n:{n.name}", "ip_version": s.version,
-             "cidr": s.cidr, "gateway_ip": s.gateway_ip, "enable_dhcp": s.dhcp, "ipv6_address_mode": s.ipv6_address_mode,
-             "dns_nameservers": list(s.dns_nameservers),
+             "cidr": s.cidr, "gateway_ip": s.gateway_ip, "enable_dhcp": s.dhcp,
+             "ipv6_address_mode": s.ipv6_address_mode, "dns_nameservers": list(s.dns_nameservers),
              "allocation_pools": [{"start": one, "end": last} for one, last in filter(None, [s.allocation_pool])],
              "host_routes": [{"destination": r.destination, "nexthop": r.next_hop} for r in s.host_routes]}
             for n in plan.networks for s in n.subnets

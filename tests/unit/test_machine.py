@@ -408,7 +408,7 @@ def dev_kvm(tmp_path, monkeypatch):
     """Have a /dev/kvm that opens, and a QEMU whose trials say what these commands of a shell say."""
     monkeypatch.setattr(qemu, "_KVM", tmp_path / "kvm")
     (tmp_path / "kvm").touch()
-    monkeypatch.setattr(qemu, "_TRIALS", (0.3, 5))
+    monkeypatch.setattr(qemu, "_TRIALS", (2, 20))
     program = tmp_path / "bin" / qemu.PROGRAM
     program.parent.mkdir()
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
@@ -448,6 +448,14 @@ def test_kvm_is_used_where_a_kernel_starts_on_it(dev_kvm, tmp_path, trials, work
     verdict.unlink()
     dev_kvm(*trials, LINUX)
     assert not qemu.kvm_problem(cache, tmp_path / "kernel")
+
+
+def test_without_a_kernel_to_try_qemu_must_begin_on_kvm(dev_kvm, monkeypatch, tmp_path):
+    """An image with a boot loader, on a machine whose kernels nobody may read: QEMU itself may fail there."""
+    monkeypatch.setattr("os.access", lambda path, _: path == tmp_path / "kvm")
+    dev_kvm("grep -q quit", "echo 'failed to set MSR 0x10a' >&2; kill -ABRT $$")
+    assert qemu.kvm_problem(tmp_path, None) == ""
+    assert qemu.kvm_problem(tmp_path, None) == "failed to set MSR 0x10a"
 
 
 def test_the_no_of_a_version_that_tried_kvm_once_is_not_believed(dev_kvm, tmp_path):

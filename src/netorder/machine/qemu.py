@@ -144,7 +144,7 @@ def kvm_problem(cache: Path, kernel: Path | None) -> str:
     """Return why no kernel starts on KVM, nothing where one really does.
 
     /dev/kvm may exist, be open to us, even run a boot sector, and no more: so a kernel is tried, and the answer kept
-    until this machine boots again. Without a kernel to try, that it opens is believed.
+    until this machine boots again. Without a kernel to try, it is enough that QEMU begins on it.
     """
     if not _KVM.exists():
         return f"this machine has no {_KVM}"
@@ -153,7 +153,7 @@ def kvm_problem(cache: Path, kernel: Path | None) -> str:
     # some distributions let root alone read theirs
     kernel = kernel or max((one for one in Path("/boot").glob("vmlinuz-*") if os.access(one, os.R_OK)), default=None)
     if kernel is None:
-        return ""
+        return _beginning()
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     verdict = cache / f"kvm-{boot}"
     with _TRYING:  # hosts that start at the same time would make each other's trials slow
@@ -177,10 +177,24 @@ def _keep(verdict: Path, said: str) -> None:
     new.replace(verdict)
 
 
+def _on_kvm(*words: str) -> list[str]:
+    return [PROGRAM, "-accel", "kvm", "-cpu", "host", "-m", "128", "-nodefaults", "-display", "none", *words]
+
+
+def _beginning() -> str:
+    """Return why QEMU does not even make a machine on KVM; it runs nothing."""
+    command = _on_kvm("-S", "-monitor", "stdio")
+    try:
+        done = subprocess.run(command, input=b"quit\n", capture_output=True, timeout=_TRIALS[-1], check=False)
+    except subprocess.TimeoutExpired:
+        return f"QEMU did not begin on it within {_TRIALS[-1]:g} s"
+    said = " ".join(done.stderr.decode(errors="replace").split())[:_SAID]
+    return (said or f"QEMU ended with {done.returncode} on it") if done.returncode else ""
+
+
 def _trial(kernel: Path) -> str:
     """Return why a kernel does not start on KVM in any of the trials: one alone may be unlucky, or slow."""
-    command = [PROGRAM, "-accel", "kvm", "-cpu", "host", "-m", "128", "-nodefaults", "-display", "none"]
-    command += ["-serial", "stdio", "-no-reboot", "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"]
+    command = _on_kvm("-serial", "stdio", "-no-reboot", "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1")
     why = ""
     for seconds in _TRIALS:
         try:
