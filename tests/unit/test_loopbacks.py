@@ -258,7 +258,11 @@ def test_subnets_are_taken_of_the_pools() -> None:
         (POOLED.replace("[campus, six]", "nobody"), {}, "there is no subnet pool nobody in this cloud"),
         (POOLED.replace("10.40.1.0/24", "10.50.1.0/24"), {}, "does not hold 10.50.1.0/24, it has 10.40.0.0/16"),
         (POOLED.replace("4001::/64", "4001::/80"), {}, "gives prefixes from /64 to /64"),
-        (POOLED.replace('[10.40.1.0/24, "2a00:1450:4001::/64"]', "10.40.1.0/24"), {}, "six is of IPv6, and"),
+        (
+            POOLED.replace('[10.40.1.0/24, "2a00:1450:4001::/64"]', "10.40.1.0/24").replace("[campus, six]", "six"),
+            {},
+            "six is of IPv6, and",
+        ),
         (POOLED, {"subnet_pools": [POOLS[0], POOLS[1], POOLS[0]]}, "2 subnet pools are called campus"),
         (
             POOLED,
