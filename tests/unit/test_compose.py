@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from ipaddress import IPv4Network, ip_network
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from netorder.cli.main import main
+from netorder.containers import kernel
 from netorder.containers.compose import compose, outside_prefix
 from netorder.errors import NetorderError, TopologyError
 from netorder.language.load import load, parse
@@ -125,6 +127,53 @@ def test_only_what_holds_networks_has_a_capability():
         assert service.get("cap_add", []) == (["NET_ADMIN"] if holds else [])
         assert (service["cap_drop"], service["read_only"]) == (["ALL"], True)
         assert ("network_mode" in service) != holds
+
+
+@pytest.mark.parametrize("service", ["web-1.network", "router.out"])
+@pytest.mark.parametrize("knows", [True, False])
+def test_an_engine_that_draws_mac_addresses_is_found_before_anything_is_ready(tmp_path, service, knows):
+    """The filters drop what has others: a container says that, and ends, with the filters in place."""
+    its = composed()["services"][service]
+    planned = its["networks"]["a"]["mac_address"]
+    links = f"2: eth0@if9: <UP> mtu 1500 link/ether {planned if knows else '02:00:00:00:00:01'} brd ff:ff:ff:ff:ff:ff"
+    for program in ("ip", "nft", "touch", "sleep"):
+        said = f"echo '{links}'" if program == "ip" else ":"
+        (tmp_path / program).write_text(f'#!/bin/sh\necho {program} "$@" >>{tmp_path}/done\n{said}\n')
+        (tmp_path / program).chmod(0o755)
+    script = its["command"][0].replace("$$", "$")
+    done = subprocess.run(
+        ["sh", "-euc", script], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=False
+    )
+    did = (tmp_path / "done").read_text()
+    assert "nft -f -" in did
+    assert (done.returncode == 0, "touch /run/netorder-ready" in did) == (knows, knows)
+    said = done.stderr.splitlines()
+    assert len(said) == (not knows)
+    if not knows:
+        assert f"no device has the MAC address {planned}" in said[0]
+        assert "podman-compose 1.3.0" in said[0]
+
+
+def test_the_file_says_which_programs_know_what_it_says():
+    head = compose(planned(), IPv4Network("172.29.1.0/24"), ".", "t.yml").partition("\nname:")[0]
+    for words in ("podman-compose 1.3.0", "Docker Compose 2.23.2", "Docker Engine 25", "a bridge on the machine"):
+        assert words in head
+
+
+WAYS = (("10.0.0.0/8", "tun0"), ("10.9.0.0/24", "e"))
+
+
+def test_a_route_of_this_machine_that_a_bridge_would_take_is_warned_of(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "t.yml"
+    file.write_text(SMALL.replace("CIDR", "10.1.0.0/24").replace("COUNT", "1"))
+    routes = [kernel.Way(IPv4Network(one), device, connected=False) for one, device in WAYS]
+    monkeypatch.setattr(kernel, "routes", lambda: routes)
+    assert main(["compose", str(file)]) == 0
+    said = capsys.readouterr().err
+    assert "network `a` (10.1.0.0/24) overlaps 10.0.0.0/8, to which this machine has a route (tun0)" in said
+    assert said.count("overlaps") == 1
+    assert main(["compose", str(file), "--outside", "10.9.0.0/23"]) == 0
+    assert "network `outside` (10.9.0.0/23) overlaps 10.9.0.0/24" in capsys.readouterr().err
 
 
 def test_low_ports_are_open_to_applications_without_a_capability():

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os.path
+import sys
 from ipaddress import AddressValueError, IPv4Network, NetmaskValueError, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netorder.cli.command import TOPOLOGY, add, load_all, topology_file, write
+from netorder.containers import kernel
 from netorder.containers.compose import compose, outside_prefix
-from netorder.errors import NetorderError, UsageError
+from netorder.errors import CloudError, NetorderError, UsageError
 from netorder.ip import overlap
 from netorder.plan.build import build_plan
 from netorder.topology import CONTAINERS
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from netorder.cli.command import Commands
     from netorder.plan.model import Plan
@@ -59,7 +62,29 @@ def run(options: argparse.Namespace) -> int:
     directory = os.path.relpath(file.resolve().parent, output.resolve().parent)
     text = compose(plan, outside, directory, file.name)
     write(text, options.output, name)
+    for warning in _clashes(plan, outside):
+        print(f"warning: {warning}", file=sys.stderr)
     return 0
+
+
+def _clashes(plan: Plan, outside: IPv4Network) -> Iterator[str]:
+    """Yield which routes of this machine the bridges of the file's networks would cover, were it run here."""
+    networks = [(f"network `{one.name}`", IPv4Network(one.subnets[0].cidr), "`cidr`") for one in plan.networks]
+    if any(router.external for router in plan.routers):
+        networks.append(("network `outside`", outside, "--outside"))
+    try:
+        routes = kernel.routes()
+    except CloudError:  # no `ip`: not a machine to run it
+        return
+    for name, prefix, other in networks:
+        for way in routes:
+            # the bridge of an earlier `up` of this file is no clash
+            earlier = prefix == way.prefix and Path(f"/sys/class/net/{way.device}/bridge").exists()
+            if overlap(prefix, way.prefix) and not earlier:
+                yield (
+                    f"{name} ({prefix}) overlaps {way.prefix}, to which this machine has a route ({way.device}): run "
+                    f"here, its bridge takes those addresses from this machine; give it another {other}"
+                )
 
 
 def _outside(plan: Plan, named: str | None) -> IPv4Network:

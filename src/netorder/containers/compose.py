@@ -45,6 +45,8 @@ _ANYWHERE = "0.0.0.0"  # noqa: S104 - what is listened on, not by us
 _PRIVILEGED = 1024
 _FORWARDS = {"net.ipv4.ip_forward": "1"}
 _LOOSE = {"net.ipv4.conf.all.rp_filter": "2"}
+_NEEDS = "podman-compose 1.3.0 or later, or Docker Compose 2.23.2 or later with Docker Engine 25"
+_AGAIN = 5  # s before what ends is restarted, or its log would fill
 HEAD = """\
 # {topology}: written by `netorder compose` from the plan of {file}. Yours to keep and to change.
 #
@@ -53,6 +55,10 @@ HEAD = """\
 #
 # HOST.network and router.NAME hold addresses, routes and filters, and alone have a capability, NET_ADMIN. They need ip,
 # nft and sleep: NETORDER_IMAGE names an image with these, else it is the one that `make container-image` makes.
+#
+# It needs {needs}.
+# Others give no MAC addresses by network, so that the filters would drop all: HOST.network and router.NAME say so, and
+# end. Each network is a bridge on the machine that runs this, which reaches nothing else by these prefixes then.
 """
 
 
@@ -82,7 +88,7 @@ def compose(plan: Plan, outside: IPv4Network, directory: str, file: str) -> str:
     text = yaml.dump(whole, Dumper=_Dumper, sort_keys=False, default_flow_style=False, width=120, allow_unicode=True)
     for name in _COMMON:  # PyYAML writes no merge keys
         text = text.replace(f"x-{name}:\n", f"x-{name}: &{name}\n").replace(f"'<<': '*{name}'", f"<<: *{name}")
-    return HEAD.format(topology=plan.topology, file=file) + text
+    return HEAD.format(topology=plan.topology, file=file, needs=_NEEDS) + text
 
 
 def _no_container(one: Application, hosts: list[str]) -> Diagnostic:
@@ -228,7 +234,7 @@ class _Writer:
     ) -> dict[str, Any]:
         """Return a container with these ends by network, whose network is as the script makes it."""
         # the filters first: until it has run, the applications have not begun
-        lines = "\n".join([*script, f"touch {READY}", "exec sleep infinity", ""])
+        lines = "\n".join([*script, *self._macs(name, ends), f"touch {READY}", "exec sleep infinity", ""])
         return {
             "<<": "*network",
             "hostname": name,
@@ -238,6 +244,16 @@ class _Writer:
             **({"sysctls": {**sysctls}} if sysctls else {}),
             "command": [_escaped(lines)],
         }
+
+    def _macs(self, name: str, ends: Mapping[str, _End]) -> Iterator[str]:
+        """Yield what ends a container whose engine has drawn other MAC addresses: the filters know the planned ones."""
+        planned = [end.mac for end in ends.values() if end.mac]
+        if planned:
+            said = f"error: {name}: no device has the MAC address $mac, so all would be dropped: use {_NEEDS}"
+            yield "links=$(ip -o link)"
+            yield f"for mac in {' '.join(planned)}; do"
+            yield f' case "$links" in *$mac*) ;; *) echo "{said}" >&2; sleep {_AGAIN}; exit 1 ;; esac'
+            yield "done"
 
     def _mtus(self, ends: Mapping[str, _End]) -> Iterator[str]:
         for network, end in ends.items():
