@@ -7,6 +7,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.made-from-$(shell cat requirements.lock pyproject.toml applications/*/pyproject.toml 2>/dev/null | sha256sum | cut -c1-16)
+# abspath splits a path at its spaces
+absolute = $(if $(word 2,$(1)),$(if $(filter /%,$(firstword $(1))),$(1),$(CURDIR)/$(1)),$(abspath $(1)))
+LOCALCLOUD_HOME := $(call absolute,$(or $(LOCALCLOUD_DIR),.localcloud))
 # keeps the environment, and PATH instead of sudo's own
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env env "PATH=$$PATH")
 LOCALCLOUD := $(AS_ROOT) $(PYTHON) -m localcloud
@@ -20,7 +23,7 @@ MOLECULE := NETORDER_TOPOLOGY= MOLECULE_COMMAND_BORDERS=false molecule test
 ifeq ($(OS_CLOUD)$(OS_AUTH_URL),)
 LOCAL := yes
 export OS_CLOUD := netorder-local$(if $(filter-out default,$(LOCALCLOUD_NAME)),-$(LOCALCLOUD_NAME))
-export OS_CLIENT_CONFIG_FILE := $(abspath $(or $(LOCALCLOUD_DIR),.localcloud))/clouds.yaml
+export OS_CLIENT_CONFIG_FILE := $(LOCALCLOUD_HOME)/clouds.yaml
 endif
 export PATH := $(abspath $(BIN)):$(PATH)
 # make demo TARGET=containers: not on OpenStack but in podman's containers on this machine, as root; TARGET=machine: in
@@ -36,7 +39,7 @@ else
 PLACE := cloud
 endif
 # one topology for all of a target's commands: make demo TOPOLOGY=topologies/insa-lab.yml
-export NETORDER_TOPOLOGY := $(abspath $(or $(TOPOLOGY),$(DEFAULT_TOPOLOGY),topologies/calculator.yml))
+export NETORDER_TOPOLOGY := $(call absolute,$(or $(TOPOLOGY),$(DEFAULT_TOPOLOGY),topologies/calculator.yml))
 
 .PHONY: help
 help: ## list the targets
@@ -55,7 +58,12 @@ test-full: test drawn-full report-test containers-full machine-full $(if $(LOCAL
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
 
-$(STAMP): requirements.lock pyproject.toml $(wildcard applications/*/pyproject.toml) scripts/setup scripts/packages.sh
+# a run's ssh_config is below here, and ssh splits its path at spaces where it goes through a jump host
+.PHONY: place-of-checkout
+place-of-checkout:
+	@case $$PWD in *[[:space:]]*) echo "error: ssh cannot go through jump hosts with a path that has a space: move this checkout elsewhere: $$PWD" >&2; exit 1 ;; esac
+
+$(STAMP): requirements.lock pyproject.toml $(wildcard applications/*/pyproject.toml) scripts/setup scripts/packages.sh | place-of-checkout
 	@scripts/setup $(VENV) $(PYTHON)
 	@touch $@
 
@@ -234,7 +242,7 @@ build/compose: scripts/compose.lock
 .PHONY: container-image
 container-image: setup ## the engine and the image of the target containers (once: a minute or two)
 	@scripts/setup-containers
-	@$(AS_ROOT) $(PYTHON) -m localcloud.build.container --cache $(abspath $(or $(LOCALCLOUD_DIR),.localcloud))/cache
+	@$(AS_ROOT) $(PYTHON) -m localcloud.build.container --cache "$(LOCALCLOUD_HOME)/cache"
 
 .PHONY: machine machine-full
 machine: setup machine-image ## the target machine: a virtual machine behind a NAT, its ports while it runs, to nothing left
@@ -247,7 +255,7 @@ machine-full: setup machine-image ## the target machine: repairs, kills, clones;
 machine-image: setup ## QEMU and the image of the target machine (once: a minute or two)
 	@scripts/setup-machine
 	@mkdir -p -m 700 .netorder && mkdir -p .netorder/machine-images
-	@$(AS_ROOT) $(PYTHON) -m localcloud.export --cache $(abspath $(or $(LOCALCLOUD_DIR),.localcloud))/cache --output .netorder/machine-images
+	@$(AS_ROOT) $(PYTHON) -m localcloud.export --cache "$(LOCALCLOUD_HOME)/cache" --output .netorder/machine-images
 
 .PHONY: bench-hosts
 bench-hosts: setup cloud ## time a run with nothing to do, task by task, beside ordinary modules (make bench-hosts ARGS='--runs 5')

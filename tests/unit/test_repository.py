@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -56,6 +57,44 @@ def test_pre_commit_runs_the_linters_of_make_lint():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     entries = [hook["entry"].removeprefix("env ").replace(".venv/bin/", "") for hook in hooks]
     assert entries == [command.replace("=./", "=") for command in commands]
+
+
+MAKE = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+
+
+def make(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MFLAGS"}}
+    command = ["make", "-C", directory, *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+@MAKE
+def test_a_checkout_whose_path_has_a_space_is_refused_before_anything_is_installed(tmp_path):
+    """There ssh does not find a run's ssh_config on its way through a jump host."""
+    for directory in (tmp_path / "a b", tmp_path / "ab"):
+        (directory / "scripts").mkdir(parents=True)
+        for name in ("Makefile", "requirements.lock", "pyproject.toml", "scripts/packages.sh"):
+            shutil.copy(ROOT / name, directory / name)
+        setup = directory / "scripts/setup"
+        setup.write_text("#!/bin/sh\nmkdir .venv; echo installed\n")
+        setup.chmod(0o755)
+    refused = make(tmp_path / "a b", "setup")
+    assert refused.returncode != 0
+    assert f"move this checkout elsewhere: {tmp_path / 'a b'}" in refused.stderr
+    assert "installed" not in refused.stdout
+    done = make(tmp_path / "ab", "setup")
+    assert (done.returncode, "installed" in done.stdout) == (0, True), done.stderr
+
+
+@MAKE
+@pytest.mark.parametrize("target", ["container-image", "machine-image"])
+@pytest.mark.parametrize(
+    ("home", "cache"),
+    [("/x/a b", '"/x/a b/cache"'), ("a b", f'"{ROOT}/a b/cache"'), ("", f'"{ROOT}/.localcloud/cache"')],
+)
+def test_a_cache_whose_path_has_a_space_is_one_word(target, home, cache):
+    done = make(ROOT, "--dry-run", target, f"LOCALCLOUD_DIR={home}")
+    assert f"--cache {cache}" in done.stdout, done.stderr
 
 
 def test_what_ansible_lint_excludes_is_there_or_made_here():
