@@ -156,7 +156,7 @@ def test_an_engine_that_draws_mac_addresses_is_found_before_anything_is_ready(tm
 
 def test_the_file_says_which_programs_know_what_it_says():
     head = compose(planned(), IPv4Network("172.29.1.0/24"), ".", "t.yml").partition("\nname:")[0]
-    for words in ("podman-compose 1.3.0", "Docker Compose 2.23.2", "Docker Engine 25", "a bridge on the machine"):
+    for words in ("podman-compose 1.3.0", "Docker Compose 2.24.0", "Docker Engine 25", "a bridge on the machine"):
         assert words in head
 
 

@@ -45,7 +45,7 @@ _ANYWHERE = "0.0.0.0"  # noqa: S104 - what is listened on, not by us
 _PRIVILEGED = 1024
 _FORWARDS = {"net.ipv4.ip_forward": "1"}
 _LOOSE = {"net.ipv4.conf.all.rp_filter": "2"}
-_NEEDS = "podman-compose 1.3.0 or later, or Docker Compose 2.23.2 or later with Docker Engine 25"
+_NEEDS = "podman-compose 1.3.0 or later, or Docker Compose 2.24.0 or later with Docker Engine 25"
 _AGAIN = 5  # s before what ends is restarted, or its log would fill
 HEAD = """\
 # {topology}: written by `netorder compose` from the plan of {file}. Yours to keep and to change.
