@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,10 +52,15 @@ class Site:
         return result
 
     def ssh(self, host: str, command: str) -> str:
-        """Run a command on a host, as the user that its image has."""
+        """Run a command on a host, as the user that its image has; its key is on the console before sshd listens."""
         words = ["ssh", "-F", str(self.files / "ssh/ssh_config"), "-o", "BatchMode=yes"]
         words += ["-o", "ControlMaster=no", "-o", "ControlPath=none", host, command]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+        end = time.monotonic() + 60
+        while True:
+            done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+            if "kex_exchange_identification" not in done.stderr or time.monotonic() > end:
+                break
+            time.sleep(1)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
