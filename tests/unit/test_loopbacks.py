@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pytest
 from openstack.network.v2.subnet import Subnet
 from openstack.network.v2.subnet_pool import SubnetPool
 from test_existing import Cloud
-from test_reconcile_compare import KEY, altered, as_built, brief, compare, work
+from test_reconcile_compare import KEY, altered, as_built, brief, compare, planned, work
 
 from netorder.analysis.diff import change
 from netorder.analysis.probes import from_inside, route_probes
@@ -27,7 +28,6 @@ from netorder.topology import CONTAINERS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from netorder.plan.model import Plan
 
 TEXT = """
 topology: t
@@ -48,13 +48,7 @@ allow:
 """
 
 
-def plan(*pairs: tuple[str, str]) -> Plan:
-    """Return the plan of the text with replacements."""
-    text = TEXT
-    for old, new in pairs:
-        assert old in text
-        text = text.replace(old, new)
-    return build_plan(parse(text))
+plan = partial(planned, TEXT)
 
 
 def test_who_has_a_route_by_the_host() -> None:

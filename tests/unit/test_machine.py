@@ -642,7 +642,6 @@ def test_a_hosts_key_is_noted_when_it_is_made(tmp_path, monkeypatch):
     assert store.kept(where)["box"].key == seed.fingerprint(OLD)
 
 
-@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen")
 def test_a_fingerprint_is_that_of_ssh_keygen(tmp_path):
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "me", "-f", key], check=True)

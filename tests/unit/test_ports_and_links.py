@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
-from test_reconcile_compare import KEY, altered, as_built, brief, compare, work
+from test_reconcile_compare import KEY, altered, as_built, bodies, brief, compare, planned, work
 
 from netorder.analysis.reach import Matrix
 from netorder.ansible.inventory import host_vars
-from netorder.cloud.observe import Observed
-from netorder.cloud.resources import port, router, server, subnet
+from netorder.cloud.resources import router, server
 from netorder.language.load import parse
 from netorder.plan.build import build_plan
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from netorder.plan.model import Plan
 
 TEXT = """
 topology: t
@@ -43,24 +42,7 @@ allow:
 """
 
 
-def plan(*pairs: tuple[str, str]) -> Plan:
-    """Return the plan of the text with replacements."""
-    text = TEXT
-    for old, new in pairs:
-        assert old in text
-        text = text.replace(old, new)
-    return build_plan(parse(text))
-
-
-def bodies(wanted: Plan) -> dict[str, dict[str, object]]:
-    """Return the create requests of ports, subnets and routers by name."""
-    one, built = work(wanted, Observed()), work(wanted, as_built(wanted))
-    one.ids.networks.update(built.ids.networks)
-    one.ids.subnets.update(built.ids.subnets)
-    one.ids.groups.update(built.ids.groups)
-    found = {c.name: port.create_body(one, c) for c in one.changes.of(port.PortChange)}
-    found |= {c.name: subnet.create_body(one, c) for c in one.changes.of(subnet.SubnetChange)}
-    return found | {c.name: router.create_body(one, c) for c in one.changes.of(router.RouterChange)}
+plan = partial(planned, TEXT)
 
 
 def test_what_is_asked_for() -> None:

@@ -25,7 +25,7 @@ from netorder.cloud.observe import Observed
 from netorder.cloud.preflight import Facts, quota_problems
 from netorder.cloud.preview import diff_text, unchanged, unchanged_text
 from netorder.cloud.reconcile import not_allowed
-from netorder.cloud.resources import network, port, router, security_group, server, subnet
+from netorder.cloud.resources import network, port, router, router_interface, security_group, server, subnet
 from netorder.cloud.resources.server import first_boot
 from netorder.cloud.teardown import deletions
 from netorder.cloud.work import Work
@@ -186,6 +186,26 @@ def brief(observed: Observed, wanted: model.Plan = PLAN, key: str | None = KEY) 
 
 def without(items: tuple[object, ...], name: str) -> tuple[object, ...]:
     return tuple(item for item in items if item.name != name)
+
+
+def planned(text: str, *pairs: tuple[str, str]) -> model.Plan:
+    """Return the plan of a text with replacements."""
+    for old, new in pairs:
+        assert old in text
+        text = text.replace(old, new)
+    return build_plan(parse(text))
+
+
+def bodies(wanted: model.Plan) -> dict[str, dict[str, Any]]:
+    """Return the create requests of ports, subnets, routers and their interfaces by name."""
+    one, built = work(wanted, Observed()), work(wanted, as_built(wanted))
+    one.ids.networks.update(built.ids.networks)
+    one.ids.subnets.update(built.ids.subnets)
+    one.ids.groups.update(built.ids.groups)
+    found = {c.name: port.create_body(one, c) for c in one.changes.of(port.PortChange)}
+    found |= {c.name: subnet.create_body(one, c) for c in one.changes.of(subnet.SubnetChange)}
+    found |= {c.name: router_interface.create_body(one, c) for c in one.changes.of(router_interface.InterfaceChange)}
+    return found | {c.name: router.create_body(one, c) for c in one.changes.of(router.RouterChange)}
 
 
 def altered(items: tuple[object, ...], name: str, **attributes: object) -> tuple[object, ...]:

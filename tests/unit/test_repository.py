@@ -59,16 +59,12 @@ def test_pre_commit_runs_the_linters_of_make_lint():
     assert entries == [command.replace("=./", "=") for command in commands]
 
 
-MAKE = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-
-
 def make(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MFLAGS"}}
     command = ["make", "-C", directory, *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
-@MAKE
 def test_a_checkout_whose_path_has_a_space_is_refused_before_anything_is_installed(tmp_path):
     """There ssh does not find a run's ssh_config on its way through a jump host."""
     for directory in (tmp_path / "a b", tmp_path / "ab"):
@@ -86,7 +82,6 @@ def test_a_checkout_whose_path_has_a_space_is_refused_before_anything_is_install
     assert (done.returncode, "installed" in done.stdout) == (0, True), done.stderr
 
 
-@MAKE
 @pytest.mark.parametrize("target", ["container-image", "machine-image"])
 @pytest.mark.parametrize(
     ("home", "cache"),
@@ -195,6 +190,25 @@ allow: [{to: h, tcp: 22}]
 """
 
 
+def drift_of_hosts(root: Path, tmp_path: Path, topology: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run drift.yml of a copy of the project; nothing is asked of a cloud, which has what the plan says."""
+    play = yaml.safe_load((root / "playbooks/drift.yml").read_text())
+    play[0]["tasks"] = [{"ansible.builtin.set_fact": {"netorder_provisioned": {"changes": []}}}]
+    (root / "playbooks/drift.yml").write_text(yaml.safe_dump(play))
+    return subprocess.run(
+        [
+            *(Path(sys.executable).with_name("ansible-playbook"), "playbooks/drift.yml", "-i", "inventory/10-plan.yml"),
+            *("-e", f"topology={topology}", "-e", "@host.yml", "-e", f"report={tmp_path}/report", "-e", "format=json"),
+            *options,
+        ],
+        cwd=root,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8", "PYTHONPATH": f"{root}/src"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize(
     ("fails", "options", "expected"),
     [(False, ["--check"], "changes"), (True, ["--check"], "fails"), (False, [], "not run")],
@@ -225,22 +239,7 @@ def test_drift_runs_other_roles_in_check_mode_where_it_is_asked_to(tmp_path, fai
         "openstack": {"status": "ACTIVE"},
     }
     (root / "host.yml").write_text(yaml.safe_dump(host))
-    # nothing is asked of a cloud: what its comparison would have given
-    play = yaml.safe_load((root / "playbooks/drift.yml").read_text())
-    play[0]["tasks"] = [{"ansible.builtin.set_fact": {"netorder_provisioned": {"changes": []}}}]
-    (root / "playbooks/drift.yml").write_text(yaml.safe_dump(play))
-    done = subprocess.run(
-        [
-            *(Path(sys.executable).with_name("ansible-playbook"), "playbooks/drift.yml", "-i", "inventory/10-plan.yml"),
-            *("-e", "topology=own.yml", "-e", "@host.yml", "-e", f"report={tmp_path}/report", "-e", "format=json"),
-            *options,
-        ],
-        cwd=root,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8", "PYTHONPATH": f"{root}/src"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = drift_of_hosts(root, tmp_path, "own.yml", *options)
     said = done.stdout + done.stderr
     assert sorted(home.rglob("*")) == before
     found = json.loads((tmp_path / "report").read_text())
@@ -287,22 +286,7 @@ def test_a_host_that_does_not_answer_is_a_difference(tmp_path, options):
         "openstack": {"status": "ACTIVE"},
     }
     (root / "host.yml").write_text(yaml.safe_dump(host))
-    # nothing is asked of a cloud: what its comparison would have given
-    play = yaml.safe_load((root / "playbooks/drift.yml").read_text())
-    play[0]["tasks"] = [{"ansible.builtin.set_fact": {"netorder_provisioned": {"changes": []}}}]
-    (root / "playbooks/drift.yml").write_text(yaml.safe_dump(play))
-    done = subprocess.run(
-        [
-            *(Path(sys.executable).with_name("ansible-playbook"), "playbooks/drift.yml", "-i", "inventory/10-plan.yml"),
-            *("-e", "topology=silent.yml", "-e", "@host.yml", "-e", f"report={tmp_path}/report", "-e", "format=json"),
-            *options,
-        ],
-        cwd=root,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "LC_ALL": "C.UTF-8", "PYTHONPATH": f"{root}/src"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = drift_of_hosts(root, tmp_path, "silent.yml", *options)
     said = done.stdout + done.stderr
     found = json.loads((tmp_path / "report").read_text())
     assert done.returncode == 2, said

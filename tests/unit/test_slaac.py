@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv6Address, IPv6Network
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -10,20 +11,16 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_reconcile_compare import KEY, altered, as_built, brief, compare, work
+from test_reconcile_compare import KEY, altered, as_built, bodies, brief, compare, planned, work
 
 from netorder.analysis.reach import Matrix
 from netorder.ansible.inventory import host_vars
-from netorder.cloud.observe import Observed
-from netorder.cloud.resources import port, router_interface, subnet
+from netorder.cloud.resources import router_interface
 from netorder.ip import eui64, mac_of
-from netorder.language.load import parse
-from netorder.plan.build import build_plan
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from netorder.plan.model import Plan
 
 TEXT = """
 topology: t
@@ -43,25 +40,7 @@ MAC = "fa:16:3e:00:00:99"
 MACS = st.integers(0, (1 << 48) - 1).map(lambda number: number.to_bytes(6, "big").hex(":"))
 
 
-def plan(*pairs: tuple[str, str]) -> Plan:
-    """Return the plan of the text with replacements."""
-    text = TEXT
-    for old, new in pairs:
-        assert old in text
-        text = text.replace(old, new)
-    return build_plan(parse(text))
-
-
-def bodies(wanted: Plan) -> dict[str, dict[str, object]]:
-    """Return the create requests of subnets, ports and interfaces by name."""
-    one, built = work(wanted, Observed()), work(wanted, as_built(wanted))
-    one.ids.networks.update(built.ids.networks)
-    one.ids.subnets.update(built.ids.subnets)
-    one.ids.groups.update(built.ids.groups)
-    found = {c.name: port.create_body(one, c) for c in one.changes.of(port.PortChange)}
-    found |= {c.name: subnet.create_body(one, c) for c in one.changes.of(subnet.SubnetChange)}
-    interfaces = one.changes.of(router_interface.InterfaceChange)
-    return found | {c.name: router_interface.create_body(one, c) for c in interfaces}
+plan = partial(planned, TEXT)
 
 
 def test_the_example_of_rfc_4291() -> None:

@@ -147,7 +147,7 @@ def words(options: argparse.Namespace) -> list[str]:
     if given.get("tags") is not None:
         playbooks.check_tags(given["tags"])
         found += ["--tags", given["tags"]]
-    found += [word for one in given.get("extra_vars") or () for word in ("-e", one)]
+    found += [word for one in options.extra_vars for word in ("-e", one)]
     if options.verbose > 1:
         found.append("-" + "v" * (options.verbose - 1))
     return [*found, *options.rest]

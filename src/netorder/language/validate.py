@@ -227,6 +227,10 @@ def _first_of_each(specs: Specs) -> list[HostSpec]:
     return list(first.values())
 
 
+_BEHIND_NATS = (
+    "hosts behind NATs reach each other by forwarded ports at the gateway alone; put these applications on one host, "
+    "or use another target"
+)
 _Sent = dict[str, "list[tuple[Match, Prefix]]"]  # what hosts may send, of those that are limited
 
 
@@ -254,10 +258,7 @@ def _check_calls(
             entry = f"{{from: {caller.name}, to: {callee.name}, application: {called}}}"
             fixes = []
             if callee.port_security and not _allowed(caller, callee, called, rules, routes):
-                fixes.append(f"no rule lets it in; add to `allow:` `- {entry}`")
-            if fixes and behind_nat:
-                fixes = ["hosts behind NATs reach each other by forwarded ports at the gateway alone; put these "]
-                fixes[0] += "applications on one host, or use another target"
+                fixes.append(_BEHIND_NATS if behind_nat else f"no rule lets it in; add to `allow:` `- {entry}`")
             if not _may_send(sent, caller, callee, called) and not _named(rules, caller, callee, called):
                 fixes.append(f"`egress` does not let it out; add to `egress:` `- {entry}`")
             for fix in fixes:
