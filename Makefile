@@ -50,10 +50,10 @@ demo: setup $(PLACE) ## the topology on a real OpenStack (or TARGET=containers, 
 	@$(AS_USER) scripts/demo
 
 .PHONY: test
-test: setup lint unit docs packets host-network services-test containers machine $(if $(LOCAL),life reconcile faults) molecule repair ## every test, on the real cloud too
+test: setup lint unit docs packets host-network services-test containers machine $(if $(LOCAL),life reconcile faults operations) molecule repair ## every test, on the real cloud too
 
 .PHONY: test-full
-test-full: test drawn-full report-test containers-full machine-full $(if $(LOCAL),life-full reconcile-full applications examples operations operations-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
+test-full: test drawn-full report-test containers-full machine-full $(if $(LOCAL),life-full reconcile-full applications examples operations-full faults-every) newest ## all of make test, every fault, and the newest ansible-core: hours
 
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
@@ -144,11 +144,11 @@ examples: setup ## each topology of topologies/, deployed once in containers on 
 	$(AS_ROOT) $(if $(STUDENTS),env STUDENTS=$(STUDENTS)) pytest -q tests/cloud/test_examples.py
 
 .PHONY: operations operations-full
-operations: setup ## snapshot, restore, power, golden images, changes of services, in containers on a local cloud of their own
+operations: setup ## resize, snapshot, restore and power, on a virtual machine; some operations killed at a write
 	$(AS_ROOT) pytest -q -m "not full" tests/cloud/test_operations.py
-	$(AS_ROOT) pytest -q tests/faults/test_operations_killed.py --seed=$(FAULTS_SEED)
+	$(AS_ROOT) pytest -q tests/faults/test_operations_killed.py --seed=$(FAULTS_SEED) --part=$(FAULTS_PART)
 
-operations-full: setup ## resize, on a virtual machine: 12 min without KVM; each operation killed at each write
+operations-full: setup ## golden images and changes of services, on virtual machines and containers; every operation killed at each write
 	$(AS_ROOT) pytest -q -m full tests/cloud/test_operations.py
 	$(AS_ROOT) pytest -q tests/faults/test_operations_killed.py --every
 
