@@ -226,9 +226,10 @@ class ApplicationSpec:
 
     ``role`` is its name, or its directory relative to that of the topology file. ``variables`` are the role's, each
     with its value as JSON. ``calls`` names applications. ``ready`` is who waits until it serves: check or role.
-    ``units`` are systemd's. ``packages`` says whether the role installs some, ``entry_points`` what it offers beside
-    ``main``: build, compare, version. ``directory`` is that of the file that declares it, relative to the topology
-    file's; None if it is the same. ``place`` is where the file declares it.
+    ``units`` are systemd's. The role runs as root if it does ``become``, and is given Ansible's facts of its host if it
+    does ``gather_facts``. ``packages`` says whether it installs some, ``entry_points`` what it offers beside ``main``:
+    build, compare, version. ``directory`` is that of the file that declares it, relative to the topology file's; None
+    if it is the same. ``place`` is where the file declares it.
     """
 
     name: str
@@ -240,6 +241,7 @@ class ApplicationSpec:
     ready: str
     units: tuple[str, ...]
     become: bool
+    gather_facts: bool
     packages: bool
     entry_points: tuple[str, ...]
     directory: str | None = None

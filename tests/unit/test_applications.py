@@ -75,7 +75,8 @@ def test_those_that_call_each_other_have_an_order():
 def test_a_step_names_the_variables_of_its_role():
     """They are looked up by the application's name, since hosts differ in their values."""
     plan = build_plan(load(SHOP))
-    tasks = {task["ansible.builtin.include_role"]["name"]: task for text in texts(plan, SHOP) for task in yaml.safe_load(text)[:1]}  # fmt: skip  # noqa: E501
+    every = [task for text in texts(plan, SHOP) for task in yaml.safe_load(text)]
+    tasks = {role["name"]: task for task in every if (role := task.get("ansible.builtin.include_role"))}
     assert tasks["nginx_site"]["vars"]["root"] == "{{ netorder_role_variables[application.name].root }}"
     assert tasks["acme.shop.app"]["vars"].keys() == {"workers"}
     own = tasks[str(ROOT / "roles/calculator")]["ansible.builtin.include_role"]
@@ -84,11 +85,21 @@ def test_a_step_names_the_variables_of_its_role():
 
 def test_an_application_is_waited_for_unless_its_role_does_that():
     """By its check, once its role has run; one without a check cannot be. Handlers belong to the role."""
-    after = [yaml.safe_load(text)[1:] for text in texts(build_plan(load(SHOP)), SHOP)]
+    after = [yaml.safe_load(text)[2:] for text in texts(build_plan(load(SHOP)), SHOP)]
     assert {tasks[0]["ansible.builtin.meta"] for tasks in after} == {"flush_handlers"}
     waits = [[task["name"] for task in tasks[1:]] for tasks in after]
     assert waits == [[], ["Wait until it serves: db"], ["Wait until it serves: app"], ["Wait until it serves: web"], []]
     assert all(len(yaml.safe_load(text)) == 2 for text in texts(build_plan(load(CALCULATOR)), CALCULATOR))
+
+
+def test_a_role_is_given_facts_unless_its_application_wants_none():
+    """Once a host, with the rights of the first role that wants them; the calculator wants none."""
+    for text in texts(build_plan(load(SHOP)), SHOP):
+        facts, role, *_ = yaml.safe_load(text)
+        assert facts["ansible.builtin.setup"] == {}
+        assert facts["when"] == "ansible_facts.distribution is not defined"
+        assert facts["become"] == role["ansible.builtin.include_role"]["apply"]["become"]
+    assert "ansible.builtin.setup" not in "".join(texts(build_plan(load(CALCULATOR)), CALCULATOR))
 
 
 def test_the_files_of_the_steps_are_written_once(tmp_path: Path):
@@ -133,7 +144,7 @@ def test_a_role_right_beside_the_topology_file_is_a_directory(tmp_path: Path):
     file = tmp_path / "t.yml"
     file.write_text(topology("{a: {role: ./page}, b: {role: page}}", "{h: {network: n, applications: [a, b]}}"))
     found = [
-        yaml.safe_load(text)[0]["ansible.builtin.include_role"]["name"] for text in texts(build_plan(load(file)), file)
+        yaml.safe_load(text)[1]["ansible.builtin.include_role"]["name"] for text in texts(build_plan(load(file)), file)
     ]
     assert found == [str(tmp_path / "page"), "page"]
 

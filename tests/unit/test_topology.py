@@ -24,6 +24,8 @@ from netorder.plan.build import build_plan
 from netorder.plan.serialize import to_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from netorder.errors import Diagnostic
 
 ROOT = Path(__file__).parents[2]
@@ -789,6 +791,22 @@ def test_the_reference_is_made_from_the_schema():
     """After a change of the schema: replace what follows `# Reference` by `netorder schema --format markdown`."""
     text = (ROOT / "docs/topology.md").read_text(encoding="utf-8")
     assert text.partition("# Reference\n\n")[2] == reference.markdown()
+
+
+def test_the_reference_has_each_mapping_with_keys_of_its_own():
+    """But for variables of `for_each`, whose one key `names` explains."""
+
+    def mappings(part: object, pointer: str) -> Iterator[str]:
+        if isinstance(part, dict):
+            yield from [pointer] if isinstance(part.get("properties"), dict) else []
+            for key, value in part.items():
+                yield from mappings(value, f"{pointer}/{key}")
+        elif isinstance(part, list):
+            for number, value in enumerate(part):
+                yield from mappings(value, f"{pointer}/{number}")
+
+    found = {*mappings(json.loads(schema.text()), "")} - {pointer for _, pointer in reference.SECTIONS}
+    assert found == {"/$defs/each/properties/names/anyOf/1/additionalProperties/anyOf/2"}
 
 
 def test_the_example_of_the_reference_is_right():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,13 +54,15 @@ NONE: dict[str, Any] = {"netorder_applications": [], "netorder_role_variables": 
 class Step:
     """One role with the same variables, on all hosts that have an application of it at that stage.
 
-    ``variables`` are their names. ``turn`` counts the applications of one host that are alike, from 0.
+    ``variables`` are their names; with ``gather_facts`` it is given the facts of its host. ``turn`` counts the
+    applications of one host that are alike, from 0.
     """
 
     stage: int
     role: str
     variables: tuple[str, ...]
     become: bool
+    gather_facts: bool
     entry_points: tuple[str, ...]
     turn: int
 
@@ -72,9 +74,9 @@ def steps(plan: Plan) -> dict[Step, dict[str, str]]:
         turns: dict[Step, int] = {}
         for one in host.applications:
             names = tuple(name for name, _ in one.variables)
-            alike = Step(one.stage, one.role, names, one.become, one.entry_points, 0)
+            alike = Step(one.stage, one.role, names, one.become, one.gather_facts, one.entry_points, 0)
             turn = turns[alike] = turns.get(alike, -1) + 1
-            step = Step(one.stage, one.role, names, one.become, one.entry_points, turn)
+            step = replace(alike, turn=turn)
             found.setdefault(step, {})[host.name] = one.name
     order = {step: index for index, step in enumerate(found)}
     return {step: found[step] for step in sorted(found, key=lambda step: (step.stage, order[step]))}
@@ -118,6 +120,8 @@ def _absolute(directory: str | None, topology: Path) -> str:
     return os.path.normpath(topology.resolve().parent / (directory or ""))
 
 
+# once for all roles of a host
+_FACTS = {"ansible.builtin.setup": {}, "when": "ansible_facts.distribution is not defined"}
 # before it is checked, and before those that call it: what a role's handlers do (restart it) belongs to the role
 _HANDLERS = {
     "ansible.builtin.meta": "flush_handlers",
@@ -176,7 +180,8 @@ def texts(plan: Plan, topology: Path) -> list[str]:
             },
             "vars": {name: f"{{{{ netorder_role_variables[application.name].{name} }}}}" for name in step.variables},
         }
-        tasks = [task, _HANDLERS | {"name": f"Run the handlers of {names}"}]
+        facts = [_FACTS | {"name": f"Gather facts for {names}", "become": step.become}] if step.gather_facts else []
+        tasks = [*facts, task, _HANDLERS | {"name": f"Run the handlers of {names}"}]
         waited = {one.name for one in _on(plan, hosts) if one.check and one.ready == "check"}
         if waited:
             tasks.append(_WAIT | {"name": f"Wait until it serves: {', '.join(sorted(waited))}"})

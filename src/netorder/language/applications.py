@@ -47,7 +47,6 @@ def _application(reader: Reader, name: str, names: Iterable[str]) -> Application
         else:
             calls.append(called)
     ports = _ports(reader, (*path, "ports"))
-    become = reader.get(*path, "become")
     return ApplicationSpec(
         name=name,
         role=_resolved_role(reader, name),
@@ -57,7 +56,8 @@ def _application(reader: Reader, name: str, names: Iterable[str]) -> Application
         check=_check(reader, (*path, "check"), ports),
         ready=reader.text(*path, "ready") or "check",
         units=tuple(str(unit) for _, unit in reader.items(*path, "units")),
-        become=become is not False,
+        become=reader.get(*path, "become") is not False,
+        gather_facts=reader.get(*path, "gather_facts") is not False,
         packages=reader.true(*path, "packages"),
         entry_points=tuple(str(one) for _, one in reader.items(*path, "entry_points")),
         directory=_directory(reader, name),

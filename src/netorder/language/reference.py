@@ -10,21 +10,35 @@ from netorder.language import schema
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["markdown"]
+__all__ = ["SECTIONS", "markdown"]
 
+# each mapping of the language: its title, and where the schema has it (RFC 6901)
 SECTIONS = (
-    ("The file", None),
-    ("A network", "network"),
-    ("A router", "router"),
-    ("A host", "host"),
-    ("A user of `users`", "account"),
-    ("A port of `forward`", "forward"),
-    ("A mapping of `clone`", "clone"),
-    ("A route", "route"),
-    ("A rule of `allow`", "allow"),
-    ("A rule of `egress`", "egress"),
-    ("A block of `for_each`", "each"),
-    ("`defaults`", "defaults"),
+    ("The file", ""),
+    ("A network", "/$defs/network"),
+    ("A router", "/$defs/router"),
+    ("A mapping of `external`", "/$defs/external"),
+    ("A host", "/$defs/host"),
+    ("A mapping of `networks` of a host", "/$defs/host_member/anyOf/2"),
+    ("A mapping of `floating_ip`", "/$defs/floating/anyOf/1"),
+    ("A mapping of `applications` of a host", "/$defs/hosted/anyOf/1"),
+    ("`image: {newest: NAME}`", "/$defs/image/anyOf/1"),
+    ("`image: {snapshot: NAME}`", "/$defs/image/anyOf/2"),
+    ("`image: {golden: true}`", "/$defs/image/anyOf/3"),
+    ("A mapping of `server_group`", "/$defs/server_group/anyOf/1"),
+    ("A user of `users`", "/$defs/account"),
+    ("`manage`", "/$defs/host/properties/manage"),
+    ("A port of `forward`", "/$defs/forward"),
+    ("A mapping of `clone`", "/$defs/clone"),
+    ("A route", "/$defs/route"),
+    ("An application", "/$defs/application"),
+    ("`check` of an application", "/$defs/check"),
+    ("`container` of an application", "/$defs/container"),
+    ("A rule of `allow`", "/$defs/allow"),
+    ("A rule of `egress`", "/$defs/egress"),
+    ("A block of `for_each`", "/$defs/each"),
+    ("A mapping of `cloud`", "/$defs/cloud"),
+    ("`defaults`", "/properties/defaults"),
 )
 
 
@@ -32,10 +46,16 @@ def markdown() -> str:
     """Return a table of keys for each kind of mapping: what it must be, its default, and what it is for."""
     whole = json.loads(schema.text())
     lines: list[str] = []
-    for title, name in SECTIONS:
-        part = whole if name is None else whole["$defs"].get(name) or whole["properties"][name]
-        lines += ["", f"## {title}", "", *_table(part, whole)]
+    for title, pointer in SECTIONS:
+        lines += ["", f"## {title}", "", *_table(_at(whole, pointer), whole)]
     return "\n".join(lines[1:]) + "\n"
+
+
+def _at(whole: dict[str, Any], pointer: str) -> dict[str, Any]:
+    found: Any = whole
+    for word in pointer.split("/")[1:]:
+        found = found[int(word) if isinstance(found, list) else word]
+    return dict(found)
 
 
 def _table(part: dict[str, Any], whole: dict[str, Any]) -> Iterator[str]:

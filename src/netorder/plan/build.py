@@ -278,6 +278,7 @@ class _Planner:
             ready=application.ready,
             units=application.units,
             become=application.become,
+            gather_facts=application.gather_facts,
             packages=application.packages,
             entry_points=application.entry_points,
             directory=application.directory,

@@ -168,8 +168,9 @@ NO_COST = frozenset(
     "Forward.host Forward.guest Forward.protocol Forward.address "
     "Application.name Application.role Application.tcp_ports Application.udp_ports Application.calls "
     "Application.stage Application.variables Application.check Application.ready Application.units Application.become "
-    "Application.packages Application.entry_points Application.directory Application.container "
-    "Application.place Container.image Container.build Container.command Container.environment Container.health "
+    "Application.gather_facts Application.packages Application.entry_points Application.directory "
+    "Application.container Application.place "
+    "Container.image Container.build Container.command Container.environment Container.health "
     "Container.user Endpoint.host Endpoint.address "
     "Endpoint.port Check.port Check.path Check.body Check.status Check.answer Check.contains".split()
 )

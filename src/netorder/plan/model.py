@@ -227,7 +227,8 @@ class Application:
     ``ready`` is who waits until it serves: check or role. ``units`` are systemd's. ``packages``: its role installs
     some. ``entry_points`` are those that the role offers beside ``main``. ``directory`` is that of the file that
     declares it, relative to the topology file's; None if it is the same. ``container`` is how it runs as a container of
-    its own, ``place`` where the file declares it.
+    its own, ``gather_facts`` whether its role is given Ansible's facts of the host, ``place`` where the file declares
+    it.
     """
 
     name: str
@@ -245,6 +246,7 @@ class Application:
     entry_points: tuple[str, ...]
     directory: str | None = None
     container: Container | None = None
+    gather_facts: bool = field(default=False, metadata=RARE)
     place: str = field(default="", compare=False)
 
     @property
