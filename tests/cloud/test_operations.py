@@ -175,42 +175,6 @@ def day(request, tmp_path_factory):
         yield one
 
 
-@pytest.mark.parametrize("day", GUESTS[:1], indirect=True)
-def test_resize(day):
-    """Up, refused, undone by Nova, reverted: the disk is kept, and the flavor is the one that was said."""
-    day.ssh("echo before > kept; sync")
-    there = day.play("resize", "-e", "host=one", "-e", "flavor=small2", "--check", "--diff")
-    assert "- flavor: small + flavor: small2" in there
-    assert day.server().flavor.original_name == "small"
-    done = day.play("resize", "-e", "host=one", "-e", "flavor=small2", *PATIENCE)
-    line = 1 + TOPOLOGY.splitlines().index("    flavor: small")
-    assert f"operate.yml:{line}: write `flavor: small2` there" in done
-    found = day.server()
-    assert (found.status, found.flavor.original_name, day.ssh("cat kept")) == ("ACTIVE", "small2", "before")
-    assert int(day.ssh("awk '/MemTotal/ {print $2}' /proc/meminfo")) > 300_000
-
-    assert "a disk does not shrink" in day.play("resize", "-e", "host=one", "-e", "flavor=small", ends=2)
-    small = next(one for one in day.cloud.compute.flavors() if one.name == "small")
-    with pytest.raises(CloudError, match=r"took the change of flavor to small back.*its event .* ended with an error"):
-        resize(connect(print), found.id, found.name, ("small", small.id))
-
-    # no guest boots in a second
-    lost = day.play("resize", "-e", "host=one", "-e", "flavor=medium", "-e", "netorder_ssh_timeout=1", ends=2)
-    assert "did not answer with flavor medium and has small2 again" in lost
-    day.play("configure", "--tags", "routes", *PATIENCE)
-    assert (day.server().flavor.original_name, day.ssh("cat kept")) == ("small2", "before")
-
-
-@pytest.mark.parametrize("day", GUESTS[1:], indirect=True)
-def test_a_container_is_not_resized(day):
-    """Refused with the reason, by the playbook and by a run."""
-    said = day.play("resize", "-e", "host=one", "-e", "flavor=small2", ends=2)
-    assert "its image is for containers (lxc)" in said
-    with pytest.raises(CloudError, match="its image is for containers"):
-        day.run(TOPOLOGY.replace("flavor: small", "flavor: small2"))
-    day.file.write_text(TOPOLOGY)
-
-
 def test_snapshot_and_restore(day):
     """As it was, under the same id and address; a copy of it beside; what is used is not removed."""
     day.ssh("echo before > kept")
@@ -258,6 +222,42 @@ def test_power(day):
     day.play("power", "-e", "state=started")
     day.play("configure", "--tags", "routes", *PATIENCE)
     assert (day.server().status, day.ssh("cat kept"), day.run()) == ("ACTIVE", "power", [])
+
+
+@pytest.mark.parametrize("day", GUESTS[:1], indirect=True)
+def test_resize(day):
+    """Up, refused, undone by Nova, reverted: the disk is kept, and the flavor is the one that was said."""
+    day.ssh("echo before > kept; sync")
+    there = day.play("resize", "-e", "host=one", "-e", "flavor=small2", "--check", "--diff")
+    assert "- flavor: small + flavor: small2" in there
+    assert day.server().flavor.original_name == "small"
+    done = day.play("resize", "-e", "host=one", "-e", "flavor=small2", *PATIENCE)
+    line = 1 + TOPOLOGY.splitlines().index("    flavor: small")
+    assert f"operate.yml:{line}: write `flavor: small2` there" in done
+    found = day.server()
+    assert (found.status, found.flavor.original_name, day.ssh("cat kept")) == ("ACTIVE", "small2", "before")
+    assert int(day.ssh("awk '/MemTotal/ {print $2}' /proc/meminfo")) > 300_000
+
+    assert "a disk does not shrink" in day.play("resize", "-e", "host=one", "-e", "flavor=small", ends=2)
+    small = next(one for one in day.cloud.compute.flavors() if one.name == "small")
+    with pytest.raises(CloudError, match=r"took the change of flavor to small back.*its event .* ended with an error"):
+        resize(connect(print), found.id, found.name, ("small", small.id))
+
+    # no guest boots in a second
+    lost = day.play("resize", "-e", "host=one", "-e", "flavor=medium", "-e", "netorder_ssh_timeout=1", ends=2)
+    assert "did not answer with flavor medium and has small2 again" in lost
+    day.play("configure", "--tags", "routes", *PATIENCE)
+    assert (day.server().flavor.original_name, day.ssh("cat kept")) == ("small2", "before")
+
+
+@pytest.mark.parametrize("day", GUESTS[1:], indirect=True)
+def test_a_container_is_not_resized(day):
+    """Refused with the reason, by the playbook and by a run."""
+    said = day.play("resize", "-e", "host=one", "-e", "flavor=small2", ends=2)
+    assert "its image is for containers (lxc)" in said
+    with pytest.raises(CloudError, match="its image is for containers"):
+        day.run(TOPOLOGY.replace("flavor: small", "flavor: small2"))
+    day.file.write_text(TOPOLOGY)
 
 
 @pytest.fixture(scope="module", params=["vm", "container"])
