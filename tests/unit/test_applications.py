@@ -24,6 +24,7 @@ from netorder.ansible.applications import (
     steps,
     texts,
 )
+from netorder.ansible.roles import missing
 from netorder.language.load import load, parse
 from netorder.plan.build import build_plan
 
@@ -100,6 +101,30 @@ def test_a_role_is_given_facts_unless_its_application_wants_none():
         assert facts["when"] == "ansible_facts.distribution is not defined"
         assert facts["become"] == role["ansible.builtin.include_role"]["apply"]["become"]
     assert "ansible.builtin.setup" not in "".join(texts(build_plan(load(CALCULATOR)), CALCULATOR))
+
+
+def test_roles_that_ansible_would_not_find_are_named_at_once(tmp_path: Path):
+    """With the line that names them, where was looked, and how to get them; a directory the parser has looked for."""
+    for role in ("roles/here", "roles/geerlingguy.nginx", "ansible_collections/acme/tools/roles/ticker", "t/own/tasks"):
+        (tmp_path / role).mkdir(parents=True)
+    file = tmp_path / "t/t.yml"
+    names = ["here", "geerlingguy.nginx", "acme.tools.ticker", "./own", "gone", "acme.tools.gone", "acme.more.x"]
+    its = ", ".join(f"a{number}: {{role: {role}}}" for number, role in enumerate(names))
+    file.write_text(topology(f"{{{its}}}", f"{{h: {{network: n, applications: [a{', a'.join('0123456')}]}}}}"))
+    found = missing(build_plan(load(file)), [tmp_path / "roles"], [tmp_path])
+    collection = tmp_path / "ansible_collections/acme/tools"
+    by_name = "`ansible-galaxy role install gone`, or name a directory beside the file: ./roles/gone"
+    assert [message.partition("application ")[2] for message in found] == [
+        f"`a4`: role `gone` is not in {tmp_path}/roles; {by_name}",
+        f"`a5`: role `acme.tools.gone` is not in {collection}; the collection has no such role",
+        f"`a6`: role `acme.more.x` is not in {tmp_path}; `ansible-galaxy collection install acme.more`",
+    ]
+    assert all(message.startswith(f"{file}:") for message in found)
+    done = subprocess.run(
+        [sys.executable, "-m", "netorder.ansible.roles", file, f"--roles={tmp_path}/roles"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 4)
 
 
 def test_the_files_of_the_steps_are_written_once(tmp_path: Path):

@@ -216,6 +216,23 @@ def test_elsewhere_the_projects_playbooks_are_run(line, arguments, playbook, tmp
     assert found.startswith(f"ANSIBLE_CONFIG={ROOT}/ansible.cfg ansible-playbook {ROOT}/{playbook} -e topology=lab.yml")
 
 
+def test_roles_and_collections_are_found_beside_the_topology(line, tmp_path, monkeypatch):
+    """As beside a playbook; the project's own whatever the environment names."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("ANSIBLE_ROLES_PATH", "ANSIBLE_COLLECTIONS_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["init", "lab.yml"]) == 0
+    assert "_PATH=" not in line("up", "lab.yml")
+    (tmp_path / "roles").mkdir()
+    (tmp_path / "collections").mkdir()
+    usual = "~/.ansible/roles:/usr/share/ansible/roles:/etc/ansible/roles"
+    words = shlex.split(line("up", "lab.yml"))
+    assert f"ANSIBLE_ROLES_PATH={ROOT}/roles:{tmp_path}/roles:{usual}" in words
+    assert any(one.startswith(f"ANSIBLE_COLLECTIONS_PATH={tmp_path}/collections:~/") for one in words)
+    monkeypatch.setenv("ANSIBLE_ROLES_PATH", "/mine")
+    assert f"ANSIBLE_ROLES_PATH={ROOT}/roles:{tmp_path}/roles:/mine" in shlex.split(line("up", "lab.yml"))
+
+
 def test_files_of_runs_are_the_projects(tmp_path, monkeypatch):
     """Where runs keep them; a package of no clone looks here."""
     assert playbooks.files() == Path(".netorder")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ PROJECT = ("ansible.cfg", "site.yml", "playbooks", "inventory/10-plan.yml")
 CLONE = Path(__file__).parents[3]  # where this package is in src/ of it
 FILES = ".netorder"
 INSTALL = "`make setup` installs it into .venv, or `pip install '.[ansible,cloud]'`"
+# Ansible's own places, which its variables of the environment replace (ansible-core, "Ansible Configuration Settings")
+_ROLES = "~/.ansible/roles:/usr/share/ansible/roles:/etc/ansible/roles"
+_COLLECTIONS = "~/.ansible/collections:/usr/share/ansible/collections"
 _PLAIN = re.compile(r"[\w./,:@%+~-]+")  # what `-e NAME=VALUE` takes as one word
 _SPECIAL_TAGS = {"all", "always", "never", "tagged", "untagged"}
 
@@ -67,9 +71,27 @@ def command(
     """
     directory = project()
     settings = {} if directory == Path() else {"ANSIBLE_CONFIG": str(directory / "ansible.cfg")}
+    settings |= _searched(directory, Path(str(variables.get("topology") or directory / DEFAULT_TOPOLOGY)).parent)
     extra = [word for name, value in variables.items() if value is not None for word in ("-e", _variable(name, value))]
     line = ("ansible-playbook", str(directory / playbook), *extra, *arguments)
     return Program(line, tuple({**settings, **(environment or {})}.items()), INSTALL)
+
+
+def _searched(project: Path, beside: Path) -> dict[str, str]:
+    """Return where Ansible looks for roles and collections, if not in its own places alone.
+
+    Also beside the topology file, as it does beside a playbook; and in the project's, whatever the environment names.
+    """
+    found = {}
+    for name, directory, mine, usual in (
+        ("ANSIBLE_ROLES_PATH", "roles", [project / "roles"], _ROLES),
+        ("ANSIBLE_COLLECTIONS_PATH", "collections", [], _COLLECTIONS),
+    ):
+        extra = [beside / directory] if (beside / directory).is_dir() and (beside / directory) not in mine else []
+        if extra or (mine and name in os.environ):
+            paths = [str(one.absolute()) for one in (*mine, *extra)]
+            found[name] = ":".join([*paths, os.environ.get(name) or usual])
+    return found
 
 
 def _variable(name: str, value: object) -> str:
