@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ansible.errors import AnsibleParserError
 from ansible_collections.openstack.cloud.plugins.inventory import openstack as upstream
 
+from netorder.cloud.errors import explain
 from netorder.cloud.resources.server import METADATA, OFF
 from netorder.topology import cloud_and_region
 
@@ -60,11 +61,8 @@ class InventoryModule(upstream.InventoryModule):
                 super().parse(inventory, loader, path, cache)
         except AnsibleParserError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever the SDK raises, there is no answer
-            raise AnsibleParserError(
-                f"no answer from {cloud}: {type(error).__name__}: {error}. "
-                "Is the cloud up? Does OS_CLOUD name an entry of your clouds.yaml, or is an RC file (OS_*) sourced?"
-            ) from None
+        except Exception as error:  # noqa: BLE001 - whatever the SDK raises, there are no servers
+            raise AnsibleParserError(f"no servers from {cloud}: {explain(error)}") from None
 
         off = []
         for host in inventory.groups["netorder"].get_hosts():
