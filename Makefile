@@ -10,8 +10,7 @@ STAMP := $(VENV)/.made-from-$(shell cat requirements.lock pyproject.toml applica
 # abspath splits a path at its spaces
 absolute = $(if $(word 2,$(1)),$(if $(filter /%,$(firstword $(1))),$(1),$(CURDIR)/$(1)),$(abspath $(1)))
 LOCALCLOUD_HOME := $(call absolute,$(or $(LOCALCLOUD_DIR),.localcloud))
-# keeps the environment, and PATH instead of sudo's own
-AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env env "PATH=$$PATH")
+AS_ROOT := $(if $(filter-out 0,$(shell id -u)),$(CURDIR)/scripts/as-root)
 LOCALCLOUD := $(AS_ROOT) $(PYTHON) -m localcloud
 
 # without the cloud half of the inventory, which needs a cloud
@@ -255,7 +254,8 @@ machine-full: setup machine-image ## the target machine: repairs, kills, clones;
 machine-image: setup ## QEMU and the image of the target machine (once: a minute or two)
 	@scripts/setup-machine
 	@mkdir -p -m 700 .netorder && mkdir -p .netorder/machine-images
-	@$(AS_ROOT) $(PYTHON) -m localcloud.export --cache "$(LOCALCLOUD_HOME)/cache" --output .netorder/machine-images
+	@$(PYTHON) -m localcloud.export --output .netorder/machine-images \
+	|| $(AS_ROOT) $(PYTHON) -m localcloud.export --output .netorder/machine-images --cache "$(LOCALCLOUD_HOME)/cache"
 
 .PHONY: bench-hosts
 bench-hosts: setup cloud ## time a run with nothing to do, task by task, beside ordinary modules (make bench-hosts ARGS='--runs 5')

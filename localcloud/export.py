@@ -17,9 +17,14 @@ from localcloud.build import guest
 NAME = "debian-13"
 
 
+def of(digest: str, output: Path) -> Path:
+    """Return the directory for the image with this digest."""
+    return output / f"{NAME}-{digest}"
+
+
 def export(image: guest.GuestImage, output: Path) -> Path:
     """Return ``output``/NAME, a link to a directory of this image: disks that are linked to an older one keep that."""
-    directory = output / f"{NAME}-{image.digest}"
+    directory = of(image.digest, output)
     if not directory.is_dir():
         new = output / f".{directory.name}.new"
         shutil.rmtree(new, ignore_errors=True)
@@ -47,11 +52,16 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def main() -> None:
-    """Build the guest image unless the cache has it, and put it into a directory."""
+    """Put the guest image into a directory, made now unless the cache has it; without a cache say if it is there."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--cache", type=Path, required=True, help="directory that keeps what was built")
+    parser.add_argument("--cache", type=Path, help="directory that keeps what was built")
     parser.add_argument("--output", type=Path, required=True, help="directory for the image, under its name")
     given = parser.parse_args()
+    if given.cache is None:
+        if (there := of(guest.digest(), given.output.resolve())) != (given.output / NAME).resolve():
+            raise SystemExit(f"{NAME}: not made yet")
+        print(f"{NAME}: {there}")
+        return
     if os.geteuid() != 0:
         raise SystemExit("error: making an image needs root")
     try:

@@ -201,12 +201,17 @@ def _disk(tree: Path, disk: Path, output: Path) -> None:
     )  # fmt: skip
 
 
-def make(cache: Path, log: Log) -> GuestImage:
-    """Return the guest image, made now unless ``cache`` has it; a minute the first time, seconds of work later."""
-    digest = build.digest(
+def digest() -> str:
+    """Return the digest of all that the guest image is made from."""
+    return build.digest(
         SUITE, *PACKAGES, *ENABLED, MASKED, MASKED_GENERATORS, KERNEL, BUSYBOX, *INITRD, NO_HARDWARE, KERNEL_FINISH,
         FINISH, CMDLINE, TREE,
     )  # fmt: skip
+
+
+def make(cache: Path, log: Log) -> GuestImage:
+    """Return the guest image, made now unless ``cache`` has it; a minute the first time, seconds of work later."""
+    its = digest()
 
     def work(result: Path) -> None:
         log(f"making the guest image: Debian {SUITE}, {KERNEL}, {len(PACKAGES)} packages and what they need")
@@ -235,8 +240,8 @@ def make(cache: Path, log: Log) -> GuestImage:
         (result / "initrd").write_bytes(_initrd(parts, tree))
         build.run(["cp", "--sparse=always", str(parts / "vmlinux"), str(result / "vmlinux")], output, "cp")
 
-    target = build.once(cache / f"guest-{digest}", work, replaces=f"guest-{'?' * len(digest)}")
-    return GuestImage(target / "vmlinux", target / "initrd", target / "disk.raw", CMDLINE, digest)
+    target = build.once(cache / f"guest-{its}", work, replaces=f"guest-{'?' * len(its)}")
+    return GuestImage(target / "vmlinux", target / "initrd", target / "disk.raw", CMDLINE, its)
 
 
 def main() -> None:
