@@ -401,8 +401,9 @@ class Match:
 class RuleSpec:
     """Allows ``sources`` to reach ``targets`` (hosts) by ``matches``, and by the ports of each one's ``applications``.
 
-    Those are named; None stands for all that it has. ``place`` is where the file says so (FILE:LINE), which does not
-    make it another rule.
+    Those are named; None stands for all that it has. So may the members of ``security_groups``, which exist in the
+    cloud, by name or id: those that are hosts of the topology are among the sources. ``place`` is where the file says
+    so (FILE:LINE), which does not make it another rule.
     """
 
     sources: tuple[Prefix, ...]
@@ -410,6 +411,7 @@ class RuleSpec:
     matches: tuple[Match, ...]
     applications: tuple[str, ...] | None
     place: str = field(default="", compare=False)
+    security_groups: tuple[str, ...] = ()
 
     def to(self, host: HostSpec) -> frozenset[Match]:
         """Return what it allows to one of its targets."""
@@ -421,10 +423,16 @@ class RuleSpec:
 
 @dataclass(frozen=True, slots=True)
 class EgressSpec:
-    """Lets ``sources`` (hosts) send what is ``allowed``, to a prefix each; a host sends what all its rules say."""
+    """Lets ``sources`` (hosts) send what is ``allowed``, to a prefix each; a host sends what all its rules say.
+
+    What ``to_members`` holds goes to the members of a security group that exists in the cloud: those that are hosts of
+    the topology are among the prefixes. ``place`` is where the file says so (FILE:LINE).
+    """
 
     sources: tuple[str, ...]
     allowed: tuple[tuple[Match, Prefix], ...]
+    to_members: tuple[tuple[Match, str], ...] = ()
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,7 +167,7 @@ def as_neutron(rule: model.Rule) -> dict[str, object]:
         "port_range_min": rule.port_min,
         "port_range_max": rule.port_max,
         "remote_ip_prefix": rule.remote_cidr,
-        "remote_group_id": None,
+        "remote_group_id": rule.remote_group and f"group:{rule.remote_group}",
     }
 
 
@@ -378,7 +378,7 @@ def test_rule_added_manually_is_closed_and_shown():
     assert [(c.action, c.kind) for c in changes] == [("update", "security group")]
     assert diff_text(changes).splitlines()[1:] == [
         "      hosts: calculator",
-        "-     rules: ingress IPv4 any protocol from group:x",
+        "-     rules: ingress IPv4 any protocol from security group group:x",
     ]
 
 

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.analysis.flows import Flow, Place, Stop, flows
-from netorder.analysis.verdict import remote_text
 from netorder.ip import IPV4, IPV6
 from netorder.plan.lifecycle import Effect, address_fields, changed_fields, effect, exit_router, server_fields, stops
 from netorder.plan.model import Server
@@ -218,7 +217,7 @@ def _by_ports(rules: Iterable[Rule], kept: frozenset[Rule], called: Mapping[str,
     for rule in rules:
         what = rule.match if rule.protocol in WITH_PORTS else rule.word
         ports = f"{what} {'from' if rule.direction == 'ingress' else 'to'}"
-        end = called.get(remote_text(rule), remote_text(rule))
+        end = rule.remote if rule.remote_cidr is None else called.get(rule.remote, rule.remote)
         if rule.remote_cidr is None and not kept.isdisjoint(_of_the_other_version(rule)):
             end += f" by {rule.ethertype}"
         found.setdefault(ports, set()).add(end)

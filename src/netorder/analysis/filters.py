@@ -63,17 +63,33 @@ class Filters:
             host.name: tuple(dict.fromkeys(host.ports[0].security_groups or (host.group,))) for host in plan.hosts
         }
         self._rules: dict[tuple[tuple[str, ...], str], list[Rule]] = {}
+        self._of_members: dict[tuple[tuple[str, ...], str], list[Rule]] = {}
         for names in dict.fromkeys(self._groups.values()):
             rules = [rule for name in names for rule in groups[name]]
             for direction in ("ingress", "egress"):
-                self._rules[names, direction] = [rule for rule in rules if rule.direction == direction]
+                its = [rule for rule in rules if rule.direction == direction]
+                self._rules[names, direction] = [rule for rule in its if rule.remote_group is None]
+                self._of_members[names, direction] = [rule for rule in its if rule.remote_group is not None]
         self._matches: dict[tuple[tuple[str, ...], str, str, int], _Matches] = {}
         self._ports: dict[tuple[tuple[str, ...], str], set[Ports]] = {}
         self._let_in: dict[tuple[tuple[str, ...], int], _Matches] = {}
 
     def rules(self, host: str, direction: str) -> list[Rule]:
-        """Return the rules of a host in a direction, ingress or egress."""
+        """Return the rules of a host in a direction, ingress or egress, but for those about members of groups.
+
+        Members that are hosts of the plan have rules by their addresses, the others are not in it.
+        """
         return self._rules[self._groups[host], direction]
+
+    def members(self, host: str, direction: str, protocol: str, port: int | None) -> tuple[str, ...]:
+        """List the security groups that are not the topology's whose members a host's rules allow this."""
+        found = {
+            str(rule.remote_group): None
+            for rule in self._of_members[self._groups[host], direction]
+            if (wire := on_wire(protocol, IPV6 if rule.ethertype == "IPv6" else IPV4)) and _is_of(rule, wire)
+            if port is None or (match := _match(rule)).first <= port <= match.last
+        }
+        return tuple(found)
 
     def ports(self, host: str, direction: str) -> set[Ports]:
         """Return what the rules of a host are for in a direction, whatever their remotes."""

@@ -79,7 +79,7 @@ class _Openings:
         self._named: dict[tuple[int, int], dict[int, set[tuple[str, _Ports]]]] = defaultdict(lambda: defaultdict(set))
         for group in plan.filters:
             for rule in group.rules:
-                if rule.direction == direction:
+                if rule.direction == direction and rule.remote_group is None:
                     self._add(group.name, rule)
 
     def _add(self, group: str, rule: Rule) -> None:

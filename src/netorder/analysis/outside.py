@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.analysis.filters import may_pass
 from netorder.analysis.paths import ELSEWHERE, Hop
-from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, OUTSIDE, Verdict, flow_text, others_allow, rule_text
+from netorder.analysis.verdict import (
+    CLOSED,
+    NO_ROUTE,
+    OPEN,
+    OUTSIDE,
+    Verdict,
+    flow_text,
+    members_text,
+    others_allow,
+    rule_text,
+)
 from netorder.ip import IPV4, IPV6
 from netorder.text import few
 
@@ -89,7 +99,8 @@ class Outside:
         rule = self._filters.first(name, "ingress", protocol, port, remote)
         if rule is None:
             why = f"no rule of {name} allows {flow_text(protocol, port)} from {remote or 'anywhere'}"
-            why += f"; {unknown}" if (unknown := others_allow(host)) else ""
+            known = self._filters.members(name, "ingress", protocol, port)
+            why = "; ".join(filter(None, (why, others_allow(host), members_text(known, "ingress"))))
             return Verdict(CLOSED, why, remote, address, there, back, name)
         return Verdict(OPEN, f"rule of {name}: {rule_text(rule)}", remote, address, there, back, rule=rule)
 
@@ -160,7 +171,9 @@ class Outside:
         for node, direction, other in checks:
             if self._filters.first(node, direction, protocol, port, other) is None:
                 ends = f"to {other or 'the outside'}" if direction == "egress" else f"from {other}"
-                return node, f"no rule of {node} allows {flow_text(protocol, port)} {ends}"
+                known = self._filters.members(node, direction, protocol, port)
+                why = f"no rule of {node} allows {flow_text(protocol, port)} {ends}"
+                return node, "; ".join(filter(None, (why, members_text(known, direction))))
         return None
 
     def _untranslated(self, out: _Exit, source: str, own: str | None) -> str | None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from netorder.analysis.explain import answer, opened
 from netorder.analysis.flows import Side
-from netorder.analysis.reach import UNUSED_PORT
+from netorder.analysis.members import to_members
+from netorder.analysis.reach import OUTSIDE, UNUSED_PORT
 from netorder.analysis.verdict import CLOSED, NO_ROUTE, OPEN, flow_text
 from netorder.plan.security_groups import Declarations
 from netorder.text import SHOWN, few, table
@@ -23,6 +24,7 @@ from netorder.text import SHOWN, few, table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from netorder.analysis.members import ToMembers
     from netorder.analysis.reach import Matrix
     from netorder.plan.model import Rule
     from netorder.topology import Topology
@@ -49,12 +51,16 @@ class Entry:
 
 
 class Overview(NamedTuple):
-    """The entries that were asked for; of how many ``pairs``; how many are ``open``, in how many ``some`` port is."""
+    """The entries that were asked for; of how many ``pairs``; how many are ``open``, in how many ``some`` port is.
+
+    ``members`` is what is open besides to and from those whom the plan does not know.
+    """
 
     entries: tuple[Entry, ...]
     pairs: int
     open: int
     some: int
+    members: tuple[ToMembers, ...] = ()
 
 
 class _Set(NamedTuple):
@@ -132,7 +138,14 @@ class _Judge:
             pairs=len(sources) * len(destinations) - own - outside,
             open=sum(one.pairs for one in found if one.state == OPEN),
             some=sum(one.pairs for one in found if one.open),
+            members=(*self._members(sources, destinations, "ingress"), *self._members(destinations, sources, "egress")),
         )
+
+    def _members(self, others: Sequence[str], ends: Sequence[str], direction: str) -> Iterator[ToMembers]:
+        """Yield what rules about members of security groups open to hosts, where the outside is looked at too."""
+        hosts = {host for end in ends if (host := self._matrix.host_of(end))}
+        if OUTSIDE in others:
+            yield from to_members(self._matrix.plan, self._declarations, hosts, direction, self._flow)
 
     def _judged(self, left: Sequence[_Set], right: Sequence[_Set], *, closed: bool) -> Iterator[_Judged]:
         by_group: dict[str | None, list[int]] = defaultdict(list)
@@ -326,6 +339,7 @@ def render(found: Overview, matrix: Matrix, file: str, width: int | None, *, clo
     for alike in among:
         groups = [names.text(one.sources) for one in alike]
         lines.append(f"within each of {few(groups)}: {_said(alike[0], 'each', 'each', file)}")
+    lines += [_of_members(one, names.text(one.hosts), file) for one in found.members]
     closed_pairs = found.pairs - found.some
     if closed_pairs and not closed:
         lines += [""] if lines else []
@@ -335,6 +349,13 @@ def render(found: Overview, matrix: Matrix, file: str, width: int | None, *, clo
             "\n".join(textwrap.wrap(line, width, subsequent_indent="    ", break_on_hyphens=False)) for line in lines
         ]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _of_members(one: ToMembers, hosts: str, file: str) -> str:
+    """Return what is open to or from members of a security group."""
+    them = f"members of security group {one.group} (not in the plan)"
+    ends = f"{them} -> {hosts}" if one.direction == "ingress" else f"{hosts} -> {them}"
+    return f"{ends}: {', '.join(one.open)}" + (f" [{_places(one.rules, file)}]" if one.rules else "")
 
 
 def _among(entries: Iterable[Entry]) -> tuple[list[Entry], list[list[Entry]]]:
@@ -412,4 +433,5 @@ def to_json(found: Overview, topology: str) -> str:
     for one in found.entries:
         reason = _reason(one, few(one.sources), few(one.destinations))
         entries.append(asdict(replace(one, reason=reason)))
-    return json.dumps({"topology": topology, "pairs": found.pairs, "entries": entries}, indent=1) + "\n"
+    members = {"members": [one._asdict() for one in found.members]} if found.members else {}
+    return json.dumps({"topology": topology, "pairs": found.pairs, "entries": entries, **members}, indent=1) + "\n"

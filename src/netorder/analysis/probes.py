@@ -149,7 +149,8 @@ def from_outside(matrix: Matrix, host: Host) -> tuple[Probe, ...]:
     """List what any source outside must and must not reach at ``host``'s address outside.
 
     The ``address`` is the fixed one that it leads to. Probed are SSH, every port of the topology's applications and one
-    unused port. A port that is open to some prefixes only is left out, and so is an open one where nothing listens.
+    unused port. A port that is open to some prefixes, or members of a security group, only is left out: who asks may be
+    one. So is an open one where nothing listens.
     """
     if host.entry is None:
         return ()
@@ -161,7 +162,7 @@ def from_outside(matrix: Matrix, host: Host) -> tuple[Probe, ...]:
         world = matrix.verdict(OUTSIDE, host.name, "tcp", port) == "open"
         if (matrix.sources(host.name, "tcp", port) and not world) or (world and port not in listening):
             continue
-        if world or not host.partly_known:
+        if world or not (host.partly_known or matrix.members(host.name, "tcp", port)):
             found.append(Probe(host.name, host.entry, port, open=world, echo=world and echo))
     return tuple(found)
 
@@ -190,10 +191,13 @@ def route_probes(matrix: Matrix, host: Host, others: Collection[Host] | None = N
 
 
 def untried(plan: Plan) -> str:
-    """Say which rules no probe tries: those for neither TCP nor pings; else return an empty text."""
-    rules = (rule for group in plan.security_groups for rule in group.rules if rule.direction == "ingress")
-    words = sorted({rule.word for rule in rules} - {"tcp", "icmp", "icmp echo-request", ANYTHING})
-    return f"not tried, only TCP connections and pings are: rules for {few(words, 10)}" if words else ""
+    """Say which rules no probe tries: those for neither TCP nor pings, and about others; else return an empty text."""
+    rules = [rule for group in plan.security_groups for rule in group.rules]
+    words = {rule.word for rule in rules if rule.direction == "ingress"} - {"tcp", "icmp", "icmp echo-request", ANYTHING}
+    groups = {rule.remote_group for rule in rules if rule.remote_group}
+    found = [f"only TCP connections and pings are: rules for {few(sorted(words), 10)}"] if words else []
+    found += [f"the plan does not know them: members of security group {few(sorted(groups), 10)}"] if groups else []
+    return "; ".join(f"not tried, {one}" for one in found)
 
 
 def _unknown(_host: str, _check: Mapping[str, Any] | None) -> str:

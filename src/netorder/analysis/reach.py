@@ -138,6 +138,10 @@ class Matrix:
             found = both(self._filters.ports_from(host, its), self._filters.ports(sender, "egress"))
         return sorted(found, key=lambda one: (one[0], one[1] or 0, one[2] or 0))
 
+    def members(self, host: str, protocol: str, port: int | None) -> tuple[str, ...]:
+        """List the security groups that are not the topology's whose members a host lets in, wherever they are."""
+        return self._filters.members(host, "ingress", protocol, port)
+
     def limits(self, host: str) -> list[tuple[Ports, str | None]]:
         """List what a limited host may send: what, and to which prefix outside, None is anywhere; else nothing."""
         group = next((one for one in self.plan.security_groups if one.name == self.hosts[host].group), None)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from netorder.protocols import PING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from netorder.analysis.paths import Hop
     from netorder.plan.model import Host, Rule
 
@@ -18,8 +20,8 @@ __all__ = [
     "OUTSIDE",
     "Verdict",
     "flow_text",
+    "members_text",
     "others_allow",
-    "remote_text",
     "rule_text",
 ]
 
@@ -51,6 +53,12 @@ def others_allow(host: Host) -> str:
     return f"what its existing security groups ({', '.join(groups)}) allow is not in the plan" if groups else ""
 
 
+def members_text(groups: Sequence[str], direction: str) -> str:
+    """Return what is not known where rules are about the members of security groups; nothing where none is."""
+    verb = "may" if direction == "ingress" else "may get it"
+    return f"members of {' and '.join(groups)}, which are not in the plan, {verb}" if groups else ""
+
+
 def flow_text(protocol: str, first: int | None, last: int | None = None) -> str:
     """Return a protocol and its ports: ``icmp``, ``tcp 80``, ``udp 6000-6010``; None: it has none, or all of them."""
     if protocol == PING:
@@ -60,14 +68,7 @@ def flow_text(protocol: str, first: int | None, last: int | None = None) -> str:
     return f"{protocol} {first}" + (f"-{last}" if last not in {None, first} else "")
 
 
-def remote_text(rule: Rule) -> str:
-    """Return a rule's remote prefix as people write it: ``anywhere``, an address alone without its length."""
-    if rule.remote_cidr is None:
-        return "anywhere"
-    return rule.remote_cidr.removesuffix("/128" if rule.ethertype == "IPv6" else "/32")
-
-
 def rule_text(rule: Rule) -> str:
     """Return what a rule allows: ``tcp 80 from 10.0.1.0/24``."""
     end = "from" if rule.direction == "ingress" else "to"
-    return f"{rule.match} {end} {remote_text(rule)}"
+    return f"{rule.match} {end} {rule.remote}"

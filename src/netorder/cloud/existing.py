@@ -72,7 +72,12 @@ class _Lookup:
         self._addresses_allowed = addresses_allowed
         self._of_networks = [network for network in plan.networks if network.existing]
         self._of_routers = [router for router in plan.routers if router.existing]
-        self._names = {group: None for host in plan.hosts for group in host.ports[0].existing_groups or ()}
+        self._hosts: dict[str, list[str]] = {}  # by the security group that they are in
+        for host in plan.hosts:
+            for group in host.ports[0].existing_groups or ():
+                self._hosts.setdefault(group, []).append(host.name)
+        self._in_rules = dict(plan.group_places)
+        self._names = {**dict.fromkeys(self._hosts), **dict.fromkeys(self._in_rules)}
         self._networks: list[CloudNetwork] = []
         self._subnets: list[CloudSubnet] = []
         self._routers: list[CloudRouter] = []
@@ -136,11 +141,7 @@ class _Lookup:
                 self.found.routers[router.name] = found.id
                 self._judge_router(what, router, found)
         self._judge_pools()
-        for name in self._names:
-            hosts = [host.name for host in self.plan.hosts if name in (host.ports[0].existing_groups or ())]
-            what = f"Security group {name} (hosts: {few(hosts)})"
-            if group := self._only(what, "security group", name, self._groups):
-                self.found.groups[name] = group.id
+        self._judge_groups()
         if self.plan.key_pair and self.found.keypair is None:
             self._problem(
                 f"Key pair {self.plan.key_pair} (key_pair) does not exist for this login: `openstack keypair list` "
@@ -162,10 +163,28 @@ class _Lookup:
             names = few(sorted({str(one.name) for one in known}), 10) or "none"
             self._problem(f"{what}: there is no {kind} {name} in this cloud that this login sees. There are: {names}.")
         elif found[0].description == marker(self.plan.topology) and found[0].project_id == self.cloud.project:
-            self._problem(f"{what}: {kind} {name} is this topology's own, not an existing one: remove `existing`.")
+            fix = "name its hosts instead" if kind == "security group" else "remove `existing`"
+            self._problem(f"{what}: {kind} {name} is this topology's own, not an existing one: {fix}.")
         else:
             return found[0]
         return None
+
+    # Security groups
+
+    def _judge_groups(self) -> None:
+        by_id: dict[str, str] = {}
+        for name in self._names:
+            where = [f"hosts: {few(hosts)}"] if (hosts := self._hosts.get(name)) else []
+            where += [self._in_rules[name]] if name in self._in_rules else []
+            what = f"Security group {name} ({'; '.join(where)})"
+            group = self._only(what, "security group", name, self._groups)
+            if not group:
+                continue
+            self.found.groups[name] = group.id
+            first = by_id.setdefault(group.id, name)
+            if first != name and self._in_rules.keys() & {first, name}:
+                # whether hosts of the file are members is known by the name that they say
+                self._problem(f"{what} is what {first} is too: write the same in both places.")
 
     # Subnet pools
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from netorder.protocols import match_text, normal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from openstack.network.v2.security_group import SecurityGroup as CloudGroup
 
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Groups", "NormalRule", "normal_rule", "rule_text"]
 
 _ALL_PORTS = (1, 65535)  # Neutron stores this range as none (securitygroups_db), but did not always
-NormalRule = tuple[str, str, str | None, int | None, int | None, str | None]
+# direction, ethertype, protocol, ports, remote prefix (or id of an address group), id of a remote security group
+NormalRule = tuple[str, str, str | None, int | None, int | None, str | None, str | None]
 
 
 class Groups:
@@ -47,6 +48,7 @@ class Groups:
                     self._ports[names[name]].add(port.cloud_name)
             for name in dict.fromkeys(name for port in host.ports for name in port.security_groups):
                 self.members[names[name]].append(host.name)
+        self._existing = existing or {}
         self._used: dict[str, set[str]] = {
             group.id: set() for group in observed.groups
         }  # the ports that have it, by id
@@ -67,14 +69,14 @@ class Groups:
         taken = {*self.names.values()}  # an old one that goes may be called as one that stays or comes
         self._labels = {g.id: f"{g.name} ({g.id})" if g.name in taken else g.name for g in self.surplus}
         self._labels |= {group.id: self.names[name] for name, group in self.found.items()}
-        self._labels |= {id_: name for name, id_ in (existing or {}).items()}
+        self._labels |= {id_: name for name, id_ in self._existing.items()}
 
     def _choose(self, plan: Plan) -> None:
         alike: dict[frozenset[NormalRule], list[CloudGroup]] = {}
         for group in self._free.values():
             alike.setdefault(frozenset(map(normal_rule, group.security_group_rules or ())), []).append(group)
         for wanted in plan.security_groups:
-            these = alike.get(frozenset(map(normal_rule, wanted.rules)), [])
+            these = alike.get(frozenset(normal_rule(rule, self._existing) for rule in wanted.rules), [])
             order = {group.id: (not self._used[group.id], group.name != wanted.cloud_name) for group in these}
             self._take(wanted, sorted(these, key=lambda group: order[group.id]))
         for same_name in (True, False):
@@ -107,34 +109,39 @@ class Groups:
         return bool(self._used[group.id]) and not self._used[group.id] & self._planned
 
 
-def normal_rule(rule: Rule | Mapping[str, Any]) -> NormalRule:
+def normal_rule(rule: Rule | Mapping[str, Any], existing: Mapping[str, str] | None = None) -> NormalRule:
     """Return a planned rule, or one as Neutron lists it, in one comparable form.
 
-    A remote group, which no plan has, stands where the prefix would: such a rule equals no planned one.
+    ``existing`` are the ids of the security groups that a plan names. A remote address group, which no plan has, stands
+    where the prefix would: such a rule equals no planned one.
     """
     if isinstance(rule, dict):
         get = rule.get
-        remote = get("remote_group_id") or get("remote_address_group_id") or get("remote_ip_prefix")
         values = (
             get("direction"),
             get("ethertype"),
             get("protocol"),
             get("port_range_min"),
             get("port_range_max"),
-            remote,
+            get("remote_address_group_id") or get("remote_ip_prefix"),
+            get("remote_group_id"),
         )
     else:
-        values = (rule.direction, rule.ethertype, rule.protocol, rule.port_min, rule.port_max, rule.remote_cidr)  # type: ignore[union-attr]
-    direction, ethertype, protocol, low, high, remote = cast("NormalRule", values)
+        planned = cast("Rule", rule)
+        name = planned.remote_group
+        group = (existing or {}).get(name, name) if name else None
+        ends = (planned.remote_cidr, group)
+        values = (planned.direction, planned.ethertype, planned.protocol, planned.port_min, planned.port_max, *ends)
+    direction, ethertype, protocol, low, high, remote, group = cast("NormalRule", values)
     protocol = normal(protocol, ethertype)
     if (low, high) == _ALL_PORTS:
         low = high = None
-    return (direction, ethertype, protocol, low, high, _normal_remote(remote))
+    return (direction, ethertype, protocol, low, high, _normal_remote(remote), group or None)
 
 
 @cache
 def _normal_remote(remote: str | None) -> str | None:
-    """Return a prefix in one spelling, None for anywhere; the id of a remote group as it is."""
+    """Return a prefix in one spelling, None for anywhere; the id of an address group as it is."""
     if remote is None:
         return None
     try:
@@ -144,9 +151,10 @@ def _normal_remote(remote: str | None) -> str | None:
     return str(prefix) if prefix.prefixlen else None
 
 
-def rule_text(rule: NormalRule) -> str:
-    """Write a rule for people: ``ingress IPv4 tcp 8000 from 192.168.1.88/32``."""
-    direction, ethertype, protocol, low, high, remote = rule
+def rule_text(rule: NormalRule, label: Callable[[str], str] = str) -> str:
+    """Write a rule for people: ``ingress IPv4 tcp 8000 from 192.168.1.88/32``; ``label`` says what a group is called."""
+    direction, ethertype, protocol, low, high, remote, group = rule
     what = match_text(protocol, low, high) or "any protocol"
     preposition = "from" if direction == "ingress" else "to"
-    return f"{direction} {ethertype} {what} {preposition} {remote or 'anywhere'}"
+    end = f"security group {label(group)}" if group else remote or "anywhere"
+    return f"{direction} {ethertype} {what} {preposition} {end}"

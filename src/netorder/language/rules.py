@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from netorder.ip import ANYWHERE, VERSIONS
 from netorder.language import schema
+from netorder.language.group_members import read_members
 from netorder.language.prefixes import why_nowhere
 from netorder.language.targets import NAT
 from netorder.protocols import ANYTHING, WITH_PORTS, icmp_word, on_wire, parse
@@ -122,13 +123,22 @@ def _rule(context: _Context, path: Path) -> RuleSpec:
     for place, word in reader.items(*path, "within" if "within" in rule else "from"):
         if isinstance(word, str) and ("within" not in rule or context.members(word)):  # reported as targets
             sources |= dict.fromkeys(_sources(context, place, word, tuple(targets)))
+    members = () if "within" in rule else tuple(read_members(reader, context.names, *path, "from"))
+    for one in members:
+        sources |= dict.fromkeys(_addresses(context, one.hosts))
     if "within" in rule and len(targets) == 1:
         message = f"`{next(iter(targets))}` is alone in `within`, so this lets nothing in"
         reader.warning((*path, "within"), message)
-    matches = tuple(_matches(reader, path, tuple(sources)))
-    _check_versions(context, path, tuple(sources), tuple(targets), matches)
+    matches = tuple(_matches(reader, path, tuple(sources), all_known=not members))
+    if not members:
+        _check_versions(context, path, tuple(sources), tuple(targets), matches)
+    groups = tuple(dict.fromkeys(one.group for one in members))
+    return RuleSpec(tuple(sources), tuple(targets), matches, applications, _place(reader, path), groups)
+
+
+def _place(reader: Reader, path: Path) -> str:
     file, line, _ = reader.document.values[path]
-    return RuleSpec(tuple(sources), tuple(targets), matches, applications, f"{file}:{line}")
+    return f"{file}:{line}"
 
 
 def _check_versions(
@@ -180,9 +190,16 @@ def _egress(context: _Context, path: Path) -> EgressSpec:
                 allowed |= dict.fromkeys(_application_ports(context, place, word, applications))
     if "application" in rule and "to" not in rule:
         reader.error((*path, "application"), "`application` is of hosts; name them in `to`, or write ports")
-    matches = tuple(_matches(reader, path, tuple(prefixes)))
+    members = tuple(read_members(reader, context.names, *path, "to"))
+    for one in members:
+        prefixes |= dict.fromkeys(_addresses(context, one.hosts))
+        if "application" in rule:
+            message = f"of members of `{one.group}` the cloud knows their addresses alone, no applications; write ports"
+            reader.error(one.place, message)
+    matches = tuple(_matches(reader, path, tuple(prefixes), all_known=not members))
     allowed |= dict.fromkeys((match, prefix) for match in matches for prefix in prefixes)
-    return EgressSpec(tuple(sources), tuple(allowed))
+    to_members = dict.fromkeys((match, one.group) for match in matches for one in members)
+    return EgressSpec(tuple(sources), tuple(allowed), tuple(to_members), _place(reader, path))
 
 
 def _check_limited(context: _Context, place: Path, word: str) -> None:
@@ -331,13 +348,19 @@ def _sources(context: _Context, place: Path, word: str, targets: tuple[str, ...]
     else:
         networks = {network for name in members for network in context.networks(name)}
         _check_joined(context, place, word, networks, targets)
-        for name in members:
-            for network in context.networks(name):
-                yield from (ip_network(address) for address in addresses.host(name, network))
-            yield from map(ip_network, addresses.loopbacks.get(name, ()))
-        for key in dict.fromkeys(context.entries[name] for name in members):
-            for network in context.names.hosts[key].networks:
-                yield from (ip_network(address) for address in addresses.virtual.get((key, network), ()))
+        yield from _addresses(context, members)
+
+
+def _addresses(context: _Context, hosts: Sequence[str]) -> Iterator[Prefix]:
+    """Yield all addresses that hosts have or may have, each as a prefix."""
+    addresses = context.addresses
+    for name in hosts:
+        for network in context.networks(name):
+            yield from (ip_network(address) for address in addresses.host(name, network))
+        yield from map(ip_network, addresses.loopbacks.get(name, ()))
+    for key in dict.fromkeys(context.entries[name] for name in hosts):
+        for network in context.names.hosts[key].networks:
+            yield from (ip_network(address) for address in addresses.virtual.get((key, network), ()))
 
 
 def _check_anybody_there(context: _Context, place: Path, word: str, cidr: Prefix) -> None:
@@ -375,8 +398,8 @@ def _check_joined(
 # Protocols and ports
 
 
-def _matches(reader: Reader, path: Path, sources: tuple[Prefix, ...]) -> Iterator[Match]:
-    """Yield what the rule at ``path`` matches, each once."""
+def _matches(reader: Reader, path: Path, sources: tuple[Prefix, ...], *, all_known: bool) -> Iterator[Match]:
+    """Yield what the rule at ``path`` matches, each once; ``all_known``: nobody else is at its other end."""
     known: dict[Match, str] = {}
     world = path[0] == "allow" and any(one.prefixlen == 0 for one in sources)
     versions = {one.version for one in sources}
@@ -384,7 +407,7 @@ def _matches(reader: Reader, path: Path, sources: tuple[Prefix, ...]) -> Iterato
         if match.tcp(SSH) and world:
             message = f"SSH (tcp {SSH}) is open to the whole world; name the prefix that you come from in `from`"
             reader.warning(place, message)
-        if versions and not any(on_wire(match.protocol, version) for version in versions):
+        if versions and all_known and not any(on_wire(match.protocol, version) for version in versions):
             version = next(iter(versions))
             what, way = ("sources", "in") if path[0] == "allow" else ("destinations", "out")
             message = f"`{text}` is of IPv{10 - version}, and all {what} are IPv{version}, so this lets nothing {way}"

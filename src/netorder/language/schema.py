@@ -221,6 +221,7 @@ def _not_that(path: Path, value: object, expected: str, schema: Any) -> str:  # 
     if value is None:
         return f"{subject} empty; it must be {expected}" if name else f"the file is empty; it must hold {expected}"
     hint = fix or _of_another_type(value, schema) or _nearest_name(value, schema) or _without_length(value, expected)
+    hint = hint or _other_end(path, value)
     text = "the text " if hint.startswith("; quotes") else ""
     return f"{subject} {text}{shown(value)}, not {expected}{hint}"
 
@@ -368,6 +369,14 @@ def _items_as_keys(instance: dict[str, Any], known: dict[str, Any]) -> dict[str,
     return found
 
 
+def _other_end(path: Path, value: object) -> str:
+    """Return which end of a rule the members of a security group can be, where they stand at the other one."""
+    if not (isinstance(value, dict) and "security_group" in value and path[:1] in (("allow",), ("egress",))):
+        return ""
+    end = "from" if path[0] == "allow" else "to"
+    return f"; members of a security group of the cloud can only be in `{end}`: name hosts of this file here"
+
+
 def _without_length(value: object, expected: str) -> str:
     """Return what to write where an address has the length of a prefix that holds nothing else."""
     found = re.fullmatch(r"([0-9A-Fa-f.:]+)/(32|128)", value) if isinstance(value, str) else None
@@ -481,6 +490,8 @@ def _what(path: Path) -> str:  # noqa: PLR0911 - one for each kind of thing
             return f"a route of {section[:-1]} `{name}`"
         case ("allow" | "egress", _):
             return "this rule"
+        case ("allow" | "egress", _, end, *_):
+            return f"`{end}`"
         case ("for_each", block):
             return f"`{block}` of `for_each`"
         case _:

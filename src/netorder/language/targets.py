@@ -139,6 +139,7 @@ def check_target(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], targ
     _check_no_forwards(reader, target)
     if target == CONTAINERS:
         _check_outside(reader)
+        _check_no_members(reader)
         _check_networks(reader, specs)
         _check_published(reader, specs, rules)
 
@@ -191,6 +192,16 @@ def _check_networks(reader: Reader, specs: Specs) -> None:
 
 
 # Containers
+
+
+def _check_no_members(reader: Reader) -> None:
+    """Report rules about the members of security groups: which are keys within keys, of rules."""
+    for section, end in (("allow", "from"), ("egress", "to")):
+        for rule, _ in reader.items(section):
+            for place, one in reader.items(*rule, end):
+                if isinstance(one, dict):
+                    message = f"target `{CONTAINERS}` has no security groups of a cloud: {_NO_CLOUD}"
+                    reader.error(place, f"{message}; {_FIX}")
 
 
 def _check_published(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...]) -> None:

@@ -67,6 +67,7 @@ class _Planner:
             hosts=tuple(self._host(host) for host in self._topology.hosts),
             key_pair=self._topology.key_pair,
             cloud=self._topology.cloud,
+            group_places=tuple(_group_places(self._topology).items()),
             server_groups=tuple(
                 ServerGroup(group.name, self._cloud_name(group.name), group.policy)
                 for group in self._topology.server_groups
@@ -402,3 +403,15 @@ class _Planner:
         if len(pairs) > MOST_PAIRS:
             pairs = [everything for everything in ANYWHERE if any(one.version == everything.version for one in pairs)]
         return tuple(virtual.get(one, str(one)) for one in pairs)
+
+
+def _group_places(topology: Topology) -> dict[str, str]:
+    """Return where rules first name each security group that exists in the cloud."""
+    found: dict[str, str] = {}
+    for rule in topology.rules:
+        for group in rule.security_groups:
+            found.setdefault(group, rule.place)
+    for limit in topology.egress:
+        for _, group in limit.to_members:
+            found.setdefault(group, limit.place)
+    return found

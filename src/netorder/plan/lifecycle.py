@@ -80,7 +80,9 @@ _DRIVE = "for `true`, where it has none; that a new one needs it where metadata 
 _USER = ("User.name", "User.ssh_authorized_keys", "User.sudo")
 _GROUPS = ("Port.security_groups", "Port.existing_groups")
 _ROUTE = ("Route.destination", "Route.next_hop")
-_RULE = tuple(f"Rule.{name}" for name in "direction ethertype protocol port_min port_max remote_cidr".split())
+_RULE = tuple(
+    f"Rule.{name}" for name in "direction ethertype protocol port_min port_max remote_cidr remote_group".split()
+)
 
 FIELDS = (
     Field("key pair", "public_key", _REFUSE, note="the hosts would not accept another key"),
@@ -163,7 +165,7 @@ PARTS = frozenset(
 # These cost nothing in the cloud: what they are about is done inside the hosts, or on the controller.
 NO_COST = frozenset(
     "Host.user Host.gateways Host.forwarding Host.routes Host.ssh_path Host.ssh_address Host.groups Host.applications "
-    "Host.manages Host.proxy Host.names Host.outside_address RouterInterface.own Network.place Router.place "
+    "Host.manages Host.proxy Host.names Host.outside_address RouterInterface.own Network.place Router.place Plan.group_places "
     "Host.forwards Host.clone Host.clone_of Host.memory Host.loopback_addresses "
     "Forward.host Forward.guest Forward.protocol Forward.address "
     "Application.name Application.role Application.tcp_ports Application.udp_ports Application.calls "

@@ -129,7 +129,8 @@ class Rule:
 
     ``protocol`` is a name that netorder.protocols knows (ipv6-icmp of IPv6), a number as text, or None for any.
     ``port_min``/``port_max`` None means all ports, which Neutron never stores as 1 to 65535; of ICMP they are type and
-    code, None any. ``remote_cidr`` None means anywhere.
+    code, None any. ``remote_cidr`` None means anywhere, unless ``remote_group`` says whom: the members of a security
+    group that is not the topology's, by its name or id.
     """
 
     direction: str  # "ingress" or "egress"
@@ -138,6 +139,21 @@ class Rule:
     port_min: int | None
     port_max: int | None
     remote_cidr: str | None
+    remote_group: str | None = field(default=None, metadata=RARE)
+
+    @property
+    def anywhere(self) -> bool:
+        """Whether its other end is anybody."""
+        return self.remote_cidr is None and self.remote_group is None
+
+    @property
+    def remote(self) -> str:
+        """Its other end as people write it: ``anywhere``, a prefix, an address without its length, a group."""
+        if self.remote_group is not None:
+            return f"security group {self.remote_group}"
+        if self.remote_cidr is None:
+            return "anywhere"
+        return self.remote_cidr.removesuffix("/128" if self.ethertype == "IPv6" else "/32")
 
     @property
     def word(self) -> str:
@@ -165,7 +181,7 @@ class SecurityGroup:
     def is_limited(self) -> bool:
         """Whether its hosts send some things only."""
         egress = (rule for rule in self.rules if rule.direction == "egress")
-        everything = (rule for rule in egress if rule.protocol is None and rule.remote_cidr is None)
+        everything = (rule for rule in egress if rule.protocol is None and rule.anywhere)
         return {rule.ethertype for rule in everything} != {"IPv4", "IPv6"}
 
 
@@ -353,6 +369,7 @@ class Plan:
     """Everything that follows from one topology. ``external_network`` None means: the cloud's only external network.
 
     ``key_pair`` is an existing one, None the topology's own; ``cloud`` None the one of the environment.
+    ``group_places`` say where the file first names each security group that the other end of a rule is.
     """
 
     topology: str
@@ -364,6 +381,7 @@ class Plan:
     server_groups: tuple[ServerGroup, ...] = ()
     key_pair: str | None = None
     cloud: str | None = None
+    group_places: tuple[tuple[str, str], ...] = field(default=(), compare=False)
 
     @property
     def own(self) -> list[Prefix]:

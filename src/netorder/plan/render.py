@@ -149,7 +149,8 @@ def _ssh_sources(rules: Sequence[Rule], own: Sequence[Prefix]) -> list[str]:
     remotes = [
         rule.remote_cidr
         for rule in rules
-        if rule.direction == "ingress"
+        if rule.remote_group is None
+        and rule.direction == "ingress"
         and rule.ethertype == "IPv4"
         and rule.protocol in (None, "tcp")
         and (rule.port_min or 0) <= SSH <= (rule.port_max or LAST_PORT)
@@ -218,7 +219,4 @@ def _limits(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
 
 
 def _source(rule: Rule, called: dict[str, str]) -> str:
-    if rule.remote_cidr is None:
-        return "anywhere"
-    place = rule.remote_cidr.removesuffix("/128" if rule.ethertype == "IPv6" else "/32")
-    return called.get(place, place)
+    return rule.remote if rule.remote_cidr is None else called.get(rule.remote, rule.remote)

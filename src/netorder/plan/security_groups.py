@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
-from netorder.ip import IPV4, overlap
+from netorder.ip import IPV4, VERSIONS, overlap
 from netorder.plan.model import Rule, SecurityGroup
 from netorder.protocols import on_wire
 from netorder.topology import SSH, Match
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from netorder.ip import Prefix
     from netorder.routing.decide import Routing
-    from netorder.topology import HostSpec, Topology
+    from netorder.topology import HostSpec, RuleSpec, Topology
 
 __all__ = ["SERVICES", "Declarations", "SecurityGroups", "security_groups"]
 
@@ -87,44 +87,55 @@ class Declarations:
         found: dict[Rule, tuple[str, ...]] = {}
         for index, matches in allowed:
             one = self._topology.rules[index]
-            for rule in set(self._maker.ingress(matches, one.sources)):
+            for rule in set(self._maker.of(one, matches)):
                 found[rule] = (*found.get(rule, ()), one.place)
         return found
 
 
 class _RuleMaker:
-    """Makes each rule once, and knows their order: by version, protocol, ports, remote prefix as numbers."""
+    """Makes each rule once, and knows their order: by version, protocol, ports, remote prefix as numbers, group."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[str, Match, Prefix], Rule | None] = {}
+        self._made: dict[tuple[str, Match, Prefix | str, int], Rule | None] = {}
         self._orders: dict[Rule, tuple[str | int, ...]] = {}
+
+    def of(self, rule: RuleSpec, matches: Iterable[Match]) -> Iterator[Rule]:
+        """Yield the rules for what one of the topology's lets in by ``matches``."""
+        yield from self.ingress(matches, rule.sources)
+        yield from self.members("ingress", product(matches, rule.security_groups))
 
     def ingress(self, matches: Iterable[Match], sources: Iterable[Prefix]) -> Iterator[Rule]:
         """Yield the rules for what is matched from each source; of some there is none in an IP version."""
-        return self._all("ingress", product(matches, sources))
+        return self._all("ingress", ((match, source, source.version) for match, source in product(matches, sources)))
 
     def egress(self, allowed: Iterable[tuple[Match, Prefix]]) -> Iterator[Rule]:
         """Yield the rules for what is matched to each prefix; of some there is none in an IP version."""
-        return self._all("egress", allowed)
+        return self._all("egress", ((match, prefix, prefix.version) for match, prefix in allowed))
 
-    def _all(self, direction: str, allowed: Iterable[tuple[Match, Prefix]]) -> Iterator[Rule]:
-        for match, remote in allowed:
-            key = (direction, match, remote)
+    def members(self, direction: str, allowed: Iterable[tuple[Match, str]]) -> Iterator[Rule]:
+        """Yield the rules for what members of each security group send, or get: they may be of either IP version."""
+        return self._all(direction, ((*one, version) for one in allowed for version in VERSIONS))
+
+    def _all(self, direction: str, allowed: Iterable[tuple[Match, Prefix | str, int]]) -> Iterator[Rule]:
+        for match, remote, version in allowed:
+            key = (direction, match, remote, version)
             if key not in self._made:
-                self._made[key] = self._rule(direction, match, remote)
+                self._made[key] = self._rule(*key)
             if rule := self._made[key]:
                 yield rule
 
-    def _rule(self, direction: str, match: Match, source: Prefix) -> Rule | None:
-        wire = on_wire(match.protocol, source.version)
+    def _rule(self, direction: str, match: Match, remote: Prefix | str, version: int) -> Rule | None:
+        wire = on_wire(match.protocol, version)
         if wire is None:
             return None
-        remote = str(source) if source.prefixlen else None
+        group = remote if isinstance(remote, str) else None
+        cidr = remote if not isinstance(remote, str) and remote.prefixlen else None
         first, last = (match.first, match.last) if match.some_ports else (wire.low, wire.high)
-        rule = Rule(direction, f"IPv{source.version}", wire.protocol, first, last, remote)
-        base, length = (int(source.network_address), source.prefixlen) if source.prefixlen else (0, 0)
+        named = str(cidr) if cidr else None
+        rule = Rule(direction, f"IPv{version}", wire.protocol, first, last, named, group)
+        base, length = (int(cidr.network_address), cidr.prefixlen) if cidr else (0, 0)
         ports = (-1 if one is None else one for one in ((match.first, match.last) if wire.low is None else wire[1:]))
-        self._orders[rule] = (rule.ethertype, wire.protocol or "", *ports, base, length)
+        self._orders[rule] = (rule.ethertype, wire.protocol or "", *ports, group is not None, base, length, group or "")
         return rule
 
     def in_order(self, rules: Iterable[Rule]) -> tuple[Rule, ...]:
@@ -180,7 +191,7 @@ class _Sharing:
                 {
                     rule
                     for index, matches in allowed
-                    for rule in self._maker.ingress(matches, self._topology.rules[index].sources)
+                    for rule in self._maker.of(self._topology.rules[index], matches)
                 }
             )
         return self._rules_of[allowed]
@@ -217,7 +228,8 @@ def _limits(topology: Topology, maker: _RuleMaker) -> dict[str, tuple[Rule, ...]
             if source not in found:
                 found[source] = set(maker.egress([METADATA, *_leases(topology, hosts[source])]))
             mine = found[source]
-            mine.update(one for one in maker.egress(rule.allowed) if one.ethertype in versions)
+            sent = (*maker.egress(rule.allowed), *maker.members("egress", rule.to_members))
+            mine.update(one for one in sent if one.ethertype in versions)
     for name, path in topology.ssh_paths.items():
         if path and path.through and path.target and path.through[-1] in found:
             address = hosts[name].address(path.target, path.version)
@@ -257,6 +269,10 @@ def _rules_of_forwarders(topology: Topology, maker: _RuleMaker) -> dict[str, set
             for (match, destination), (network, part) in product(targets, parts):
                 for host in forwarders.between(network, destination):
                     found.setdefault(host, set()).update(maker.ingress([match], [part]))
+            for (match, destination), network in product(targets if rule.security_groups else (), forwarders.networks):
+                mine = (*maker.members("ingress", product([match], rule.security_groups)),)
+                for host in forwarders.between(network, destination):
+                    found.setdefault(host, set()).update(one for one in mine if one.ethertype == f"IPv{version}")
     return found
 
 
@@ -273,6 +289,11 @@ class _Forwarders:
         for host in topology.hosts:
             self._cidrs |= host.loopback_networks(version)
         self._between: dict[tuple[str, str], tuple[str, ...]] = {}
+
+    @property
+    def networks(self) -> Iterable[str]:
+        """The networks that have hosts, and loopback addresses: what comes from anywhere may pass any of them."""
+        return self._cidrs
 
     def between(self, source: str, destination: str) -> tuple[str, ...]:
         """Return the forwarding hosts that packets from one network to another pass through."""

@@ -28,7 +28,7 @@ from netorder.report.measured import RIGHT, WORDS, WRONG, Measured
 from netorder.text import count, few
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from netorder.analysis.overview import Entry
     from netorder.plan.model import Host
@@ -285,12 +285,20 @@ class _Page:
                 self._state_of(one),
             )
             for one in self._overview.entries
-        ]
+        ] + [*self._members()]
         listed = _table(("from", "to", "open", "lines of the file", "measured"), rows)
         hosts = [host.name for host in self._plan.hosts]
         if len(hosts) > MOST_IN_MATRIX:
             return f"<p>What is alike is one line; {self._closed()}</p>{listed}"
         return f"{self._table_of(hosts)}<p>The same, what is alike in one line; {self._closed()}</p>{listed}"
+
+    def _members(self) -> Iterator[tuple[str, str, str, str, str]]:
+        """Yield what is open to and from members of security groups that are not the topology's."""
+        for one in self._overview.members:
+            ends = (f"members of security group {one.group}", few(one.hosts, 6))
+            ends = ends if one.direction == "ingress" else (ends[1], ends[0])
+            lines = few([place.rpartition(":")[2] for place in one.rules])
+            yield escape(ends[0]), escape(ends[1]), escape(", ".join(one.open)), escape(lines), "not in the plan"
 
     def _closed(self) -> str:
         found = self._overview

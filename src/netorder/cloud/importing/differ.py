@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Differences", "differences"]
 
-FREE = frozenset(("egress", ethertype, None, None, None, None) for ethertype in ("IPv4", "IPv6"))
+FREE = frozenset(("egress", ethertype, None, None, None, None, None) for ethertype in ("IPv4", "IPv6"))
 
 
 class Differences(NamedTuple):
@@ -77,7 +77,7 @@ class _Own:
         self.ids = {name: id_ for id_, name in names.called.items()}
         self.names = names
         self.interfaces = interfaces(project)
-        self.existing = Existing()
+        self.existing = Existing(groups={name: self._group_id(name) for name, _ in plan.group_places})
         self.mark = marker(plan.topology)
         there = {self.ids[network.name]: network.existing for network in plan.networks}
         hosts = {self.ids[host.name] for host in plan.hosts}
@@ -86,6 +86,13 @@ class _Own:
             for port in project.ports
             if port.network_id in there and (port.device_id in hosts or there[port.network_id])
         ]
+
+        self.in_groups = {  # the project's groups that hosts of the file have
+            id_ for port in project.ports if port.device_id in hosts for id_ in port.security_group_ids or ()
+        } & {str(one.id) for one in project.groups}
+
+    def _group_id(self, name: str) -> str:
+        return next((str(one.id) for one in self.project.groups if one.name == name), name)
 
     def observed(self) -> Observed:
         networks, subnets = self._networks()
@@ -190,7 +197,10 @@ class _Own:
 
         Who shares one may differ without a difference to anybody: by rules for a host itself, or within others.
         """
-        wanted = {one.name: _merged(map(normal_rule, one.rules)) for one in self.plan.security_groups}
+        ids = self.existing.groups
+        wanted = {
+            one.name: _merged(normal_rule(rule, ids) for rule in one.rules) for one in self.plan.security_groups
+        }
         there: dict[str, set[frozenset[NormalRule]]] = {}
         for name, rules in passing:
             there.setdefault(name, set()).add(rules)
@@ -235,7 +245,7 @@ class _Own:
     def _by_prefix(self, listed: Mapping[str, Any]) -> Iterator[NormalRule]:
         """Yield a rule for each prefix that it stands for."""
         rule = normal_rule(listed)
-        if id_ := listed.get("remote_group_id"):
+        if (id_ := listed.get("remote_group_id")) in self.in_groups:
             of = [port for port in self.near if id_ in (port.security_group_ids or ())]
             addresses = {ip_address(fixed["ip_address"]) for port in of for fixed in port.fixed_ips or ()}
             prefixes = [f"{one}/{one.max_prefixlen}" for one in addresses if f"IPv{one.version}" == rule[1]]
@@ -260,7 +270,8 @@ class _Group(NamedTuple):
 
 
 def _as_listed(rule: NormalRule, id_: str) -> dict[str, Any]:
-    keys = ("direction", "ethertype", "protocol", "port_range_min", "port_range_max", "remote_ip_prefix")
+    keys = ("direction", "ethertype", "protocol", "port_range_min", "port_range_max")
+    keys += ("remote_ip_prefix", "remote_group_id")
     return {"id": id_, **dict(zip(keys, rule, strict=True))}
 
 
@@ -277,22 +288,22 @@ def _rules(rules: Iterable[NormalRule]) -> Iterator[Rule]:
 
 def _merged(rules: Iterable[NormalRule]) -> list[NormalRule]:
     """Return the rules without what others hold too: of each remote side all, or ranges of ports that are apart."""
-    kept: dict[tuple[str, str, str | None], set[NormalRule]] = {}
+    kept: dict[tuple[str, str, tuple[str | None, str | None]], set[NormalRule]] = {}
     for rule in rules:
-        kept.setdefault((rule[0], rule[1], rule[5]), set()).add(rule)
+        kept.setdefault((rule[0], rule[1], rule[5:]), set()).add(rule)
     found: list[NormalRule] = []
     for (direction, ethertype, remote), mine in kept.items():
-        everything: NormalRule = (direction, ethertype, None, None, None, remote)
+        everything: NormalRule = (direction, ethertype, None, None, None, *remote)
         if everything in mine:
             found.append(everything)
             continue
         for protocol in {rule[2] for rule in mine}:
             its = {rule for rule in mine if rule[2] == protocol}
-            whole: NormalRule = (direction, ethertype, protocol, None, None, remote)
+            whole: NormalRule = (direction, ethertype, protocol, None, None, *remote)
             if whole in its:
                 its = {whole}
             elif protocol in WITH_PORTS:
-                its = {(direction, ethertype, protocol, low, high, remote) for low, high in _ranges(its)}
+                its = {(direction, ethertype, protocol, low, high, *remote) for low, high in _ranges(its)}
             found += its
     return sorted(found, key=str)
 

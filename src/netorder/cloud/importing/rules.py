@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from netorder.cloud.groups import NormalRule, normal_rule, rule_text
 from netorder.ip import ANYWHERE, Prefix
 from netorder.plan.security_groups import SERVICES
-from netorder.protocols import ANYTHING, ICMP_TYPES, WITH_PORTS, parse, word_of
+from netorder.protocols import ANYTHING, ICMP_TYPES, WITH_PORTS, on_wire, parse, word_of
 from netorder.routing.graph import components
 from netorder.text import few
 from netorder.topology import LAST_PORT
@@ -23,6 +23,15 @@ __all__ = ["Member", "RuleMaker", "Rules"]
 
 Opening = tuple[str, int, int]  # a word of netorder.protocols, and ports: 0 where there are none
 DHCP = {("udp", 67), ("udp", 547)}
+
+
+class InGroup(NamedTuple):
+    """An end of a rule: the members of a security group that is not one of the file's hosts'."""
+
+    name: str
+
+
+End = str | InGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +87,14 @@ class RuleMaker:
 
     def made(self) -> Rules:
         """Return the rules."""
-        opened: dict[tuple[str, ...], dict[tuple[str, ...], set[Opening]]] = {}  # by targets and sources
+        opened: dict[tuple[str, ...], dict[tuple[End, ...], set[Opening]]] = {}  # by targets and sources
         for id_, group in self.groups.items():
             if id_ in self.in_group:
                 for opening, prefixes, remote in self._openings(group):
-                    for targets, sources in self._ends(id_, prefixes, remote):
+                    remote, groups = self._apart(opening, self.in_group[id_], remote, f"{group.name} lets in")
+                    for targets, sources in self._ends(id_, prefixes, remote, groups):
                         opened.setdefault(targets, {}).setdefault(sources, set()).add(opening)
-        joined: dict[tuple[tuple[str, ...], frozenset[Opening]], list[str]] = {}
+        joined: dict[tuple[tuple[End, ...], frozenset[Opening]], list[str]] = {}
         for targets, by_sources in opened.items():
             for sources, openings in by_sources.items():
                 joined.setdefault((sources, frozenset(openings)), []).extend(targets)
@@ -93,7 +103,7 @@ class RuleMaker:
         self._limits()
         return self.rules
 
-    def _allow(self, sources: tuple[str, ...], targets: list[str], openings: frozenset[Opening]) -> None:
+    def _allow(self, sources: tuple[End, ...], targets: list[str], openings: frozenset[Opening]) -> None:
         if [*sources] == targets:
             if len(targets) == 1 and len(self._named(targets[0])) == 1:
                 return  # a host reaches itself anyway
@@ -144,9 +154,43 @@ class RuleMaker:
 
     # Who
 
+    def _apart(
+        self, opening: Opening, hosts: list[str], remote: set[str], verb: str
+    ) -> tuple[set[str], tuple[InGroup, ...]]:
+        """Return of the remote groups those that hosts of the file have, and the others.
+
+        A rule of the file about these is of all IP versions that its hosts have.
+        """
+        needed = {f"IPv{version}" for version in self._versions(hosts) if on_wire(opening[0], version)}
+        others: dict[str, set[str]] = {}
+        for one in sorted(remote):
+            id_, _, ethertype = one.partition(" ")
+            if not self._is_own(id_):
+                others.setdefault(id_, set()).add(ethertype)
+        for id_, its in others.items():
+            if not needed <= its:
+                some = " and ".join(sorted(its))
+                self.rules.notes.append(
+                    f"security group {verb} members of {self._group_word(id_)} by {some} alone: not written"
+                )
+        found = (InGroup(self._group_word(id_)) for id_, its in others.items() if needed <= its)
+        return {one for one in remote if self._is_own(one.partition(" ")[0])}, tuple(found)
+
+    def _is_own(self, id_: str) -> bool:
+        """Return whether a group is the project's, and hosts of the file have it: those stand for their addresses."""
+        return id_ in self.groups and id_ in self.in_group
+
+    def _group_word(self, id_: str) -> str:
+        """Return the name of a security group; its id where that is not known, several's, or something of the file's."""
+        if id_ not in self.groups:
+            return id_
+        name = str(self.groups[id_].name)
+        several = sum(str(one.name) == name for one in self.groups.values()) > 1
+        return id_ if several or name in {*self.by_name, *self.networks, *self.called.values()} else name
+
     def _ends(
-        self, group: str, prefixes: set[Prefix], remote: set[str]
-    ) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+        self, group: str, prefixes: set[Prefix], remote: set[str], groups: tuple[InGroup, ...]
+    ) -> Iterator[tuple[tuple[str, ...], tuple[End, ...]]]:
         """Yield targets and sources of a rule, as words of the file."""
         targets = self.in_group[group]
         left = {*prefixes}
@@ -157,15 +201,10 @@ class RuleMaker:
             words.append("anywhere")
         addresses = self._addresses(remote)
         left |= {one for these in addresses.values() for one in these}
-        if gone := [id_ for id_, these in addresses.items() if not these]:
-            named = few([str(self.groups[id_].name) if id_ in self.groups else id_ for id_ in gone])
-            self.rules.notes.append(
-                f"security group {self.groups[group].name} lets in whoever is in {named}, where nobody of this file is"
-            )
         literal = self._name(words, addresses, targets, {one for one in left if one.version in versions})
         words += [str(one.network_address) if one.prefixlen == one.max_prefixlen else str(one) for one in literal]
-        if words:
-            yield (self._word(group, targets),), tuple(dict.fromkeys(words))
+        if words or groups:
+            yield (self._word(group, targets),), (*dict.fromkeys(words), *groups)
 
     def _name(self, words: list[str], remote: Iterable[str], targets: list[str], left: set[Prefix]) -> list[Prefix]:
         """Add words for what is let in, the groups that a rule names first; return the prefixes that have none."""
@@ -250,7 +289,7 @@ class RuleMaker:
                 if rule["direction"] == "egress" and rule["ethertype"] in versions
             ]
             sent = frozenset(normal for rule in every for normal in self._sent(rule))
-            free = {rule[1] for rule in sent if rule[2] is None and rule[5] is None}
+            free = {rule[1] for rule in sent if rule[2] is None and rule[5] is None and rule[6] is None}
             if free != versions:
                 limited.setdefault(frozenset(one for one in sent if not self._is_service(one)), []).append(member.name)
         for sent, names in limited.items():
@@ -259,12 +298,13 @@ class RuleMaker:
     def _sent(self, rule: Mapping[str, Any]) -> Iterator[NormalRule]:
         """Yield a rule once for each prefix that it stands for."""
         normal = normal_rule(rule)
-        if id_ := rule.get("remote_group_id"):
+        id_ = str(rule.get("remote_group_id"))
+        if self._is_own(id_):
             for prefix in self._addresses({f"{id_} {normal[1]}"})[id_]:
-                yield (*normal[:5], str(prefix))
+                yield (*normal[:5], str(prefix), None)
         elif rule.get("remote_address_group_id"):
             for prefix in self._prefixes(rule, normal):
-                yield (*normal[:5], str(prefix))
+                yield (*normal[:5], str(prefix), None)
         else:
             yield normal
 
@@ -274,28 +314,34 @@ class RuleMaker:
         return rule[5] in SERVICES or (((rule[2] or "", rule[3] or 0) in DHCP) and rule[5] in own)
 
     def _limit(self, sent: frozenset[NormalRule], names: list[str]) -> None:
-        by_prefix: dict[str | None, set[Opening]] = {}
+        by_prefix: dict[End, set[Opening]] = {}
+        to_groups: dict[Opening, set[str]] = {}
         for rule in sent:
             opening = self._opening(rule, few(names))
-            if opening:
+            if opening and rule[6]:
+                to_groups.setdefault(opening, set()).add(f"{rule[6]} {rule[1]}")
+            elif opening:
                 by_prefix.setdefault(rule[5] or str(ANYWHERE[rule[1] == "IPv6"]), set()).add(opening)
+        for opening, remote in to_groups.items():
+            for end in self._apart(opening, names, remote, f"of {few(names)} lets out to")[1]:
+                by_prefix.setdefault(end, set()).add(opening)
         versions = self._versions(names)
         alone = {one.name: its for one in self.members if len(its := one.prefixes(versions)) == 1}
         whole = {str(prefix): name for name, its in alone.items() for prefix in its}
-        joined: dict[frozenset[Opening], list[str]] = {}
+        joined: dict[frozenset[Opening], list[End]] = {}
         for prefix, openings in sorted(by_prefix.items(), key=str):
             name = whole.get(str(prefix))
             there = name and all(self._reached(self.by_name[one].networks, [name]) for one in names)
-            joined.setdefault(frozenset(openings), []).append(str(name if there else prefix))
+            joined.setdefault(frozenset(openings), []).append(name if name and there else prefix)
         for same, to in joined.items():
             self.rules.egress.append({"from": _one_or_all(names), "to": _one_or_all(to), **_matches(same)})
         if not joined:
             self.rules.egress.append({"from": _one_or_all(names), "all": False})
 
 
-def _one_or_all(words: Iterable[str]) -> str | list[str]:
-    words = [*words]
-    return words[0] if len(words) == 1 else words
+def _one_or_all(words: Iterable[End]) -> object:
+    written = [{"security_group": one.name} if isinstance(one, InGroup) else one for one in words]
+    return written[0] if len(written) == 1 else written
 
 
 def _matches(openings: Iterable[Opening]) -> dict[str, object]:

@@ -48,17 +48,18 @@ class GroupChange(Change):
 
 def compare(draft: Draft) -> None:
     """Compare the name and the rules, which are compared by their meaning."""
+    ids, label = draft.existing.groups, draft.groups.label
     for group in draft.plan.security_groups:
         name, found = draft.groups.names[group.cloud_name], draft.groups.found.get(group.cloud_name)
         hosts = ", ".join(draft.groups.members[group.cloud_name])
         planned: dict[str, object] = {
             "name": name,
-            "rules": sorted(rule_text(normal_rule(rule)) for rule in group.rules),
+            "rules": sorted({rule_text(normal_rule(rule, ids), label) for rule in group.rules}),
         }
         change = partial(GroupChange, KIND, name, group=group)
         if found:
             draft.ids.groups[group.name] = found.id
-            has = sorted({rule_text(normal_rule(rule)) for rule in found.security_group_rules or ()})
+            has = sorted({rule_text(normal_rule(rule), label) for rule in found.security_group_rules or ()})
             observed: dict[str, object] = {"name": found.name, "rules": has}
             change = partial(change, found=_rules(found))
             draft.differ(change, KIND, observed, planned, id=found.id, also={"hosts": hosts})
@@ -103,7 +104,7 @@ def rules(work: Work) -> Iterable[Job]:
 def _set_rules(work: Work, change: GroupChange) -> None:
     network, group_id = work.conn.network, work.ids.groups[change.group.name]
     found = change.found or work.default_rules.get(change.group.name, {})
-    planned = {normal_rule(rule): rule for rule in change.group.rules}
+    planned = {normal_rule(rule, work.ids.existing_groups): rule for rule in change.group.rules}
     bodies = [_rule_body(work, group_id, rule) for rule in planned if rule not in found]
     if bodies:  # Neutron takes rules in bulk for one group at a time
         list(network.create_security_group_rules(bodies))
@@ -115,7 +116,7 @@ def _set_rules(work: Work, change: GroupChange) -> None:
 
 
 def _rule_body(work: Work, group_id: str, rule: NormalRule) -> dict[str, Any]:
-    direction, ethertype, protocol, low, high, remote = rule
+    direction, ethertype, protocol, low, high, remote, remote_group = rule
     return {
         "security_group_id": group_id,
         "direction": direction,
@@ -124,6 +125,7 @@ def _rule_body(work: Work, group_id: str, rule: NormalRule) -> dict[str, Any]:
         "port_range_min": low,
         "port_range_max": high,
         "remote_ip_prefix": remote,
+        "remote_group_id": remote_group,
         "description": work.mark,
     }
 
