@@ -299,7 +299,9 @@ def _ruleset(plan: Plan, host: Host) -> tuple[str, ...]:
         rules = [rule for name in port.security_groups for rule in groups[name].rules]
         for direction in ("ingress", "egress"):
             lines.append(f" chain {direction}_rules_{index} {{")
-            lines += [f"  {_match(rule)} return" for rule in rules if rule.direction == direction]
+            # nobody here is a member of a cloud's security group
+            its = (rule for rule in rules if rule.direction == direction and rule.remote_group is None)
+            lines += [f"  {_match(rule)} return" for rule in its]
             lines += ["  drop", " }", f" chain {direction}_{index} {{", *_guard(port, direction, index), " }"]
     for hook, passes in (("input", "i"), ("forward", "io"), ("output", "o")):
         lines.append(f" chain {hook} {{ type filter hook {hook} priority filter;")

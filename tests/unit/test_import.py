@@ -259,7 +259,8 @@ def listed_of(plan: Plan, owner: str = "") -> dict[str, Any]:
             {"id": f"g:{g.name}", "name": g.cloud_name, "project_id": "me", "description": mark,
              "security_group_rules": [
                 {"id": "r", "direction": r.direction, "ethertype": r.ethertype, "protocol": r.protocol,
-                 "port_range_min": r.port_min, "port_range_max": r.port_max, "remote_ip_prefix": r.remote_cidr}
+                 "port_range_min": r.port_min, "port_range_max": r.port_max, "remote_ip_prefix": r.remote_cidr,
+                 "remote_group_id": r.remote_group}
                 for r in g.rules]}
             for g in plan.security_groups
         ],
@@ -455,8 +456,44 @@ CASES = [
     case(
         changed("groups", 1, security_group_rules=[*SENDS, rule(protocol="tcp", port_range_min=1, port_range_max=65535,
                                                                 remote_group_id="sg-nobody")]),
-        "lets in whoever is in sg-nobody, where nobody of this file is",
-        name="a group of nobody",
+        '{from: {security_group: sg-nobody}, to: web, tcp: "1-65535"}',
+        name="a group of nobody in the file",
+    ),
+    case(
+        each(
+            changed("groups", 1, security_group_rules=[*SENDS, rule(remote_group_id="sg-agents"),
+                                                       rule(protocol="gre", remote_group_id="sg-agents", version=6)]),
+            added("groups", group("agents", rule(protocol="tcp", remote_ip_prefix="0.0.0.0/0"))),
+        ),
+        "{from: {security_group: agents}, to: web, all: true}",
+        name="a group whose members are not in the file, by its name",
+    ),
+    case(
+        each(
+            changed("groups", 1, security_group_rules=[*SENDS, rule(protocol="gre", remote_group_id="sg-agents")]),
+            added("subnets", subnet("front", "fd00:1::/64")),
+            changed("ports", 2, **port("web", "front", "10.1.0.77", "fd00:1::77",
+                                       security_group_ids=["sg-default", "sg-Web"])),
+        ),
+        "security group Web lets in members of sg-agents by IPv4 alone: not written",
+        name="a group by one IP version of two",
+    ),
+    case(
+        each(
+            changed("groups", 1, security_group_rules=[*SENDS, rule(remote_group_id="sg-web")]),
+            added("groups", group("web")),
+        ),
+        "{from: {security_group: sg-web}, to: web, all: true}",
+        name="a group that is called as a host",
+    ),
+    case(
+        each(
+            changed("groups", 1, security_group_rules=[rule("egress", protocol="tcp", remote_group_id="sg-agents"),
+                                                       rule("egress", protocol="udp", remote_ip_prefix="10.9.0.0/16")]),
+            changed("ports", 2, security_group_ids=["sg-Web"]),
+        ),
+        '{from: web, to: {security_group: sg-agents}, tcp: "1-65535"}',
+        name="what goes to members of a group",
     ),
     case(
         changed("ports", 2, port_security_enabled=False, security_group_ids=[]),

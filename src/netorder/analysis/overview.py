@@ -145,7 +145,8 @@ class _Judge:
         """Yield what rules about members of security groups open to hosts, where the outside is looked at too."""
         hosts = {host for end in ends if (host := self._matrix.host_of(end))}
         if OUTSIDE in others:
-            yield from to_members(self._matrix.plan, self._declarations, hosts, direction, self._flow)
+            for one in to_members(self._matrix.plan, self._declarations, hosts, direction, self._flow):
+                yield one._replace(rules=_in_order(one.rules))
 
     def _judged(self, left: Sequence[_Set], right: Sequence[_Set], *, closed: bool) -> Iterator[_Judged]:
         by_group: dict[str | None, list[int]] = defaultdict(list)

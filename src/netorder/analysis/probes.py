@@ -193,7 +193,8 @@ def route_probes(matrix: Matrix, host: Host, others: Collection[Host] | None = N
 def untried(plan: Plan) -> str:
     """Say which rules no probe tries: those for neither TCP nor pings, and about others; else return an empty text."""
     rules = [rule for group in plan.security_groups for rule in group.rules]
-    words = {rule.word for rule in rules if rule.direction == "ingress"} - {"tcp", "icmp", "icmp echo-request", ANYTHING}
+    tried = {"tcp", "icmp", "icmp echo-request", ANYTHING}
+    words = {rule.word for rule in rules if rule.direction == "ingress"} - tried
     groups = {rule.remote_group for rule in rules if rule.remote_group}
     found = [f"only TCP connections and pings are: rules for {few(sorted(words), 10)}"] if words else []
     found += [f"the plan does not know them: members of security group {few(sorted(groups), 10)}"] if groups else []

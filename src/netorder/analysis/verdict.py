@@ -56,7 +56,7 @@ def others_allow(host: Host) -> str:
 def members_text(groups: Sequence[str], direction: str) -> str:
     """Return what is not known where rules are about the members of security groups; nothing where none is."""
     verb = "may" if direction == "ingress" else "may get it"
-    return f"members of {' and '.join(groups)}, which are not in the plan, {verb}" if groups else ""
+    return f"members of security group {' and '.join(groups)}, who are not in the plan, {verb}" if groups else ""
 
 
 def flow_text(protocol: str, first: int | None, last: int | None = None) -> str:

@@ -152,7 +152,7 @@ def _normal_remote(remote: str | None) -> str | None:
 
 
 def rule_text(rule: NormalRule, label: Callable[[str], str] = str) -> str:
-    """Write a rule for people: ``ingress IPv4 tcp 8000 from 192.168.1.88/32``; ``label`` says what a group is called."""
+    """Write a rule for people: ``ingress IPv4 tcp 8000 from 192.168.1.88/32``; groups by their ``label``."""
     direction, ethertype, protocol, low, high, remote, group = rule
     what = match_text(protocol, low, high) or "any protocol"
     preposition = "from" if direction == "ingress" else "to"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from netorder.ip import Prefix
     from netorder.language.assign import Addresses
     from netorder.language.document import Reader
+    from netorder.language.group_members import Members
     from netorder.language.resolve import HostEntry, Names
     from netorder.language.yaml_source import Path
 
@@ -119,13 +120,7 @@ def _rule(context: _Context, path: Path) -> RuleSpec:
             targets |= dict.fromkeys(_targets(context, place, word))
             if applications != ():
                 _check_has_application(context, place, word, applications)
-    sources: dict[Prefix, None] = {} if rule.keys() & {"from", "within"} else dict.fromkeys(ANYWHERE)
-    for place, word in reader.items(*path, "within" if "within" in rule else "from"):
-        if isinstance(word, str) and ("within" not in rule or context.members(word)):  # reported as targets
-            sources |= dict.fromkeys(_sources(context, place, word, tuple(targets)))
-    members = () if "within" in rule else tuple(read_members(reader, context.names, *path, "from"))
-    for one in members:
-        sources |= dict.fromkeys(_addresses(context, one.hosts))
+    sources, members = _from(context, path, tuple(targets))
     if "within" in rule and len(targets) == 1:
         message = f"`{next(iter(targets))}` is alone in `within`, so this lets nothing in"
         reader.warning((*path, "within"), message)
@@ -134,6 +129,20 @@ def _rule(context: _Context, path: Path) -> RuleSpec:
         _check_versions(context, path, tuple(sources), tuple(targets), matches)
     groups = tuple(dict.fromkeys(one.group for one in members))
     return RuleSpec(tuple(sources), tuple(targets), matches, applications, _place(reader, path), groups)
+
+
+def _from(context: _Context, path: Path, targets: tuple[str, ...]) -> tuple[dict[Prefix, None], tuple[Members, ...]]:
+    """Return the sources of the rule of ``allow`` at ``path``, and those whom only the cloud knows all of."""
+    reader = context.reader
+    rule = reader.mapping(*path)
+    sources: dict[Prefix, None] = {} if rule.keys() & {"from", "within"} else dict.fromkeys(ANYWHERE)
+    for place, word in reader.items(*path, "within" if "within" in rule else "from"):
+        if isinstance(word, str) and ("within" not in rule or context.members(word)):  # reported as targets
+            sources |= dict.fromkeys(_sources(context, place, word, targets))
+    members = () if "within" in rule else tuple(read_members(reader, context.names, *path, "from"))
+    for one in members:
+        sources |= dict.fromkeys(_addresses(context, one.hosts))
+    return sources, members
 
 
 def _place(reader: Reader, path: Path) -> str:
@@ -190,16 +199,22 @@ def _egress(context: _Context, path: Path) -> EgressSpec:
                 allowed |= dict.fromkeys(_application_ports(context, place, word, applications))
     if "application" in rule and "to" not in rule:
         reader.error((*path, "application"), "`application` is of hosts; name them in `to`, or write ports")
-    members = tuple(read_members(reader, context.names, *path, "to"))
-    for one in members:
-        prefixes |= dict.fromkeys(_addresses(context, one.hosts))
-        if "application" in rule:
-            message = f"of members of `{one.group}` the cloud knows their addresses alone, no applications; write ports"
-            reader.error(one.place, message)
+    members = _to_members(context, path)
+    prefixes |= dict.fromkeys(address for one in members for address in _addresses(context, one.hosts))
     matches = tuple(_matches(reader, path, tuple(prefixes), all_known=not members))
     allowed |= dict.fromkeys((match, prefix) for match in matches for prefix in prefixes)
     to_members = dict.fromkeys((match, one.group) for match in matches for one in members)
     return EgressSpec(tuple(sources), tuple(allowed), tuple(to_members), _place(reader, path))
+
+
+def _to_members(context: _Context, path: Path) -> tuple[Members, ...]:
+    """Return to whose members the rule of ``egress`` at ``path`` lets send; report that it asks what they run."""
+    reader = context.reader
+    found = tuple(read_members(reader, context.names, *path, "to"))
+    for one in found if "application" in reader.mapping(*path) else ():
+        message = f"nothing is known of applications that members of `{one.group}` have; write ports"
+        reader.error(one.place, message)
+    return found
 
 
 def _check_limited(context: _Context, place: Path, word: str) -> None:

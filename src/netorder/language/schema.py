@@ -471,7 +471,7 @@ def _title(schema: dict[str, Any]) -> str:
     return str(schema.get("$comment") or schema["title"])
 
 
-def _what(path: Path) -> str:  # noqa: PLR0911 - one for each kind of thing
+def _what(path: Path) -> str:  # noqa: C901, PLR0911 - one for each kind of thing
     """Return the thing at ``path`` as people call it: ``host `sum```, ``a rule``, ``the topology``."""
     match path:
         case ():

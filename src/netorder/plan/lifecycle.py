@@ -165,8 +165,8 @@ PARTS = frozenset(
 # These cost nothing in the cloud: what they are about is done inside the hosts, or on the controller.
 NO_COST = frozenset(
     "Host.user Host.gateways Host.forwarding Host.routes Host.ssh_path Host.ssh_address Host.groups Host.applications "
-    "Host.manages Host.proxy Host.names Host.outside_address RouterInterface.own Network.place Router.place Plan.group_places "
-    "Host.forwards Host.clone Host.clone_of Host.memory Host.loopback_addresses "
+    "Host.manages Host.proxy Host.names Host.outside_address RouterInterface.own Network.place Router.place "
+    "Plan.group_places Host.forwards Host.clone Host.clone_of Host.memory Host.loopback_addresses "
     "Forward.host Forward.guest Forward.protocol Forward.address "
     "Application.name Application.role Application.tcp_ports Application.udp_ports Application.calls "
     "Application.stage Application.variables Application.check Application.ready Application.units Application.become "

@@ -188,11 +188,7 @@ class _Sharing:
         allowed = self._allowed[host.name]
         if allowed not in self._rules_of:
             self._rules_of[allowed] = self._maker.in_order(
-                {
-                    rule
-                    for index, matches in allowed
-                    for rule in self._maker.of(self._topology.rules[index], matches)
-                }
+                {rule for index, matches in allowed for rule in self._maker.of(self._topology.rules[index], matches)}
             )
         return self._rules_of[allowed]
 

@@ -198,9 +198,7 @@ class _Own:
         Who shares one may differ without a difference to anybody: by rules for a host itself, or within others.
         """
         ids = self.existing.groups
-        wanted = {
-            one.name: _merged(normal_rule(rule, ids) for rule in one.rules) for one in self.plan.security_groups
-        }
+        wanted = {one.name: _merged(normal_rule(rule, ids) for rule in one.rules) for one in self.plan.security_groups}
         there: dict[str, set[frozenset[NormalRule]]] = {}
         for name, rules in passing:
             there.setdefault(name, set()).add(rules)

@@ -91,8 +91,8 @@ class RuleMaker:
         for id_, group in self.groups.items():
             if id_ in self.in_group:
                 for opening, prefixes, remote in self._openings(group):
-                    remote, groups = self._apart(opening, self.in_group[id_], remote, f"{group.name} lets in")
-                    for targets, sources in self._ends(id_, prefixes, remote, groups):
+                    own, others = self._apart(opening, self.in_group[id_], remote, f"{group.name} lets in")
+                    for targets, sources in self._ends(id_, prefixes, own, others):
                         opened.setdefault(targets, {}).setdefault(sources, set()).add(opening)
         joined: dict[tuple[tuple[End, ...], frozenset[Opening]], list[str]] = {}
         for targets, by_sources in opened.items():
@@ -168,11 +168,9 @@ class RuleMaker:
             if not self._is_own(id_):
                 others.setdefault(id_, set()).add(ethertype)
         for id_, its in others.items():
-            if not needed <= its:
-                some = " and ".join(sorted(its))
-                self.rules.notes.append(
-                    f"security group {verb} members of {self._group_word(id_)} by {some} alone: not written"
-                )
+            if (some := needed & its) and some != needed:
+                who = f"members of {self._group_word(id_)} by {' and '.join(sorted(some))} alone"
+                self.rules.notes.append(f"security group {verb} {who}: not written")
         found = (InGroup(self._group_word(id_)) for id_, its in others.items() if needed <= its)
         return {one for one in remote if self._is_own(one.partition(" ")[0])}, tuple(found)
 
@@ -181,7 +179,7 @@ class RuleMaker:
         return id_ in self.groups and id_ in self.in_group
 
     def _group_word(self, id_: str) -> str:
-        """Return the name of a security group; its id where that is not known, several's, or something of the file's."""
+        """Return the name of a security group; its id where that is not known, or others are called so."""
         if id_ not in self.groups:
             return id_
         name = str(self.groups[id_].name)
