@@ -118,12 +118,12 @@ def _let_in(cloud: Cloud, group: str) -> list[str | None]:
     """Return the prefixes that one group lets in to SSH; None stands for the members of a group."""
     found: list[str | None] = []
     for rule in cloud.conn.network.get_security_group(group).security_group_rules:
-        direction, ethertype, protocol, low, high, remote, group = normal_rule(rule)
+        direction, ethertype, protocol, low, high, remote, members = normal_rule(rule)
         if direction != "ingress" or protocol not in {None, "tcp"}:
             continue
         if low is None or high is None or low <= SSH <= high:
             anywhere = "0.0.0.0/0" if ethertype == "IPv4" else "::/0"
-            found.append(None if group or rule.get("remote_address_group_id") else remote or anywhere)
+            found.append(None if members or rule.get("remote_address_group_id") else remote or anywhere)
     return found
 
 

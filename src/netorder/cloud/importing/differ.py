@@ -268,8 +268,8 @@ class _Group(NamedTuple):
 
 
 def _as_listed(rule: NormalRule, id_: str) -> dict[str, Any]:
-    keys = ("direction", "ethertype", "protocol", "port_range_min", "port_range_max")
-    keys += ("remote_ip_prefix", "remote_group_id")
+    ports = ("port_range_min", "port_range_max")
+    keys = ("direction", "ethertype", "protocol", *ports, "remote_ip_prefix", "remote_group_id")
     return {"id": id_, **dict(zip(keys, rule, strict=True))}
 
 
