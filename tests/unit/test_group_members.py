@@ -15,6 +15,7 @@ from test_reconcile_compare import KEY, as_built, planned
 from test_reconcile_ownership import FakeCloud
 
 from netorder.analysis.diff import change, render
+from netorder.analysis.diff import to_json as diff_json
 from netorder.analysis.overview import overview, to_json
 from netorder.analysis.overview import render as render_overview
 from netorder.analysis.probes import from_outside, untried
@@ -29,7 +30,7 @@ from netorder.cloud.preview import diff_text
 from netorder.cloud.resources import security_group
 from netorder.cloud.teardown import deletions
 from netorder.cloud.work import Work
-from netorder.language.load import parse
+from netorder.language.load import TopologyError, parse
 from netorder.plan.build import build_plan
 from netorder.plan.render import render as plan_text
 from netorder.report.page import page
@@ -115,6 +116,29 @@ def test_what_hosts_send_to_members_is_no_limit_for_those_of_the_topology():
     assert next(one for one in its.security_groups if one.name == "web").is_limited
 
 
+def test_names_hold_variables_and_stand_beside_what_there_are_many_of():
+    """What is written out of a list moves nothing of the rest to another place."""
+    text = """
+topology: t
+networks: {lan: {cidr: 10.1.0.0/24}}
+hosts: {web: {network: lan, count: 3}}
+for_each:
+  team:
+    count: 2
+    hosts: {pc: {network: lan}}
+    allow:
+      - {from: [web, {security_group: ["agents-$team", OTHER]}], to: pc, tcp: 80}
+"""
+    first, second = parse(text).rules
+    assert (first.security_groups, second.security_groups) == (("agents-1", "OTHER"), ("agents-2", "OTHER"))
+    assert len(first.sources) == 3
+    with pytest.raises(TopologyError) as raised:
+        parse(text.replace("OTHER", "pc-1"))
+    assert {(one.line, one.message.partition(",")[0]) for one in raised.value.diagnostics} == {
+        (10, "`pc-1` is a host of this file")
+    }
+
+
 def test_a_group_is_no_way_in_for_ssh():
     """Who its members are is not known, so no SSH path counts on them."""
     its = plan(("from: 203.0.113.0/24, to: door", "from: {security_group: ops}, to: door"))
@@ -183,6 +207,10 @@ def test_diff_says_it():
     text = render(change(plan(WITHOUT), plan()))
     assert "rules: +tcp 9 from probe, security group monitoring" in text
     assert "probe -> web, db, door" in text
+    assert text.endswith("Not counted: flows of members of security group monitoring, who are not in the plan.\n")
+    done = change(plan(("batch, ", "")), plan())
+    assert json.loads(diff_json(done))["members"] == ["batch"]
+    assert "members" not in json.loads(diff_json(change(plan(), plan(("203.0.113.0/24", "203.0.113.0/25")))))
 
 
 # The cloud

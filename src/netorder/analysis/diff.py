@@ -391,13 +391,15 @@ def _stopped(old: Plan, found: Iterable[Difference]) -> dict[Place, Stop]:
 class Change:
     """All that a change of the topology does. ``renamed`` is (old name, new name) where that is another topology.
 
-    ``moved`` says where it is made elsewhere: the key of the file, its value before and after.
+    ``moved`` says where it is made elsewhere: the key of the file, its value before and after. ``members`` are the
+    security groups with rules that change about members, whose flows are not in the plan.
     """
 
     differences: tuple[Difference, ...]
     flows: tuple[Flow, ...]
     renamed: tuple[str, str] | None
     moved: tuple[tuple[str, str, str], ...] = ()
+    members: tuple[str, ...] = ()
 
     @property
     def is_none(self) -> bool:
@@ -419,7 +421,17 @@ def change(old: Plan, new: Plan, targets: tuple[str, str] = (OPENSTACK, OPENSTAC
     if moved or renamed:
         return Change(tuple(found), (), renamed, tuple(moved))
     fates = flows(old, new, _stopped(old, found)) if found else []
-    return Change(tuple(found), tuple(fates), None)
+    return Change(tuple(found), tuple(fates), None, members=tuple(sorted(_members(old, new))))
+
+
+def _members(old: Plan, new: Plan) -> set[str]:
+    """Return the security groups whose members some host lets in, or sends to, by one of two plans alone."""
+
+    def about(plan: Plan) -> set[tuple[str, Rule]]:
+        rules = {group.name: [rule for rule in group.rules if rule.remote_group] for group in plan.security_groups}
+        return {(host.name, rule) for host in plan.hosts for rule in rules.get(host.group, ())}
+
+    return {str(rule.remote_group) for _, rule in about(old) ^ about(new)}
 
 
 _FATES = ("ended", "interrupted", "moved", "opened")
@@ -435,6 +447,7 @@ def to_json(done: Change) -> str:
         "needs_allow": done.needs_allow,
         "differences": [{**asdict(one), "permission": one.permission} for one in done.differences],
         "flows": [asdict(flow) for flow in done.flows],
+        **({"members": list(done.members)} if done.members else {}),
     }
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
 
@@ -459,6 +472,9 @@ def render(done: Change) -> str:
         ]
         return "\n".join(lines) + "\n"
     lines += _flow_lines(done.flows)
+    if done.members:
+        named = few(done.members)
+        lines += [f"Not counted: flows of members of security group {named}, who are not in the plan."]
     if done.needs_allow:
         lines += ["", f"A run needs permission for this: -e allow={','.join(done.needs_allow)}"]
     return "\n".join(lines) + "\n"
