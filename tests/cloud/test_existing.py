@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from conftest import campus
 
+from netorder.errors import RefusedError
+
 pytestmark = pytest.mark.full
 
 
@@ -17,7 +19,7 @@ def address(cloud):
         yield made
 
 
-def topology(door: Any, worker: Any) -> dict[str, Any]:
+def topology(door: Any = False, worker: Any = False) -> dict[str, Any]:
     return {
         "networks": {
             "campus": {"existing": True, "cidr": "10.77.0.0/24", "gateway": "10.77.0.1"},
@@ -55,3 +57,33 @@ def test_what_exists_is_used_and_left_as_it_was(cloud, address, site):
     assert floating(cloud) == {address: None, kept: None}
     cloud.network.delete_ip(cloud.network.find_ip(kept))
     assert site.listing() == before
+
+
+@pytest.mark.usefixtures("address")
+def test_rules_about_the_members_of_a_group_come_and_go(cloud, site):
+    """They come in place and stay as they are; Neutron takes them away with the group, which the next run misses."""
+    plain = topology()
+    site.run(plain)
+    (group,) = cloud.network.security_groups(name="monitoring", project_id=cloud.current_project_id)
+    ruled = plain | {"allow": [{"from": {"security_group": "monitoring"}, "to": ["door", "worker"], "tcp": 9100}]}
+    made = site.run(ruled)["changes"]
+    assert {(one["kind"], one["action"]) for one in made} <= {
+        ("security group", "update"),
+        ("security group", "create"),
+        ("port", "update"),
+    }
+    rules = list(cloud.network.security_group_rules(remote_group_id=group.id))
+    assert {(one.protocol, one.port_range_min, one.remote_ip_prefix) for one in rules} >= {("tcp", 9100, None)}
+    assert not site.run(ruled)["changes"]
+    site.run(plain)
+    assert not [one for one in cloud.network.security_group_rules(remote_group_id=group.id) if one.protocol == "tcp"]
+    site.run(ruled)
+    for port in cloud.network.ports(name="lab-door"):  # who has a group keeps it from being deleted
+        cloud.network.update_port(port, security_groups=[one for one in port.security_group_ids if one != group.id])
+    cloud.network.delete_security_group(group)
+    assert not list(cloud.network.security_group_rules(remote_group_id=group.id))
+    with pytest.raises(RefusedError, match="there is no security group monitoring"):
+        site.run(ruled)
+    plain["hosts"]["door"].pop("security_groups")
+    site.run(plain)
+    assert not site.run(plain)["changes"]
