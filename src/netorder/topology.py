@@ -105,7 +105,8 @@ class NetworkSpec:
     ``mtu`` None is the cloud's. Without ``dhcp`` the cloud tells nobody on it its address, but by config drive. An
     ``existing`` one is called so in the cloud, by name or id; nobody here has its gateway unless there is a
     ``gateway_router``. On a ``reachable`` one the outside reaches hosts at their addresses. ``subnet_pools`` are those
-    of the cloud that its prefixes are of, by name or id. ``place`` is where the file says what of that it says
+    of the cloud that its prefixes are of, by name or id. ``subnet_of`` is the network on whose network in the cloud its
+    subnet and ports are: ``existing`` and ``mtu`` are that one's. ``place`` is where the file says what of that it says
     (FILE:LINE).
     """
 
@@ -119,6 +120,7 @@ class NetworkSpec:
     reachable: bool = False
     place: str = field(default="", compare=False)
     subnet_pools: tuple[str, ...] = ()
+    subnet_of: str | None = None
 
     def subnet(self, version: int) -> SubnetSpec | None:
         """Return the subnet of an IP version."""

@@ -252,8 +252,9 @@ def _resources(plan: Plan, staying: Collection[ServerGroup] | None = None) -> It
         return frozenset(subnets[port.network, 6 if ":" in address else 4] for address in port.addresses)
 
     for network in plan.networks:
-        whole = ("network", network.name)
-        yield whole, _Resource({"mtu": network.mtu})
+        whole = None if network.subnet_of else ("network", network.name)
+        if whole:
+            yield whole, _Resource({"mtu": network.mtu})
         for subnet in network.subnets:
             one = _Resource(_subnet_fields(network, subnet), owner=whole, subnets=frozenset({subnet.cloud_name}))
             yield ("subnet", subnet.cloud_name.removeprefix(prefix)), one
@@ -305,6 +306,7 @@ def _server(host: Host, groups: Collection[str]) -> dict[str, object]:
 def _subnet_fields(network: Network, subnet: Subnet) -> dict[str, object]:
     return {
         "cidr": subnet.cidr,
+        "network": network.subnet_of or network.name,
         "subnet_pool": ", ".join(network.subnet_pools),
         "gateway_ip": subnet.gateway_ip,
         "dns_nameservers": subnet.dns_nameservers,

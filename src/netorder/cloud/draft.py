@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from openstack.network.v2.network import Network as CloudNetwork
     from openstack.network.v2.port import Port as CloudPort
+    from openstack.network.v2.subnet import Subnet as CloudSubnet
 
     from netorder.cloud.observe import Observed
     from netorder.plan.model import Plan
@@ -27,9 +28,9 @@ __all__ = ["Draft", "addresses_of", "chosen_addresses", "fixed_addresses", "made
 class Draft:
     """What the kinds of resources share while they are compared, one after another.
 
-    ``going`` are the ids of what is deleted or replaced, ``detached`` the (router, network) ids whose interface is.
+    ``going`` are the ids of what is deleted or replaced, ``detached`` the (router, subnet) ids whose interface is.
     ``ports_of`` are the observed ports by the server or router that has them, ``server_groups`` the names of the groups
-    that stay by the ids of the servers in them.
+    that stay by the ids of the servers in them, ``subnets`` the observed ones that stand for planned ones, by name.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Draft:
         self.ports_of: dict[str, list[CloudPort]] = {}
         for port in observed.ports:
             self.ports_of.setdefault(str(port.device_id or ""), []).append(port)
+        self.subnets = self._chosen_subnets()
         self.changes: list[Change] = []
         self.problems: list[str] = []
         self.ids = Ids(existing_groups=dict(self.existing.groups), subnets=dict(self.existing.subnets))
@@ -60,9 +62,21 @@ class Draft:
         self.detached: set[tuple[str, str]] = set()
         self.server_groups: dict[str, str] = {}
         self._cloud_networks = {network.name: network.cloud_name for network in plan.networks}
-        own_names = {cloud_name: name for name, cloud_name in self._cloud_networks.items()}
+        own_names = {network.cloud_name: network.name for network in plan.networks if not network.subnet_of}
         self._network_names: dict[str, str] = {one.id: own_names.get(one.name, one.name) for one in observed.networks}
-        self._network_names |= {id_: name for name, id_ in self.existing.networks.items()}
+        self._network_names |= {
+            self.existing.networks[network.name]: network.name
+            for network in plan.networks
+            if network.name in self.existing.networks and not network.subnet_of
+        }
+
+    def _chosen_subnets(self) -> dict[str, CloudSubnet]:
+        """Return those that are on their network; a further subnet's is also known where it was before."""
+        planned = {s.cloud_name: n.cloud_name for n in self.plan.networks if not n.existing for s in n.subnets}
+        names = {one.id: one.name for one in self.chosen.networks.values()}
+        known = [one for one in self.observed.subnets if one.name in planned and one.network_id in names]
+        there = [one for one in known if names[one.network_id] == planned[one.name]]
+        return self.chosen.by_name(known)[0] | self.chosen.by_name(there)[0]
 
     def finished(self, first: Iterable[Routes], routes: Iterable[Routes]) -> ChangeSet:
         """Return the change set."""
@@ -77,8 +91,9 @@ class Draft:
 
     def detach(self, port: CloudPort) -> None:
         """Take up that a router loses a port; what is translated goes by IPv4."""
-        if any(":" not in address for address in addresses_of(port)):
-            self.detached.add((str(port.device_id), str(port.network_id)))
+        for fixed in port.fixed_ips or ():
+            if ":" not in fixed["ip_address"]:
+                self.detached.add((str(port.device_id), str(fixed.get("subnet_id"))))
 
     def differ(
         self,
@@ -140,9 +155,13 @@ class Draft:
             for s in self.observed.servers
         )
 
-    def network_name(self, network_id: str) -> str:
-        """Return the topology's name of a network of its own, or the id of a foreign one."""
-        return self._network_names.get(network_id, network_id)
+    def network_name(self, network_id: str, wanted: str = "") -> str:
+        """Return the topology's name of a network of its own, or the id of a foreign one.
+
+        Of several that are one in the cloud, further subnets, it is the ``wanted`` one.
+        """
+        called = self.ids.networks.get(self._cloud_networks.get(wanted, ""))
+        return wanted if called == network_id else self._network_names.get(network_id, network_id)
 
     def cloud_network(self, name: str) -> str:
         """Return what a network of the topology is called in the cloud."""

@@ -15,7 +15,7 @@ from openstack.exceptions import NotFoundException
 from netorder.cloud.change import marker
 from netorder.cloud.errors import translate_errors
 from netorder.cloud.jobs import gather
-from netorder.ip import SLAAC, covers, overlap
+from netorder.ip import IPV4, SLAAC, covers, overlap
 from netorder.text import few, is_id
 
 if TYPE_CHECKING:
@@ -126,20 +126,8 @@ class _Lookup:
 
     def judge(self) -> None:
         """Note the ids of what fits, and why the rest does not."""
-        for network in self._of_networks:
-            what = f"Network {network.name} ({network.place})"
-            if one := self._only(what, "network", str(network.existing), self._networks):
-                self.found.networks[network.name] = one.id
-                self._judge_network(what, network, one)
-        by_id: dict[str, str] = {}
-        for name, id_ in self.found.networks.items():
-            if (first := by_id.setdefault(id_, name)) != name:
-                self._problem(f"Networks {first} and {name} of the topology are one in the cloud, {id_}: remove one.")
-        for router in self._of_routers:
-            what = f"Router {router.name} ({router.place})"
-            if found := self._only(what, "router", str(router.existing), self._routers):
-                self.found.routers[router.name] = found.id
-                self._judge_router(what, router, found)
+        self._judge_networks()
+        self._judge_routers()
         self._judge_pools()
         self._judge_groups()
         if self.plan.key_pair and self.found.keypair is None:
@@ -147,6 +135,31 @@ class _Lookup:
                 f"Key pair {self.plan.key_pair} (key_pair) does not exist for this login: `openstack keypair list` "
                 "shows what does. Name one of these, or remove `key_pair` for one of the topology's own."
             )
+
+    def _judge_networks(self) -> None:
+        """Find the networks, and judge them; a further subnet is on its network."""
+        there: dict[str, CloudNetwork] = {}
+        for network in (one for one in self._of_networks if not one.subnet_of):
+            what = f"Network {network.name} ({network.place})"
+            if one := self._only(what, "network", str(network.existing), self._networks):
+                if one.is_admin_state_up is False:
+                    self._problem(f"{what} is switched off in the cloud (admin_state_up): nothing passes it.")
+                there[network.name] = one
+        by_id: dict[str, str] = {}
+        for name, id_ in ((name, one.id) for name, one in there.items()):
+            if (first := by_id.setdefault(id_, name)) != name:
+                self._problem(f"Networks {first} and {name} of the topology are one in the cloud, {id_}: remove one.")
+        for network in self._of_networks:
+            if its := there.get(network.subnet_of or network.name):
+                self.found.networks[network.name] = its.id
+                self._judge_network(f"Network {network.name} ({network.place})", network, its)
+
+    def _judge_routers(self) -> None:
+        for router in self._of_routers:
+            what = f"Router {router.name} ({router.place})"
+            if found := self._only(what, "router", str(router.existing), self._routers):
+                self.found.routers[router.name] = found.id
+                self._judge_router(what, router, found)
 
     def _problem(self, text: str) -> None:
         self.found.problems.append(text)
@@ -192,6 +205,29 @@ class _Lookup:
         self.found.pool_names.update((pool.id, pool.name) for pool in self._pools)
         for network in self._of_pools:
             self._judge_pools_of(network)
+        by_name = {network.name: network for network in self.plan.networks}
+        for network in self.plan.networks:
+            if network.subnet_of and not network.existing:
+                self._judge_kinship(network, by_name[network.subnet_of])
+
+    def _judge_kinship(self, network: Network, parent: Network) -> None:
+        """Report subnets of one network that are of two pools, or of one and of none: Neutron makes no such ones.
+
+        But of pools of one address scope it does.
+        """
+        mine, its = (
+            next((self.found.pools.get(one.cloud_name) for one in these.subnets if one.version == IPV4), None)
+            for these in (network, parent)
+        )
+        scoped = mine and its and mine.address_scope_id and mine.address_scope_id == its.address_scope_id
+        if not any(one.version == IPV4 for one in parent.subnets) or (mine and mine.id) == (its and its.id) or scoped:
+            return
+        what, of = (f"of subnet pool {one.name}" if one else "of none" for one in (mine, its))
+        fix = f"write `subnet_pool: {its.name}`" if its else "remove `subnet_pool`"
+        self._problem(
+            f"Network {network.name} ({network.place}): its prefix is {what}, and that of {parent.name} {of}; Neutron "
+            f"takes all IPv4 prefixes of one network from one pool: {fix}."
+        )
 
     def _judge_pools_of(self, network: Network) -> None:
         what = f"Network {network.name} ({network.place})"
@@ -235,8 +271,6 @@ class _Lookup:
     # Networks
 
     def _judge_network(self, what: str, network: Network, one: CloudNetwork) -> None:
-        if one.is_admin_state_up is False:
-            self._problem(f"{what} is switched off in the cloud (admin_state_up): nothing passes it.")
         subnets = [subnet for subnet in self._subnets if subnet.network_id == one.id]
         for subnet in network.subnets:
             fits = [its for its in subnets if ip_network(its.cidr) == ip_network(subnet.cidr)]

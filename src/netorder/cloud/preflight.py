@@ -247,12 +247,13 @@ class _Questions:
         self._extensions = {extension.alias for extension in self.cloud.conn.network.extensions()}
 
     def _ask_foreign_ports(self) -> None:
-        """List what others have on the networks that lose a subnet; Neutron's own ports go with it."""
+        """List what others have on the subnets and networks that go; Neutron's own ports go with these."""
         networks = {s.network_id for s in self.observed.subnets if s.id in self._going}
         networks |= {n.id for n in self.observed.networks if n.id in self._going}
         ours = {port.id for port in self.observed.ports}
         for port in self.cloud.conn.network.ports(network_id=sorted(networks)):
-            if port.id not in ours and not is_neutrons_own(port):
+            held = {port.network_id, *(fixed.get("subnet_id") for fixed in port.fixed_ips or ())}
+            if port.id not in ours and not is_neutrons_own(port) and not held.isdisjoint(self._going):
                 self._foreign_ports.append(port)
 
     def judge(self) -> list[str]:

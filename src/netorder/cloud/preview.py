@@ -17,7 +17,7 @@ __all__ = ["diff_text", "unchanged", "unchanged_text"]
 def unchanged(plan: Plan, changes: Iterable[Change]) -> dict[str, int]:
     """Return how many planned resources of each kind are as they should be; kinds without any are left out."""
     planned = {
-        "network": sum(not network.existing for network in plan.networks),
+        "network": sum(not network.existing and not network.subnet_of for network in plan.networks),
         "subnet": sum(len(network.subnets) for network in plan.networks if not network.existing),
         "security group": len(plan.security_groups),
         "router": sum(not router.existing for router in plan.routers),

@@ -245,7 +245,8 @@ class _Maker:
         self._floating = dict(_floating(plan, outside))
 
     def make(self) -> Wanted:
-        bridges = {_bridge(name): (net.cloud_name, net.mtu or DEFAULT_MTU) for name, net in self._networks.items()}
+        # a further subnet is a bridge of its own: hosts that reach each other by routers cannot tell
+        bridges = {_bridge(name): (f"{self._topology}-{name}", self._mtu(name)) for name in self._networks}
         published = published_ports(self._plan) if self._external else {}
         return Wanted(
             topology=self._topology,

@@ -138,7 +138,7 @@ def _planned(plan: Plan) -> dict[str, int]:
 
 
 def _there(plan: Plan, observed: Observed, chosen: Chosen) -> dict[str, int]:
-    networks = sum(network.cloud_name in chosen.networks for network in plan.networks)
+    networks = sum(network.cloud_name in chosen.networks for network in plan.networks if not network.subnet_of)
     routers = sum(router.cloud_name in chosen.routers for router in plan.routers)
     servers = sum(host.cloud_name in chosen.servers for host in plan.hosts)
     bound = len(observed.associated)

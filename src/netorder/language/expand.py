@@ -28,14 +28,14 @@ __all__ = ["Expanded", "Finding", "expand"]
 SECTIONS = ("networks", "routers", "hosts")
 # Where entries name networks and hosts. What is named there, and stands for several, becomes all of these.
 REFERENCES: dict[str, tuple[str, ...]] = {
-    "networks": (),
+    "networks": ("subnet_of",),
     "routers": ("networks",),
     "hosts": ("network", "networks"),
     "allow": ("from", "to", "within"),
     "egress": ("from", "to"),
 }
 RULES = ("allow", "egress")
-SINGLE = frozenset({"network"})  # of these, those that hold one name alone
+SINGLE = frozenset({"network", "subnet_of"})  # of these, those that hold one name alone
 MOST = 1000  # of one entry or block
 _FOREIGN = re.compile(r"\{\{.*?\}\}|%index%|\$\{(?:each|count)\.[a-z]+\}")  # Ansible's, Heat's, Terraform's
 _VARIABLE = re.compile(r"\$(?:\$|([a-z_][a-z0-9_]*)|\{([a-z_][a-z0-9_]*)\})?")

@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING
 
 from netorder.ip import IPV4, IPV6, SLAAC, VERSIONS, covers, overlap
+from netorder.language.further import parent_of
 from netorder.language.resolve import existing
 from netorder.language.subnet_layout import FEWEST, IPV6_LENGTH, LONGEST_LINK, LONGEST_PREFIX, Layout, draw_prefix
 
@@ -180,8 +181,12 @@ def _declared(reader: Reader) -> _Cidrs:
         for path, cidr in reader.prefixes("networks", name, "cidr"):
             version = cidr.version
             if (name, version) in found:
-                message = f"network `{name}` has two IPv{version} prefixes; it can have one of each IP version"
-                reader.error(path, f"{message}: make it two networks")
+                reader.error(path, _two_of(reader, name, cidr))
+                continue
+            if version == IPV6 and (parent := parent_of(reader, name)):
+                message = f"network `{name}` is a further IPv4 subnet of `{parent}`; of IPv6 one prefix is enough, as a "
+                message += "/64 is never full, and a router has one IPv6 port on a network of Neutron's; remove this"
+                reader.error(path, message)
                 continue
             there = existing(reader, "networks", name) is not None
             wrong = why_unusable(cidr) if there else _wrong_prefix(cidr, dhcp=_has_dhcp(reader, name))
@@ -205,6 +210,14 @@ def _declared(reader: Reader) -> _Cidrs:
                 message = f"`{cidr}` of network `{name}` overlaps `{other[3]}` of network `{other[2]}`; {fix}"
                 reader.error(path, message)
     return found
+
+
+def _two_of(reader: Reader, name: str, cidr: Prefix) -> str:
+    message = f"network `{name}` has two IPv{cidr.version} prefixes; it can have one of each IP version"
+    if cidr.version == IPV6:
+        return f"{message}: make it two networks"
+    further = f"`{name}-2: {{cidr: {cidr}, subnet_of: {parent_of(reader, name) or name}}}`"
+    return f"{message}: make this one a further subnet, {further}"
 
 
 def _wrong_prefix(cidr: Prefix, *, dhcp: bool) -> str | None:
@@ -261,7 +274,11 @@ def _drawn(reader: Reader, declared: _Cidrs, others: Iterable[Prefix]) -> _Cidrs
     drawing = reader.by_turn("networks", _without_prefix(reader, pools=bool(pools)))
     for name in (name for names in drawing.values() for name in names):
         length = reader.get("networks", name, "prefix_length")
-        for path, pool in pools:
+        further = parent_of(reader, name)
+        if further and all(pool.version != IPV4 for _, pool in pools):
+            message = f"network `{name}` is a further IPv4 subnet of `{further}`, and the pool has no IPv4 prefix"
+            reader.error(("networks", name), f"{message}; add `cidr:`, or such a pool", of_key=True)
+        for path, pool in (one for one in pools if one[1].version == IPV4 or not further):
             taken = [*declared.values(), *found.values(), *others]
             its_length = IPV6_LENGTH if pool.version == IPV6 else length if isinstance(length, int) else POOL_LENGTH
             if cidr := _draw(reader, pool, name=name, length=its_length, taken=taken):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from netorder.ip import IPV4, SLAAC
 from netorder.language import schema
 from netorder.language.applications import Applications, hosted, read_applications
+from netorder.language.further import check_further, check_links, parent_of
 from netorder.text import count, did_you_mean
 from netorder.topology import GROUPS, group_of
 
@@ -40,13 +41,14 @@ class NetworkEntry:
     """A network's settings; ``routes`` is where the static routes of its hosts live.
 
     ``existing`` is what it is called in the cloud, by name or id, if it is one that is there. With ``slaac`` hosts make
-    up their IPv6 addresses.
+    up their IPv6 addresses. ``subnet_of`` is the network whose further subnet it is.
     """
 
     dns_nameservers: tuple[Address, ...]
     routes: str
     existing: str | None
     slaac: bool
+    subnet_of: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,11 @@ def resolve(reader: Reader) -> Names:
     }
     applications = read_applications(reader)
     hosts = {entry: _host(reader, entry, names, applications) for entry, names in families.items()}
-    return Names(_networks(reader), _routers(reader), hosts, _groups(reader, hosts), applications)
+    networks = _networks(reader)
+    parents = {name: its.subnet_of for name, its in networks.items()}
+    for entry, host in hosts.items():
+        check_links(reader, entry, host.networks, parents)
+    return Names(networks, _routers(reader), hosts, _groups(reader, hosts), applications)
 
 
 # Names
@@ -200,6 +206,7 @@ def _networks(reader: Reader) -> dict[str, NetworkEntry]:
     for name in reader.mapping("networks"):
         servers = _name_servers(reader, "networks", name)
         routes = reader.text("networks", name, "routes") or default_routes
+        check_further(reader, name)
         there = existing(reader, "networks", name)
         if there:
             _check_existing_network(reader, name)
@@ -218,8 +225,9 @@ def _networks(reader: Reader) -> dict[str, NetworkEntry]:
         if not there:
             _check_pools(reader, name)
         slaac = reader.text("networks", name, "ipv6_address_mode") in SLAAC
-        found[name] = NetworkEntry(default_servers if servers is None else servers, routes, there, slaac)
-    _check_twice(reader, "networks", {name: its.existing for name, its in found.items()})
+        servers = default_servers if servers is None else servers
+        found[name] = NetworkEntry(servers, routes, there, slaac, parent_of(reader, name))
+    _check_twice(reader, "networks", {name: its.existing for name, its in found.items() if not its.subnet_of})
     return found
 
 
@@ -239,7 +247,11 @@ def _check_pools(reader: Reader, name: str) -> None:
 
 
 def existing(reader: Reader, section: str, name: str) -> str | None:
-    """Return what a network or router that exists is called in the cloud, by name or id; None if it is an own one."""
+    """Return what a network or router that exists is called in the cloud, by name or id; None if it is an own one.
+
+    A further subnet is of its network.
+    """
+    name = (parent_of(reader, name) if section == "networks" else None) or name
     its = reader.get(section, name, "existing")
     return name if its is True else reader.named(section, name, "existing")
 

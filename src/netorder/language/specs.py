@@ -131,12 +131,13 @@ def _network(reader: Reader, name: str, its: NetworkEntry, addresses: Addresses)
         tuple(subnets),
         router,
         its.routes,
-        reader.get("networks", name, "mtu"),
+        reader.get("networks", its.subnet_of or name, "mtu"),
         dhcp=reader.get("networks", name, "dhcp") is not False,
         existing=its.existing,
         reachable=reader.true("networks", name, "reachable"),
         place=_place(reader, "networks", name, "subnet_pool" if pools else "existing"),
         subnet_pools=pools,
+        subnet_of=its.subnet_of,
     )
 
 

@@ -52,6 +52,7 @@ def check(
     _check_port_security(reader, specs)
     _check_without_dhcp(reader, specs)
     _check_shared(reader, specs, rules)
+    _check_further(reader, specs, routes)
     if not reader.failed:
         _check_calls(reader, specs, rules, routes, {} if behind_nat else _sent(egress), behind_nat=behind_nat)
         _check_limits(reader, specs, rules, egress)
@@ -155,6 +156,23 @@ def _check_shared(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...]) -> 
             message = f"`{address}` is shared by {few([f'`{host.name}`' for host in hosts])}, and no rule lets them "
             message += f"agree whose it is; add to `allow:` `- {{within: {entry}, protocol: vrrp}}`, or what they speak"
             reader.warning(("hosts", entry, "virtual_addresses"), message)
+
+
+def _check_further(reader: Reader, specs: Specs, routes: Routes) -> None:
+    """Warn of further subnets to which no way leads from their network: Neutron's agents give hosts one all the same.
+
+    By DHCP they tell hosts that each other's IPv4 subnets of the network are on the link.
+    """
+    routing = routes.routings.get(IPV4)
+    for network in specs.networks:
+        parent = network.subnet_of
+        if routing and parent in routing.populated and network.name in routing.populated:
+            if routing.graph.joined(network.name, parent):
+                continue
+            message = f"no router joins `{network.name}` and `{parent}`, and yet hosts of the two may reach each other: "
+            message += "they are on one link, and on some clouds (ML2/OVS) DHCP says so; only rules (`allow`) keep them "
+            message += "apart; join both to a router, or remove this"
+            reader.warning(("networks", network.name, "subnet_of"), message)
 
 
 def _check_reachable(reader: Reader, specs: Specs) -> None:

@@ -80,7 +80,9 @@ class _Planner:
     # Networks and routers
 
     def _network(self, network: NetworkSpec) -> Network:
-        name = network.existing or self._cloud_name(network.name)
+        parent = self._networks[network.subnet_of] if network.subnet_of else network
+        cloud_name = parent.existing or self._cloud_name(parent.name)
+        name = self._cloud_name(network.name) if network.subnet_of else cloud_name
         subnets = []
         for subnet in network.subnets:
             version = subnet.cidr.version
@@ -102,12 +104,13 @@ class _Planner:
             )
         return Network(
             network.name,
-            name,
+            cloud_name,
             tuple(subnets),
             network.mtu,
             network.existing,
             network.place,
             subnet_pools=network.subnet_pools,
+            subnet_of=network.subnet_of,
         )
 
     def _router(self, router: RouterSpec) -> Router:

@@ -91,6 +91,7 @@ FIELDS = (
     Field("network", "admin_state_up", _IN_PLACE),
     Field("network", "subnets", _REFUSE, note="a subnet of somebody else's is on a network that must go"),
     Field("subnet", "cidr", _REPLACE, ("Subnet.cidr", "Subnet.version"), "with every port on it", "its prefix differs"),
+    Field("subnet", "network", _REPLACE, ("Network.subnet_of",), "with every port on it", "it is on another network"),
     Field("subnet", "subnet_pool", _REPLACE, ("Network.subnet_pools",), _POOL, "its subnet pool differs"),
     Field("subnet", "ipv6_address_mode", _REPLACE, ("Subnet.ipv6_address_mode",), *_MODE),
     Field("subnet", "holder", _REFUSE, note="a port of somebody else's is on a subnet that must go"),

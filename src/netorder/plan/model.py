@@ -75,6 +75,8 @@ class Subnet:
 class Network:
     """One network with its subnets: one IPv4, one IPv6, or one of each. ``mtu`` None is the cloud's.
 
+    ``cloud_name`` is that of the cloud's network on which its subnets and ports are: of a further subnet, of the
+    network that it is a ``subnet_of``, whose ``mtu`` and ``existing`` it has too. To all but the cloud it is a network.
     ``existing`` is what one that is not the topology's is called in the cloud, by name or id; ``subnet_pools`` are the
     cloud's that the prefixes are of, so too; ``place`` is where the file says so.
     """
@@ -86,6 +88,7 @@ class Network:
     existing: str | None = None
     place: str = field(default="", compare=False)
     subnet_pools: tuple[str, ...] = field(default=(), metadata=RARE)
+    subnet_of: str | None = field(default=None, metadata=RARE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ def _networks(plan: Plan, called: dict[str, str]) -> Iterator[Sequence[str]]:
             if subnet.gateway_ip:
                 gateway = f"gateway {_named(subnet.gateway_ip, called)}"
             more = f", exists ({network.existing})" if network.existing and not index else ""
+            more += f", a subnet of {network.subnet_of}" if network.subnet_of and not index else ""
             more += f", mtu {network.mtu}" if network.mtu and not index else ""
             more += f", of subnet pool {', '.join(network.subnet_pools)}" if network.subnet_pools and not index else ""
             more += "" if subnet.dhcp else ", no DHCP"

@@ -213,7 +213,9 @@ class _Comparison:
 def _loses_port(draft: Draft, ip: FloatingIP) -> bool:
     """Return whether what carries an address is deleted or replaced: its port, or its router's interface there."""
     port = next((port for port in draft.observed.ports if port.id == ip.port_id), None)
-    return port is not None and (port.id in draft.going or (ip.router_id, port.network_id) in draft.detached)
+    if port is None or port.id in draft.going:
+        return port is not None
+    return any((ip.router_id, fixed.get("subnet_id")) in draft.detached for fixed in port.fixed_ips or ())
 
 
 def create_body(work: Work, change: FloatingChange) -> dict[str, Any]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from netorder.cloud.draft import Draft
     from netorder.cloud.observe import Observed
     from netorder.cloud.work import Work
+    from netorder.plan.model import Network
 
 __all__ = [
     "KIND",
@@ -51,15 +52,21 @@ def compare(draft: Draft) -> None:
                 draft.ids.networks[network.cloud_name] = draft.existing.networks[network.name]
             continue
         found = draft.chosen.networks.get(network.cloud_name)
-        change = partial(NetworkChange, KIND, network.cloud_name)
-        planned: dict[str, object] = {"admin_state_up": True} | ({"mtu": network.mtu} if network.mtu else {})
-        if found:
-            draft.ids.networks[network.cloud_name] = found.id
-            has = {"admin_state_up": found.is_admin_state_up, "mtu": found.mtu}
-            draft.differ(change, KIND, {name: has[name] for name in planned}, planned, id=found.id)
-        else:
-            draft.add(change("create", "missing", after=planned))
-        subnet.compare(draft, network, found)
+        if not network.subnet_of:
+            _compare(draft, network, found)
+            subnet.compare_surplus(draft, found)
+        subnet.compare(draft, network)
+
+
+def _compare(draft: Draft, network: Network, found: CloudNetwork | None) -> None:
+    change = partial(NetworkChange, KIND, network.cloud_name)
+    planned: dict[str, object] = {"admin_state_up": True} | ({"mtu": network.mtu} if network.mtu else {})
+    if found:
+        draft.ids.networks[network.cloud_name] = found.id
+        has = {"admin_state_up": found.is_admin_state_up, "mtu": found.mtu}
+        draft.differ(change, KIND, {name: has[name] for name in planned}, planned, id=found.id)
+    else:
+        draft.add(change("create", "missing", after=planned))
 
 
 def foreign_problem(observed: Observed, found: CloudNetwork) -> str:

@@ -1,4 +1,4 @@
-"""Subnets: of a network one, or one of each IP version."""
+"""Subnets: of a network one, or one of each IP version, and further ones of IPv4."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ __all__ = [
     "UPDATE",
     "SubnetChange",
     "compare",
+    "compare_surplus",
     "create_body",
     "creations",
     "delete",
@@ -89,13 +90,15 @@ def _observed_fields(found: CloudSubnet) -> dict[str, object]:
     }
 
 
-def compare(draft: Draft, network: Network, found_network: CloudNetwork | None) -> None:
-    """Compare the subnets of a network: what it has too many goes first."""
-    mine = [s for s in draft.observed.subnets if found_network and s.network_id == found_network.id]
-    found, surplus = draft.chosen.by_name(mine)
-    names = {subnet.cloud_name for subnet in network.subnets}
-    for one in [*surplus, *(s for name, s in found.items() if name not in names)]:
-        draft.add(Change(KIND, one.name, "delete", "not in the topology", before={"cidr": one.cidr}, id=one.id))
+def compare_surplus(draft: Draft, network: CloudNetwork | None) -> None:
+    """Delete what a network of the cloud's has too many."""
+    for one in draft.observed.subnets if network else ():
+        if network and one.network_id == network.id and draft.subnets.get(str(one.name)) is not one:
+            draft.add(Change(KIND, one.name, "delete", "not in the topology", before={"cidr": one.cidr}, id=one.id))
+
+
+def compare(draft: Draft, network: Network) -> None:
+    """Compare the subnets of a network of the plan."""
     for subnet in network.subnets:
         pool_names, pool = draft.existing.pool_names, draft.existing.pools.get(subnet.cloud_name)
         change = partial(
@@ -106,8 +109,10 @@ def compare(draft: Draft, network: Network, found_network: CloudNetwork | None) 
             subnet=subnet,
             pool=pool.id if pool else None,
         )
-        planned, one = fields(subnet), found.get(subnet.cloud_name)
+        planned, one = fields(subnet), draft.subnets.get(subnet.cloud_name)
         planned |= {"subnet_pool": f"{pool.name} ({pool.id})"} if pool else {}
+        on = network.subnet_of or network.name
+        planned |= {"network": on} if network.subnet_of or (one and draft.network_name(one.network_id) != on) else {}
         if one:
             draft.ids.subnets[subnet.cloud_name] = one.id
             planned.setdefault("host_routes", [])
@@ -117,7 +122,8 @@ def compare(draft: Draft, network: Network, found_network: CloudNetwork | None) 
             has = (
                 f"{pool_names.get(one.subnet_pool_id, 'one')} ({one.subnet_pool_id})" if one.subnet_pool_id else "none"
             )
-            draft.differ(change, KIND, _observed_fields(one) | {"subnet_pool": has}, planned, id=one.id)
+            more = {"subnet_pool": has, "network": draft.network_name(one.network_id)}
+            draft.differ(change, KIND, _observed_fields(one) | more, planned, id=one.id)
         else:
             draft.add(change("create", "missing", after=planned))
 
