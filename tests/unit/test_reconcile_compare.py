@@ -20,6 +20,7 @@ from openstack.network.v2.subnet import Subnet
 
 from netorder.cloud.change import Change
 from netorder.cloud.compare import compare as change_set
+from netorder.cloud.draft import fixed_addresses
 from netorder.cloud.groups import normal_rule, rule_text
 from netorder.cloud.observe import Observed
 from netorder.cloud.preflight import Facts, quota_problems
@@ -48,11 +49,14 @@ def as_built(wanted: model.Plan = PLAN) -> Observed:
     networks = {n.name: n for n in wanted.networks}
 
     def port(name: str, network: str, addresses: tuple[str, ...], **more: object) -> Port:
-        fixed = [{"subnet_id": f"subnet:{network}", "ip_address": address} for address in reversed(addresses)]
+        fixed = [
+            {"subnet_id": f"subnet:{subnet}", "ip_address": address}
+            for subnet, address in reversed(fixed_addresses(wanted, network, addresses))
+        ]
         return Port.existing(
             id=f"port:{name}",
             name=name,
-            network_id=f"network:{network}",
+            network_id=f"network:{networks[network].subnet_of or network}",
             fixed_ips=fixed,
             admin_state_up=True,
             **more,
@@ -89,13 +93,15 @@ def as_built(wanted: model.Plan = PLAN) -> Observed:
     ]
     return Observed(
         networks=tuple(
-            Network.existing(id=f"network:{n.name}", name=n.cloud_name, admin_state_up=True) for n in networks.values()
+            Network.existing(id=f"network:{n.name}", name=n.cloud_name, admin_state_up=True)
+            for n in networks.values()
+            if not n.subnet_of
         ),
         subnets=tuple(
             Subnet.existing(
                 id=f"subnet:{s.cloud_name}",
                 name=s.cloud_name,
-                network_id=f"network:{n.name}",
+                network_id=f"network:{n.subnet_of or n.name}",
                 ip_version=s.version,
                 cidr=s.cidr,
                 gateway_ip=s.gateway_ip,
@@ -433,9 +439,6 @@ def test_in_place_where_the_cloud_can_and_replaced_where_not(kind, name, attribu
 def test_another_prefix_replaces_the_subnet_and_every_port_on_it():
     """Even those whose address lies in the new prefix too: it is another subnet."""
     built = as_built()
-    for one in built.ports:
-        for fixed in one.fixed_ips:
-            fixed["subnet_id"] = "subnet:calculator-" + fixed["subnet_id"].removeprefix("subnet:")
     subnets = altered(built.subnets, "calculator-net2", cidr="192.168.0.0/16")
     changes, problems = compare(PLAN, replace(built, subnets=subnets), key=KEY)
     assert problems == []
@@ -469,7 +472,8 @@ def test_floating_ip_is_loosened_where_its_routers_interface_is_replaced():
     for ip in built.floating_ips:
         ip._update(router_id="router:rt1")
     name = next(i.port_name for i in PLAN.routers[0].interfaces)
-    ports = altered(built.ports, name, fixed_ips=[{"ip_address": "192.168.1.77", "subnet_id": "subnet:net1"}])
+    fixed = [{"ip_address": "192.168.1.77", "subnet_id": "subnet:calculator-net1"}]
+    ports = altered(built.ports, name, fixed_ips=fixed)
     changes, _ = compare(PLAN, replace(built, ports=ports), key=KEY)
     assert [(c.action, c.kind, c.id) for c in changes[1:]] == [("update", "floating IP", "ip:calculator")]
     assert changes[1].before["port"] == changes[1].after["port"] == "calculator-calculator"

@@ -320,10 +320,8 @@ def test_of_two_external_networks_of_a_name_one_is_meant_by_its_id():
 def test_a_port_on_a_subnet_that_must_go_blocks_if_it_is_somebodys(owner, blocks):
     built = as_built()
     altered(built.subnets, "calculator-net2", cidr="10.77.0.0/24")
-    for port in built.ports:
-        for fixed in port.fixed_ips:
-            fixed["subnet_id"] = "subnet:calculator-" + fixed["subnet_id"].removeprefix("subnet:")
-    port = Port.existing(id="theirs", name="", network_id="network:net2", device_owner=owner)
+    fixed = [{"subnet_id": "subnet:calculator-net2", "ip_address": "192.168.2.77"}]
+    port = Port.existing(id="theirs", name="", network_id="network:net2", device_owner=owner, fixed_ips=fixed)
     _, problems = judged(FakeCloud(ports=(*built.ports, port)), built)
     expected = f"Port theirs ({owner or 'not in use'}) on network calculator-net2 is not this topology's"
     assert [problem.partition(",")[0] for problem in problems] == ([expected] if blocks else [])

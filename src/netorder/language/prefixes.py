@@ -184,8 +184,8 @@ def _declared(reader: Reader) -> _Cidrs:
                 reader.error(path, _two_of(reader, name, cidr))
                 continue
             if version == IPV6 and (parent := parent_of(reader, name)):
-                message = f"network `{name}` is a further IPv4 subnet of `{parent}`; of IPv6 one prefix is enough, as a "
-                message += "/64 is never full, and a router has one IPv6 port on a network of Neutron's; remove this"
+                message = f"network `{name}` is a further IPv4 subnet of `{parent}`; of IPv6 one prefix is enough, as "
+                message += "a /64 is never full, and a router has one IPv6 port on a network of Neutron's; remove this"
                 reader.error(path, message)
                 continue
             there = existing(reader, "networks", name) is not None
@@ -277,7 +277,7 @@ def _drawn(reader: Reader, declared: _Cidrs, others: Iterable[Prefix]) -> _Cidrs
         further = parent_of(reader, name)
         if further and all(pool.version != IPV4 for _, pool in pools):
             message = f"network `{name}` is a further IPv4 subnet of `{further}`, and the pool has no IPv4 prefix"
-            reader.error(("networks", name), f"{message}; add `cidr:`, or such a pool", of_key=True)
+            reader.error(("networks", name), f"{message}; add `cidr:`, or an IPv4 prefix to `pool`", of_key=True)
         for path, pool in (one for one in pools if one[1].version == IPV4 or not further):
             taken = [*declared.values(), *found.values(), *others]
             its_length = IPV6_LENGTH if pool.version == IPV6 else length if isinstance(length, int) else POOL_LENGTH

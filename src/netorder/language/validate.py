@@ -165,13 +165,13 @@ def _check_further(reader: Reader, specs: Specs, routes: Routes) -> None:
     """
     routing = routes.routings.get(IPV4)
     for network in specs.networks:
-        parent = network.subnet_of
+        parent = None if network.existing else network.subnet_of  # what joins others' networks is not known here
         if routing and parent in routing.populated and network.name in routing.populated:
             if routing.graph.joined(network.name, parent):
                 continue
-            message = f"no router joins `{network.name}` and `{parent}`, and yet hosts of the two may reach each other: "
-            message += "they are on one link, and on some clouds (ML2/OVS) DHCP says so; only rules (`allow`) keep them "
-            message += "apart; join both to a router, or remove this"
+            message = f"no router joins `{network.name}` and `{parent}`, and yet hosts of both may reach each other: "
+            message += "they are on one link, and DHCP of some clouds (ML2/OVS) says so; only rules keep them apart; "
+            message += "join both to a router, or remove this"
             reader.warning(("networks", network.name, "subnet_of"), message)
 
 
@@ -448,6 +448,7 @@ def _check_unused(reader: Reader, specs: Specs) -> None:
     """Warn of networks that no host is on and that join no two routers."""
     ends = Counter(one.network for owner in specs.nodes for one in owner.interfaces)
     hosts = {one.network for host in specs.hosts for one in host.interfaces}
+    hosts |= {network.subnet_of or "" for network in specs.networks}  # what has a further subnet cannot go
     for network in specs.networks:
         if network.name not in hosts and not network.existing and ends[network.name] < 2:  # noqa: PLR2004 - what two routers share is used
             message = f"network `{network.name}` is unused: no host is on it, and it joins no two routers"
