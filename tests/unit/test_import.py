@@ -209,6 +209,7 @@ def listed_of(plan: Plan, owner: str = "") -> dict[str, Any]:
     mark = f"netorder:{owner}" if owner else ""
     outside = {"network_id": "net-public", "external_fixed_ips": [{"ip_address": "203.0.113.2"}]}
     subnets = {(n.name, s.version): s.cloud_name for n in plan.networks for s in n.subnets}
+    on = {n.name: n.subnet_of or n.name for n in plan.networks}
     names = [port.cloud_name for host in plan.hosts for port in host.ports]
     macs = {name: f"fa:16:3e:00:{place // 256:02x}:{place % 256:02x}" for place, name in enumerate(names)}
     macs |= {port.cloud_name: port.mac_address for host in plan.hosts for port in host.ports if port.mac_address}
@@ -216,7 +217,7 @@ def listed_of(plan: Plan, owner: str = "") -> dict[str, Any]:
     def port(name: str, net: str, addresses: tuple[str, ...], of: str, owner: str, **fields: Any) -> dict[str, Any]:
         fixed = [{"subnet_id": f"s:{subnets[net, 6 if ':' in one else 4]}", "ip_address": one} for one in addresses]
         return {
-            "id": f"p:{name}", "name": name, "network_id": f"n:{net}", "device_id": of, "device_owner": owner,
+            "id": f"p:{name}", "name": name, "network_id": f"n:{on[net]}", "device_id": of, "device_owner": owner,
             "fixed_ips": fixed, "mac_address": macs.get(name), "admin_state_up": True, **fields,
         }  # fmt: skip
 
@@ -228,10 +229,10 @@ def listed_of(plan: Plan, owner: str = "") -> dict[str, Any]:
         "networks": [
             {"id": f"n:{n.name}", "name": n.cloud_name, "project_id": "other" if n.existing else "me",
              "mtu": n.mtu or 1442, "description": "" if n.existing else mark, "admin_state_up": True}
-            for n in plan.networks
+            for n in plan.networks if not n.subnet_of
         ] + [{"id": "net-public", "name": "public", "project_id": "admin", "router:external": True}],
         "subnets": [
-            {"id": f"s:{s.cloud_name}", "name": s.cloud_name, "network_id": f"n:{n.name}", "ip_version": s.version,
+            {"id": f"s:{s.cloud_name}", "name": s.cloud_name, "network_id": f"n:{on[n.name]}", "ip_version": s.version,
              "cidr": s.cidr, "gateway_ip": s.gateway_ip, "enable_dhcp": s.dhcp,
              "ipv6_address_mode": s.ipv6_address_mode, "dns_nameservers": list(s.dns_nameservers),
              "allocation_pools": [{"start": one, "end": last} for one, last in filter(None, [s.allocation_pool])],
@@ -287,11 +288,31 @@ ELSEWHERE = {"machine"}  # not on OpenStack
 EXAMPLES = sorted({path.stem for path in (ROOT / "topologies").glob("*.yml")} - ELSEWHERE)
 
 
+FURTHER = """
+topology: t
+networks:
+  lan: {cidr: [10.1.0.0/24, "fd00:1::/64"]}
+  more: {cidr: 10.1.1.0/24, subnet_of: lan, allocation_pool: 10.1.1.200-10.1.1.210, dns_nameservers: [10.1.0.53]}
+  most: {cidr: 10.1.2.0/24, subnet_of: lan}
+  campus: {existing: true, cidr: 10.77.0.0/24, gateway: 10.77.0.1}
+  hall: {subnet_of: campus, cidr: 10.78.0.0/24, gateway: 10.78.0.1}
+routers:
+  edge: {external: true, networks: [lan, more, most]}
+hosts:
+  door: {network: lan, floating_ip: true}
+  pc: {network: more, count: 3, floating_ip: true}
+  desk: {network: hall}
+  shelf: {networks: [most, campus]}
+allow:
+  - {from: lan, to: pc, tcp: 80}
+"""
+
+
 @pytest.mark.parametrize("owner", ["", "own"])
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", [*EXAMPLES, "further"])
 def test_what_was_ordered_comes_back(name, owner):
     """Whose it was does not matter; hosts' own routes are in no cloud."""
-    plan = build_plan(load(ROOT / f"topologies/{name}.yml"))
+    plan = build_plan(parse(FURTHER) if name == "further" else load(ROOT / f"topologies/{name}.yml"))
     images = {host.image: Image(host.image, host.image) for host in plan.hosts}
     listed = listed_of(plan, owner and plan.topology)
     alone = not any(one.existing for one in (*plan.networks, *plan.routers))
@@ -338,6 +359,7 @@ def another(net: str, address: str, name: str = "more", **fields: Any) -> Any:
     return each(added("servers", server(name, **fields)), added("ports", port(name, net, address)))
 
 
+MORE = subnet("front", "10.5.0.0/24", id="second") | {"name": "more"}
 CASES = [
     case(
         each(
@@ -366,8 +388,41 @@ CASES = [
     ),
     case(
         each(added("subnets", subnet("front", "10.5.0.0/24", id="second"))),
-        "its subnet 10.5.0.0/24: a network has one prefix of each IP version",
+        "front-subnet:\n    subnet_of: front\n    cidr: 10.5.0.0/24",
         name="a second subnet",
+    ),
+    case(
+        each(added("subnets", subnet("front", "fd00:1::/64"), subnet("front", "fd00:2::/64", id="second"))),
+        "its subnet fd00:2::/64: a network has one prefix of each IP version",
+        name="a second subnet of IPv6",
+    ),
+    case(
+        each(
+            added("subnets", subnet("front", "fd00:1::/64", ipv6_address_mode="slaac")),
+            added("subnets", subnet("front", "10.5.0.0/24", id="second")),
+        ),
+        "its subnet 10.5.0.0/24: a network has one prefix of each IP version",
+        name="a second subnet beside SLAAC",
+    ),
+    case(
+        each(
+            added("subnets", MORE),
+            changed("ports", 2, fixed_ips=[{"subnet_id": "sub-front-4", "ip_address": "10.1.0.77"},
+                                           {"subnet_id": "second", "ip_address": "10.5.0.77"}]),
+        ),
+        "network: front",
+        "host web: 10.5.0.77, of another subnet of its network than the rest",
+        name="a port with addresses of two subnets",
+    ),
+    case(
+        each(
+            added("subnets", MORE),
+            changed("ports", 2, fixed_ips=[{"subnet_id": "second", "ip_address": "10.5.0.77"}]),
+            added("ports", port("web", "front", "10.1.0.5")),
+        ),
+        "network: more\n    address: 10.5.0.77",
+        "server web: its second port on one network (10.1.0.5)",
+        name="ports on two subnets of one network",
     ),
     case(
         each(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from netorder.cloud.session import Cloud
 
-__all__ = ["Image", "Project", "ask", "interfaces", "remembered"]
+__all__ = ["As", "Image", "Project", "ask", "interfaces", "remembered"]
 
 Things = tuple[Any, ...]  # the SDK's resources
 
@@ -115,6 +115,17 @@ def _image(cloud: Cloud, id_: str) -> Image:
     return Image(
         id_, name, max(named, 1), str((found.properties or {}).get("os_admin_user") or found.os_admin_user or "")
     )
+
+
+class As:
+    """A resource of the cloud, some of whose attributes are others."""
+
+    def __init__(self, one: Any, **others: object) -> None:  # noqa: ANN401 - a resource
+        self.__dict__.update(others)
+        self.__dict__["_one"] = one
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - what the resource has
+        return getattr(self.__dict__["_one"], name)
 
 
 class _Remembered:

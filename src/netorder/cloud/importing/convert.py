@@ -12,6 +12,7 @@ from netorder.cloud.importing.ask import interfaces
 from netorder.cloud.importing.lines import Line, flow, scalar
 from netorder.cloud.importing.names import reference
 from netorder.cloud.importing.rules import Member, RuleMaker, Rules
+from netorder.cloud.importing.subnets import subnets_of
 from netorder.cloud.observe import is_neutrons_own, is_router_port
 from netorder.cloud.resources.server import METADATA
 from netorder.cloud.resources.server_group import policy_of
@@ -55,7 +56,7 @@ class _Converter:
         self.out = out
         self.notes: dict[str, None] = {}
         self.interfaces = interfaces(project)
-        subnets = {id_: self._subnets_of(one) for id_, one in names.networks.items()}
+        subnets = {id_: self._subnets_of(id_) for id_ in names.networks}
         self.subnets = {id_: its for id_, its in subnets.items() if its}
         self.prefixes: list[Prefix] = [ip_network(one.cidr) for its in self.subnets.values() for one in its.values()]
         self.hosts = {id_: its for id_ in names.servers if (its := self._ports_of(id_))}
@@ -99,22 +100,19 @@ class _Converter:
 
     # Networks
 
-    def _subnets_of(self, network: Any) -> dict[int, Any]:  # noqa: ANN401 - a resource
-        """Return the subnet of each IP version that is written: the one that most ports are on."""
-        uses = Counter(fixed.get("subnet_id") for port in self.project.ports for fixed in port.fixed_ips or ())
-        its = [one for one in self.project.subnets if one.network_id == network.id]
-        foreign = network.id in self.names.existing
-        kept: dict[int, Any] = {}
-        for one in sorted(its, key=lambda one: (-uses[one.id], str(one.cidr), str(one.id))):
-            version = int(one.ip_version)
-            if version not in kept:
-                kept[version] = one
-            elif not foreign:
-                why = f"a network has one prefix of each IP version, and {kept[version].cidr} has more ports"
+    def _subnets_of(self, id_: str) -> dict[int, Any]:
+        """Return the subnet of each IP version that a network of the file has."""
+        network = self.names.networks[id_]
+        if id_ in self.names.parents:
+            return {IPV4: next(one for one in self.project.subnets if one.id == id_)}
+        kept, others = subnets_of(self.project, network)
+        for one in others if id_ not in self.names.existing else ():
+            if one.id not in self.names.parents:
+                why = f"a network has one prefix of each IP version, and {kept[int(one.ip_version)].cidr} is written"
                 self._note(f"network {network.name}: its subnet {one.cidr}: {why}")
         if not kept:
             self._note(f"network {network.name or network.id}: it has no subnet that this login sees")
-        return dict(sorted(kept.items()))
+        return kept
 
     def _network(self, id_: str) -> Iterator[Line]:
         if id_ not in self.subnets:
@@ -127,7 +125,9 @@ class _Converter:
             return Line((*key, word), 2, f"{word}: {flow(value)}", note)
 
         yield Line(key, 1, f"{name}:", "" if foreign else self._otherwise(network))
-        if foreign:
+        if id_ in self.names.parents:
+            yield line("subnet_of", self._said(self.names.parents[id_]))
+        elif foreign:
             there = reference(network, self.project.networks)
             yield line("existing", True if there == name else there)
         yield line("cidr", _one_or_all(str(ip_network(one.cidr)) for one in its.values()))
@@ -153,9 +153,12 @@ class _Converter:
             yield line("allocation_pool", f"{pool[0]}-{pool[1]}")
         if servers := [*dict.fromkeys(str(server) for one in its.values() for server in one.dns_nameservers or ())]:
             yield line("dns_nameservers", servers)
-        mtus = Counter(one.mtu for other, one in self.names.networks.items() if other not in self.names.existing)
+        others = self.names.existing | self.names.parents.keys()
+        mtus = Counter(one.mtu for other, one in self.names.networks.items() if other not in others)
         usual = mtus.most_common(1)[0][0]
-        if network.mtu and network.mtu != usual:
+        if id_ in self.names.parents:
+            pass  # its network's
+        elif network.mtu and network.mtu != usual:
             yield line("mtu", network.mtu)
         elif usual:
             self._note(f"MTU {usual}, which is taken for the cloud's own")
@@ -170,7 +173,7 @@ class _Converter:
             str(ip_address(fixed["ip_address"])): self._said(router)
             for router in self.names.routers
             for port in self.interfaces.get(router, ())
-            if port.network_id == id_
+            if self.names.on(port) == id_
             for fixed in port.fixed_ips or ()
         }
 
@@ -225,7 +228,7 @@ class _Converter:
         """Yield the addresses of those in the file on a network, shared ones too."""
         for port in self.project.ports:
             mine = port.device_id in self.names.servers or (is_router_port(port) and port.device_id in self.interfaces)
-            if port.network_id == id_ and mine:
+            if self.names.on(port) == id_ and mine:
                 yield from (ip_address(fixed["ip_address"]) for fixed in port.fixed_ips or ())
                 yield from (address.network_address for address in _pairs(port) if _is_one(address))
 
@@ -237,7 +240,13 @@ class _Converter:
                 address = ip_address(fixed["ip_address"])
                 subnet = self.subnets[network].get(address.version)
                 if subnet is None or subnet.id != fixed.get("subnet_id"):
-                    self._note(f"{who}: {address}, on a subnet that is not written")
+                    known = any(
+                        one.id == fixed.get("subnet_id") for its in self.subnets.values() for one in its.values()
+                    )
+                    why = (
+                        "of another subnet of its network than the rest" if known else "on a subnet that is not written"
+                    )
+                    self._note(f"{who}: {address}, {why}")
                 elif address.version in kept:
                     self._note(f"{who}: {address}, a second IPv{address.version} address on one network")
                 elif address == ip_network(subnet.cidr).network_address:
@@ -268,8 +277,8 @@ class _Converter:
         foreign, key = id_ in self.names.existing, ("routers", name)
         joins: dict[str, list[Any]] = {}
         for port in self.interfaces.get(id_, ()):
-            if port.network_id in self.subnets:
-                joins.setdefault(str(port.network_id), []).append(port)
+            if (on := self.names.on(port)) in self.subnets:
+                joins.setdefault(on, []).append(port)
         if not joins:
             self._note(f"router {router.name or router.id}: it joins no network of the file")
             return
@@ -320,13 +329,13 @@ class _Converter:
         ports.sort(key=lambda port: (order.get(str(port.mac_address).lower(), len(order)), str(port.id)))
         found: dict[str, Any] = {}
         for port in ports:
-            if port.network_id not in self.subnets:
+            if (on := self.names.on(port)) not in self.subnets:
                 continue
-            if port.network_id in found:
+            if any(port.network_id == other.network_id for other in found.values()):
                 named = few([str(fixed["ip_address"]) for fixed in port.fixed_ips or ()])
                 self._note(f"server {server.name}: its second port on one network ({named})")
             else:
-                found[port.network_id] = port
+                found[on] = port
         if not found:
             self._note(f"server {server.name}: it has no port on a network of the file")
         return found
@@ -437,7 +446,7 @@ class _Converter:
         return [*dict.fromkeys(str(one.network_address) for port, one in its if self._is_shared(port, one))]
 
     def _is_shared(self, port: Any, prefix: Prefix) -> bool:  # noqa: ANN401 - a resource
-        its = [ip_network(one.cidr) for one in self.subnets[port.network_id].values()]
+        its = [ip_network(one.cidr) for one in self.subnets[self.names.on(port)].values()]
         mine = {str(ip_address(fixed["ip_address"])) for fixed in port.fixed_ips or ()}
         there = any(covers(one, prefix) for one in its)
         return _is_one(prefix) and there and str(prefix.network_address) not in mine
@@ -494,7 +503,7 @@ class _Converter:
             joints += [on] if self._forwards(id_) else []
         for id_ in self.names.routers:
             if ("routers", self._said(id_)) not in self.out:
-                its = {str(port.network_id) for port in self.interfaces.get(id_, ())}
+                its = {self.names.on(port) for port in self.interfaces.get(id_, ())}
                 joints.append(tuple(self._said(one) for one in self.subnets if one in its))
         networks = {
             self._said(id_): [str(ip_network(one.cidr)) for one in its.values()]
@@ -512,7 +521,7 @@ class _Converter:
         near = tuple(
             port
             for port in self.project.ports
-            if port.network_id in there and (port.device_id in in_file or port.network_id in self.names.existing)
+            if (its_on := self.names.on(port)) in there and (port.device_id in in_file or its_on in self.names.existing)
         )
         return RuleMaker(replace(self.project, ports=near), members, networks, joints, called).made()
 
@@ -521,8 +530,8 @@ class _Converter:
         for port in self.project.ports:
             owner = str(port.device_owner or "")
             plain = is_neutrons_own(port) or is_router_port(port) or owner.startswith(("network:", "compute:"))
-            if not plain and port.network_id in self.subnets:
-                on = self._said(port.network_id)
+            if not plain and (id_ := self.names.on(port)) in self.subnets:
+                on = self._said(id_)
                 self._note(f"port {port.name or port.id} ({owner or 'not in use'}) on network {on}")
         hosts = {port.id for ports in self.hosts.values() for port in ports.values()}
         for one in () if self.names.prefix else self.project.floating_ips:

@@ -14,7 +14,7 @@ from netorder.cloud.change import marker, server_group_name
 from netorder.cloud.compare import compare
 from netorder.cloud.existing import Existing
 from netorder.cloud.groups import normal_rule
-from netorder.cloud.importing.ask import interfaces
+from netorder.cloud.importing.ask import As, interfaces
 from netorder.cloud.observe import Observed
 from netorder.cloud.resources import keypair
 from netorder.plan.model import Rule, SecurityGroup
@@ -57,17 +57,6 @@ def differences(project: Project, names: Names, plan: Plan) -> Differences:
     return Differences(tuple(one for one in found.changes if one.kind != keypair.KIND), found.problems)
 
 
-class _As:
-    """A resource of the cloud, some of whose attributes are others."""
-
-    def __init__(self, one: Any, **others: object) -> None:  # noqa: ANN401 - a resource
-        self.__dict__.update(others)
-        self.__dict__["_one"] = one
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - what the resource has
-        return getattr(self.__dict__["_one"], name)
-
-
 class _Own:
     """What of a project is in the plan, by the plan's names."""
 
@@ -82,9 +71,7 @@ class _Own:
         there = {self.ids[network.name]: network.existing for network in plan.networks}
         hosts = {self.ids[host.name] for host in plan.hosts}
         self.near = [  # whom a group in a rule stands for, as far as the file has networks or hosts for them
-            port
-            for port in project.ports
-            if port.network_id in there and (port.device_id in hosts or there[port.network_id])
+            port for port in project.ports if (on := names.on(port)) in there and (port.device_id in hosts or there[on])
         ]
 
         self.in_groups = {  # the project's groups that hosts of the file have
@@ -100,11 +87,11 @@ class _Own:
         groups, of_hosts = self._ports()
         port_ids = {one.id for one in of_hosts}
         servers: list[Any] = [
-            _As(self._server(host), name=host.cloud_name, status="ACTIVE", task_state=None) for host in self.plan.hosts
+            As(self._server(host), name=host.cloud_name, status="ACTIVE", task_state=None) for host in self.plan.hosts
         ]
         members = {one.id for one in servers}
         server_groups: list[Any] = [
-            _As(
+            As(
                 one,
                 name=server_group_name(self.plan.topology, f"{self.plan.topology}-{self.names.called[one.id]}"),
                 member_ids=[id_ for id_ in one.member_ids or () if id_ in members],
@@ -113,7 +100,7 @@ class _Own:
             if one.id in self.names.called
         ]
         floating = [one for one in self.project.floating_ips if one.port_id in port_ids]
-        addresses: list[Any] = [_As(one, description=self.mark) for one in floating]
+        addresses: list[Any] = [As(one, description=self.mark) for one in floating]
         return Observed(
             tuple(networks),
             tuple(subnets),
@@ -130,14 +117,15 @@ class _Own:
         subnets: list[Any] = []
         for network in self.plan.networks:
             one = self.names.networks[self.ids[network.name]]
-            mine = {str(its.cidr): its for its in self.project.subnets if its.network_id == one.id}
+            id_ = self.names.parents.get(one.id, one.id)
+            mine = {str(its.cidr): its for its in self.project.subnets if its.network_id == id_}
             if network.existing:
-                self.existing.networks[network.name] = one.id
+                self.existing.networks[network.name] = id_
                 self.existing.subnets |= {its.cloud_name: mine[its.cidr].id for its in network.subnets}
             else:
-                found.append(_As(one, name=network.cloud_name))
+                found += [] if network.subnet_of else [As(one, name=network.cloud_name)]
                 # a prefix of the file's may be one that was drawn: its own has been left out
-                subnets += [_As(mine[its.cidr], name=its.cloud_name) for its in network.subnets if its.cidr in mine]
+                subnets += [As(mine[its.cidr], name=its.cloud_name) for its in network.subnets if its.cidr in mine]
         return found, subnets
 
     def _routers(self) -> tuple[list[Any], list[Any]]:
@@ -148,13 +136,16 @@ class _Own:
             if router.existing:
                 self.existing.routers[router.name] = one.id
             else:
-                found.append(_As(one, name=router.cloud_name))
+                found.append(As(one, name=router.cloud_name))
             for interface in router.interfaces:
-                on = [its for its in self.interfaces.get(one.id, ()) if its.network_id == self.ids[interface.network]]
+                on = [its for its in self.interfaces.get(one.id, ()) if self._is_on(its, interface.network)]
                 on.sort(key=lambda port: not any(":" not in fixed["ip_address"] for fixed in port.fixed_ips or ()))
                 called = (interface.port_name, f"{interface.port_name}.ipv6")
-                ports += [_As(its, name=name) for its, name in zip(on, called, strict=False) if interface.own]
+                ports += [As(its, name=name) for its, name in zip(on, called, strict=False) if interface.own]
         return found, ports
+
+    def _is_on(self, port: Any, network: str) -> bool:  # noqa: ANN401 - a resource
+        return self.names.on(port) == self.ids[network]
 
     def _server(self, host: Host) -> Any:  # noqa: ANN401 - a resource
         return self.names.servers[self.ids[host.name]]
@@ -166,8 +157,8 @@ class _Own:
         for host in self.plan.hosts:
             server = self._server(host)
             for port in host.ports:
-                on = self.ids[port.network]
-                its = next((o for o in self.project.ports if o.device_id == server.id and o.network_id == on), None)
+                of_server = (one for one in self.project.ports if one.device_id == server.id)
+                its = next((one for one in of_server if self._is_on(one, port.network)), None)
                 if its is not None:
                     found.append((host, its, port.cloud_name))
         alike: dict[frozenset[NormalRule], list[Host]] = {}
@@ -187,7 +178,7 @@ class _Own:
             mine = [groups[passing[one.id]].id] if one.id in passing else []
             foreign = [id_ for id_ in one.security_group_ids or () if id_ not in theirs]
             self.existing.groups |= {id_: id_ for id_ in foreign}
-            ports.append(_As(one, name=name, security_group_ids=[*mine, *foreign]))
+            ports.append(As(one, name=name, security_group_ids=[*mine, *foreign]))
         return [*groups.values()], ports
 
     def _share(

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from netorder.cloud.change import marker
-from netorder.cloud.importing.ask import interfaces
+from netorder.cloud.importing.ask import As, interfaces
+from netorder.cloud.importing.subnets import further
 from netorder.language.resolve import LONGEST_NAME, RESERVED
 from netorder.text import is_id
 
@@ -28,6 +29,7 @@ class Names:
 
     ``existing`` are ids of networks and routers that are used and not the topology's. ``mark`` is the topology that
     made all of it, None where somebody else did. What is the topology's own is not called as one of ``outside``.
+    Further subnets are among the networks, by their own ids; ``parents`` gives the networks that they are of.
     """
 
     topology: str
@@ -38,8 +40,14 @@ class Names:
     servers: dict[str, Any] = field(default_factory=dict)
     called: dict[str, str] = field(default_factory=dict)
     existing: set[str] = field(default_factory=set)
+    parents: dict[str, str] = field(default_factory=dict)
     outside: set[str] = field(default_factory=set)
     taken: set[str] = field(default_factory=lambda: {*_TAKEN})
+
+    def on(self, port: Any) -> str:  # noqa: ANN401 - a resource
+        """Return the id of the network that a port is on, or of the further subnet that its IPv4 addresses are of."""
+        its = [fixed.get("subnet_id") for fixed in port.fixed_ips or () if ":" not in fixed["ip_address"]]
+        return str(its[0] if its and its[0] in self.parents and {*its} == {its[0]} else port.network_id)
 
     def name(self, kind: str, one: Any, cut: str = "", sep: str = "-") -> str:  # noqa: ANN401 - a resource
         """Return a name of the language for what is called otherwise, which nothing else has."""
@@ -89,6 +97,12 @@ def choose(project: Project, topology: str, prefix: str | None = None) -> Names:
             routers.append(one)
     names.routers = {one.id: one for one in routers}
     names.servers = {one.id: one for one in servers}
+    for network in [*names.networks.values()]:
+        there = network.id in names.existing
+        for one in further(project, network, {*names.servers, *names.routers} if there else None):
+            names.networks[one.id] = As(network, id=one.id, name=one.name)
+            names.parents[one.id] = network.id
+            names.existing |= {one.id} if there else set()
     _call(names)
     return names
 
