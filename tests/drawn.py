@@ -117,6 +117,7 @@ class _Drawer:
         self._hosts = self._draw_hosts(hosts)
         self._alike = min(more, self._left, draw(st.integers(0, 3)))
         self._on = {name: [host for host, its in self._hosts.items() if name in _networks(its)] for name in self._names}
+        self._parents = self._further()
         self._groups = {
             group: [host for host, its in self._hosts.items() if group in its.get("groups", ())] for group in GROUPS
         }
@@ -146,6 +147,22 @@ class _Drawer:
         for part in IPv6Network("fd00:20::/64").subnets(new_prefix=68):
             yield next(part.subnets(new_prefix=self._draw(st.sampled_from(LENGTHS))))
 
+    def _further(self) -> dict[str, str]:
+        """Return the networks that are further subnets, with those that they are of: no host is on two of one."""
+        parents: dict[str, str] = {}
+        for name in self._names:
+            if self._versions[name] != "4" or name in parents.values() or not self._chance(5):
+                continue
+            able = [one for one in self._names if one not in {*parents, name} and not self._meet(name, one, parents)]
+            if able:
+                parents[name] = self._draw(st.sampled_from(able))
+        return parents
+
+    def _meet(self, name: str, parent: str, parents: dict[str, str]) -> bool:
+        """Tell whether a host is on a network and on one of those that are on the network of ``parent``."""
+        others = {parent, *(one for one, its in parents.items() if its == parent)}
+        return any(others.intersection(_networks(self._hosts[host])) for host in self._on[name])
+
     def _block(self) -> dict[str, Any]:
         """Return what there is for each of some: a network with a host, behind a router to one of the others."""
         numbers = self._draw(st.lists(st.integers(1, 99), min_size=self._alike, max_size=self._alike, unique=True))
@@ -170,6 +187,8 @@ class _Drawer:
         ]
         if not self._pool or self._versions[name] != "46":
             network["cidr"] = prefixes[0] if len(prefixes) == 1 else prefixes
+        if name in self._parents:
+            network["subnet_of"] = self._parents[name]
         routed = any(self._names.index(name) in networks for networks in self._joined)
         if routed and "cidr" in network and self._chance(6):
             network["gateway"] = [str(one[name][-2]) for one in (self._v4, self._v6) if str(one[name]) in prefixes]
@@ -185,7 +204,8 @@ class _Drawer:
         if first and network.get("routes") != "subnet" and self._chance(8):
             network["dhcp"] = False
         elif "6" in self._versions[name] and self._v6[name].prefixlen == 64 and self._chance(6):
-            network["ipv6_address_mode"] = self._draw(st.sampled_from(MODES))
+            slaac = name not in self._parents.values()  # else further subnets would get addresses of it
+            network["ipv6_address_mode"] = self._draw(st.sampled_from(MODES if slaac else MODES[2:]))
         return network
 
     def _router(self, index: int) -> dict[str, Any]:

@@ -49,6 +49,12 @@ def add_network(t):
     t["hosts"]["disk"] = {"network": "store"}
 
 
+def add_further(t):
+    t["networks"]["more"] = {"cidr": "10.2.1.0/24", "subnet_of": "back"}
+    t["routers"]["inner"]["networks"].append("more")
+    t["hosts"]["disk"] = {"network": "more"}
+
+
 def no_db(t):
     del t["hosts"]["db"]
     t["allow"][1]["to"] = "app"
@@ -95,6 +101,11 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
         edited(add_network),
         {"create network", "create subnet", "create router interface", "create port", "create server",
          "create security group", "update router"},
+    ),
+    "a further subnet": (
+        edited(add_further),
+        {"create subnet", "create router interface", "create port", "create server", "create security group",
+         "update router"},
     ),
     "a network and a router less": (
         edited(no_back),
@@ -219,6 +230,26 @@ def test_a_change_is_previewed_done_and_taken_back(request, name):
     changes = does_as_previewed(site, topology)
     assert {f"{c['action']} {c['kind']}" for c in changes} == expected
     does_as_previewed(site, BASE)
+
+
+def test_a_further_subnet_moves(site, cloud):
+    """To another network of the cloud's, to its own and back: it and its ports are made anew, and nothing else is."""
+    site.run(edited(add_further))
+    ids = {one: cloud.network.find_network(f"lab-{one}").id for one in ("front", "back")}
+    for to in ("front", None, "back"):
+        moved = edited(add_further)
+        moved["networks"]["more"]["subnet_of"] = to
+        if to is None:
+            del moved["networks"]["more"]["subnet_of"]
+        changes = does_as_previewed(site, moved)
+        kinds = {f"{one['action']} {one['kind']}" for one in changes} - {"create network", "delete network"}
+        assert kinds - {"update router"} == {
+            "replace subnet", "replace port", "replace router interface", "update server"
+        }  # fmt: skip
+        assert {one["name"] for one in changes if one["kind"] in {"subnet", "port"}} == {"lab-more", "lab-disk"}
+        on = cloud.network.find_subnet("lab-more").network_id
+        assert on == (ids[to] if to else cloud.network.find_network("lab-more").id)
+        assert {one: cloud.network.find_network(f"lab-{one}").id for one in ids} == ids
 
 
 def test_hosts_that_part_are_never_without_their_rules(site):

@@ -164,6 +164,13 @@ def test_a_class_is_drawn_once():
     assert len(picture(load(CLASS), each=True).nodes) == 1 + 21 + 21 + 41
 
 
+def test_a_further_subnet_names_its_network():
+    shown = picture(load(ROOT / "tests/golden/good/further-subnets.yml"), each=True)
+    lines = {one.title: one.lines for one in shown.of("network")}
+    assert lines["lan-b"] == ("10.0.1.0/24", "a subnet of lan")
+    assert lines["lan"] == ("10.0.0.0/24, fd00:1::/64",)
+
+
 def test_alike_by_name_is_not_alike(tmp_path):
     """A fifth network that is joined to another router is drawn by itself."""
     file = tmp_path / "t.yml"

@@ -238,8 +238,10 @@ def _text(box: _Box, target: str) -> tuple[str, tuple[str, ...]]:
     many = len(box.parts) > 1
     title = f"{_base(box.name)} ({len(box.parts)})" if many else box.name
     if box.kind == "network":
-        prefixes = [subnet.cidr for part in box.parts if isinstance(part, Network) for subnet in part.subnets]
-        return title, (few(prefixes, 2),)
+        networks = [part for part in box.parts if isinstance(part, Network)]
+        parents = dict.fromkeys(_base(one.subnet_of) if many else one.subnet_of for one in networks if one.subnet_of)
+        prefixes = few([subnet.cidr for one in networks for subnet in one.subnets], 2)
+        return title, (prefixes, *(f"a subnet of {one}" for one in parents))
     if box.kind == "router":
         return title, _router_lines([part for part in box.parts if isinstance(part, Router)])
     return title, _host_lines([part for part in box.parts if isinstance(part, Host)], target)
