@@ -327,6 +327,14 @@ def test_a_port_on_a_subnet_that_must_go_blocks_if_it_is_somebodys(owner, blocks
     assert [problem.partition(",")[0] for problem in problems] == ([expected] if blocks else [])
 
 
+def test_a_port_on_another_subnet_of_the_network_blocks_none():
+    built = as_built()
+    altered(built.subnets, "calculator-net2", cidr="10.77.0.0/24")
+    fixed = [{"subnet_id": "subnet:theirs", "ip_address": "10.99.0.7"}]
+    port = Port.existing(id="theirs", name="", network_id="network:net2", device_owner="", fixed_ips=fixed)
+    assert judged(FakeCloud(ports=(*built.ports, port)), built)[1] == []
+
+
 # Config drive
 
 LAB = """\
