@@ -170,6 +170,7 @@ def effect(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Counter[t
 def promised(changes: list[dict[str, Any]], before: dict[str, Any]) -> dict[str, Counter[tuple[str, str]]]:
     """Return the same from a preview. A floating IP's name is its address, which a new one has only later."""
     counts: dict[str, Counter[tuple[str, str]]] = {"create": Counter(), "delete": Counter(), "update": Counter()}
+    told = {(change["kind"], change["name"]) for change in changes}
     for change in changes:
         kind = NEUTRON.get(change["kind"], change["kind"])
         one = (kind, "" if kind == "ip" else change["name"])
@@ -177,7 +178,7 @@ def promised(changes: list[dict[str, Any]], before: dict[str, Any]) -> dict[str,
             counts[action][one] += 1
         if kind == "network" and change["action"] == "delete":  # its subnets go with it
             mine = [subnet for subnet in before.values() if subnet[0] == "subnet" and subnet[1] == change["name"]]
-            counts["delete"].update((kind, name) for kind, name, _ in mine)
+            counts["delete"].update((kind, name) for kind, name, _ in mine if (kind, name) not in told)
     return counts
 
 

@@ -9,6 +9,7 @@ from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
 import pytest
+from openstack.network.v2.network import Network
 from openstack.network.v2.subnet import Subnet
 from openstack.network.v2.subnet_pool import SubnetPool
 from test_existing import look
@@ -16,6 +17,7 @@ from test_reconcile_compare import KEY, altered, as_built, bodies, brief, compar
 
 from netorder.analysis.diff import differences
 from netorder.analysis.reach import Matrix
+from netorder.ansible.inventory import host_vars
 from netorder.cloud.observe import Observed
 from netorder.cloud.preview import unchanged
 from netorder.cloud.resources import network
@@ -23,6 +25,8 @@ from netorder.cloud.teardown import deletions
 from netorder.containers.wanted import wanted as wanted_of_containers
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from netorder.plan.model import Plan
 
 TEXT = """
@@ -204,6 +208,15 @@ def test_traffic_between_two_subnets_of_a_network_goes_by_the_router() -> None:
     assert [hop.node for hop in found.there] == ["door", "edge", "pc"]
 
 
+def test_a_host_with_ipv6_elsewhere_ignores_the_router_that_it_hears(tmp_path: Path) -> None:
+    """It advertises itself on the network that a further subnet is on."""
+    pairs = [("other: {cidr: 10.2.0.0/24}", 'other: {cidr: ["10.2.0.0/24", "fd00:2::/64"]}')]
+    pairs.append(("  far: {network: other}", "  far: {network: other}\n  both: {networks: [more, other]}"))
+    its = {host.name: found for host, found in host_vars(Matrix(plan(*pairs)), tmp_path / "ssh", tmp_path / "t.yml")}
+    assert [one["unwanted"] for one in its["both"]["netorder_interfaces"]] == [[6], [4]]
+    assert its["pc"]["netorder_interfaces"] == []
+
+
 def test_containers_have_a_bridge_for_each_subnet() -> None:
     """Hosts that reach each other by a router alone cannot tell."""
     one = plan((', "fd00:1::/64"', ""))
@@ -246,6 +259,14 @@ def test_a_further_subnet_that_an_existing_network_has_not() -> None:
     assert "Network hall (<text>:5) has no subnet 10.79.0.0/24 in the cloud" in problem
     (missing,) = look(planned(THERE), networks=[]).problems
     assert "Network campus" in missing  # said once
+
+
+def test_a_port_that_somebody_makes_by_hand_is_on_the_right_subnet() -> None:
+    """Where the cloud lets nobody but the network's owner choose addresses."""
+    theirs = [Network.existing(id="n1", name="campus", project_id="p2", is_admin_state_up=True)]
+    campus, hall = sorted(look(planned(THERE), networks=theirs).problems)
+    assert "openstack port create --network n1 --fixed-ip subnet=s1 --description netorder:t t-door" in campus
+    assert "openstack port create --network n1 --fixed-ip subnet=s0 --description netorder:t t-desk" in hall
 
 
 # Of subnet pools

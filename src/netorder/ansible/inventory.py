@@ -38,10 +38,13 @@ def host_vars(matrix: Matrix, ssh_config: Path, topology: Path) -> Iterator[tupl
     subnets = {(network.name, subnet.version): subnet for network in matrix.plan.networks for subnet in network.subnets}
     routers = Counter(interface.network for router in matrix.plan.routers for interface in router.interfaces)
     mtus = {network.name: network.mtu for network in matrix.plan.networks}
+    # the hosts of a further subnet hear the router that advertises itself on its network
+    beside = {network.name: subnets.get((network.subnet_of or "", IPV6)) for network in matrix.plan.networks}
+    heard = {name: its.gateway_ip for name, its in beside.items() if its and its.dhcp and its.gateway_ip}
     steps = numbers(matrix.plan)
     ssh_args = f"-F {shlex.quote(str(ssh_config))}"
     for host in matrix.plan.hosts:
-        variables = _variables(matrix, host, ssh_args, subnets, _interfaces(host, subnets, routers, mtus))
+        variables = _variables(matrix, host, ssh_args, subnets, _interfaces(host, subnets, routers, mtus, heard))
         yield host, variables | application_variables(matrix, host, steps, topology)
 
 
@@ -99,7 +102,11 @@ def proxy_vars(host: Host, directory: Path, port: int) -> dict[str, Any]:
 
 
 def _interfaces(
-    host: Host, subnets: Mapping[tuple[str, int], Subnet], routers: Mapping[str, int], mtus: Mapping[str, int | None]
+    host: Host,
+    subnets: Mapping[tuple[str, int], Subnet],
+    routers: Mapping[str, int],
+    mtus: Mapping[str, int | None],
+    heard: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """Return the settings of the host's interfaces that the cloud's DHCP does not give; none where it gives all.
 
@@ -107,8 +114,10 @@ def _interfaces(
     without those no DHCPv6. ``unwanted`` are the IP versions whose default gateway, as offered on that interface, must
     not be used: the gateway is another interface's, or (IPv6) each of several routers advertises itself as the one.
     ``mtu`` is what the file says of a network without DHCP, which tells nobody. ``routers`` gives the number of each
-    network's routers, ``mtus`` the MTU.
+    network's routers, ``mtus`` the MTU, ``heard`` the IPv6 gateway that a further subnet has not, and hosts on it hear:
+    without IPv6 on any interface nothing goes there.
     """
+    has_ipv6 = any(":" in address for address in host.addresses)
     found: list[dict[str, Any]] = []
     for port in host.ports:
         served = {v: s for v in (IPV4, IPV6) if (s := subnets.get((port.network, v))) and s.dhcp}
@@ -116,6 +125,8 @@ def _interfaces(
         alone = IPV6 in served and gateways[IPV6] is None
         offered = [v for v, gateway in gateways.items() if gateway and gateway not in host.gateways]
         if gateways.get(IPV6) in host.gateways and routers[port.network] > 1:
+            offered.append(IPV6)
+        if has_ipv6 and port.network in heard:
             offered.append(IPV6)
         mtu = {"mtu": mtus[port.network]} if mtus[port.network] and not served else {}
         found.append(

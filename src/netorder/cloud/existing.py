@@ -333,12 +333,15 @@ class _Lookup:
         missing = sorted({name for _, name in wanted.values()} - ours.keys())
         allowed = self._addresses_allowed or "admin" in self.cloud.roles
         if missing and one.project_id != self.cloud.project and not allowed:
+            further = network.subnet_of or any(its.subnet_of == network.name for its in self.plan.networks)
+            ids = [self.found.subnets[its.cloud_name] for its in network.subnets] if further else []
+            on = "".join(f"--fixed-ip subnet={id_} " for id_ in ids)
             self._problem(
                 f"{what} is another project's, and unless its operator decides otherwise, Neutron lets only its owner "
                 f"choose addresses on it ({few(missing)}). Where you know that this cloud's policy "
                 "(create_port:fixed_ips:ip_address) lets you: -e allow=fixed-address. Or make the port yourself, with "
                 f"the address that the cloud gives it, and write that into the file: openstack port create --network "
-                f"{one.id} --description {marker(self.plan.topology)} {missing[0]}."
+                f"{one.id} {on}--description {marker(self.plan.topology)} {missing[0]}."
             )
 
     # Routers

@@ -269,6 +269,7 @@ _SYNONYMS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("dhcp_enabled", "enable_dhcp"), "dhcp"),
         **dict.fromkeys(("slaac", "ipv6_ra_mode", "ra_mode", "address_mode", "ipv6_mode"), "ipv6_address_mode"),
         **dict.fromkeys(("subnetpool", "subnet_pool_id", "subnetpool_id", "subnet_pools"), "subnet_pool"),
+        **dict.fromkeys(("network", "parent"), "subnet_of"),
         "gateway_ip": "gateway",
         "mtu_size": "mtu",
     },
@@ -330,7 +331,7 @@ _SYNONYMS: dict[str, dict[str, str]] = {
 # What others have and this language has not, and what to do
 _NOT_OFFERED: dict[str, dict[str, str]] = {
     "networks": {
-        "subnets": "a network has one prefix of each IP version, in `cidr`; for two of a version make it two networks",
+        "subnets": "a network has one prefix of each IP version, in `cidr`; more of IPv4 are networks with `subnet_of`",
     },
     "hosts": {
         "allowed_address_pairs": "write `virtual_addresses` for addresses, or `forward: true` for what passes the host",
