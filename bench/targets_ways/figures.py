@@ -289,7 +289,7 @@ def answers(ways: Ways) -> str:
             *(isolated(ways[key]) for key in pair),
             "",
             "what a faulty or hostile dependency reaches",
-            "what a tenant who broke out of a service reaches",
+            "what somebody who broke out of a service reaches",
         ]
     )
     heads = ["", *(ways[key]["title"] for key in pair), "first to second"]

@@ -36,6 +36,7 @@ SECTIONS = (
     ("`container` of an application", "/$defs/container"),
     ("A rule of `allow`", "/$defs/allow"),
     ("A rule of `egress`", "/$defs/egress"),
+    ("A mapping of `from` of `allow`, of `to` of `egress`", "/$defs/members"),
     ("A block of `for_each`", "/$defs/each"),
     ("A mapping of `cloud`", "/$defs/cloud"),
     ("`defaults`", "/properties/defaults"),
