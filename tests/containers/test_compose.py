@@ -33,16 +33,18 @@ hosts:
   div: {{network: back, applications: [div]}}
 allow:
   - {{from: 10.202.0.0/24, to: calculator, tcp: 50000, icmp: true}}
+  - {{from: 10.203.0.0/16, to: calculator, tcp: 50009}}
   - {{from: calculator, to: [sum, sub, mul, div], application: true, icmp: true}}
 """
 MACHINE = "10.202.0.1"
 PODMANS_FILES = 1048576  # open files that podman asks for
-CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1)"
+ON_THE_LAN = "10.203.1.200"  # a machine of the LAN, with an address that the plan's network has too
+CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1, (sys.argv[3], 0))"
 
 
-def opens(address: str, port: int, *inside: str) -> bool:
+def opens(address: str, port: int, *inside: str, source: str = "") -> bool:
     """Tell whether a TCP port answers: from here, or by a command that runs others inside."""
-    words = [*inside, "python3", "-c", CONNECT, address, str(port)]
+    words = [*inside, "python3", "-c", CONNECT, address, str(port), source]
     return subprocess.run(words, capture_output=True, check=False, timeout=20).returncode == 0
 
 
@@ -112,6 +114,30 @@ def test_a_neighbour_gets_the_answer_and_nothing_else(stack, machine):
     with machine.entered():
         assert answer(f"http://{MACHINE}:50000") == "result = 16"
         assert [one for one in closed if opens(*one)] == []
+
+
+def test_a_lan_with_a_prefix_of_the_plan_is_answered(stack, machine):
+    """Where the machine itself has a way there; what the rule's prefix does not cover stays out."""
+    route = ["ip", "route", "add", f"{ON_THE_LAN}/32", "dev", "lan0"]
+    serve = [*stack.within("calculator.network"), "python3", "-m", "http.server", "50009"]
+    subprocess.run(route, check=True)
+    with machine.entered():
+        machine.ip([f"address add {ON_THE_LAN}/32 dev eth0"])
+    server = subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 10
+        with machine.entered():
+            while not opens(MACHINE, 50009, source=ON_THE_LAN):
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+            assert not opens(MACHINE, 50009)
+            assert not opens(MACHINE, 50000, source=ON_THE_LAN)
+    finally:
+        server.kill()
+        server.wait()
+        with machine.entered():
+            machine.ip([f"address delete {ON_THE_LAN}/32 dev eth0"])
+        subprocess.run(["ip", "route", "delete", *route[3:]], check=True)
 
 
 def test_the_machine_reaches_no_host_directly(stack):

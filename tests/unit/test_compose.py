@@ -87,6 +87,19 @@ def test_a_range_of_ports_is_published():
     assert "tcp dport 8000-8100 dnat to 10.1.0." in router["command"][0]
 
 
+def test_published_ports_answer_a_lan_with_a_prefix_of_the_plan():
+    """Who asks from there looks like the router, which the rule of a wider prefix lets in too."""
+    text = SMALL.replace("a, count", "a, floating_ip: true, count").replace("from: anywhere", "from: [FROM]")
+    text = text.replace("FROM", "10.0.0.0/8, 198.51.100.0/24")
+    router, host = (composed(text)["services"][name]["command"][0] for name in ("router.out", "web-1.network"))
+    assert 'oifname != "$$outside" ip saddr { 10.1.0.0/24 } ct status & dnat == dnat masquerade\n' in router
+    assert [line.strip() for line in host.splitlines() if "10.1.0.1/32" in line] == [
+        "ip saddr 10.1.0.1/32 ip protocol tcp th dport 8080 accept"
+    ]
+    inner = composed(text.replace("floating_ip: true", "floating_ip: false"))["services"]["web-1.network"]
+    assert "10.1.0.1/32" not in inner["command"][0]
+
+
 def test_the_drawn_outside_is_nobody_elses():
     one = planned()
     drawn = outside_prefix(one)

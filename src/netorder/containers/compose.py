@@ -24,9 +24,10 @@ from netorder.containers.wanted import (
     mac,
     port_range,
     published_ports,
+    rules_in_guise,
 )
 from netorder.errors import Diagnostic, NetorderError, TopologyError
-from netorder.ip import overlap
+from netorder.ip import IPV4, overlap
 from netorder.plan.model import Endpoint
 from netorder.text import few
 from netorder.topology import TEMPLATE
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from netorder.containers.wanted import Published
-    from netorder.plan.model import Application, Container, Host, Network, Plan, Router
+    from netorder.plan.model import Application, Container, Host, Network, Plan, Router, Rule
 
 __all__ = ["compose", "outside_prefix"]
 
@@ -45,6 +46,7 @@ _ANYWHERE = "0.0.0.0"  # noqa: S104 - what is listened on, not by us
 _PRIVILEGED = 1024
 _FORWARDS = {"net.ipv4.ip_forward": "1"}
 _LOOSE = {"net.ipv4.conf.all.rp_filter": "2"}
+_ANSWERS = 1  # mark and routing table of what answers outsiders
 _NEEDS = "podman-compose 1.3.0 or later, or Docker Compose 2.24.0 or later with Docker Engine 25"
 _AGAIN = 5  # s before what ends is restarted, or its log would fill
 HEAD = """\
@@ -265,7 +267,7 @@ class _Writer:
     def _host(self, host: Host) -> dict[str, Any]:
         ends = {port.network: _End(port.addresses[0], self._mac(port.cloud_name)) for port in host.ports}
         group = self._filters[host.group]
-        rules = [f"{match} accept" for match in let_in_by(group.rules)]
+        rules = [f"{match} accept" for match in let_in_by((*group.rules, *self._in_guise(host)))]
         chain = [
             "type filter hook {0} priority filter; policy drop;",
             self._guard(ends),
@@ -301,6 +303,13 @@ class _Writer:
         servers = [one for port in host.ports for one in self._networks[port.network].subnets[0].dns_nameservers]
         return holder | ({"dns": _Words(dict.fromkeys(servers))} if servers else {})
 
+    def _in_guise(self, host: Host) -> list[Rule]:
+        """Return what lets outsiders in that have an address of the topology's: they look like the router to hosts."""
+        router = self._networks[host.ports[0].network].subnets[0].gateway_ip
+        if router is None or all(host.name != its for its, _ in self._published.values()):
+            return []
+        return rules_in_guise(self._plan, self._filters[host.group].rules, router)
+
     def _router(self, router: Router) -> dict[str, Any]:
         ends = {end.network: _End(end.addresses[0], self._mac(end.port_name)) for end in router.interfaces}
         guard = self._guard(ends)
@@ -329,6 +338,7 @@ class _Writer:
     def _translation(self, router: Router, own: IPv4Address, published: Published) -> list[str]:
         entries = {host.name: host.ports[0].addresses[0] for host in self._plan.hosts}
         inside = ", ".join(self._cidr(end.network) for end in router.interfaces)
+        prefixes = ", ".join(str(one) for one in self._plan.own if one.version == IPV4)
         to_hosts = []
         for ports, (host, sources) in published.items():
             come = f"ip saddr {{ {', '.join(sorted(sources))} }} " if sources else ""
@@ -349,6 +359,13 @@ class _Writer:
             " chain out {",
             "  type nat hook postrouting priority srcnat; policy accept;",
             f'  oifname "$outside" ip saddr {{ {inside} }} snat to {own}',
+            # a host would answer the topology's own addresses itself: on a LAN that has a prefix of the plan's
+            f'  oifname != "$outside" ip saddr {{ {prefixes} }} ct status & dnat == dnat masquerade',
+            " }",
+            # and so would this router: answers leave by the way that was asked
+            " chain answers {",
+            "  type filter hook prerouting priority mangle; policy accept;",
+            f'  iifname != "$outside" ct direction reply ct status & dnat == dnat meta mark set {_ANSWERS}',
             " }",
             " chain through {",
             "  type filter hook forward priority filter; policy accept;",
@@ -357,6 +374,8 @@ class _Writer:
             "}",
             "END",
             f"ip route replace default via {self._outside[1]}",
+            f"ip route replace default via {self._outside[1]} table {_ANSWERS}",
+            f"ip rule add fwmark {_ANSWERS} lookup {_ANSWERS}",
         ]
 
     # Applications

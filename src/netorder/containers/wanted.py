@@ -20,7 +20,7 @@ from netorder.text import few
 from netorder.topology import SSH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from netorder.containers.kernel import Way
     from netorder.ip import Prefix
@@ -49,6 +49,7 @@ __all__ = [
     "port_range",
     "prefix",
     "published_ports",
+    "rules_in_guise",
     "snapshots_name",
     "switch_space",
     "uplink",
@@ -408,19 +409,10 @@ class _Maker:
 
     def _chain(self, group: SecurityGroup) -> list[str]:
         """Return the chain of what comes in to the hosts of a group."""
-        # the machine has compared the source of who comes in this guise with the rule already
-        in_guise = [replace(rule, remote_cidr=f"{self._guise}/32") for rule in group.rules if self._meets_own(rule)]
-        let_in = [f"  {match} accept" for match in let_in_by((*group.rules, *(in_guise if self._external else ())))]
+        in_guise = rules_in_guise(self._plan, group.rules, str(self._guise)) if self._external else []
+        let_in = [f"  {match} accept" for match in let_in_by((*group.rules, *in_guise))]
         head = [f" chain in-{group.name} {{", "  ip version 4 ct state invalid drop"]
         return [*head, *let_in, "  ip version 4 drop", " }"]
-
-    def _meets_own(self, rule: Rule) -> bool:
-        """Whether a rule publishes to a prefix of which the topology's networks have a part."""
-        if rule.remote_cidr is None or not any(_ports(rule)):
-            return False
-        source = ip_network(rule.remote_cidr)
-        own = self._plan.own
-        return any(overlap(source, one) for one in own) and not any(covers(one, source) for one in own)
 
     # The machine
 
@@ -510,6 +502,22 @@ def published_ports(plan: Plan) -> Published:
                 known = key in found and not before  # everybody already
                 found[key] = (host.name, () if source is None or known else (*before, source))
     return found
+
+
+def rules_in_guise(plan: Plan, rules: Iterable[Rule], guise: str) -> list[Rule]:
+    """Return what rules publish to prefixes of which the plan's networks have a part, for who comes in this guise.
+
+    Where it is put on, the source has been compared with the rule already.
+    """
+    return [replace(rule, remote_cidr=f"{guise}/32") for rule in rules if any(_ports(rule)) and _meets(plan.own, rule)]
+
+
+def _meets(own: Sequence[Prefix], rule: Rule) -> bool:
+    """Whether a rule's prefix has a part in common with these, and is in none of them."""
+    if rule.remote_cidr is None:
+        return False
+    source = ip_network(rule.remote_cidr)
+    return any(overlap(source, one) for one in own) and not any(covers(one, source) for one in own)
 
 
 def _bridge(network: str) -> str:
