@@ -57,10 +57,10 @@ test-full: test drawn-full report-test containers-full machine-full $(if $(LOCAL
 .PHONY: setup
 setup: $(STAMP) ## the tools this project needs: Debian packages, .venv with exact versions
 
-# a run's ssh_config is below here, and ssh splits its path at spaces where it goes through a jump host
+# some targets' commands have its path as it is, which a shell splits at spaces
 .PHONY: place-of-checkout
 place-of-checkout:
-	@case $$PWD in *[[:space:]]*) echo "error: ssh cannot go through jump hosts with a path that has a space: move this checkout elsewhere: $$PWD" >&2; exit 1 ;; esac
+	@case $$PWD in *[[:space:]]*) echo "error: commands of this Makefile split a path that has a space: move this checkout elsewhere: $$PWD" >&2; exit 1 ;; esac
 
 $(STAMP): requirements.lock pyproject.toml $(wildcard applications/*/pyproject.toml) scripts/setup scripts/packages.sh | place-of-checkout
 	@scripts/setup $(VENV) $(PYTHON)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import shlex
+import socket
 import subprocess
 from pathlib import Path
 
@@ -70,7 +72,7 @@ def ssh_settings(config: Path, host: str) -> dict[str, str]:
 def written(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
-    directory = tmp_path / "a directory" / "calculator"
+    directory = tmp_path / "a 100% 'good' #directory" / "calculator"
     ssh.write(PLAN, facts(), directory=directory, key=tmp_path / "id")
     return directory
 
@@ -78,7 +80,8 @@ def written(tmp_path, monkeypatch):
 def test_openssh_jumps_through_the_bastion(written):
     settings = ssh_settings(written / "ssh_config", "sum")
     assert settings["hostname"] == next(h.ports[0].addresses[0] for h in PLAN.hosts if h.name == "sum")
-    assert settings["proxyjump"] == "calculator"
+    command = settings["proxycommand"].replace("%%", "%")
+    assert shlex.split(command) == ["ssh", "-F", str(written / "ssh_config"), "-W", "[%h]:%p", "calculator"]
     assert settings["user"] == "debian"
     assert settings["hostkeyalias"] == "sum.calculator"
     assert settings["stricthostkeychecking"] in {"true", "yes"}
@@ -88,7 +91,27 @@ def test_openssh_jumps_through_the_bastion(written):
 def test_openssh_goes_straight_to_the_floating_ip(written):
     settings = ssh_settings(written / "ssh_config", "calculator")
     assert settings["hostname"] == "172.24.4.150"
-    assert "proxyjump" not in settings
+    assert "proxycommand" not in settings
+
+
+def test_openssh_gets_through_a_jump_host_whatever_the_path_of_the_file(written, tmp_path):
+    """The one that plays the jump host is greeted by the ssh that leads through it."""
+    with socket.create_server(("127.0.0.1", 0)) as jump:
+        jump.settimeout(20)
+        port = jump.getsockname()[1]
+        there = facts() | {"calculator": HostFacts("id", "192.168.1.151", "127.0.0.1", key(0), port=port)}
+        ssh.write(PLAN, there, directory=written, key=tmp_path / "id")
+        command = ["ssh", "-F", str(written / "ssh_config"), "sum", "true"]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as asking:
+            try:
+                came, _ = jump.accept()
+                with came:
+                    came.settimeout(20)
+                    assert came.recv(8) == b"SSH-2.0-"
+            except TimeoutError:
+                asking.kill()
+                pytest.fail(asking.communicate()[1])
+    assert asking.returncode == 255  # the jump host said nothing and hung up
 
 
 def test_address_and_name_are_the_same_host(written):

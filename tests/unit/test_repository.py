@@ -66,7 +66,7 @@ def make(directory: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_checkout_whose_path_has_a_space_is_refused_before_anything_is_installed(tmp_path):
-    """There ssh does not find a run's ssh_config on its way through a jump host."""
+    """There the commands of some targets would be split."""
     for directory in (tmp_path / "a b", tmp_path / "ab"):
         (directory / "scripts").mkdir(parents=True)
         for name in ("Makefile", "requirements.lock", "pyproject.toml", "scripts/packages.sh"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import socket
 import subprocess
 from ipaddress import ip_address, ip_network
@@ -113,7 +114,7 @@ def known_hosts(plan: Plan, hosts: Mapping[str, HostFacts]) -> str:
 def ssh_config(plan: Plan, hosts: Mapping[str, HostFacts], *, directory: Path, key: Path) -> str:
     """Return a Host block for each host that has an SSH path, found by its name or its address.
 
-    A host behind others names the last of them as its jump host, whose own block leads on outwards.
+    A host behind others is reached through the last of them, its jump host, whose own block leads on outwards.
     """
     blocks = [f"# Written by netorder from topology {plan.topology} and the cloud's answers; changes are lost.\n"]
     for host in plan.hosts:
@@ -122,7 +123,7 @@ def ssh_config(plan: Plan, hosts: Mapping[str, HostFacts], *, directory: Path, k
         if host.ssh_path is None or not facts.hostkey or not (host.ssh_path or outside):
             continue
         names = [host.name, *host.addresses, *([facts.floating_ip] if facts.floating_ip else []), *facts.others]
-        jump = [f"  ProxyJump {host.ssh_path[-1]}"] if host.ssh_path else []
+        jump = [f"  ProxyCommand {_through(host.ssh_path[-1], directory)}"] if host.ssh_path else []
         lines = [
             f"Host {' '.join(names)}",
             f"  HostName {host.ssh_address if host.ssh_path else outside}",
@@ -160,9 +161,19 @@ def _control_path(directory: Path, host: Host, facts: HostFacts) -> str:
     return CONTROL_PATH.format(hashlib.sha256(identity.encode()).hexdigest()[:12])
 
 
+def _through(jump: str, directory: Path) -> str:
+    """Return the command that leads through a jump host, as ProxyJump's but for the quotes.
+
+    ProxyJump gives the path of the file to a shell as it is, which splits it at spaces.
+    """
+    file = shlex.quote(str(directory / "ssh_config")).replace("%", "%%")
+    return f"ssh -F {file} -W '[%h]:%p' {jump}"
+
+
 def _quoted(path: Path) -> str:
     """Quote for ssh_config, where a percent sign is a token."""
-    return '"' + str(path).replace("%", "%%") + '"'
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"'
 
 
 def write(plan: Plan, hosts: Mapping[str, HostFacts], *, directory: Path, key: Path) -> list[Path]:
