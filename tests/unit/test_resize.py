@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from openstack.compute.v2.server import Server
 from openstack.compute.v2.server_action import ServerAction
-from openstack.exceptions import ConflictException, ForbiddenException
+from openstack.exceptions import BadRequestException, ConflictException, ForbiddenException, HttpException
 from test_reconcile_compare import PLAN, altered, as_built, only_problem, work
 from test_reconcile_jobs import Session
 
@@ -38,8 +38,15 @@ hosts:
 class Nova:
     """A compute API with one server, which goes through ``states`` (status, task, flavor), one a request."""
 
-    def __init__(self, *states: tuple[str, str | None, str], events: Any = (DONE,), conflict: str = "") -> None:
+    def __init__(
+        self,
+        *states: tuple[str, str | None, str],
+        events: Any = (DONE,),
+        conflict: str = "",
+        error: HttpException | None = None,
+    ) -> None:
         self.states = [*states]
+        self._error = error or ConflictException()
         self.calls: list[str] = []
         self._events = events
         self._conflict = conflict
@@ -52,7 +59,7 @@ class Nova:
     def _do(self, name: str) -> None:
         self.calls.append(name)
         if name == self._conflict:
-            raise ConflictException
+            raise self._error
 
     def resize_server(self, _: object, flavor: str) -> None:
         self._do(f"resize {flavor}")
@@ -114,6 +121,17 @@ def test_a_revert_that_the_cloud_forestalled_says_so():
     """It confirms by itself after a while, and a confirmed resize cannot be reverted."""
     nova = Nova(READY, conflict="revert")
     with pytest.raises(CloudError, match=r"confirmed the resize by itself .*resize_confirm_window.* no route"):
+        settle(cloud(nova), "s", "lab-own", lambda: "no route")
+
+
+def test_a_resize_that_a_killed_run_had_confirmed_is_waited_for():
+    """Until that is done Nova says VERIFY_RESIZE, and answers 400 to whoever confirms or reverts."""
+    refused = BadRequestException(message="Instance has not been resized.", http_status=400)
+    nova = Nova(READY, READY, ("ACTIVE", None, "big"), conflict="confirm", error=refused)
+    assert settle(cloud(nova), "s", "lab-own", lambda: "") == "ACTIVE"
+    nova = Nova(READY, conflict="revert", error=refused)
+    said = r"a run that was killed had most likely confirmed .*has not been resized.* cannot be reverted.* no route"
+    with pytest.raises(CloudError, match=said):
         settle(cloud(nova), "s", "lab-own", lambda: "no route")
 
 

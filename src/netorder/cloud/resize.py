@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from openstack.exceptions import ConflictException
+from openstack.exceptions import BadRequestException, ConflictException, HttpException
 
+from netorder.cloud.errors import explain
 from netorder.cloud.idle import failed_action, until_idle
 from netorder.cloud.locked import locked_problem
 from netorder.errors import CloudError
@@ -27,6 +28,8 @@ __all__ = ["VERIFY", "powered_off", "resize", "settle"]
 
 VERIFY = "VERIFY_RESIZE"
 SHUTDOWN = 4  # Nova's power state
+# What Nova answers where a resize is confirmed already, and (400) where it is at that, for a run that was killed.
+REFUSED = (ConflictException, BadRequestException)
 
 
 def powered_off(server: Server) -> bool:
@@ -63,18 +66,18 @@ def settle(cloud: Cloud, server: str, name: str, answers: Answers | None = None)
     if not why:
         try:
             compute.confirm_server_resize(server)
-        except ConflictException as error:  # else the cloud has confirmed by itself
+        except REFUSED as error:
             _not_locked(compute.get_server(server), error)
         return str(until_idle(cloud, server, f"the resize of {name} to be confirmed", out_of=VERIFY).status)
     had = compute.get_server(server).flavor.original_name
     cloud.say(f"{name} does not answer with flavor {had}: the resize is reverted")
     try:
         compute.revert_server_resize(server)
-    except ConflictException as error:
+    except REFUSED as error:
         _not_locked(compute.get_server(server), error)
         raise CloudError(
-            f"{name} does not answer with flavor {had}, and the cloud had confirmed the resize by itself (Nova's "
-            f"resize_confirm_window), so that it cannot be reverted. Resize it back: playbooks/resize.yml. {why}"
+            f"{name} does not answer with flavor {had}, and {_confirmed(error)}, so that it cannot be reverted. Resize "
+            f"it back: playbooks/resize.yml. {why}"
         ) from error
     found = until_idle(cloud, server, f"the resize of {name} to be reverted", out_of=VERIFY)
     has = found.flavor.original_name
@@ -83,6 +86,13 @@ def settle(cloud: Cloud, server: str, name: str, answers: Answers | None = None)
     raise CloudError(f"{name} did not answer with flavor {had} and has {has} again, with its disk as before. {why}")
 
 
-def _not_locked(found: Server, error: ConflictException) -> None:
+def _confirmed(error: HttpException) -> str:
+    """Say who had confirmed a resize, by how Nova refuses to revert it."""
+    if isinstance(error, ConflictException):
+        return "the cloud had confirmed the resize by itself (Nova's resize_confirm_window)"
+    return f"a run that was killed had most likely confirmed the resize ({explain(error)})"
+
+
+def _not_locked(found: Server, error: HttpException) -> None:
     if found.status == VERIFY and found.is_locked:
         raise CloudError(locked_problem(found)) from error
