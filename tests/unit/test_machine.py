@@ -531,6 +531,29 @@ def test_only_what_killed_runs_left_is_removed_unasked(tmp_path):
     assert (where / "backups/box.qcow2").read_text() == "a disk"
 
 
+def test_a_copy_of_a_hosts_directory_is_its_owners(tmp_path, monkeypatch):
+    """A copy in the same directory, and one of a host of the same name of another topology."""
+    where, elsewhere = store.root(tmp_path, "t"), store.root(tmp_path, "other")
+    (where / "box").mkdir(parents=True)
+    (where / "box/disk.qcow2").touch()
+    store.write(where / "box", kept_of(BOX))  # by a version that did not note of which host it is
+    target._wait(where, set(), 1, print)  # a run notes it
+    copies = [where / "box-backup", elsewhere / "box"]
+    for copy in copies:
+        shutil.copytree(where / "box", copy)
+    monkeypatch.setattr(qemu, "processes", lambda _: {"box": 7, "box-backup": 8})
+    monkeypatch.setattr(qemu, "forwards", lambda _: frozenset())
+    monkeypatch.setattr(qemu, "state", lambda _: "running")
+    seen = observe(where)
+    assert (set(seen.kept), seen.running, seen.foreign, seen.lost) == ({"box"}, {"box": 7}, (copies[0],), {})
+    assert {step.host for step in removals(seen, "teardown")} == {"box"}
+    there = observe(elsewhere)
+    assert (there.kept, there.running.keys() & {"box"}, there.foreign) == ({}, set(), (copies[1],))
+    shutil.rmtree(where / "box")
+    copies[0].rename(where / "box")  # a copy that is put back is the host
+    assert set(observe(where).kept) == {"box"}
+
+
 def test_a_removal_that_is_killed_leaves_what_the_next_run_removes(tmp_path, monkeypatch):
     """And not a disk of which nobody knows whose it is."""
     where = store.root(tmp_path, "t")

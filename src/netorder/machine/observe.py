@@ -46,7 +46,9 @@ class Seen:
 
 def observe(where: Path) -> Seen:
     """Return what there is; changes nothing."""
-    kept, running = store.kept(where), qemu.processes(where)
+    kept, foreign = store.kept(where), tuple(store.foreign(where))
+    others = {one.name for one in foreign}
+    running = {host: pid for host, pid in qemu.processes(where).items() if host not in others}
     forwards: dict[str, frozenset[Forward] | None] = {}
     paused: dict[str, str] = {}
     for host in running:
@@ -56,5 +58,4 @@ def observe(where: Path) -> Seen:
                 paused[host] = state
         except CloudError:
             forwards[host] = None
-    leftovers, lost, foreign = tuple(store.leftovers(where)), store.lost(where), tuple(store.foreign(where))
-    return Seen(kept, running, forwards, leftovers, lost, foreign, paused)
+    return Seen(kept, running, forwards, tuple(store.leftovers(where)), store.lost(where), foreign, paused)

@@ -2,7 +2,7 @@
 
 A directory appears whole, by a rename, and so does what is written of it later: a run that is killed leaves the host as
 it was before or as it is after, and at most a directory ``.HOST.new``, which the next run removes.
-What has another name there, and is no host, is not ours.
+What has another name there, and is no host, is not ours; nor is a copy of a host, whose ``host.json`` says of which.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -18,6 +18,7 @@ from netorder.errors import CloudError
 from netorder.machine.qemu import DISK
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["Kept", "foreign", "kept", "leftovers", "lost", "remove", "root", "scratch", "write"]
@@ -31,7 +32,7 @@ class Kept:
 
     ``kernel`` is the image whose kernel boots it ("": its disk has a boot loader; None: it was made by a version that
     did not note it), ``base`` the file that a linked disk is linked to, ``key`` the fingerprint of the SSH
-    key that its user lets in (None: as above).
+    key that its user lets in (None: as above), ``host`` and ``topology`` say of which it is (None: as above).
     """
 
     uuid: str
@@ -43,6 +44,16 @@ class Kept:
     base: str = ""
     hostkey: str | None = None
     key: str | None = None
+    host: str | None = None
+    topology: str | None = None
+
+    def is_of(self, directory: Path) -> bool:
+        """Tell whether it is of the host that has this directory, and not of one that this is a copy of."""
+        return self.host in {None, directory.name} and self.topology in {None, directory.parent.name}
+
+    def of(self, directory: Path) -> Kept:
+        """Return it as that of the host that has this directory."""
+        return replace(self, host=directory.name, topology=directory.parent.name)
 
 
 def root(files: Path, topology: str) -> Path:
@@ -52,16 +63,19 @@ def root(files: Path, topology: str) -> Path:
 
 def kept(where: Path) -> dict[str, Kept]:
     """Return the hosts that there are."""
-    found = {}
+    return {one.name: its for one, its in _read(where) if its.is_of(one)}
+
+
+def _read(where: Path) -> Iterator[tuple[Path, Kept]]:
+    """Yield the directories that have a ``host.json``, and what that says."""
     for file in sorted(where.glob(f"*/{_FILE}")):
         if not file.parent.name.startswith("."):
             try:
-                found[file.parent.name] = Kept(**json.loads(file.read_text(encoding="utf-8")))
+                yield file.parent, Kept(**json.loads(file.read_text(encoding="utf-8")))
             except (ValueError, TypeError) as error:
                 raise CloudError(
                     f"{file} cannot be read: {error}. Repair it, or remove its directory, with the host's disk."
                 ) from None
-    return found
 
 
 def leftovers(where: Path) -> list[Path]:
@@ -77,9 +91,10 @@ def lost(where: Path) -> dict[str, Path]:
 
 
 def foreign(where: Path) -> list[Path]:
-    """Return what somebody else put here: it is left alone."""
+    """Return what somebody else put here, copies of hosts too: it is left alone."""
     disks = lost(where)
-    return [one for one in _entries(where) if _is_no_host(one) and one.name not in disks]
+    copies = {one for one, its in _read(where) if not its.is_of(one)}
+    return [one for one in _entries(where) if one in copies or (_is_no_host(one) and one.name not in disks)]
 
 
 def _entries(where: Path) -> list[Path]:

@@ -171,7 +171,7 @@ class _Maker:
         kept = Kept(str(uuid4()), guest.disk, guest.hardware, guest.outside, SSH_PORT, kernel, base, key=lets_in)
         drive = seed.config_drive(kept.uuid, guest.host, self._key, is_clone=bool(of))
         (new / qemu.SEED).write_bytes(drive)
-        store.write(new, kept)
+        store.write(new, kept.of(directory))
         store.remove(directory)
         new.rename(directory)
 
@@ -196,7 +196,8 @@ class _Maker:
 def _tell_foreign(seen: Seen, progress: Progress) -> None:
     """Say what is in the topology's directory that nobody asked us to remove."""
     if seen.foreign:
-        progress(f"warning: not made by netorder, and left as it is: {few([str(one) for one in seen.foreign], _SHOWN)}")
+        named = few([str(one) for one in seen.foreign], _SHOWN)
+        progress(f"warning: not made by netorder, or a copy of a host, and left as it is: {named}")
 
 
 def _reached(one: Forward) -> str:
@@ -256,8 +257,9 @@ def _is_ready(where: Path, host: str, patience: dict[str, float]) -> bool:
     than we wait, they pile up, and none is ever answered.
     """
     its, found = store.kept(where)[host], qemu.host_key(where / host)
-    if found and found != its.hostkey:
-        store.write(where / host, replace(its, hostkey=found))
+    known = replace(its.of(where / host), hostkey=found or its.hostkey)
+    if known != its:
+        store.write(where / host, known)
     if not found and not its.hostkey:
         if host not in qemu.processes(where):
             raise CloudError(f"Host {host} ended before it showed its SSH host key:\n{_console(where / host)}")
@@ -298,8 +300,8 @@ def _preflight(files: Path, guests: tuple[Guest, ...], seen: Seen, steps: Iterab
     made = {step.host: step.guest for step in coming if step.verb == Verb.MAKE and step.guest}
     fresh = [guest for guest in made.values() if "clone of" not in guest.disk]
     problems += [
-        f"Host {one.name}: {one} is in its place, and is not netorder's: it has neither host.json nor a disk. Move it "
-        "elsewhere."
+        f"Host {one.name}: {one} is in its place, and is not netorder's: it has neither host.json nor a disk, or its "
+        "host.json is of another `host` or `topology`. Move it elsewhere."
         for one in seen.foreign
         if one.name in made
     ]
