@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
 
 from netorder.ansible.live import progress
-from netorder.cloud.waits import Waits
-from netorder.controller import local, ssh_wait
-from netorder.controller.ssh import own_address
-from netorder.errors import NetorderError
+from netorder.controller import ssh_wait
+from netorder.controller.answering import Login, until_answered
 from netorder.topology import OPENSTACK
-
-if TYPE_CHECKING:
-    from netorder.cloud.signs import Signs
 
 
 class ActionModule(ActionBase):
@@ -41,66 +36,30 @@ class ActionModule(ActionBase):
                 "timeout": {"type": "float", "default": 180.0},
             }
         )
-        cloud = (task_vars or {}).get("netorder_cloud") or None
-        host, address, behind = options["host"], options["address"], bool(options["before"])
-        causes: list[str] = []
-        seen: list[tuple[Signs, ssh_wait.Cause]] = []
-        sources, blocked = options["before"], options["blocked"]
-        if not behind:
-            try:
-                sources = [own_address(address)]
-            except OSError as error:
-                blocked = f"this machine has no route to {address}: {error.strerror}"
-
-        def look(said: str) -> bool:
-            """Ask the cloud; a cloud that does not answer proves nothing about the host."""
-            # here: each host has a process of its own, and importing the SDK takes longer than a host's answer
-            if options["target"] in local.LOCAL:
-                files = Path((task_vars or {}).get("netorder_files") or ".netorder")
-                text, certain = local.unanswered(options["target"], options["topology"], host, files)
-                causes[:] = [text]
-                return certain
-            from netorder.cloud.session import connect  # noqa: PLC0415
-            from netorder.cloud.signs import signs  # noqa: PLC0415
-
-            try:
-                found = signs(connect(lambda _: None, cloud), options["topology"], host)
-            except NetorderError as error:
-                self._display.warning(f"{host}: the cloud could not be asked why it does not answer: {error}")
-                return False
-            cause = ssh_wait.likely_cause(
-                said,
-                found,
-                sources=sources,
-                blocked=blocked,
-                expected=None if behind else address,
-            )
-            seen[:] = [(found, cause)]
-            return cause.certain
-
-        directory = Path(options["directory"])
+        given = task_vars or {}
+        login = Login(
+            topology=options["topology"],
+            host=options["host"],
+            user=options["user"],
+            address=options["address"],
+            before=(*options["before"],),
+            blocked=options["blocked"],
+            target=options["target"],
+            cloud=given.get("netorder_cloud") or None,
+            files=Path(given.get("netorder_files") or ".netorder"),
+            directory=Path(options["directory"]),
+        )
         # of this task in this run: all its hosts, in however many turns, share one bound
         marker = Path(constants.DEFAULT_LOCAL_TMP, f"netorder-wait-{self._task._uuid}")  # noqa: SLF001
-        answer = ssh_wait.wait(
-            ["ssh", "-F", str(directory / "ssh_config"), "-o", "BatchMode=yes", "-o", "ConnectTimeout=10",
-             f"{options['user']}@{address}", "true"],
+        answer, why = until_answered(
+            login,
             options["timeout"],
-            waits=Waits.of(directory),
-            host=host,
             progress=progress(self._display, task_vars),
-            hopeless=look,
+            warn=self._display.warning,
             spent=ssh_wait.spent(marker),
             once=self._task.check_mode,
-        )  # fmt: skip
+        )
+        if why:
+            return {"failed": True, "msg": why}  # alone: Ansible shows each value of a failed result
         # not as rc: with one that is not 0 Ansible takes a task for failed, in check mode too
-        result |= {"answered": answer.rc == 0, "stderr": answer.said, "seconds": round(answer.seconds, 1)}
-        if answer.rc and not self._task.check_mode:
-            look(answer.said)
-            # once: Ansible shows each value of a failed result
-            result = {"failed": True, "msg": f"{host} does not answer SSH: {answer.said}"}
-            if causes:
-                result["msg"] += f"; likely cause: {causes[0]}"
-            if seen:
-                found, cause = seen[0]
-                result["msg"] = ssh_wait.diagnosis(host, answer, cause, found)
-        return result
+        return result | {"answered": answer.rc == 0, "stderr": answer.said, "seconds": round(answer.seconds, 1)}

@@ -6,12 +6,15 @@ import os
 import re
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
 from netorder.cloud.signs import Signs, read_console
 from netorder.cloud.waits import Waits
-from netorder.controller import ssh_wait
+from netorder.controller import answering, local, ssh_wait
+from netorder.controller.answering import Login, until_answered
+from netorder.errors import AccessError, CloudError
 
 CONSOLE = """\
 [    1.0] Linux version 6.12
@@ -184,3 +187,73 @@ def test_the_report_has_the_cause_first():
     assert "  server: ACTIVE" in lines
     assert "  port 22 is open to: 172.24.4.0/24" in lines
     assert "  addresses it got: 10.1.0.5, 127.0.0.1" in lines
+
+
+# In a run
+
+
+@pytest.fixture
+def login(tmp_path, monkeypatch):
+    """Return a host behind another, to which ssh does not get."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / "ssh").write_text("#!/bin/sh\necho Permission denied >&2; exit 255\n")
+    (tmp_path / "ssh").chmod(0o755)
+    return Login("lab", "web", "debian", "10.1.0.5", ("10.1.0.9",), "", "containers", None, tmp_path, tmp_path)
+
+
+def told(login, **options):
+    warned: list[str] = []
+    answer, why = until_answered(login, 5, progress=warned.append, warn=warned.append, **options)
+    return answer, why, warned
+
+
+def test_a_run_logs_in_by_its_ssh_config_and_asks_nothing_on_the_terminal(login, tmp_path):
+    words = ["ssh", "-F", f"{tmp_path}/ssh_config", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]
+    assert login.command == [*words, "debian@10.1.0.5", "true"]
+
+
+def test_it_comes_from_the_host_before_or_from_here(login, monkeypatch):
+    assert login.origin == (("10.1.0.9",), "")
+    direct = replace(login, before=(), blocked="a rule")
+    monkeypatch.setattr(answering, "own_address", lambda _: "192.0.2.1")
+    assert direct.origin == (("192.0.2.1",), "a rule")
+
+    def no_route(_):
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(answering, "own_address", no_route)
+    assert direct.origin == ((), "this machine has no route to 10.1.0.5: Network is unreachable")
+
+
+def test_a_target_on_this_machine_says_why(login, monkeypatch):
+    monkeypatch.setattr(local, "unanswered", lambda *_: ("it does not run", True))
+    answer, why, warned = told(login)
+    assert (answer.rc, why, warned) == (
+        255, "web does not answer SSH: Permission denied; likely cause: it does not run", []
+    )  # fmt: skip
+
+
+def test_the_cloud_says_why_and_one_that_does_not_answer_is_told(login, monkeypatch):
+    there = replace(login, target="openstack", cloud="north")
+    monkeypatch.setattr("netorder.cloud.session.connect", lambda _, cloud: cloud)
+    monkeypatch.setattr("netorder.cloud.signs.signs", lambda cloud, *_: replace(UP, name=cloud))
+    _, why, warned = told(there)
+    assert (why.splitlines()[0], warned) == ("web does not answer SSH after 0 s: Permission denied", [])
+    assert "likely cause: it refuses the key" in why
+
+    def silent(*_):
+        raise CloudError("Nothing answers.")
+
+    monkeypatch.setattr("netorder.cloud.session.connect", silent)
+    _, why, warned = told(there)
+    assert why == "web does not answer SSH: Permission denied"
+    assert warned == ["web: the cloud could not be asked why it does not answer: Nothing answers."]
+
+
+def test_one_try_asks_nobody(login, monkeypatch):
+    def asked(*_):
+        raise AccessError
+
+    monkeypatch.setattr(local, "unanswered", asked)
+    answer, why, _ = told(login, once=True)
+    assert (answer.rc, why) == (255, "")
