@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from netorder.errors import RefusedError
-from netorder.machine import qemu
+from netorder.machine import qemu, store
 from netorder.topology import Forward
 
 BOX = "{box: {network: nat, memory: 256}}"
@@ -198,7 +198,7 @@ def test_a_second_machine_has_its_own_identity_and_does_not_see_the_first(site, 
 
 def disk_of(site, host: str) -> dict:
     """Return what qemu-img says of a host's disk, which may be in use."""
-    said = subprocess.check_output(["qemu-img", "info", "-U", "--output=json", site.where / host / qemu.DISK])
+    said = subprocess.check_output(["qemu-img", "info", "-U", "--output=json", site.where / host / store.DISK])
     return json.loads(said)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,23 @@ def test_the_architecture_names_the_packages():
     drawn = re.search(r"## The packages\n.*?```\n(.*?)```", text, re.DOTALL)[1]
     wanted = [name for name in modules(NETORDER) if name != "__main__"]
     assert [name for name in wanted if not re.search(rf"\b{name}\b", drawn)] == []
+
+
+def imported(file: Path, known: set[str]) -> set[str]:
+    """Return which of the known modules a file imports, types alone too."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {name if (name := f"{node.module}.{one.name}") in known else node.module for one in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {one.name for one in node.names}
+    return found & known
+
+
+@pytest.mark.parametrize("package", [NETORDER, ROOT / "localcloud"], ids=lambda path: path.name)
+def test_imports_go_in_one_direction(package):
+    """Within the packages too, where import-linter has no layers, and of what is imported for types alone."""
+    files = {".".join(path.relative_to(package.parent).with_suffix("").parts): path for path in package.rglob("*.py")}
+    files = {name.removesuffix(".__init__"): path for name, path in files.items()}
+    each = {name: imported(path, {*files}) - {name} for name, path in files.items()}
+    TopologicalSorter(each).prepare()  # CycleError names a circle

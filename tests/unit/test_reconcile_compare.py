@@ -21,9 +21,10 @@ from openstack.network.v2.subnet import Subnet
 from netorder.cloud.change import Change
 from netorder.cloud.compare import compare as change_set
 from netorder.cloud.draft import fixed_addresses
+from netorder.cloud.facts import Facts
 from netorder.cloud.groups import normal_rule, rule_text
 from netorder.cloud.observe import Observed
-from netorder.cloud.preflight import Facts, quota_problems
+from netorder.cloud.preflight import quota_problems
 from netorder.cloud.preview import diff_text, unchanged, unchanged_text
 from netorder.cloud.reconcile import not_allowed
 from netorder.cloud.resources import network, port, router, router_interface, security_group, server, subnet

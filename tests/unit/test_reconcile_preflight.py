@@ -15,7 +15,7 @@ from openstack.network.v2.port import Port
 from test_reconcile_compare import KEY, PLAN, altered, as_built, brief, without, work
 from test_reconcile_compare import change_set as compared
 
-from netorder.cloud.preflight import Facts, preflight
+from netorder.cloud.preflight import preflight
 from netorder.cloud.resources import server
 from netorder.cloud.waits import Waits
 from netorder.language.load import load
@@ -24,6 +24,7 @@ from netorder.plan.build import build_plan
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from netorder.cloud.facts import Facts
     from netorder.cloud.observe import Observed
     from netorder.plan import model
 

@@ -1,7 +1,8 @@
 """The cloud: ``observe``, ``compare`` with the plan, ``preflight``, ``apply``, ``wait``; ``reconcile`` does all of it.
 
-``change``: changes, and the marks of a topology's own resources. ``draft``: a change set in the making. ``groups``:
-security groups in one comparable form. ``existing``: what is used and not owned. ``preview``: changes as text.
+``change``: changes, and the marks of a topology's own resources. ``draft``: a change set in the making. ``facts``: what
+the changes need to know of the cloud. ``groups``: security groups in one comparable form. ``existing``: what is used
+and not owned. ``preview``: changes as text.
 ``result``: what a run of any target did. ``resources/``: a file for each kind of resource; ``work``: what they share;
 ``jobs``: calls in threads, in the order of what they need. ``delete``, ``teardown``: what goes, dependants first.
 ``poll``, ``waits``, ``idle``: waiting, what is said of it, and for one server. ``session``, ``transport``, ``errors``:

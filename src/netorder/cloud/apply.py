@@ -26,7 +26,7 @@ from netorder.cloud.work import Work
 
 if TYPE_CHECKING:
     from netorder.cloud.change import ChangeSet
-    from netorder.cloud.preflight import Facts
+    from netorder.cloud.facts import Facts
     from netorder.cloud.session import Cloud
 
 __all__ = ["apply"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +13,7 @@ from openstack.image.v2.image import Image
 from netorder.cloud import golden
 from netorder.cloud.change import ZERO_DISK
 from netorder.cloud.errors import translate_errors
+from netorder.cloud.facts import Facts
 from netorder.cloud.jobs import gather
 from netorder.cloud.locked import locked_problems
 from netorder.cloud.observe import external_networks, is_neutrons_own
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from netorder.cloud.session import Cloud
     from netorder.plan.model import Plan
 
-__all__ = ["Facts", "preflight", "quota_problems"]
+__all__ = ["preflight", "quota_problems"]
 
 GIB = 1024**3
 # Neutron's quota names for the kinds of change.
@@ -54,19 +54,6 @@ NEUTRON_QUOTAS = {
 CLOCK = 300.0
 # Kinds of guests (an image's img_hv_type) of which libvirt keeps no copy of the disk when they are resized.
 CONTAINERS = frozenset({"lxc"})
-
-
-@dataclass(slots=True)
-class Facts:
-    """What the changes need to know of the cloud: ids by name; that of the only external network by None too.
-
-    Of an image (id, name), by what the topology calls it, which is one of them.
-    """
-
-    key_pair: str | None = None  # an existing one
-    externals: dict[str | None, str] = field(default_factory=dict)
-    images: dict[str, tuple[str, str]] = field(default_factory=dict)
-    flavors: dict[str, str] = field(default_factory=dict)
 
 
 def preflight(

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from openstack.connection import Connection
 
+    from netorder.cloud.facts import Facts
     from netorder.cloud.groups import NormalRule
-    from netorder.cloud.preflight import Facts
     from netorder.cloud.session import Cloud
 
 __all__ = ["BULK", "Work"]

@@ -23,15 +23,13 @@ if TYPE_CHECKING:
     from netorder.language.document import Reader
     from netorder.language.prefixes import Subnets
     from netorder.language.resolve import Names
-    from netorder.language.specs import Specs
+    from netorder.language.specs import DeclaredRoutes, Specs
     from netorder.language.yaml_source import Path
     from netorder.routing.decide import StaticRoutes
     from netorder.routing.ssh_paths import SshPath
     from netorder.topology import HostSpec, NetworkSpec, RuleSpec
 
-__all__ = ["DeclaredRoutes", "Routes", "astray", "declared_routes", "derive", "entry_network", "ssh_sources"]
-
-DeclaredRoutes = dict[tuple[str, str], "tuple[tuple[Prefix, Address], ...]"]  # by section and name in it
+__all__ = ["Routes", "astray", "declared_routes", "derive", "entry_network", "ssh_sources"]
 
 
 @dataclass(frozen=True, slots=True)

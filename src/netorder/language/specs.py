@@ -31,11 +31,12 @@ if TYPE_CHECKING:
     from netorder.language.document import Reader
     from netorder.language.ports import Ports
     from netorder.language.resolve import HostEntry, Names, NetworkEntry
-    from netorder.language.routes import DeclaredRoutes
     from netorder.language.servers import Servers
     from netorder.topology import FloatingIp, Server
 
-__all__ = ["Specs", "forwards", "specs"]
+__all__ = ["DeclaredRoutes", "Specs", "forwards", "specs"]
+
+DeclaredRoutes = dict[tuple[str, str], "tuple[tuple[Prefix, Address], ...]"]  # by section and name in it
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from netorder.errors import CloudError
 from netorder.ip import near
+from netorder.machine.store import DISK
 from netorder.topology import SSH, Forward
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = [
     "BROKEN",
     "CONSOLE",
-    "DISK",
     "PAUSED",
     "SEED",
     "add_forward",
@@ -52,7 +52,7 @@ __all__ = [
 
 ARCHITECTURE = "x86_64"
 PROGRAM = f"qemu-system-{ARCHITECTURE}"
-DISK, SEED, CONSOLE = "disk.qcow2", "seed.iso", "console.log"  # of a host's directory
+SEED, CONSOLE = "seed.iso", "console.log"  # of a host's directory
 # what QEMU says of a guest that stands still: it may go on (io-error: no room for what it writes), or must start anew
 PAUSED, BROKEN = ("paused", "io-error"), "internal-error"
 _MONITOR, _PIDFILE = "monitor", "pid"

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from netorder.errors import CloudError
-from netorder.machine.qemu import DISK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Kept", "foreign", "kept", "leftovers", "lost", "remove", "root", "scratch", "write"]
+__all__ = ["DISK", "Kept", "foreign", "kept", "leftovers", "lost", "remove", "root", "scratch", "write"]
 
+DISK = "disk.qcow2"  # of a host's directory
 _FILE = "host.json"
 
 

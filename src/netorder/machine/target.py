@@ -162,11 +162,11 @@ class _Maker:
         if of:
             its = store.kept(self._where)[of]
             kernel, base = _kernel(self._files, its), its.base if linked else ""
-            images.clone_disk(self._where / of / qemu.DISK, new / qemu.DISK, base)
+            images.clone_disk(self._where / of / store.DISK, new / store.DISK, base)
         else:
             image = _image(self._files, guest.disk["image"])
             kernel, base = _kernel_of(image), str(image.disk) if linked else ""
-            images.make_disk(image, new / qemu.DISK, linked=linked)
+            images.make_disk(image, new / store.DISK, linked=linked)
         lets_in = fingerprint(self._key)
         kept = Kept(str(uuid4()), guest.disk, guest.hardware, guest.outside, SSH_PORT, kernel, base, key=lets_in)
         drive = seed.config_drive(kept.uuid, guest.host, self._key, is_clone=bool(of))
@@ -182,7 +182,7 @@ class _Maker:
         kernel = _kernel(self._files, kept)
         kept = replace(kept, hardware=guest.hardware, outside=guest.outside, ssh_port=port, kernel=kernel)
         store.write(directory, kept)
-        disk = Path(kernel or directory / qemu.DISK)
+        disk = Path(kernel or directory / store.DISK)
         image = images.of_path(disk)
         if image is None:
             raise CloudError(f"host {guest.host}: {disk} is gone")
