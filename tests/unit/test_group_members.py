@@ -22,10 +22,10 @@ from netorder.analysis.probes import from_outside, untried
 from netorder.analysis.reach import OUTSIDE, Matrix
 from netorder.cloud.compare import compare
 from netorder.cloud.existing import Existing, look_up
+from netorder.cloud.facts import Facts
 from netorder.cloud.importing.ask import Image
 from netorder.cloud.importing.make import make
 from netorder.cloud.observe import Observed
-from netorder.cloud.preflight import Facts
 from netorder.cloud.preview import diff_text
 from netorder.cloud.resources import security_group
 from netorder.cloud.teardown import deletions
