@@ -97,9 +97,10 @@ def test_a_role_is_given_facts_unless_its_application_wants_none():
     """Once a host, with the rights of the first role that wants them; the calculator wants none."""
     for text in texts(build_plan(load(SHOP)), SHOP):
         facts, role, *_ = yaml.safe_load(text)
-        assert facts["ansible.builtin.setup"] == {}
-        assert facts["when"] == "ansible_facts.distribution is not defined"
-        assert facts["become"] == role["ansible.builtin.include_role"]["apply"]["become"]
+        gather, note = facts["block"]
+        assert gather["ansible.builtin.setup"] == {}
+        assert f"{next(iter(note['ansible.builtin.set_fact']))} is not defined" in facts["when"]
+        assert gather["become"] == role["ansible.builtin.include_role"]["apply"]["become"]
     assert "ansible.builtin.setup" not in "".join(texts(build_plan(load(CALCULATOR)), CALCULATOR))
 
 
@@ -110,7 +111,8 @@ def test_roles_that_ansible_would_not_find_are_named_at_once(tmp_path: Path):
     file = tmp_path / "t/t.yml"
     names = ["here", "geerlingguy.nginx", "acme.tools.ticker", "./own", "gone", "acme.tools.gone", "acme.more.x"]
     its = ", ".join(f"a{number}: {{role: {role}}}" for number, role in enumerate(names))
-    file.write_text(topology(f"{{{its}}}", f"{{h: {{network: n, applications: [a{', a'.join('0123456')}]}}}}"))
+    host = f"{{network: n, floating_ip: true, applications: [a{', a'.join('0123456')}]}}"
+    file.write_text(topology(f"{{{its}}}", f"{{h: {host}}}", ", {from: anywhere, to: h, tcp: 22}"))
     found = missing(build_plan(load(file)), [tmp_path / "roles"], [tmp_path])
     collection = tmp_path / "ansible_collections/acme/tools"
     by_name = "`ansible-galaxy role install gone`, or name a directory beside the file: ./roles/gone"
@@ -120,11 +122,27 @@ def test_roles_that_ansible_would_not_find_are_named_at_once(tmp_path: Path):
         f"`a6`: role `acme.more.x` is not in {tmp_path}; `ansible-galaxy collection install acme.more`",
     ]
     assert all(message.startswith(f"{file}:") for message in found)
+    sealed = topology("{never: {role: x}}", "{h: {network: n, applications: [never]}}")
+    assert missing(build_plan(parse(sealed)), [], []) == [], "nothing reaches that host, so no role is run there"
     done = subprocess.run(
         [sys.executable, "-m", "netorder.ansible.roles", file, f"--roles={tmp_path}/roles"],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 4)
+
+
+def test_roles_are_found_where_ansible_finds_them_besides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """In this directory; collections among Python's packages, and in a path that ends in ansible_collections."""
+    roots = [tmp_path / "packages", tmp_path / "other"]
+    for root, name in zip(roots, ("one", "two"), strict=True):
+        (root / f"ansible_collections/acme/{name}/roles/x").mkdir(parents=True)
+    (tmp_path / "here/mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.syspath_prepend(str(roots[0]))
+    its = "{a: {role: acme.one.x}, b: {role: acme.two.x}, c: {role: mine}}"
+    text = topology(its, "{h: {network: n, floating_ip: true, applications: [a, b, c]}}", ", {to: h, tcp: 22}")
+    assert missing(build_plan(parse(text)), [], [roots[1] / "ansible_collections"]) == []
+    assert len(missing(build_plan(parse(text)), [], [])) == 1
 
 
 def test_the_files_of_the_steps_are_written_once(tmp_path: Path):

@@ -120,8 +120,22 @@ def _absolute(directory: str | None, topology: Path) -> str:
     return os.path.normpath(topology.resolve().parent / (directory or ""))
 
 
-# once for all roles of a host
-_FACTS = {"ansible.builtin.setup": {}, "when": "ansible_facts.distribution is not defined"}
+def _facts(names: str, *, become: bool) -> dict[str, Any]:
+    """Return the task that gathers facts, once in a run for all roles of a host.
+
+    Whether they are there is not told by a fact: a role may have gathered some, a cache may have those of a former
+    host. ``build`` has no host, and ``compare`` asks none.
+    """
+    return {
+        "name": f"Facts for {names}",
+        "when": ["netorder_gathered is not defined", "entry_point | default('main') not in ['build', 'compare']"],
+        "block": [
+            {"name": f"Gather facts for {names}", "become": become, "ansible.builtin.setup": {}},
+            {"name": "Note that there are facts", "ansible.builtin.set_fact": {"netorder_gathered": True}},
+        ],
+    }
+
+
 # before it is checked, and before those that call it: what a role's handlers do (restart it) belongs to the role
 _HANDLERS = {
     "ansible.builtin.meta": "flush_handlers",
@@ -180,7 +194,7 @@ def texts(plan: Plan, topology: Path) -> list[str]:
             },
             "vars": {name: f"{{{{ netorder_role_variables[application.name].{name} }}}}" for name in step.variables},
         }
-        facts = [_FACTS | {"name": f"Gather facts for {names}", "become": step.become}] if step.gather_facts else []
+        facts = [_facts(names, become=step.become)] if step.gather_facts else []
         tasks = [*facts, task, _HANDLERS | {"name": f"Run the handlers of {names}"}]
         waited = {one.name for one in _on(plan, hosts) if one.check and one.ready == "check"}
         if waited:

@@ -68,6 +68,7 @@ def settle(cloud: Cloud, server: str, name: str, answers: Answers | None = None)
             compute.confirm_server_resize(server)
         except REFUSED as error:
             _not_locked(compute.get_server(server), error)
+            cloud.say(f"{name}: the resize is confirmed already, or is just being: {explain(error)}")
         return str(until_idle(cloud, server, f"the resize of {name} to be confirmed", out_of=VERIFY).status)
     had = compute.get_server(server).flavor.original_name
     cloud.say(f"{name} does not answer with flavor {had}: the resize is reverted")

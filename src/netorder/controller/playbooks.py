@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from configparser import ConfigParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,27 +72,38 @@ def command(
     """
     directory = project()
     settings = {} if directory == Path() else {"ANSIBLE_CONFIG": str(directory / "ansible.cfg")}
-    settings |= _searched(directory, Path(str(variables.get("topology") or directory / DEFAULT_TOPOLOGY)).parent)
+    config = Path(settings.get("ANSIBLE_CONFIG") or os.environ.get("ANSIBLE_CONFIG") or "ansible.cfg")
+    topology = Path(str(variables.get("topology") or directory / DEFAULT_TOPOLOGY))
+    settings |= _searched(directory, topology.parent, config)
     extra = [word for name, value in variables.items() if value is not None for word in ("-e", _variable(name, value))]
     line = ("ansible-playbook", str(directory / playbook), *extra, *arguments)
     return Program(line, tuple({**settings, **(environment or {})}.items()), INSTALL)
 
 
-def _searched(project: Path, beside: Path) -> dict[str, str]:
-    """Return where Ansible looks for roles and collections, if not in its own places alone.
+def _searched(project: Path, beside: Path, config: Path) -> dict[str, str]:
+    """Return where Ansible looks for roles and collections, where ``config`` (ansible.cfg) does not say all of it.
 
     Also beside the topology file, as it does beside a playbook; and in the project's, whatever the environment names.
     """
+    said = ConfigParser(interpolation=None, inline_comment_prefixes=(";",))
+    said.read(config, encoding="utf-8")
     found = {}
-    for name, directory, mine, usual in (
-        ("ANSIBLE_ROLES_PATH", "roles", [project / "roles"], _ROLES),
-        ("ANSIBLE_COLLECTIONS_PATH", "collections", [], _COLLECTIONS),
+    for name, key, mine, more, usual in (
+        ("ANSIBLE_ROLES_PATH", "roles_path", [project / "roles"], beside / "roles", _ROLES),
+        ("ANSIBLE_COLLECTIONS_PATH", "collections_path", [], beside / "collections", _COLLECTIONS),
     ):
-        extra = [beside / directory] if (beside / directory).is_dir() and (beside / directory) not in mine else []
-        if extra or (mine and name in os.environ):
-            paths = [str(one.absolute()) for one in (*mine, *extra)]
-            found[name] = ":".join([*paths, os.environ.get(name) or usual])
+        is_more = more.is_dir() and more.absolute() not in [one.absolute() for one in mine]
+        if is_more or (mine and name in os.environ):
+            configured = said.get("defaults", key, fallback="") or usual
+            others = os.environ.get(name) or ":".join(_from(config, one) for one in configured.split(":"))
+            paths = [str(one.absolute()) for one in (*mine, *([more] if is_more else []))]
+            found[name] = ":".join(dict.fromkeys([*paths, *others.split(":")]))
     return found
+
+
+def _from(config: Path, path: str) -> str:
+    """Return a path of ansible.cfg, where relative ones begin at it."""
+    return path if path[:1] in {"/", "~"} else str(config.absolute().parent / path)
 
 
 def _variable(name: str, value: object) -> str:
