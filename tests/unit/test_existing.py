@@ -98,11 +98,18 @@ class Cloud(FakeCloud):
         return Keypair.existing(name=name, public_key=self._keys[name])
 
 
-def look(plan: Plan = PLAN, *, allowed: bool = False, roles: frozenset[str] | None = None, **lists: Any) -> Existing:
+def look(
+    plan: Plan = PLAN,
+    *,
+    observed: Observed | None = None,
+    allowed: bool = False,
+    roles: frozenset[str] | None = None,
+    **lists: Any,
+) -> Existing:
     """Look up what a plan uses in a cloud."""
     cloud = Cloud(**lists)
     cloud.roles = roles or cloud.roles
-    return look_up(cloud, plan, Observed(), addresses_allowed=allowed)  # type: ignore[arg-type]
+    return look_up(cloud, plan, observed or Observed(), addresses_allowed=allowed)  # type: ignore[arg-type]
 
 
 def test_what_exists_is_found_and_nothing_of_it_is_made():

@@ -23,6 +23,7 @@ from netorder.cloud.preview import unchanged
 from netorder.cloud.resources import network
 from netorder.cloud.teardown import deletions
 from netorder.containers.wanted import wanted as wanted_of_containers
+from netorder.language.load import parse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -304,3 +305,77 @@ def test_subnets_of_one_network_are_of_one_subnet_pool(pairs, scope, said) -> No
     problems = look(planned(POOLED, *pairs), subnet_pools=pools, subnets=[]).problems
     assert len(problems) == (said is not None)
     assert said is None or re.search(said, problems[0])
+
+
+def test_the_pool_is_that_of_the_first_ipv4_subnet_as_it_is_in_the_cloud() -> None:
+    """Where the network itself has none; and of one that was made of a pool that the file does not name any more."""
+    more = {"ip_version": 4, "prefixes": ["10.40.0.0/16"], "project_id": "p1", "address_scope_id": None}
+    more |= {"minimum_prefix_length": 8, "maximum_prefix_length": 32}
+    pools = [SubnetPool.existing(id=f"id-{name}", name=name, **more) for name in ("one", "two")]
+    third = "  most: {cidr: 10.40.3.0/24, subnet_of: lan, subnet_pool: one}\nhosts:"
+    apart = planned(POOLED, ("cidr: 10.40.1.0/24, subnet_pool: one", 'cidr: "fd40:1::/64"'), ("hosts:", third))
+    (problem,) = look(apart, subnet_pools=pools, subnets=[]).problems
+    assert "its prefix is of subnet pool one, and that of more of subnet pool two" in problem
+
+    dropped = planned(POOLED, (", subnet_pool: one", ""), (", subnet_pool: two", ""))
+    lan = Subnet.existing(id="s1", name="t-lan", cidr="10.40.1.0/24", network_id="n1", subnet_pool_id="id-one")
+    (problem,) = look(dropped, observed=Observed(subnets=(lan,)), subnet_pools=pools, subnets=[]).problems
+    assert "its prefix is of none, and that of lan of subnet pool id-one" in problem
+
+
+# What check and diff say
+
+
+def warnings(text: str, target: str = "openstack") -> list[str]:
+    return [one.message for one in parse(text, target=target).warnings if "SSH does not reach" not in one.message]
+
+
+SIBLINGS = """
+topology: t
+networks:
+  parent: {cidr: 10.1.0.0/24}
+  m1: {cidr: 10.1.1.0/24, subnet_of: parent}
+  m2: {cidr: 10.1.2.0/24, subnet_of: parent}
+routers: {r: {external: true, networks: [m1]}}
+hosts:
+  a: {network: m1}
+  b: {network: m2}
+"""
+
+
+def test_two_further_subnets_that_no_router_joins_are_named() -> None:
+    """They are on one link; but of containers each has a bridge of its own."""
+    (said,) = warnings(SIBLINGS)
+    assert said.startswith("no router joins `m2` and `m1`, and yet hosts of both may reach each other")
+    assert warnings(SIBLINGS, "containers") == []
+
+
+def test_a_host_that_would_send_past_the_router_is_named() -> None:
+    """Where DHCP hands out the subnets of the link, and the plan counts on another interface."""
+    text = """
+topology: t
+networks: {mid: {cidr: 10.2.0.0/24}, lan: {cidr: 10.1.0.0/24}, more: {cidr: 10.1.1.0/24, subnet_of: lan}}
+routers: {r: {networks: [mid, more], external: true}}
+hosts: {g: {networks: [mid, lan], floating_ip: true}, b: {network: more}}
+allow: [{from: mid, to: b, tcp: 80}]
+"""
+    said = "host `g` sends to `more` by `mid`, but DHCP of some clouds (ML2/OVS) has it send by `lan`"
+    assert any(one.startswith(said) for one in warnings(text))
+    joined = text.replace("[mid, more]", "[mid, lan, more]").replace("[mid, lan], floating", "[lan, mid], floating")
+    assert warnings(joined) == []
+
+
+def test_diff_knows_an_existing_network_by_what_the_cloud_calls_it() -> None:
+    """Another name in the file is no difference; another network in the cloud moves the ports."""
+    text = """
+topology: t
+networks:
+  campus: {existing: true, cidr: 10.1.0.0/24, gateway: 10.1.0.1}
+  hall: {subnet_of: campus, cidr: 10.1.1.0/24, gateway: 10.1.1.1}
+hosts: {desk: {network: hall, address: 10.1.1.20}}
+"""
+    renamed = text.replace("campus: {existing: true", "uni: {existing: campus").replace("of: campus", "of: uni")
+    assert [*differences(planned(text), planned(renamed))] == []
+    other = text.replace("existing: true", "existing: other")
+    (moved,) = differences(planned(text), planned(other))
+    assert (moved.kind, moved.name) == ("port", "desk")

@@ -247,11 +247,14 @@ def _resources(plan: Plan, staying: Collection[ServerGroup] | None = None) -> It
     """Return all resources of a plan, by the topology's own names; its hosts are in the server groups ``staying``."""
     prefix = f"{plan.topology}-"
     subnets = {(network.name, one.version): one.cloud_name for network in plan.networks for one in network.subnets}
+    there = {network.name: f"{network.existing} (exists)" for network in plan.networks if network.existing}
 
     def its(port: Port | RouterInterface) -> frozenset[str]:
         return frozenset(subnets[port.network, 6 if ":" in address else 4] for address in port.addresses)
 
     for network in plan.networks:
+        if network.existing:
+            continue  # no run makes, changes or deletes it
         whole = None if network.subnet_of else ("network", network.name)
         if whole:
             yield whole, _Resource({"mtu": network.mtu})
@@ -263,14 +266,14 @@ def _resources(plan: Plan, staying: Collection[ServerGroup] | None = None) -> It
         yield whole, _Resource(_router_fields(plan, router))
         for interface in router.interfaces:
             name = interface.port_name.removeprefix(prefix)
-            yield ("router interface", name), _Resource(_place(interface), owner=whole, subnets=its(interface))
+            yield ("router interface", name), _Resource(_place(interface, there), owner=whole, subnets=its(interface))
     for group in plan.server_groups:
         yield ("server group", group.name), _Resource({"policy": group.policy})
-    yield from _hosts(plan, {group.name for group in (plan.server_groups if staying is None else staying)}, its)
+    yield from _hosts(plan, {group.name for group in (plan.server_groups if staying is None else staying)}, its, there)
 
 
 def _hosts(
-    plan: Plan, groups: Collection[str], its: Callable[[Port], frozenset[str]]
+    plan: Plan, groups: Collection[str], its: Callable[[Port], frozenset[str]], there: Mapping[str, str]
 ) -> Iterator[tuple[_Key, _Resource]]:
     """Return the resources of hosts; ``its`` gives the subnets of a port."""
     prefix = f"{plan.topology}-"
@@ -282,7 +285,7 @@ def _hosts(
         if host.group in rules:
             yield ("security group", host.name), _Resource({"rules": rules[host.group]}, owner=whole)
         for port in host.ports:
-            fields = {**_place(port), "allowed_address_pairs": port.allowed_address_pairs}
+            fields = {**_place(port, there), "allowed_address_pairs": port.allowed_address_pairs}
             fields["port_security"] = port.port_security
             fields["security_groups"] = port.existing_groups or ()
             fields["mac_address"] = port.mac_address
@@ -324,8 +327,13 @@ def _router_fields(plan: Plan, router: Router) -> dict[str, object]:
     return {"external": router.external, "external_network": external, **gateway, "routes": routes}
 
 
-def _place(port: Port | RouterInterface) -> dict[str, object]:
-    return {"network": port.network, "address": ", ".join(port.addresses), "addresses": port.addresses}
+def _place(port: Port | RouterInterface, there: Mapping[str, str]) -> dict[str, object]:
+    """Return where a port is; a network that exists is compared by what the cloud calls it."""
+    return {
+        "network": there.get(port.network, port.network),
+        "address": ", ".join(port.addresses),
+        "addresses": port.addresses,
+    }
 
 
 def _routes(routes: Iterable[Route]) -> tuple[str, ...]:

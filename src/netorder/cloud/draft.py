@@ -155,13 +155,21 @@ class Draft:
             for s in self.observed.servers
         )
 
-    def network_name(self, network_id: str, wanted: str = "") -> str:
-        """Return the topology's name of a network of its own, or the id of a foreign one.
+    def network_name(self, network_id: str) -> str:
+        """Return the topology's name of a network of its own, or the id of a foreign one."""
+        return self._network_names.get(network_id, network_id)
 
-        Of several that are one in the cloud, further subnets, it is the ``wanted`` one.
+    def place_name(self, port: CloudPort, wanted: str) -> str:
+        """Return the topology's name of the network that a port is on.
+
+        Of several that are one in the cloud, further subnets, it is the one that its addresses are of, or the
+        ``wanted`` one where that is not known.
         """
-        called = self.ids.networks.get(self._cloud_networks.get(wanted, ""))
-        return wanted if called == network_id else self._network_names.get(network_id, network_id)
+        if self.ids.networks.get(self._cloud_networks.get(wanted, "")) != port.network_id:
+            return self.network_name(str(port.network_id))
+        its = {fixed.get("subnet_id") for fixed in port.fixed_ips or () if ":" not in fixed["ip_address"]}
+        names = [n.name for n in self.plan.networks for s in n.subnets if self.ids.subnets.get(s.cloud_name) in its]
+        return names[0] if names and wanted not in names else wanted
 
     def cloud_network(self, name: str) -> str:
         """Return what a network of the topology is called in the cloud."""

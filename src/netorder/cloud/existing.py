@@ -89,7 +89,9 @@ class _Lookup:
     @property
     def needed(self) -> bool:
         """Whether the plan uses anything that exists."""
-        return bool(self._of_networks or self._of_routers or self._of_pools or self._names or self.plan.key_pair)
+        further = any(network.subnet_of for network in self.plan.networks)  # whose network may be of a subnet pool
+        of_pools = further or self._of_pools
+        return bool(self._of_networks or self._of_routers or of_pools or self._names or self.plan.key_pair)
 
     def ask(self) -> None:
         """Ask the cloud, in threads."""
@@ -205,29 +207,39 @@ class _Lookup:
         self.found.pool_names.update((pool.id, pool.name) for pool in self._pools)
         for network in self._of_pools:
             self._judge_pools_of(network)
-        by_name = {network.name: network for network in self.plan.networks}
-        for network in self.plan.networks:
-            if network.subnet_of and not network.existing:
-                self._judge_kinship(network, by_name[network.subnet_of])
+        first: dict[str, Network] = {}  # of those on one network: what is there itself, if it has IPv4
+        for network in sorted(self.plan.networks, key=lambda one: one.subnet_of is not None):
+            if not network.existing and any(one.version == IPV4 for one in network.subnets):
+                its = first.setdefault(network.subnet_of or network.name, network)
+                if its is not network:
+                    self._judge_kinship(network, its)
 
     def _judge_kinship(self, network: Network, parent: Network) -> None:
         """Report subnets of one network that are of two pools, or of one and of none: Neutron makes no such ones.
 
         But of pools of one address scope it does.
         """
-        mine, its = (
-            next((self.found.pools.get(one.cloud_name) for one in these.subnets if one.version == IPV4), None)
-            for these in (network, parent)
-        )
-        scoped = mine and its and mine.address_scope_id and mine.address_scope_id == its.address_scope_id
-        if not any(one.version == IPV4 for one in parent.subnets) or (mine and mine.id) == (its and its.id) or scoped:
+        mine, its = (self._pool_of(these) for these in (network, parent))
+        known = {pool.id: pool for pool in self.found.pools.values()}
+        scopes = {known[one].address_scope_id if one in known else None for one in (mine, its)}
+        if mine == its or (len(scopes) == 1 and scopes != {None}):
             return
-        what, of = (f"of subnet pool {one.name}" if one else "of none" for one in (mine, its))
-        fix = f"write `subnet_pool: {its.name}`" if its else "remove `subnet_pool`"
+        what, of = (
+            f"of subnet pool {self.found.pool_names.get(one, one)}" if one else "of none" for one in (mine, its)
+        )
+        fix = f"write `subnet_pool: {self.found.pool_names.get(its, its)}`" if its else "remove `subnet_pool`"
         self._problem(
             f"Network {network.name} ({network.place}): its prefix is {what}, and that of {parent.name} {of}; Neutron "
             f"takes all IPv4 prefixes of one network from one pool: {fix}."
         )
+
+    def _pool_of(self, network: Network) -> str | None:
+        """Return the id of the subnet pool that a network's IPv4 prefix is of, or stays of where the file has none."""
+        (subnet,) = (one for one in network.subnets if one.version == IPV4)
+        if pool := self.found.pools.get(subnet.cloud_name):
+            return str(pool.id)
+        there = (one for one in self.observed.subnets if one.name == subnet.cloud_name and one.cidr == subnet.cidr)
+        return next((one.subnet_pool_id for one in there), None)
 
     def _judge_pools_of(self, network: Network) -> None:
         what = f"Network {network.name} ({network.place})"

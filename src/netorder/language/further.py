@@ -52,7 +52,8 @@ def _why_not(reader: Reader, name: str, wanted: str) -> str:
     if wanted == name:
         return f"network `{name}` is a subnet of itself; name another network, or remove this"
     if wanted not in networks:
-        fix = did_you_mean(wanted, [*networks, *reader.several]) or "; declare it under `networks:`"
+        others = [one for one in networks if one != name and KEY not in reader.mapping("networks", one)]
+        fix = did_you_mean(wanted, [*others, *reader.several]) or "; declare it under `networks:`"
         return f"network `{name}` is a subnet of `{wanted}`, and there is no such network{fix}"
     first = reader.text("networks", wanted, KEY)
     fix = f"write `{KEY}: {first}`" if first and first != name else f"remove `{KEY}` from one of them"

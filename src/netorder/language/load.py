@@ -70,7 +70,7 @@ def _topology(document: Document, wanted: str | None) -> Topology:
     reader.raise_if_failed()
     parts = specs(reader, names, addresses, declared, servers, floating, ports, clones)
     routes = derive(reader, parts, rules)
-    check(reader, parts, rules, routes, egress, behind_nat=target == MACHINE)
+    check(reader, parts, rules, routes, egress, behind_nat=target == MACHINE, on_one_link=target == OPENSTACK)
     check_target(reader, parts, rules, target)
     reader.raise_if_failed()
     return Topology(

@@ -38,10 +38,11 @@ def check(
     egress: tuple[EgressSpec, ...],
     *,
     behind_nat: bool = False,
+    on_one_link: bool = True,
 ) -> None:
     """Report what Neutron's limits refuse and DHCP cannot hand out, and services and SSH that no rule allows.
 
-    With ``behind_nat`` each host is behind a NAT of its own.
+    With ``behind_nat`` each host is behind a NAT of its own; subnets of one network are ``on_one_link`` or apart.
     """
     _check_subnet_routes(reader, specs, routes)
     _check_router_routes(reader, specs, routes)
@@ -52,7 +53,9 @@ def check(
     _check_port_security(reader, specs)
     _check_without_dhcp(reader, specs)
     _check_shared(reader, specs, rules)
-    _check_further(reader, specs, routes)
+    if on_one_link:
+        _check_further(reader, specs, routes)
+        _check_past_routers(reader, specs, routes)
     if not reader.failed:
         _check_calls(reader, specs, rules, routes, {} if behind_nat else _sent(egress), behind_nat=behind_nat)
         _check_limits(reader, specs, rules, egress)
@@ -164,15 +167,36 @@ def _check_further(reader: Reader, specs: Specs, routes: Routes) -> None:
     By DHCP they tell hosts that each other's IPv4 subnets of the network are on the link.
     """
     routing = routes.routings.get(IPV4)
-    for network in specs.networks:
-        parent = None if network.existing else network.subnet_of  # what joins others' networks is not known here
-        if routing and parent in routing.populated and network.name in routing.populated:
-            if routing.graph.joined(network.name, parent):
-                continue
-            message = f"no router joins `{network.name}` and `{parent}`, and yet hosts of both may reach each other: "
+    populated = frozenset(routing.populated if routing else ())
+    before: dict[str, list[str]] = {}  # by the network that they are on: what is there itself comes first
+    for network in sorted(specs.networks, key=lambda one: one.subnet_of is not None):
+        if network.existing or network.name not in populated:  # what joins others' networks is not known here
+            continue
+        there = before.setdefault(network.subnet_of or network.name, [])
+        apart = next((one for one in there if routing and not routing.graph.joined(network.name, one)), None)
+        there.append(network.name)
+        if apart:
+            message = f"no router joins `{network.name}` and `{apart}`, and yet hosts of both may reach each other: "
             message += "they are on one link, and DHCP of some clouds (ML2/OVS) says so; only rules keep them apart; "
             message += "join both to a router, or remove this"
             reader.warning(("networks", network.name, "subnet_of"), message)
+
+
+def _check_past_routers(reader: Reader, specs: Specs, routes: Routes) -> None:
+    """Warn of hosts that would send to a further subnet by another interface than Neutron's agents tell them to."""
+    routing = routes.routings.get(IPV4)
+    link = {network.name: network.subnet_of or network.name for network in specs.networks if network.subnet(IPV4)}
+    for host in _first_of_each(specs) if routing else ():
+        on = [one.network for one in host.interfaces if one.network in link]
+        pairs = ((name, other) for name in on for other in link if other != name and link[other] == link[name])
+        for name, other in pairs if len(on) > 1 else ():
+            by = routing.egress(host.name, other) if routing else None
+            if by not in {None, name}:
+                message = f"host `{host.name}` sends to `{other}` by `{by}`, but DHCP of some clouds (ML2/OVS) has it "
+                message += f"send by `{name}`, on whose link `{other}` is: from another address than rules and SSH "
+                message += f"count on; name `{name}` before `{by}`, or take the host off `{name}`"
+                reader.warning(("hosts", specs.entries[host.name], "networks"), message)
+                break
 
 
 def _check_reachable(reader: Reader, specs: Specs) -> None:

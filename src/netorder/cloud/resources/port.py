@@ -90,7 +90,7 @@ def _compare(draft: Draft, host: Host, port: Port) -> None:
         return
     draft.ids.ports[port.cloud_name] = found.id
     has: dict[str, object] = {
-        "network": draft.network_name(found.network_id, port.network),
+        "network": draft.place_name(found, port.network),
         **had,
         "security_groups": sorted(map(draft.groups.label, found.security_group_ids or ())),
     }

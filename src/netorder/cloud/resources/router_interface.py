@@ -107,7 +107,7 @@ def _compare(draft: Draft, router: Router, interface: RouterInterface, name: str
         had, have = {"addresses": its}, {"addresses": [*addresses]}  # a run has ended before it was given
     elif len(its) < len(addresses):  # which a router's port does not get later
         had, have = {"address": ", ".join(its)}, {"address": ", ".join(addresses)}
-    has: dict[str, object] = {"network": draft.network_name(found.network_id, interface.network), **had}
+    has: dict[str, object] = {"network": draft.place_name(found, interface.network), **had}
     planned: dict[str, object] = {"network": interface.network, **have}
     held_by = str(found.device_id or "")
     if held_by and held_by != draft.ids.routers.get(router.cloud_name):
