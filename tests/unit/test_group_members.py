@@ -347,3 +347,17 @@ def test_what_was_ordered_comes_back():
     assert {rule for group in found.plan.security_groups for rule in group.rules if rule.remote_group} == {
         rule for group in its.security_groups for rule in group.rules if rule.remote_group
     }
+
+
+def test_ssh_for_members_alone_is_no_way_in_and_nobody_is_told_to_open_it_to_all() -> None:
+    text = """
+topology: t
+networks: {lan: {cidr: 10.1.0.0/24}}
+routers: {r: {networks: [lan], external: true}}
+hosts: {g: {network: lan, floating_ip: true}}
+allow: [{from: {security_group: mon}, to: g, tcp: 1-1024}]
+"""
+    (said,) = [one.message for one in parse(text).warnings]
+    assert said.endswith("who is in security group mon is not known here: let in the prefix that you come from")
+    (said,) = [one.message for one in parse(text.replace("1-1024", "80")).warnings]
+    assert said.endswith("add to `allow:` `- {from: anywhere, to: g, tcp: 22}`")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from netorder.ip import IPV4, IPV6, VERSIONS, covers, joined, overlap
 from netorder.language.routes import astray, entry_network, ssh_sources
 from netorder.text import few
-from netorder.topology import SSH, HostSpec, RuleSpec, default_interface, outside_interface
+from netorder.topology import SSH, HostSpec, Match, RuleSpec, default_interface, outside_interface
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from netorder.language.routes import Routes
     from netorder.language.specs import Specs
     from netorder.language.yaml_source import Path
-    from netorder.topology import EgressSpec, Match, NetworkSpec
+    from netorder.topology import EgressSpec, NetworkSpec
 
 __all__ = ["check"]
 
@@ -409,12 +409,24 @@ def _check_ssh_paths(reader: Reader, specs: Specs, rules: tuple[RuleSpec, ...], 
         fix = "let SSH in from outside to a host with a floating address from which this one can be reached"
         if entry := entry_network(networks, host):
             fix = _fix_of_entry(networks, host, entry, sources.get(host.name, []))
+            if groups := _groups_let_in(rules, host):
+                fix = f"who is in security group {few(groups)} is not known here: let in the prefix that you come from"
         alike.setdefault(fix, []).append(host)
     for fix, hosts in alike.items():
         more = f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""
         it = "them" if more else "it"
         message = f"host `{hosts[0].name}`{more} cannot be configured: SSH does not reach {it} from outside; {fix}"
         reader.warning(("hosts", specs.entries[hosts[0].name]), message, of_key=True)
+
+
+def _groups_let_in(rules: tuple[RuleSpec, ...], host: HostSpec) -> list[str]:
+    """List the security groups whose members SSH to a host is allowed to."""
+    return [
+        name
+        for rule in rules
+        if host.name in rule.targets and any(one.covers(Match("tcp", SSH, SSH)) for one in rule.to(host))
+        for name in rule.security_groups
+    ]
 
 
 def _fix_of_entry(networks: Mapping[str, NetworkSpec], host: HostSpec, entry: str, sources: list[Prefix]) -> str:
