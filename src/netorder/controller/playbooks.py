@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import re
-from configparser import ConfigParser
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,8 +86,9 @@ def _searched(project: Path, beside: Path, config: Path) -> dict[str, str]:
 
     Also beside the topology file, as it does beside a playbook; and in the project's, whatever the environment names.
     """
-    said = ConfigParser(interpolation=None, inline_comment_prefixes=(";",))
-    said.read(config, encoding="utf-8")
+    said = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=(";",))
+    with suppress(configparser.Error, UnicodeDecodeError):  # of which Ansible complains
+        said.read(config, encoding="utf-8")
     found = {}
     for name, key, mine, more, usual in (
         ("ANSIBLE_ROLES_PATH", "roles_path", [project / "roles"], beside / "roles", _ROLES),
