@@ -61,6 +61,9 @@ HEAD = """\
 # It needs {needs}.
 # Others give no MAC addresses by network, so that the filters would drop all: HOST.network and router.NAME say so, and
 # end. Each network is a bridge on the machine that runs this, which reaches nothing else by these prefixes then.
+#
+# Docker drops what the routers here forward (a packet on a network from another one's address), until a rule lets
+# bridged packets pass; podman needs none:  iptables -I DOCKER-USER -m physdev --physdev-is-bridged -j ACCEPT
 """
 
 
