@@ -16,7 +16,7 @@ from netorder.ansible.plans import matrix_of
 from netorder.text import few
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from netorder.plan.model import Application, Plan
 
@@ -63,16 +63,14 @@ def _paths(text: str) -> list[Path]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print what is missing; exit with 1 if anything is."""
+    """Print an error for each role that is missing."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("topology", type=Path)
     parser.add_argument("--roles", type=_paths, default=[], help="directories, with : between")
     parser.add_argument("--collections", type=_paths, default=[], help="directories, with : between")
     given = parser.parse_args(arguments)
-    messages: Iterable[str] = missing(matrix_of(given.topology).plan, given.roles, given.collections)
-    if text := "\n".join(messages):
-        print(text, file=sys.stderr)
-        sys.exit(1)
+    for message in missing(matrix_of(given.topology).plan, given.roles, given.collections):
+        print(message)
 
 
 if __name__ == "__main__":
