@@ -4,13 +4,13 @@
 # command is missing, as root or through sudo.
 install_missing() {
     local missing=() command as_root
+    as_root=$(dirname "${BASH_SOURCE[0]}")/as-root
     for command in "${!package_of[@]}"; do
         PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null || missing+=("${package_of[$command]}")
     done
     missing+=("$@")
     [ "${#missing[@]}" -gt 0 ] || return 0
     echo "installing: ${missing[*]}"
-    as_root=$([ "$(id -u)" = 0 ] || echo sudo)
-    $as_root apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    "$as_root" apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive "$as_root" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
