@@ -11,6 +11,7 @@ install_missing() {
     missing+=("$@")
     [ "${#missing[@]}" -gt 0 ] || return 0
     echo "installing: ${missing[*]}"
-    "$as_root" apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive "$as_root" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    # one command: without sudo it is what root is asked to run
+    DEBIAN_FRONTEND=noninteractive "$as_root" sh -c \
+        'apt-get update -qq && apt-get install -y -qq --no-install-recommends "$@" >/dev/null' sh "${missing[@]}"
 }
